@@ -1,0 +1,1 @@
+"""One hospital: its data, its private training, its ledger."""

@@ -1,0 +1,85 @@
+"""The Flower ClientApp of a site: unpack, do the round, pack; refuse in one line."""
+
+import functools
+import logging
+import os
+from pathlib import Path
+
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from client.data import Images, read
+from client.data.positions import load_positions
+from client.site import Site, run_round
+from common.config import Data
+from common.errors import DataError, FederationError, SiloganError
+from common.messages import Instruction, refusal_record
+from common.study import Study
+
+PARTITION_FILE = "partition.npz"
+LEDGER_FOLDER = "ledgers"
+STATE_FOLDER = "sites"
+
+app = ClientApp()
+_log = logging.getLogger("silogan.client")
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """One round of training; every fault becomes a refusal without details of the data.
+
+    Privacy:
+        A message from the server is answered by a `Reply` or by the three parts of a `SiloganError`. The text of any
+        other exception, which could quote data, stays in the site's own log.
+    """
+    torch.set_num_threads(1)  # sites run side by side, one core each
+    name = f"site-{context.node_config.get('partition-id', '?')}"
+    try:
+        site = simulated_site(Path(str(context.run_config["run-dir"])), int(context.node_config["partition-id"]))
+        name = site.name
+        instruction, weights = Instruction.from_record(message.content)
+        reply, new_weights = run_round(site, instruction, weights)
+        return Message(reply.to_record(new_weights), reply_to=message)
+    except SiloganError as error:
+        return Message(refusal_record(name, error), reply_to=message)
+    except OSError as error:
+        # not `error.strerror`: whoever raised the error may have put a patient's file into it
+        reason = os.strerror(error.errno) if isinstance(error.errno, int) else type(error).__name__
+        full = DataError("site's disk", f"cannot be used ({reason})", "free or repair it")
+        return Message(refusal_record(name, full), reply_to=message)
+    except Exception as error:
+        _log.exception("round failed")
+        fault = FederationError("site", f"failed with {type(error).__name__}", "see the site's own log")
+        return Message(refusal_record(name, fault), reply_to=message)
+
+
+def simulated_site(run_dir: Path, index: int) -> Site:
+    """Site `index` of a simulation, whose run folder stands in for the hospital's own disk."""
+    study = Study.load(run_dir)
+    declaration = study.sites[index]
+
+    def read_images() -> Images:
+        return _shared_images(study.scenario.data.model_dump_json()).select(
+            load_positions(run_dir / PARTITION_FILE, index)
+        )
+
+    return Site(
+        name=declaration.name,
+        study=study,
+        declared_size=declaration.declared_size,
+        read_images=read_images,
+        ledger_path=ledger_path(run_dir, declaration.name),
+        state_folder=run_dir / STATE_FOLDER / declaration.name,
+    )
+
+
+def ledger_path(run_dir: Path, site: str) -> Path:
+    """The ledger of a simulated site."""
+    return run_dir / LEDGER_FOLDER / f"{site}.sqlite"
+
+
+@functools.lru_cache(maxsize=1)
+def _shared_images(data: str) -> Images:
+    """The training split that all simulated sites of a process share: one copy in memory."""
+    return read(Data.model_validate_json(data)).train

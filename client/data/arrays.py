@@ -1,0 +1,138 @@
+"""From arrays that nobody has checked to images of the size and channels that the scenario asks for."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from client.data.records import ImageData, Images
+from common.config import Data
+from common.errors import DataError
+from common.schema import ImageSchema
+
+SIZES = range(8, 257)
+"""Heights and widths in pixels that the networks are made for; the same as `data.image_size` allows."""
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+
+_CHUNK_VALUES = 2**22
+"""Pixel values that are held as floats at a time: 16 MiB."""
+
+
+def conform(pixels: Tensor, size: int | None, channels: int | None) -> Tensor:
+    """Resizes images and converts their channels, by public constants only.
+
+    Bilinear with antialiasing; height and width are scaled apart, so an image that is not square is not cropped.
+
+    Args:
+        pixels: uint8 [N, C, H, W] with C 1 or 3.
+        size: height and width to resize to; None keeps both.
+        channels: 1 (colour becomes grey) or 3 (grey is repeated); None keeps them.
+
+    Returns:
+        uint8 [N, channels, size, size]; the input itself where there is nothing to do.
+    """
+    count, have, height, width = pixels.shape
+    channels = channels or have
+    shape = (size, size) if size else (height, width)
+    if (channels, *shape) == (have, height, width):
+        return pixels.contiguous()
+    conformed = torch.empty(count, channels, *shape, dtype=torch.uint8)
+    step = max(1, _CHUNK_VALUES // (have * max(height * width, shape[0] * shape[1])))
+    for source, target in zip(pixels.split(step), conformed.split(step), strict=True):
+        chunk = source.to(torch.float32)
+        if have > channels:
+            chunk = torch.einsum("nchw,c->nhw", chunk, torch.tensor(_LUMA)).unsqueeze(1)
+        if shape != (height, width):
+            chunk = F.interpolate(chunk, size=shape, mode="bilinear", antialias=True)
+        target.copy_(chunk.round_().clamp_(0, 255))
+    return conformed
+
+
+def check_native_size(thing: str, height: int, width: int) -> None:
+    """Refuses images that cannot be used without a resize.
+
+    Raises:
+        DataError: they are not square, or too small or too large for the networks.
+    """
+    if height != width or height not in SIZES:
+        problem = f"is {height} x {width} pixels, not square with {SIZES[0]} to {SIZES[-1]}"
+        raise DataError(thing, problem, "set data.image_size to resize")
+
+
+def checked_codes(thing: str, values: NDArray[Any], count: int, limit: int) -> Tensor:
+    """Checks one public code per image: a label, or a site.
+
+    Args:
+        thing: what to call the values in an error.
+        values: any array; [N] or [N, 1] of integers is accepted.
+        count: N, the number of images.
+        limit: codes are 0 to `limit` - 1.
+
+    Returns:
+        int64 [N].
+
+    Raises:
+        DataError: the values are no integers, not one per image, or out of range.
+    """
+    if values.dtype.kind not in "iu":
+        raise DataError(thing, f"holds {values.dtype} values", "store integers")
+    if values.ndim == 2 and values.shape[1] > 1:
+        raise DataError(thing, "holds several labels an image", "use a single-label data set")
+    if values.shape not in ((count,), (count, 1)):
+        raise DataError(thing, "does not hold one value for each image", "store one integer an image")
+    if values.size and (values.min() < 0 or values.max() >= limit):
+        raise DataError(thing, f"holds a value outside 0 to {limit - 1}", "correct the values or the list of names")
+    return torch.from_numpy(values.reshape(-1).astype(np.int64))
+
+
+def images_from_arrays(
+    thing: str, pixels: NDArray[Any], labels: NDArray[Any], num_classes: int, data: Data, sites: Tensor | None = None
+) -> Images:
+    """Checks one split and brings it to the scenario's size and channels.
+
+    Args:
+        thing: what to call the split in an error.
+        pixels: uint8 [N, S, S] grey or [N, S, S, 3] colour.
+        labels: integers [N] or [N, 1].
+        num_classes: labels are 0 to `num_classes` - 1.
+        data: says which size and channels.
+        sites: int64 [N], already checked.
+
+    Raises:
+        DataError: an array has the wrong type, shape or values, or is empty.
+    """
+    if pixels.dtype != np.uint8:
+        raise DataError(f"images of {thing}", f"hold {pixels.dtype} values", "store unsigned bytes (uint8)")
+    if pixels.ndim not in (3, 4) or pixels.shape[3:] not in ((), (3,)):
+        shape = ", ".join(["N", *map(str, pixels.shape[1:])]) if pixels.ndim else ""
+        raise DataError(
+            f"images of {thing}", f"have the shape [{shape}]", "store [N, S, S] grey or [N, S, S, 3] colour"
+        )
+    if not pixels.size:
+        raise DataError(f"images of {thing}", "are empty", "give data with images")
+    if data.image_size is None:
+        check_native_size(f"each image of {thing}", *pixels.shape[1:3])
+    checked_labels = checked_codes(f"labels of {thing}", labels, len(pixels), num_classes)
+    planes = torch.from_numpy(pixels)
+    planes = planes.unsqueeze(1) if planes.ndim == 3 else planes.permute(0, 3, 1, 2)
+    return Images(conform(planes, data.image_size, data.channels), checked_labels, sites)
+
+
+def assemble(
+    thing: str, train: Images, test: Images, classes: tuple[str, ...], site_names: tuple[str, ...] | None = None
+) -> ImageData:
+    """Joins two splits that must have the same size and channels.
+
+    Raises:
+        DataError: they have not.
+    """
+    if train.pixels.shape[1:] != test.pixels.shape[1:]:
+        problem = "has training and test images of different size or channels"
+        raise DataError(thing, problem, "set data.image_size and data.channels")
+    _, channels, size, _ = train.pixels.shape
+    return ImageData(ImageSchema(size, channels, classes), train, test, site_names)

@@ -1,0 +1,225 @@
+"""Images as files: `root/CLASS/*.png`, or `root/SITE/CLASS/*.png` where the images come from several natural sites.
+
+Either may stand under `root/train` and `root/test`. The names of classes and sites are public; the name of an image
+file is not (it is often a patient's), so errors name an image by its class folder and its place there by name.
+"""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from client.data.arrays import assemble, check_native_size, conform
+from client.data.records import ImageData, Images
+from client.data.settings import declared_classes, required_root
+from common.config import Data
+from common.errors import DataError
+
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+_CLUTTER = {"thumbs.db", "desktop.ini"}
+_GREY_MODES = {"1", "L", "LA"}
+_COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
+_MAX_PIXELS = 2**26
+"""Pixels of one decoded image; more is taken for a decompression bomb."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One image file; `position` counts from 1 in the order of names within its class folder."""
+
+    path: Path
+    site: str | None
+    label: int
+    class_name: str
+    position: int
+
+    def __str__(self) -> str:
+        where = f" of site '{self.site}'" if self.site is not None else ""
+        return f"image {self.position} of class '{self.class_name}'{where}, in name order"
+
+    def share(self) -> float:
+        """A fixed number in [0, 1) that depends on nothing but this file's site, class and name."""
+        key = b"/".join(os.fsencode(part) for part in (self.site or "", self.class_name, self.path.name))
+        return int.from_bytes(hashlib.sha256(key).digest()[:6], "big") / 2**48
+
+
+def read(data: Data) -> ImageData:
+    """The images under `data.root`, decoded once.
+
+    With `root/train` and `root/test` these are the splits. Otherwise each image falls into the test split with
+    probability `data.test_fraction` by a hash of its own name: adding or removing one image then moves no other image
+    between the splits, without which the guarantee for one patient would not hold.
+
+    Colours that a file declares transparent are taken as they are. Grey of more than 8 bits is refused, for its
+    intensity window would have to come from the data.
+
+    Raises:
+        ConfigError: `data.root` or `data.classes` is missing.
+        DataError: a folder is not a declared class or has no images, layouts are mixed, an image is not readable, not
+            what its suffix says, too large, outside the root, or unlike the others in size or channels.
+    """
+    root = required_root(data, "the folder that holds the class folders")
+    classes = declared_classes(data)
+    with _readable(root):
+        train, test = _splits(root, classes, data.test_fraction)
+    if not train or not test:
+        mend = "make the folders 'train' and 'test' under it, or change data.test_fraction"
+        raise DataError(f"folder '{root}'", "has too few images for two splits", mend)
+    if not {entry.site for entry in test} <= {entry.site for entry in train}:
+        mend = "use the same sites in both, with enough images of each"
+        raise DataError(f"folder '{root}'", "has a site in its test split that is not in its training split", mend)
+    sites = sorted({entry.site for entry in train if entry.site is not None})
+    train_images, test_images = _images(train, sites, data), _images(test, sites, data)
+    return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None)
+
+
+def _splits(root: Path, classes: tuple[str, ...], test_fraction: float) -> tuple[list[_Entry], list[_Entry]]:
+    if not root.is_dir():
+        raise DataError(f"folder '{root}'", "is not a folder", "correct data.root")
+    named = [root / name for name in ("train", "test") if name not in classes and (root / name).is_dir()]
+    if len(named) == 1:
+        raise DataError(f"folder '{root}'", "has only one of 'train' and 'test'", "give both or neither")
+    if named:
+        _subfolders(root, root, only={"train", "test"})
+        train, test = (_entries(folder, root, classes) for folder in named)
+        return train, test
+    entries = _entries(root, root, classes)
+    held_out = [entry.share() < test_fraction for entry in entries]
+    train = [entry for entry, out in zip(entries, held_out, strict=True) if not out]
+    test = [entry for entry, out in zip(entries, held_out, strict=True) if out]
+    return train, test
+
+
+def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[_Entry]:
+    """The images of one split, ordered by site, class folder and name."""
+    children = _subfolders(folder, root)
+    deep = [child for child in children if any(item.is_dir() for item in _visible(child))]
+    for child in deep:
+        if child.name in classes:
+            raise DataError(f"class folder '{child.name}'", "holds folders", "put its images straight into it")
+        # What lies in a folder that is neither site nor class may be named after a patient, so its names are not said.
+        if not any(item.name in classes for item in _visible(child)):
+            problem = "is neither a declared class nor a site with class folders"
+            raise DataError(f"folder '{child.name}'", problem, "remove it or correct data.classes")
+    if deep and len(deep) < len(children):
+        odd = next(child for child in children if child not in deep)
+        raise DataError(f"folder '{odd.name}'", "has no class folders while others have", "use one layout throughout")
+    groups = [(site.name, site) for site in deep] or [(None, folder)]
+    entries = [
+        entry
+        for site, parent in groups
+        for child in _subfolders(parent, root, only=set(classes))
+        for entry in _class_entries(child, root, site, classes)
+    ]
+    found = {entry.class_name for entry in entries}
+    for name in classes:
+        if name not in found:
+            mend = "add images or correct data.classes"
+            raise DataError(f"class folder '{name}'", "is missing or has no images", mend)
+    return entries
+
+
+def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[str, ...]) -> list[_Entry]:
+    entries: list[_Entry] = []
+    for position, path in enumerate(_visible(folder), start=1):
+        entry = _Entry(path, site, classes.index(folder.name), folder.name, position)
+        if path.suffix.lower() not in _FORMATS:
+            raise DataError(str(entry), "is not a .png, .jpg or .jpeg file", "remove or convert it")
+        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            raise DataError(str(entry), "is a link to outside of data.root", "put the file itself there")
+        if not path.is_file():
+            raise DataError(str(entry), "is not a file", "remove it")
+        entries.append(entry)
+    return entries
+
+
+def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[Path]:
+    """The folders in `folder` by name; there may be no images beside them, and none that is not in `only`."""
+    children = _visible(folder)
+    if any(child.suffix.lower() in _FORMATS and not child.is_dir() for child in children):
+        raise DataError(f"folder '{folder.name}'", "holds images outside of a class folder", "move them into one")
+    folders = [child for child in children if child.is_dir()]
+    for child in folders:
+        if not child.resolve().is_relative_to(root.resolve()):
+            mend = "put the folder itself there"
+            raise DataError(f"folder '{child.name}'", "is a link to outside of data.root", mend)
+        if only is not None and child.name not in only:
+            known = ", ".join(sorted(only))
+            raise DataError(f"folder '{child.name}'", f"is none of {known}", "remove it or correct data.classes")
+    return folders
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What `folder` holds, by name, without hidden files and what file managers leave."""
+    kept = (item for item in folder.iterdir() if not item.name.startswith(".") and item.name.lower() not in _CLUTTER)
+    return sorted(kept, key=lambda item: item.name)
+
+
+@contextmanager
+def _readable(root: Path) -> Generator[None]:
+    """Turns an operating system's error, which may name a patient's file, into one that names the root."""
+    try:
+        yield
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links
+        raise DataError(f"folder '{root}'", "cannot be read", "check its permissions and links") from None
+
+
+def _images(entries: list[_Entry], sites: list[str], data: Data) -> Images:
+    """Decodes the files, in threads that write straight into the one result."""
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        # Pillow warns of large images, for which `_decode` has a stricter limit, and of transparency.
+        warnings.simplefilter("ignore")
+        first = _decode(entries[0], data)
+        pixels = torch.empty(len(entries), *first.shape, dtype=torch.uint8)
+
+        def place(index: int) -> None:
+            image = _decode(entries[index], data)
+            if image.shape[1:] != first.shape[1:]:
+                raise DataError(str(entries[index]), "differs in size from the others", "set data.image_size to resize")
+            if image.shape != first.shape:
+                problem = "differs from the others in being grey or colour"
+                raise DataError(str(entries[index]), problem, "set data.channels")
+            pixels[index] = image
+
+        for _ in pool.map(place, range(len(entries))):
+            pass
+    labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64)
+    codes = {site: code for code, site in enumerate(sites)}
+    origin = torch.tensor([codes[entry.site] for entry in entries if entry.site is not None], dtype=torch.int64)
+    return Images(pixels, labels, origin if sites else None)
+
+
+def _decode(entry: _Entry, data: Data) -> Tensor:
+    """One image at the scenario's size and channels: uint8 [C, S, S]."""
+    formats = (_FORMATS[entry.path.suffix.lower()],)
+    try:
+        with Image.open(entry.path, formats=formats) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise DataError(str(entry), "has too many pixels", "make it smaller")
+            image.verify()  # checks the sums that decoding skips, and leaves the file unusable
+        with Image.open(entry.path, formats=formats) as image:
+            if image.mode not in _GREY_MODES | _COLOUR_MODES:
+                problem = "has more than 8 bits a pixel"
+                raise DataError(str(entry), problem, "export it as 8 bits with a fixed intensity window")
+            upright = ImageOps.exif_transpose(image)
+            values = np.array(upright.convert("L" if image.mode in _GREY_MODES else "RGB"))
+    except DataError:
+        raise
+    except Image.DecompressionBombError:
+        raise DataError(str(entry), "has too many pixels", "make it smaller") from None
+    except Exception:  # whatever a decoder raises on hostile bytes; a traceback would show the patient's file name
+        raise DataError(str(entry), "is corrupt or not what its suffix says", "replace or remove it") from None
+    if data.image_size is None:
+        check_native_size(str(entry), *values.shape[:2])
+    planes = torch.from_numpy(values)
+    planes = planes.unsqueeze(0) if planes.ndim == 2 else planes.permute(2, 0, 1)
+    return conform(planes.unsqueeze(0), data.image_size, data.channels)[0]

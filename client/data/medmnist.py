@@ -1,0 +1,147 @@
+"""A 2D MedMNIST file, or any `.npz` file of the same layout.
+
+Source: J. Yang et al. (2023), MedMNIST v2 - A large-scale lightweight benchmark for 2D and 3D biomedical image
+classification, Scientific Data 10:41; class names from its documentation, single-label sets only.
+"""
+
+import re
+import zipfile
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.data.arrays import assemble, checked_codes, images_from_arrays
+from client.data.records import ImageData, Images
+from client.data.settings import declared_classes, own_classes, required_root
+from common.config import Data
+from common.errors import ConfigError, DataError
+
+_ORGANS = (
+    *("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right"),
+    *("liver", "lung-left", "lung-right", "pancreas", "spleen"),
+)
+CLASSES: dict[str, tuple[str, ...]] = {
+    "pathmnist": (
+        *("adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle", "normal colon mucosa"),
+        *("cancer-associated stroma", "colorectal adenocarcinoma epithelium"),
+    ),
+    "dermamnist": (
+        *("actinic keratoses and intraepithelial carcinoma", "basal cell carcinoma", "benign keratosis-like lesions"),
+        *("dermatofibroma", "melanoma", "melanocytic nevi", "vascular lesions"),
+    ),
+    "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
+    "pneumoniamnist": ("normal", "pneumonia"),
+    "retinamnist": ("0", "1", "2", "3", "4"),
+    "breastmnist": ("malignant", "normal, benign"),
+    "bloodmnist": (
+        *("basophil", "eosinophil", "erythroblast"),
+        "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)",
+        *("lymphocyte", "monocyte", "neutrophil", "platelet"),
+    ),
+    "tissuemnist": (
+        *("Collecting Duct, Connecting Tubule", "Distal Convoluted Tubule", "Glomerular endothelial cells"),
+        *("Interstitial endothelial cells", "Leukocytes", "Podocytes"),
+        *("Proximal Tubule Segments", "Thick Ascending Limb"),
+    ),
+    "organamnist": _ORGANS,
+    "organcmnist": _ORGANS,
+    "organsmnist": _ORGANS,
+}
+_MULTI_LABEL = "chestmnist"
+
+
+def read(data: Data) -> ImageData:
+    """The training and test splits of the file `data.root`, or of `data.dataset` in the folder `data.root`.
+
+    The validation split is left alone, so that choices can be made on it. Beyond MedMNIST's own keys, `train_sites` and
+    `test_sites` (integers [N]) with `site_names` (strings) say which natural site each image came from.
+
+    Raises:
+        ConfigError: `data.root` is missing, or `data.classes` is missing or not that of a known set.
+        DataError: the file is missing or corrupt, multi-label, or an array in it has the wrong type, shape or values.
+    """
+    path = _file(required_root(data, "a MedMNIST .npz file"), data.dataset)
+    thing = f"file '{path.name}'"
+    classes = _classes(path, thing, data)
+    with _opened(path, thing) as archive:
+        names = _site_names(archive, thing)
+        train, test = (_split(archive, part, thing, len(classes), names, data) for part in ("train", "test"))
+    return assemble(thing, train, test, classes, names)
+
+
+def set_name(path: Path) -> str:
+    """The set that a file is of; larger versions carry their size in the name, as pneumoniamnist_64.npz."""
+    return re.sub(r"_\d+$", "", path.stem.lower())
+
+
+def _file(root: Path, dataset: str | None) -> Path:
+    """`root` itself, or the set's file in that folder or in `medmnist` below it."""
+    if not root.is_dir():
+        return root
+    if dataset is None:
+        raise ConfigError("data.dataset", "is missing while data.root is a folder", "set it, or name the .npz file")
+    below = root / "medmnist" / f"{dataset}.npz"
+    return below if below.exists() else root / f"{dataset}.npz"
+
+
+def _classes(path: Path, thing: str, data: Data) -> tuple[str, ...]:
+    stem = set_name(path)
+    if stem == _MULTI_LABEL:
+        raise DataError(thing, "has several labels an image", "use a single-label data set")
+    return own_classes(data, CLASSES[stem]) if stem in CLASSES else declared_classes(data)
+
+
+@contextmanager
+def _opened(path: Path, thing: str) -> Generator[Any]:
+    """The open archive; whatever is wrong with the bytes of it, on opening or later, is a `DataError`."""
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(thing, "is not an .npz archive", "give a MedMNIST .npz file")
+            yield archive
+    except FileNotFoundError:
+        raise DataError(thing, f"is not in '{path.parent}'", "correct data.root") from None
+    except OSError as error:
+        raise DataError(thing, f"cannot be read ({error.strerror or 'damaged'})", "check the file") from None
+    except (ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        raise DataError(thing, "is truncated, corrupt or not an .npz archive", "fetch it again") from None
+    except MemoryError:
+        raise DataError(thing, "does not fit into memory", "use a version with smaller images") from None
+
+
+def _array(archive: Any, key: str, thing: str) -> NDArray[Any]:
+    if key not in archive:
+        raise DataError(thing, f"has no array '{key}'", "give a file with MedMNIST's keys")
+    value = archive[key]
+    if not isinstance(value, np.ndarray):
+        raise DataError(thing, f"holds something else than an array as '{key}'", "give a file with MedMNIST's keys")
+    return value
+
+
+def _site_names(archive: Any, thing: str) -> tuple[str, ...] | None:
+    given = [key in archive for key in ("site_names", "train_sites")]
+    if not any(given):
+        return None
+    if not all(given):
+        raise DataError(thing, "has only one of 'site_names' and 'train_sites'", "store both or neither")
+    names = _array(archive, "site_names", thing)
+    if names.dtype.kind != "U" or names.ndim != 1 or not all(names) or len(set(names.tolist())) < len(names):
+        raise DataError(f"site_names of {thing}", "is not a list of different names", "store one string a site")
+    return tuple(names.tolist())
+
+
+def _split(archive: Any, part: str, thing: str, num_classes: int, names: tuple[str, ...] | None, data: Data) -> Images:
+    labels = _array(archive, f"{part}_labels", thing)
+    sites: Tensor | None = None
+    if names is not None and f"{part}_sites" in archive:
+        key = f"{part}_sites"
+        sites = checked_codes(f"{key} of {thing}", _array(archive, key, thing), len(labels), len(names))
+    pixels = _array(archive, f"{part}_images", thing)
+    return images_from_arrays(f"{thing} ({part})", pixels, labels, num_classes, data, sites)

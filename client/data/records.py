@@ -1,0 +1,77 @@
+"""What a reader returns: images with their labels, held as bytes until a batch needs them."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.config import Data
+from common.schema import ImageSchema
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Labelled images; bytes take a quarter of the memory of floats, so a batch is converted only when it is used.
+
+    Attributes:
+        pixels: uint8 [N, C, S, S], 0 black to 255 white.
+        labels: int64 [N], positions in the schema's classes.
+        sites: int64 [N], the public site that each image came from, as a position in `ImageData.site_names`; None where
+            the data does not say.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    sites: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: Tensor | NDArray[np.int64]) -> "Images":
+        """A copy of the images at `indices` (int64 [M]), in that order."""
+        index = torch.as_tensor(indices)
+        sites = None if self.sites is None else self.sites[index]
+        return Images(self.pixels[index], self.labels[index], sites)
+
+    def to(self, device: torch.device) -> "Images":
+        """The same images on a device; no copy where they are there already."""
+        sites = None if self.sites is None else self.sites.to(device)
+        return Images(self.pixels.to(device), self.labels.to(device), sites)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set: its public shape, and its two splits.
+
+    Attributes:
+        schema: size, channels and class names of both splits.
+        train: what the hospitals hold.
+        test: held out, for evaluation only.
+        site_names: names of the natural sites; None where the data has no site column.
+    """
+
+    schema: ImageSchema
+    train: Images
+    test: Images
+    site_names: tuple[str, ...] | None = None
+
+
+class Reader(Protocol):
+    """Reads one kind of source as the scenario's `data` section says."""
+
+    def __call__(self, data: Data) -> ImageData:
+        """The data set.
+
+        Raises:
+            ConfigError: a key of the `data` section is missing or does not fit the source.
+            DataError: the data is missing, corrupt or not what the `data` section says.
+        """
+        ...
+
+
+def to_unit_range(pixels: Tensor) -> Tensor:
+    """Scales bytes by public constants, x / 127.5 - 1: uint8 [...] to float32 [...] in [-1, 1]."""
+    return pixels.to(torch.float32).div(127.5).sub_(1.0)

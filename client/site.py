@@ -1,0 +1,160 @@
+"""One site and one round of its work: check the plan, reserve, train, settle, reply."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from client.data import Images
+from client.ledger import Charge, Cohort, Ledger
+from client.randomness import Randomness, SecureRandomness, SeededRandomness
+from client.site_state import RoundState, SiteState, request_key
+from client.trainer import SiteTrainer
+from common.device import choose_device
+from common.errors import DataError, PrivacyRefusal
+from common.messages import Instruction, Reply, Weights
+from common.networks import GAN, build, check_private
+from common.seeding import seeded_generator
+from common.study import Study
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hospital as its own software sees it.
+
+    Attributes:
+        name: its name in the study's roster.
+        study: what it takes part in.
+        declared_size: size of its cohort as it made it public.
+        read_images: reads its training images; called only after the ledger has agreed.
+        ledger_path: its ledger's file.
+        state_folder: where it keeps its state between rounds.
+    """
+
+    name: str
+    study: Study
+    declared_size: int
+    read_images: Callable[[], Images]
+    ledger_path: Path
+    state_folder: Path
+
+    @property
+    def expected_batch(self) -> float:
+        """B = q · declared size: the public divisor of the private gradient."""
+        return self.study.plan.sample_rate * self.declared_size
+
+
+def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[Reply, Weights]:
+    """Answers one instruction of the server.
+
+    Raises:
+        PrivacyRefusal: another study or plan than the site knows, or the budget does not pay for the round. Nothing was
+            read.
+        DataError: the site's data or state is unusable. The reservation stays charged.
+
+    Privacy:
+        Before any data is read the ledger holds a durable charge for the whole round, and the round's outcome is on the
+        disk before it is sent. What returns is post-processing of the plan's mechanism.
+    """
+    _check(site, instruction)
+    key = request_key(site.name, instruction, weights)
+    states = SiteState(site.state_folder)
+    done = states.load(instruction.round)
+    if done is not None and done.request_key == key:
+        return done.reply, done.weights
+    # what can be found wrong without the data is found before the budget is charged
+    gan = _load(site.study, weights)
+    device = choose_device(site.study.scenario.training.device)
+    before = states.load(instruction.round - 1)
+    plan = site.study.plan
+    ledger = Ledger(site.ledger_path, Cohort(plan.unit, plan.delta, plan.epsilon)) if plan.private else None
+    reservation = 0
+    if ledger is not None:
+        replay_key = key if plan.seeded else ""
+        reservation = ledger.reserve(Charge.for_round(plan, site.study.study_id, instruction.round, replay_key))
+    trainer = _trainer(site, instruction.round, gan, device)
+    if before is not None:
+        trainer.load_state(before.trainer)
+    progress = trainer.run()
+    head = ""
+    if ledger is not None:
+        ledger.settle(reservation, progress.steps)
+        head = ledger.head()
+    reply = Reply(
+        site=site.name,
+        round=instruction.round,
+        steps=progress.steps,
+        fake_accuracy=progress.fake_accuracy,
+        d_steps_per_g_step=progress.d_steps_per_g_step,
+        ledger_head=head,
+    )
+    outcome = RoundState(key, reply, gan_weights(gan), trainer.state())
+    states.save(outcome)
+    return reply, outcome.weights
+
+
+def gan_weights(gan: GAN) -> Weights:
+    """All parameters and buffers of both networks, on the CPU, under `generator.` and `discriminator.` names."""
+    return {
+        f"{part}.{name}": tensor.detach().cpu()
+        for part, network in gan._asdict().items()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def _check(site: Site, instruction: Instruction) -> None:
+    study = site.study
+    if instruction.study_id != study.study_id or instruction.plan_id != study.plan.plan_id:
+        raise PrivacyRefusal(
+            "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
+        )
+    if not 1 <= instruction.round <= study.plan.rounds:
+        raise PrivacyRefusal(f"round {instruction.round}", f"is not among the plan's {study.plan.rounds}", "stop here")
+
+
+def _load(study: Study, weights: Weights) -> GAN:
+    """Networks that hold the incoming weights; built without drawing random numbers."""
+    with torch.device("meta"):
+        gan = build(study.scenario.model, study.schema)
+    for part, network in gan._asdict().items():
+        own = {name.removeprefix(f"{part}."): tensor for name, tensor in weights.items() if name.startswith(f"{part}.")}
+        types = [tensor.dtype for tensor in network.state_dict().values()]
+        try:
+            network.load_state_dict(own, assign=True)
+            fits = [tensor.dtype for tensor in network.state_dict().values()] == types
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise DataError("incoming weights", f"do not fit the study's {part}", "update the site's software")
+        if not all(bool(tensor.isfinite().all()) for tensor in own.values()):
+            raise DataError("incoming weights", f"are not finite in the {part}", "resume from an older checkpoint")
+        network.requires_grad_(True)
+    if study.plan.private:
+        check_private(gan.discriminator)
+    return gan
+
+
+def _trainer(site: Site, round_number: int, gan: GAN, device: torch.device) -> SiteTrainer:
+    scenario, plan = site.study.scenario, site.study.plan
+    for network in gan:
+        network.to(device)
+    randomness: Randomness
+    if scenario.seed is None:
+        randomness = SecureRandomness(device)
+        public = torch.Generator(device)
+        public.seed()
+    else:
+        stream = (scenario.seed, site.name, round_number)
+        randomness = SeededRandomness(seeded_generator(*stream, "private", device=device))
+        public = seeded_generator(*stream, "public", device=device)
+    return SiteTrainer(
+        gan,
+        site.read_images().to(device),
+        site.expected_batch,
+        plan=plan,
+        training=scenario.training,
+        num_classes=site.study.schema.num_classes,
+        randomness=randomness,
+        public=public,
+    )

@@ -1,0 +1,165 @@
+"""Local training of one site: private discriminator steps, and generator steps that see only the discriminator.
+
+The algorithm is that of Goodfellow et al. (2014): k discriminator steps, then one generator step, with DP-SGD (Abadi et
+al., 2016) for the discriminator (Xie et al., 2018, DPGAN; Bie, Kamath and Zhang, 2023, for k and its adaptation).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from client.adaptive import DiscriminatorFrequency
+from client.data import Images, to_unit_range
+from client.dpsgd import DP_ENGINES, Engine, PlainEngine
+from client.randomness import Randomness
+from common.config import Training
+from common.losses import LOSSES, Loss
+from common.networks import GAN
+from common.plan import PrivacyPlan
+from common.registry import lookup
+
+MICRO_BATCH = {"cpu": 256, "cuda": 2048}
+"""Images that are in a private step at one time, by type of device: enough to keep it busy, few enough for memory."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a round of training says of itself; every figure is computed from weights and public randomness alone."""
+
+    steps: int
+    fake_accuracy: float
+    d_steps_per_g_step: int
+
+
+class SiteTrainer:
+    """Trains one site's copy of the networks for one round.
+
+    Args:
+        gan: generator and discriminator on `device`, holding the round's incoming weights; changed in place.
+        images: the site's training images, on `device`.
+        expected_batch: public B = q · declared size; divisor of the gradients and number of fakes in a step.
+        plan: the approved privacy plan.
+        training: learning rates, loss, k.
+        num_classes: labels are in [0, num_classes).
+        randomness: source of sampling and noise for the private steps.
+        public: source of latent vectors and labels of fakes, which need not be secret.
+
+    Privacy:
+        See `PrivacyPlan`. Real images enter `_discriminator_step` alone. An empty batch still takes its noisy step.
+    """
+
+    def __init__(
+        self,
+        gan: GAN,
+        images: Images,
+        expected_batch: float,
+        *,
+        plan: PrivacyPlan,
+        training: Training,
+        num_classes: int,
+        randomness: Randomness,
+        public: torch.Generator,
+    ) -> None:
+        self._generator, self._discriminator = gan.generator, gan.discriminator
+        self._images = images
+        self._plan, self._training, self._num_classes = plan, training, num_classes
+        self._expected_batch = expected_batch
+        self._fakes_per_step = max(1, round(expected_batch))
+        self._randomness, self._public = randomness, public
+        self._loss: Loss = lookup(LOSSES, training.loss, "training.loss")
+        self._frequency = DiscriminatorFrequency(training.d_steps_per_g_step)
+        self._g_optimizer = Adam(
+            self._generator.parameters(), lr=training.lr_generator, betas=training.betas, fused=True
+        )
+        self._d_optimizer = Adam(
+            self._discriminator.parameters(), lr=training.lr_discriminator, betas=training.betas, fused=True
+        )
+        self._engine = self._choose_engine()
+        device = self._public.device.type
+        self._micro_batch = training.micro_batch or MICRO_BATCH.get(device, MICRO_BATCH["cpu"])
+        # Rounding the passes to bfloat16 changes gradients, not guarantees: see `BookKeepingModule`.
+        self._precision = torch.autocast(device, torch.bfloat16, enabled=training.precision == "bfloat16")
+
+    def run(self) -> Progress:
+        """Takes the plan's private steps of one round, and the generator steps that fall in between."""
+        self._generator.train()
+        self._discriminator.train()
+        for _ in range(self._plan.steps_per_round):
+            self._discriminator_step()
+            if self._frequency.generator_is_due():
+                self._generator_step()
+        return Progress(self._plan.steps_per_round, self._frequency.fake_accuracy, self._frequency.d_steps_per_g_step)
+
+    def state(self) -> dict[str, Any]:
+        """Optimizer and frequency state; stays at the site between rounds."""
+        return {
+            "generator_optimizer": self._g_optimizer.state_dict(),
+            "discriminator_optimizer": self._d_optimizer.state_dict(),
+            "frequency": self._frequency.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restores what `state` returned after the round before."""
+        self._g_optimizer.load_state_dict(state["generator_optimizer"])
+        self._d_optimizer.load_state_dict(state["discriminator_optimizer"])
+        self._frequency.load_state(state["frequency"])
+
+    def _choose_engine(self) -> Engine:
+        if not self._plan.private:
+            return PlainEngine(self._discriminator, self._d_optimizer, self._expected_batch)
+        engine = lookup(DP_ENGINES, self._training.dp_engine, "training.dp_engine")
+        return engine(self._discriminator, self._d_optimizer, self._randomness, self._plan, self._expected_batch)
+
+    def _discriminator_step(self) -> None:
+        real, real_labels = self._sample_real()
+        fake, fake_labels = self._sample_fake(self._fakes_per_step)
+        images = torch.cat((real, fake))
+        labels = None if fake_labels is None else torch.cat((real_labels, fake_labels))
+        is_real = torch.arange(len(images), device=images.device) < len(real)
+        self._engine.zero_grad()
+        told_fake: list[Tensor] = []
+        for part in self._micro_batches(len(images)):
+            with self._precision:
+                logits = self._engine.logits(images[part], None if labels is None else labels[part]).float()
+            losses = torch.where(is_real[part], self._loss.real(logits), self._loss.fake(logits))
+            self._engine.backward(losses)
+            told_fake.append(logits.detach() < 0)
+        self._engine.step()
+        if self._training.weight_clip is not None:
+            with torch.no_grad():
+                for parameter in self._discriminator.parameters():
+                    parameter.clamp_(-self._training.weight_clip, self._training.weight_clip)
+        self._frequency.observe(torch.cat(told_fake)[len(real) :].float().mean())
+
+    def _micro_batches(self, count: int) -> list[slice]:
+        size = self._micro_batch if self._engine.micro_batches else count
+        return [slice(start, start + size) for start in range(0, count, size)]
+
+    def _generator_step(self) -> None:
+        """One step of G through the frozen D: no real image, no per-sample work."""
+        with self._engine.frozen() as discriminator, self._precision:
+            fake, labels = self._generate(self._training.generator_batch_size)
+            loss = self._loss.generator(discriminator(fake, labels).float()).mean()
+            self._g_optimizer.zero_grad()
+            loss.backward()
+        self._g_optimizer.step()
+
+    def _sample_real(self) -> tuple[Tensor, Tensor]:
+        """A Poisson sample of the site's units, scaled by public constants."""
+        chosen = self._randomness.poisson_sample(len(self._images), self._plan.sample_rate)
+        return to_unit_range(self._images.pixels[chosen]), self._images.labels[chosen]
+
+    @torch.no_grad()
+    def _sample_fake(self, count: int) -> tuple[Tensor, Tensor | None]:
+        return self._generate(count)
+
+    def _generate(self, count: int) -> tuple[Tensor, Tensor | None]:
+        device = self._public.device
+        z = torch.randn(count, self._generator.latent_dim, generator=self._public, device=device)
+        labels = None
+        if self._generator.conditional:
+            labels = torch.randint(self._num_classes, (count,), generator=self._public, device=device)
+        return self._generator(z, labels), labels

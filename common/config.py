@@ -1,0 +1,258 @@
+"""A scenario: the whole study as one typed, frozen value.
+
+A scenario file is YAML that reads like a description of the study. Unknown keys are refused with the nearest valid one,
+values of the wrong type or out of range with the key, the value and the range.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.errors import ConfigError
+from common.registry import nearest
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of a scenario: frozen, and without room for keys that nobody reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+class Data(Section):
+    """Which images the hospitals hold (`client/data`)."""
+
+    source: str = "digits"
+    root: Path | None = Field(default=None, description="folder or file with the data; none if embedded")
+    dataset: str | None = Field(
+        default=None, description="MedMNIST set to find in a folder, for example pneumoniamnist"
+    )
+    image_size: Annotated[int, Field(ge=8, le=256)] | None = Field(
+        default=None, description="resize to this; native if none"
+    )
+    channels: Literal[1, 3] | None = Field(default=None, description="1 grey, 3 colour; native if none")
+    classes: tuple[str, ...] | None = Field(
+        default=None, description="public class names, where the source has none of its own"
+    )
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.2, description="held out, where there is no test split"
+    )
+    download: bool = Field(default=False, description="let torchvision download what is missing")
+
+
+class Sites(Section):
+    """How the images are spread over hospitals (`simulations/partition.py`)."""
+
+    count: Count = 4
+    partition: str = "iid"
+    alpha: Positive = Field(default=0.5, description="Dirichlet concentration: small is skewed")
+    shards_per_site: Count = Field(default=2, description="label shards that each site holds")
+    size_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        default=10.0, description="largest site over smallest, for size skew"
+    )
+
+
+class Model(Section):
+    """Generator and discriminator (`common/networks`)."""
+
+    family: str = "dcgan"
+    latent_dim: Count = 64
+    width: Count = Field(default=32, description="channels of the widest feature map are a small multiple of this")
+
+
+class Adaptive(Section):
+    """Adaptive discriminator frequency (Bie, Kamath and Zhang, 2023, section 4)."""
+
+    threshold: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        default=0.65, description="accuracy on fakes below which D trains longer"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    patience: Count = Field(default=200, description="generator steps on a rung before the next")
+    ladder: tuple[Count, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+class Training(Section):
+    """The article's algorithm: k discriminator steps, then one generator step (`client/trainer.py`)."""
+
+    rounds: Count = 10
+    local_steps: Count = Field(default=100, description="private discriminator steps a site takes in a round")
+    sample_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.1, description="q: chance of a patient to be in a step's batch"
+    )
+    generator_batch_size: Count = Field(default=64, description="fakes in a generator step")
+    d_steps_per_g_step: Annotated[int, Field(ge=1)] | Adaptive = Field(default=5, description="k, or the adaptive rule")
+    loss: str = "nonsaturating"
+    weight_clip: Positive | None = Field(default=None, description="clamp of D's weights, for the Wasserstein loss")
+    lr_generator: Positive = 1e-3
+    lr_discriminator: Positive = 1e-3
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    dp_engine: str = Field(default="bookkeeping", description="or hooks, ghost: Opacus' own, to compare")
+    micro_batch: Count | None = Field(
+        default=None, description="images that are in a private step at one time; found from the device if none"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the networks' passes; norms, sums and weights are float32"
+    )
+
+
+class Privacy(Section):
+    """The guarantee that every site gives its patients (`common/plan.py`)."""
+
+    enabled: bool = Field(default=True, description="false only to compare: every artefact is marked NON-PRIVATE")
+    epsilon: Positive = Field(default=10.0, description="budget of each site for this run")
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    clip_norm: Positive = 1.0
+    noise_multiplier: Positive | None = Field(default=None, description="found from epsilon if none")
+    spare_rounds: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="rounds that an interruption may cost, planned for"
+    )
+
+
+class Federation(Section):
+    """How the coordinator combines the sites (`server/strategy.py`)."""
+
+    quorum: Count | None = Field(default=None, description="replies needed in each round; more than half if none")
+    weights: Literal["uniform", "declared_size"] = "uniform"
+    max_update_norm: Positive = Field(default=1000.0, description="largest L2 change of a site's weights in a round")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.5, description="per round, of the generator that is released"
+    )
+    join_timeout: Positive = Field(default=120.0, description="seconds to wait for a quorum of sites to connect")
+    round_timeout: Positive = Field(default=3600.0, description="seconds to wait for the replies of a round")
+
+
+class Evaluation(Section):
+    """Measurements after training, outside the guarantee: they use the real test split (`server/evaluation.py`)."""
+
+    enabled: bool = True
+    samples: Count = Field(default=5000, description="synthetic images to draw")
+    epochs: Count = Field(
+        default=20, description="most epochs of the classifier; the best on held-out synthetic images is used"
+    )
+    real_ceiling: bool = Field(default=True, description="also train the classifier on the real training split")
+
+
+class Scenario(Section):
+    """One study: data, sites, model, training, privacy, federation, evaluation."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    title: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        default=None, description="fixed randomness, in simulation only"
+    )
+    data: Data = Data()
+    sites: Sites = Sites()
+    model: Model = Model()
+    training: Training = Training()
+    privacy: Privacy = Privacy()
+    federation: Federation = Federation()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _quorum_is_reachable(self) -> "Scenario":
+        if self.quorum > self.sites.count:
+            raise ValueError(f"federation.quorum={self.quorum} exceeds sites.count={self.sites.count}")
+        return self
+
+    @property
+    def quorum(self) -> int:
+        """Replies needed in each round: as configured, else more than half of the sites."""
+        return self.federation.quorum or self.sites.count // 2 + 1
+
+
+def load_scenario(path: Path, overrides: list[str] | None = None) -> Scenario:
+    """Reads a scenario file and applies `section.key=value` overrides.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key or value is wrong.
+    """
+    try:
+        raw = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"scenario '{path}'", f"cannot be read ({reason})", "give a scenario file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"scenario '{path}'", f"is not valid YAML{where}", "correct the file") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"scenario '{path}'", "is not a set of keys", "start from simulations/scenarios/digits.yaml")
+    values = cast(dict[str, Any], raw)
+    for override in overrides or []:
+        _apply(values, override)
+    return parse_scenario(values)
+
+
+def read_yaml(text: str) -> object:
+    """The plain value of a YAML text.
+
+    Raises:
+        yaml.YAMLError: the text has none. PyYAML itself lets other errors through for a date or number that cannot be
+            and for endless nesting.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from None
+
+
+def parse_scenario(values: dict[str, Any]) -> Scenario:
+    """Validates plain values (as read from YAML) into a scenario; one fault is raised as a `ConfigError`."""
+    try:
+        return Scenario.model_validate(values)
+    except ValidationError as error:
+        raise _one_line(error) from None
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}", "is not key=value", "write for example --set training.rounds=5")
+    *parents, leaf = key.split(".")
+    section = values
+    for parent in parents:
+        inner = section.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}", f"'{parent}' is a value, not a section", "correct the key")
+        section = cast(dict[str, Any], inner)
+    try:
+        section[leaf] = read_yaml(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}", f"value '{text}' cannot be read", "quote it as YAML") from None
+
+
+def _one_line(error: ValidationError) -> ConfigError:
+    # Where a value may be a number or a section there is a fault for either: the one inside the section says more.
+    fault = max(error.errors(), key=lambda fault: len(fault["loc"]))
+    path = [str(part) for part in fault["loc"]]
+    if path[1:2] == ["d_steps_per_g_step"]:
+        del path[2:3]  # which of the two it was read as
+    key = ".".join(path) or "scenario"
+    if fault["type"] == "extra_forbidden":
+        close = nearest(path[-1], _fields_at(path[:-1]))
+        mend = f"did you mean '{'.'.join([*path[:-1], close])}'?" if close else "remove it"
+        return ConfigError(key, "unknown key", mend)
+    if fault["type"] == "missing":
+        return ConfigError(key, "is missing", "add it to the scenario")
+    if fault["type"] == "value_error":
+        return ConfigError(key, str(fault["ctx"]["error"]) if "ctx" in fault else fault["msg"], "correct one of them")
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    return ConfigError(key, f"{message}, not {fault['input']!r}", "correct the value")
+
+
+def _fields_at(path: list[str]) -> list[str]:
+    """Names of the fields of the section at `path`."""
+    section: type[BaseModel] = Scenario
+    for part in path:
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        if part == "d_steps_per_g_step":
+            annotation = Adaptive
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)

@@ -1,0 +1,23 @@
+"""Where to compute."""
+
+import torch
+
+from common.errors import ConfigError
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device called `wanted`; `auto` is the GPU if there is one.
+
+    Raises:
+        ConfigError: there is no such device on this machine.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted.partition(":")[0] in ("cpu", "cuda"):
+        try:
+            device = torch.device(wanted)
+            torch.empty(0, device=device)
+            return device
+        except (RuntimeError, AssertionError):
+            pass
+    raise ConfigError("training.device", f"'{wanted}' is not on this machine", "use auto or cpu")

@@ -1,0 +1,73 @@
+"""The exceptions of SiloGAN, and the exit code that each one stands for.
+
+Every message is one line that names the thing, what is wrong with it, and the mend. It never holds patient data, the
+path of a patient's file or an exact count: errors are logged, and a hospital's log may be read by others.
+
+    SiloganError
+    ├── UsageError          2  wrong usage of a command
+    ├── ConfigError         3  bad configuration
+    ├── DataError           4  bad data
+    ├── PrivacyRefusal      5  refused for privacy: budget, policy, missing approval
+    ├── VerificationError   6  evidence that does not hold
+    └── FederationError     7  the federation failed: quorum, network
+"""
+
+from typing import ClassVar
+
+
+class SiloganError(Exception):
+    """Base of all errors that a user can mend.
+
+    Args:
+        thing: what is wrong: a key, a file's role, a site.
+        problem: what is wrong with it, with the offending value where it is public.
+        mend: what to do about it, as an imperative.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, thing: str, problem: str, mend: str) -> None:
+        self.thing, self.problem, self.mend = (" ".join(part.split()) for part in (thing, problem, mend))
+        super().__init__(f"{self.thing}: {self.problem}; {self.mend}")
+
+
+class UsageError(SiloganError):
+    """A command was called in a way it cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(SiloganError):
+    """A configuration is unreadable, incomplete or contradicts itself."""
+
+    exit_code = 3
+
+
+class DataError(SiloganError):
+    """Data is missing, corrupt or not what its configuration says."""
+
+    exit_code = 4
+
+
+class PrivacyRefusal(SiloganError):  # noqa: N818  (it is a decision, not a fault)
+    """A site refuses: the budget, its policy or a missing approval forbids the work."""
+
+    exit_code = 5
+
+
+class VerificationError(SiloganError):
+    """Evidence (a ledger, a checkpoint, a signature) does not hold."""
+
+    exit_code = 6
+
+
+class FederationError(SiloganError):
+    """The federation failed: no quorum, no network, no usable reply."""
+
+    exit_code = 7
+
+
+ERRORS_BY_EXIT_CODE: dict[int, type[SiloganError]] = {
+    error.exit_code: error
+    for error in (UsageError, ConfigError, DataError, PrivacyRefusal, VerificationError, FederationError)
+}

@@ -1,0 +1,45 @@
+"""Files that are either there whole or not there at all, whatever kills the process."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file through a temporary neighbour, flushes it to the disk and renames it into place.
+
+    Args:
+        path: the final path; its folder must exist.
+        write: gets the open temporary file and writes the content.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; the old file, if any, is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """`write_atomically` for content that is already in memory."""
+    write_atomically(path, lambda file: file.write(content))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename durable: POSIX needs the folder itself to be synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

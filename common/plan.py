@@ -1,0 +1,109 @@
+"""The privacy plan: sampling, clipping, noise and accounting, tied together so that none changes without the others.
+
+A plan is frozen and known by its hash. The coordinator proposes it, the hospital checks it, the trainer executes it and
+the ledger charges it: all four read the same object.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from common.accounting import Mechanism, epsilon, find_noise_multiplier
+from common.config import Scenario
+from common.errors import PrivacyRefusal
+
+Unit = Literal["record", "patient"]
+NO_PRIVACY = "NON-PRIVATE"
+SEEDED = "seeded: not private against someone who knows the seed"
+
+
+@dataclass(frozen=True)
+class PrivacyPlan:
+    """What every site does to its patients' data, and the most that it may cost them.
+
+    Attributes:
+        private: False trains without clipping and noise, to compare in simulation.
+        seeded: True draws sampling and noise from the scenario's seed, in simulation.
+        unit: whose contribution is bounded: one record, or all records of one patient.
+        epsilon: the site's budget for this run.
+        delta: probability that the bound fails, in (0, 1).
+        noise_multiplier: σ; the noise added to each clipped sum has standard deviation σ·C. 0 only if not private.
+        sample_rate: q, probability of each unit to be in a step's batch, in (0, 1].
+        clip_norm: C, L2 bound on what one unit adds to the sum.
+        steps_per_round: private discriminator steps between two replies.
+        rounds: rounds the run may take, interruptions included.
+
+    Privacy:
+        Unit: `unit`. Neighbouring: add or remove one unit. Sensitivity of a step's sum: C. `rounds · steps_per_round`
+        steps together are (`epsilon`, `delta`)-differentially private for each site's units. The weights after a step,
+        and whatever is computed from them alone, may leave; nothing else may.
+    """
+
+    private: bool
+    seeded: bool
+    unit: Unit
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    sample_rate: float
+    clip_norm: float
+    steps_per_round: int
+    rounds: int
+
+    @property
+    def plan_id(self) -> str:
+        """SHA-256 over the canonical form of all attributes."""
+        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
+
+    def mechanism(self, steps: int) -> Mechanism:
+        """The mechanism that `steps` private steps amount to."""
+        return Mechanism(self.noise_multiplier, self.sample_rate, steps)
+
+    def epsilon_after(self, steps: int) -> float | None:
+        """ε of `steps` steps of this plan alone; None if the plan is not private."""
+        return epsilon([self.mechanism(steps)], self.delta) if self.private else None
+
+    def marks(self) -> tuple[str, ...]:
+        """What must be written on every artefact of this plan."""
+        return tuple(mark for mark, applies in ((NO_PRIVACY, not self.private), (SEEDED, self.seeded)) if applies)
+
+
+def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
+    """Ties a scenario's training and privacy sections into a plan; σ is found from ε where it is not given.
+
+    Raises:
+        PrivacyRefusal: the budget does not pay for a single round with the given noise.
+    """
+    training, privacy = scenario.training, scenario.privacy
+    rounds = training.rounds + privacy.spare_rounds
+    sigma = 0.0
+    if privacy.enabled:
+        sigma = privacy.noise_multiplier or find_noise_multiplier(
+            privacy.epsilon, privacy.delta, training.sample_rate, rounds * training.local_steps
+        )
+    plan = PrivacyPlan(
+        private=privacy.enabled,
+        seeded=scenario.seed is not None,
+        unit=unit,
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
+        noise_multiplier=sigma,
+        sample_rate=training.sample_rate,
+        clip_norm=privacy.clip_norm,
+        steps_per_round=training.local_steps,
+        rounds=rounds,
+    )
+    first_round = plan.epsilon_after(plan.steps_per_round)
+    if first_round is not None and first_round > plan.epsilon:
+        raise PrivacyRefusal(
+            "privacy.epsilon",
+            f"{plan.epsilon:g} does not pay for one round (ε = {first_round:.3g} at noise_multiplier = {sigma:g})",
+            "raise privacy.noise_multiplier or lower training.local_steps",
+        )
+    return plan
+
+
+def canonical_json(value: object) -> str:
+    """The one JSON text for a value: sorted keys, no spaces, no NaN; equal values have equal texts."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

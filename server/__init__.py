@@ -1,0 +1,1 @@
+"""The coordinator: strategy, checkpoints, evaluation, generation, release."""

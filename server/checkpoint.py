@@ -1,0 +1,82 @@
+"""The coordinator's state after a round: one file, atomically written, enough to go on from."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from common.errors import VerificationError
+from common.files import write_bytes_atomically
+from common.messages import Weights
+
+CHECKPOINT_FOLDER = "checkpoints"
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run stands.
+
+    Attributes:
+        study_id: the run it belongs to.
+        round: rounds completed; 0 before the first.
+        weights: averaged weights of both networks.
+        ema: moving average of the generator, under the same `generator.` names.
+        training_seconds: time spent on training rounds so far.
+        event: the round's event, in case it did not reach `events.jsonl`; empty before the first round.
+        ledger_heads: last known ledger head of each site.
+    """
+
+    study_id: str
+    round: int
+    weights: Weights
+    ema: Weights
+    training_seconds: float = 0.0
+    event: dict[str, Any] = field(default_factory=dict[str, Any])
+    ledger_heads: dict[str, str] = field(default_factory=dict[str, str])
+
+    def save(self, run_dir: Path) -> None:
+        """Writes the checkpoint durably and forgets all but the last two."""
+        folder = run_dir / CHECKPOINT_FOLDER
+        header = {
+            "study_id": self.study_id,
+            "round": self.round,
+            "training_seconds": self.training_seconds,
+            "event": self.event,
+            "ledger_heads": self.ledger_heads,
+        }
+        # safetensors refuses tensors that share memory, as weights and average do after the first round
+        ema = {f"ema.{name}": tensor.clone() for name, tensor in self.ema.items()}
+        tensors = {name: tensor.contiguous() for name, tensor in {**self.weights, **ema}.items()}
+        content = save(tensors, metadata={"silogan": json.dumps(header)})
+        write_bytes_atomically(folder / f"round-{self.round:06d}.safetensors", content)
+        for path in _paths(run_dir)[:-_KEPT]:
+            path.unlink(missing_ok=True)
+
+    @staticmethod
+    def latest(run_dir: Path) -> "Checkpoint | None":
+        """The newest checkpoint of a run; None if there is none.
+
+        Raises:
+            VerificationError: it is there but damaged.
+        """
+        paths = _paths(run_dir)
+        if not paths:
+            return None
+        try:
+            with safe_open(paths[-1], framework="pt") as file:
+                header = json.loads(file.metadata()["silogan"])
+                tensors: Weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            ema = {name.removeprefix("ema."): tensor for name, tensor in tensors.items() if name.startswith("ema.")}
+            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("ema.")}
+            return Checkpoint(weights=weights, ema=ema, **header)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            mend = "delete it to go on from the one before"
+            raise VerificationError(f"checkpoint '{paths[-1].name}'", "is damaged", mend) from None
+
+
+def _paths(run_dir: Path) -> list[Path]:
+    return sorted((run_dir / CHECKPOINT_FOLDER).glob("round-*.safetensors"))

@@ -1,0 +1,40 @@
+"""`events.jsonl`: one JSON line a round, appended as it happens; the live view and the report read it."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from common.files import write_bytes_atomically
+from common.plan import canonical_json
+
+EVENTS_FILE = "events.jsonl"
+Event = dict[str, Any]
+
+
+def append_event(run_dir: Path, event: Event) -> None:
+    """Appends one line."""
+    with (run_dir / EVENTS_FILE).open("a", encoding="utf-8") as file:
+        file.write(canonical_json(event) + "\n")
+
+
+def read_events(run_dir: Path) -> list[Event]:
+    """All whole lines; a line torn by a killed process is left out."""
+    try:
+        lines = (run_dir / EVENTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    events: list[Event] = []
+    for line in lines:
+        try:
+            events.append(cast(Event, json.loads(line)))
+        except json.JSONDecodeError:
+            continue
+    return events
+
+
+def restore_events(run_dir: Path, last_round: int, last_event: Event) -> None:
+    """Makes the file agree with a checkpoint: rounds after it are dropped, its own is there."""
+    events = [event for event in read_events(run_dir) if event["round"] < last_round]
+    if last_event:
+        events.append(last_event)
+    write_bytes_atomically(run_dir / EVENTS_FILE, "".join(canonical_json(event) + "\n" for event in events).encode())

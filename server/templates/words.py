@@ -1,0 +1,93 @@
+"""Numbers as a reader meets them.
+
+Privacy loss is only ever rounded up: a report must not promise more than was proved.
+"""
+
+import math
+from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
+
+NOTHING = "—"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def upward(value: float | None, digits: int = 3) -> str:
+    """`value` to that many significant digits, rounded up: 9.9812 is 9.99."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞"
+    rounded = _round_up(value, digits)
+    return f"{rounded.normalize():f}"
+
+
+def small(value: float | None) -> str:
+    """A small probability as a power of ten, rounded up to two digits: 0.00034 is 3.4 · 10⁻⁴."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if value == 0:
+        return "0"
+    rounded = _round_up(value, 2)
+    exponent = rounded.adjusted()
+    power = f"10{str(exponent).translate(SUPERSCRIPT)}"
+    factor = rounded.scaleb(-exponent).normalize()
+    return power if factor == 1 else f"{factor:f} · {power}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`value` to that many significant digits, without an exponent from 10⁻⁵ to 10⁶."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞"
+    if float(value).is_integer() or abs(value) >= 10**digits:
+        return f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.{digits}g}"
+    return f"{value:.{digits}g}"
+
+
+def equals(symbol: str, value: str) -> str:
+    """A symbol and its value, kept on one line."""
+    return f"{symbol}\u00a0=\u00a0{value}"
+
+
+def percent(value: float | None) -> str:
+    """A share in 0-1 as a percentage with one decimal."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as hours, minutes and seconds."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def memory(amount: int | None) -> str:
+    """Bytes as binary megabytes or gigabytes."""
+    if not amount:
+        return NOTHING
+    return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.0f} MiB"
+
+
+def count(amount: int, noun: str) -> str:
+    """The noun with its number: 1 hospital, 4 hospitals."""
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def moment(iso: str) -> str:
+    """An ISO-8601 time in UTC as a date and a time of day; unchanged if it is not one."""
+    try:
+        at = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def _round_up(value: float, digits: int) -> Decimal:
+    # `str` gives the shortest decimal that is this float, so 9.98 stays 9.98 and is not pushed to 9.99 by its last bit.
+    exact = Decimal(str(value))
+    return exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=ROUND_CEILING)

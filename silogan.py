@@ -1,0 +1,247 @@
+"""The front door: the command line of SiloGAN. Parses arguments and calls into the four rooms."""
+
+import json
+import os
+import statistics
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+# Flower phones home and looks for updates unless it is told not to before it is imported.
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+# Threads that spin while they wait cost minutes where another program wants the processor too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import typer
+from click import UsageError as UsageFault
+from rich.console import Console
+from rich.table import Table
+
+from common.errors import SiloganError, UsageError
+
+if TYPE_CHECKING:
+    from common.config import Scenario
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 2 wrong usage; 3 bad configuration; 4 bad data; 5 refused for privacy; "
+    "6 verification failed; 7 the federation failed; 130 interrupted."
+)
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="silogan",
+    help="Train one generative model across hospitals under differential privacy, and show what it cost.\n\n"
+    + EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _epilog(example: str) -> str:
+    return f"Example: {example}\n\n{EXIT_CODES}"
+
+
+class EngineName(StrEnum):
+    """Engines of `silogan simulate`."""
+
+    inprocess = "inprocess"
+    ray = "ray"
+
+
+class ImageFormat(StrEnum):
+    """Formats of `silogan generate`."""
+
+    png = "png"
+    npz = "npz"
+
+
+@app.callback()
+def _root(debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False) -> None:
+    os.environ["SILOGAN_DEBUG"] = "1" if debug else ""
+
+
+@app.command(
+    epilog=_epilog("silogan simulate simulations/scenarios/digits.yaml --set training.rounds=5 --out runs/try")
+)
+def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
+    scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME if not given.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that the folder holds.")] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="Threads in this process, or Flower on Ray.")
+    ] = EngineName.inprocess,
+    workers: Annotated[int | None, typer.Option(min=1, help="Sites at work at the same time.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Run once for each seed, as in 0,1,2.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Simulate a federation of hospitals on this machine."""
+    from common.config import load_scenario
+
+    study = load_scenario(scenario, overrides)
+    folder = out or Path("runs") / study.name
+    runs = _runs(study, folder, seeds)
+
+    from simulations.simulate import simulate as run  # takes seconds: after all that can be refused at once
+
+    console = Console(stderr=True)
+    reports: list[dict[str, Any]] = []
+    for one, run_dir in runs:
+        reports.append(
+            run(
+                one,
+                run_dir,
+                engine=engine.value,
+                workers=workers,
+                resume=resume,
+                overwrite=overwrite,
+                console=console,
+            )
+        )
+        if not as_json:
+            _print_report(reports[-1], run_dir)
+    if as_json:
+        print(json.dumps(reports[0] if seeds is None else reports, indent=2))
+    elif seeds is not None:
+        _print_seeds(reports)
+
+
+@app.command(epilog=_epilog("silogan generate runs/digits --count 1000 --out synthetic --labels 3,7"))
+def generate(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")],
+    out: Annotated[Path, typer.Option(help="New folder (png) or file (npz).")],
+    image_format: Annotated[
+        ImageFormat, typer.Option("--format", help="Folders of PNG by class, or one NPZ.")
+    ] = ImageFormat.png,
+    labels: Annotated[
+        str | None, typer.Option(help="Classes to draw, by name, as in 3,7; all in turn if not given.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draw the same images again; else they are new.")] = None,
+) -> None:
+    """Draw synthetic images from a finished run's generator."""
+    from server.generate import generate as draw
+
+    wanted = None if labels is None else tuple(label.strip() for label in labels.split(","))
+    marks = draw(run_dir, count=count, out=out, image_format=image_format.value, labels=wanted, seed=seed)
+    note = f" ({'; '.join(marks)})" if marks else ""
+    print(f"{count} synthetic images in {out}{note}")
+
+
+@app.command(epilog=_epilog("silogan evaluate runs/mnist --real shared/data --json"))
+def evaluate(
+    synthetic: Annotated[Path, typer.Argument(help="Run folder, or images written by silogan generate.")],
+    real: Annotated[
+        Path | None, typer.Option(help="Real data: data.root of the run's source, or an image folder or .npz.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure synthetic images against real ones. The figures use real data: they are outside the privacy guarantee."""
+    from simulations.evaluate import evaluate as measure
+
+    figures = measure(synthetic, real)
+    if as_json:
+        print(json.dumps(figures, indent=2))
+    else:
+        _print_figures(figures)
+
+
+def main() -> None:
+    """Entry point: runs a command; whatever goes wrong becomes one line and an exit code.
+
+    Of an error that nobody foresaw only the type is said, since its text may quote data.
+    """
+    try:
+        code = app(prog_name="silogan", standalone_mode=False)
+    except UsageFault as fault:
+        code = _fail(_with_hint(fault), fault.exit_code)
+    except Exception as error:
+        if os.environ.get("SILOGAN_DEBUG"):
+            traceback.print_exc()
+        if isinstance(error, SiloganError):
+            code = _fail(str(error), error.exit_code)
+        else:
+            code = _fail(f"unexpected {type(error).__name__}; run 'silogan --debug ...' to see where", 1)
+    if code == INTERRUPTED:
+        _fail("interrupted; a simulation goes on with --resume", code)
+    sys.exit(code)
+
+
+def _with_hint(fault: UsageFault) -> str:
+    """What was wrong with the arguments, and where to read on; empty where the help has been shown already."""
+    message = fault.format_message()
+    return f"{message} See '{fault.ctx.command_path} --help'." if message and fault.ctx else message
+
+
+def _fail(message: str, code: int) -> int:
+    """Says in one line why, if there is anything to say."""
+    if message:
+        print(f"silogan: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Scenario, Path]]":
+    from common.config import parse_scenario
+
+    if seeds is None:
+        return [(study, folder)]
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--seeds {seeds}", "is not a list of whole numbers", "write for example --seeds 0,1,2"
+        ) from None
+    plain = study.model_dump(mode="json")
+    return [(parse_scenario({**plain, "seed": seed}), folder / f"seed-{seed}") for seed in numbers]
+
+
+def _print_report(report: dict[str, Any], run_dir: Path) -> None:
+    console = Console(markup=False)  # titles, names and paths are the user's own text
+    heading = report["title"] or report["name"]
+    table = Table("site", "ε spent", "budget", "δ", "σ", "q", "steps", title=f"{heading} ({report['unit']}-level)")
+    sites = report["sites"]
+    for site in sites[:10]:
+        spent = "none: NON-PRIVATE" if site["epsilon"] is None else f"{site['epsilon']:.3f}"
+        budget = "" if site["epsilon_budget"] is None else f"{site['epsilon_budget']:g}"
+        row = (f"{site['delta']:g}", f"{site['noise_multiplier']:g}", f"{site['sample_rate']:g}", f"{site['steps']}")
+        table.add_row(site["name"], spent, budget, *row)
+    if len(sites) > 10:
+        table.add_row(f"… {len(sites) - 10} more", "", "", "", "", "", "")
+    console.print(table)
+    _print_figures(report)
+    seconds, memory = report["seconds"], report["peak_memory_bytes"] / 2**20
+    console.print(f"time {seconds['total']:.0f} s (training {seconds['training']:.0f} s), peak memory {memory:.0f} MiB")
+    if report["seeded"]:
+        console.print("seeded: not private against someone who knows the seed", style="yellow")
+    console.print(f"see {run_dir / 'report.html'} and {run_dir / 'samples' / 'final.png'}", soft_wrap=True)
+
+
+def _print_figures(figures: dict[str, Any]) -> None:
+    console = Console(markup=False)
+    utility, fidelity = figures["utility"], figures["fidelity"]
+    names = {"accuracy_synthetic": "trained on synthetic", "accuracy_real": "trained on real"}
+    parts = [f"{label} {utility[name]:.3f}" for name, label in names.items() if utility[name] is not None]
+    console.print("accuracy on real test images: " + (", ".join(parts) or f"none ({figures['utility_reason']})"))
+    if fidelity is None:
+        console.print(f"fidelity: none ({figures['fidelity_reason']})")
+    else:
+        shown = ("precision", "recall", "density", "coverage", "frechet_distance")
+        console.print("fidelity: " + ", ".join(f"{name.replace('_', ' ')} {fidelity[name]:.3f}" for name in shown))
+
+
+def _print_seeds(reports: list[dict[str, Any]]) -> None:
+    accuracies = [report["utility"]["accuracy_synthetic"] for report in reports]
+    if None not in accuracies:
+        each = ", ".join(f"{accuracy:.3f}" for accuracy in accuracies)
+        median = statistics.median(accuracies)
+        print(f"accuracy of synthetic-only training, {len(reports)} seeds: {each}; median {median:.3f}")
+
+
+if __name__ == "__main__":
+    main()

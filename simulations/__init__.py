@@ -1,0 +1,1 @@
+"""Many hospitals on one machine: scenarios, partitions, engines, benchmarks."""

@@ -1,0 +1,37 @@
+"""What benchmarks share: the machine they ran on, and how a result is printed."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def hardware() -> str:
+    """The processor that does the work, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
+    name = names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the time is spent in."""
+    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "opacus", "flwr")}
+
+
+def show(results: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Prints the rows, as JSON or for people."""
+    if as_json:
+        print(json.dumps({"hardware": hardware(), "versions": versions(), "results": results}, indent=2))
+        return
+    print(hardware(), "·", ", ".join(f"{name} {number}" for name, number in versions().items()))
+    for row in results:
+        print()
+        for key, value in row.items():
+            print(f"  {key:28} {f'{value:.3f}' if isinstance(value, float) else value}")

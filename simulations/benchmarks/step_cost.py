@@ -1,0 +1,189 @@
+"""What a private discriminator step costs over the plain one: book-keeping, Opacus' hooks, its ghost clipping, vmap.
+
+Each step is whole: `batch` real and as many fake images, each clipped by itself, noise, Adam. The engines take turns,
+so that a disturbance of the machine meets all of them; ratios are of medians. Memory is what the steps add to the peak
+of a process that takes no others.
+
+    python simulations/benchmarks/step_cost.py [--short] [--json] [--device cuda] [--threads 1]
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+# As the `silogan` launcher does, before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap  # pyright: ignore[reportPrivateImportUsage]
+from torch.optim import Adam
+
+from client.dpsgd import DP_ENGINES, Engine, PlainEngine
+from client.randomness import SeededRandomness
+from client.trainer import MICRO_BATCH
+from common.config import Model, parse_scenario
+from common.losses import LOSSES
+from common.networks import Discriminator, build
+from common.plan import make_plan
+from common.schema import ImageSchema
+from simulations.benchmarks._machine import show
+
+LOSS = LOSSES["nonsaturating"]
+CLASSES = tuple("0123456789")
+SIZES = (28, 64)
+WIDTH = 64
+CLIP = NOISE = 1.0
+
+Step = Callable[[], None]
+
+
+def make_step(engine: str, size: int, batch: int, device: str) -> Step:
+    """A step of one engine; all engines get the same network and images."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        _, discriminator = build(Model(width=WIDTH), ImageSchema(size, 1, CLASSES))
+        images = torch.rand(2 * batch, 1, size, size) * 2 - 1
+        labels = torch.randint(len(CLASSES), (2 * batch,))
+        is_real = torch.arange(2 * batch) < batch
+    adam = Adam(discriminator.parameters(), lr=1e-4, betas=(0.5, 0.999), fused=True)
+    if engine == "vmap":
+        return lambda: vmap_step(discriminator, adam, images, labels, is_real)
+    taker = make_engine(engine, discriminator, adam, batch, device)
+    at_once = MICRO_BATCH[torch.device(device).type] if engine == "bookkeeping" else len(images)
+
+    def step() -> None:
+        taker.zero_grad()
+        for start in range(0, len(images), at_once):
+            part = slice(start, start + at_once)
+            logits = taker.logits(images[part], labels[part])
+            taker.backward(torch.where(is_real[part], LOSS.real(logits), LOSS.fake(logits)))
+        taker.step()
+
+    return step
+
+
+def make_engine(engine: str, discriminator: Discriminator, adam: Adam, batch: int, device: str) -> Engine:
+    """An engine of the product."""
+    if engine == "plain":
+        return PlainEngine(discriminator, adam, batch)
+    privacy = {"noise_multiplier": NOISE, "clip_norm": CLIP, "epsilon": 1000}
+    plan = make_plan(parse_scenario({"name": "cost", "seed": 0, "privacy": privacy}))
+    randomness = SeededRandomness(torch.Generator(device).manual_seed(0))
+    return DP_ENGINES[engine](discriminator, adam, randomness, plan, batch)
+
+
+def vmap_step(discriminator: Discriminator, adam: Adam, images: Tensor, labels: Tensor, is_real: Tensor) -> None:
+    """A step by torch.func's per-sample gradients."""
+    weights = {name: p.detach() for name, p in discriminator.named_parameters()}
+
+    def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor, real: Tensor) -> Tensor:
+        logit = functional_call(discriminator, weights, (image[None], label[None]))
+        return torch.where(real, LOSS.real(logit), LOSS.fake(logit)).sum()
+
+    gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, images, labels, is_real)
+    norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients.values()]).norm(dim=0)
+    factors = (CLIP / norms).clamp(max=1)
+    for name, p in discriminator.named_parameters():
+        total = torch.einsum("i,i...", factors, gradients[name])
+        p.grad = (total + NOISE * CLIP * torch.randn_like(p)) / (len(images) / 2)
+    adam.step()
+
+
+def timed(step: Step, device: str) -> float:
+    """Seconds of one step."""
+    begin = time.perf_counter()
+    step()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def peak(engine: str, size: int, batch: int, device: str) -> int:
+    """Bytes that three steps add to the peak of this process."""
+    if device == "cpu":  # what torch loads once is not a cost of the step
+        make_step(engine, 28, 2, device)()
+    step = make_step(engine, size, batch, device)
+    before = high_water() if device == "cpu" else 0
+    for _ in range(3):
+        step()
+    return high_water() - before if device == "cpu" else torch.cuda.max_memory_allocated()
+
+
+def high_water() -> int:
+    """Peak resident bytes of this process; `getrusage` would also count the process that started it."""
+    (line,) = (text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith("VmHWM:"))
+    return 1024 * int(line.split()[1])
+
+
+def peak_alone(engine: str, size: int, batch: int, arguments: argparse.Namespace) -> int:
+    """`peak` in a process of its own."""
+    command = [sys.executable, __file__, "--device", arguments.device, "--threads", str(arguments.threads)]
+    command += ["--peak", engine, str(size), str(batch)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603  (our own)
+
+
+def compare(size: int, batch: int, engines: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """One row: engines in turn, then their memory."""
+    steps = {engine: make_step(engine, size, batch, arguments.device) for engine in engines}
+    times: dict[str, list[float]] = {engine: [] for engine in engines}
+    for number in range(arguments.rounds + 1):
+        for engine, step in steps.items():
+            taken = timed(step, arguments.device)
+            if number:  # the first warms up
+                times[engine].append(taken)
+    memory = {engine: peak_alone(engine, size, batch, arguments) for engine in engines}
+    median = {engine: statistics.median(values) for engine, values in times.items()}
+    pairs = [ours / plain for ours, plain in zip(times["bookkeeping"], times["plain"], strict=True)]
+    row: dict[str, Any] = {
+        "model": f"dcgan-{size}x{size}-width-{WIDTH}",
+        "batch": batch,
+        "threads": arguments.threads,
+        "plain_seconds": median["plain"],
+        "images_per_second": 2 * batch / median["bookkeeping"],
+        "ours_over_plain": median["bookkeeping"] / median["plain"],
+        "ours_over_plain_quartiles": [round(value, 3) for value in statistics.quantiles(pairs, n=4)],
+        "memory_over_plain": memory["bookkeeping"] / memory["plain"],
+    }
+    for engine in engines[2:]:
+        row[f"{engine}_over_ours"] = median[engine] / median["bookkeeping"]
+        row[f"{engine}_over_plain"] = median[engine] / median["plain"]
+        row[f"{engine}_memory_over_plain"] = memory[engine] / memory["plain"]
+    return row
+
+
+def main() -> None:
+    """Runs the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--short", action="store_true", help="28x28, batch 32, three rounds, without vmap: to see that it runs"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch on a CPU")
+    parser.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
+    parser.add_argument("--batches", default="256,1024", help="real images in a step; as many fakes come on top")
+    parser.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and book-keeping")
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        engine, size, batch = arguments.peak
+        print(peak(engine, int(size), int(batch), arguments.device))
+        return
+    arguments.rounds = arguments.rounds or (3 if arguments.short else 15)
+    batches = [32] if arguments.short else [int(batch) for batch in arguments.batches.split(",")]
+    engines = ("plain", "bookkeeping", *("hooks,ghost" if arguments.short else arguments.engines).split(","))
+    sizes = SIZES[:1] if arguments.short else SIZES
+    show([compare(size, batch, engines, arguments) for size in sizes for batch in batches], as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""`silogan evaluate`: a run's generator, or images written by `silogan generate`, against real images."""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from client.data import ImageData, medmnist, read
+from client.data.arrays import SIZES
+from common.config import Data, Evaluation
+from common.device import choose_device
+from common.errors import DataError, UsageError
+from common.seeding import seeded_generator
+from common.study import Study
+from server.evaluation import evaluate as measure
+from server.generate import UNLABELLED
+from server.generator import GENERATOR_FILE, ReleasedGenerator, load_generator
+from simulations.prepare import holds_run
+
+EVALUATION_SEED = 0
+
+
+def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
+    """Utility and fidelity figures.
+
+    Args:
+        synthetic: a run folder, a folder of PNG by class, or an NPZ file.
+        real: where the real images are: a MedMNIST-like `.npz`, a folder that holds `MNIST/raw` or `FashionMNIST/raw`,
+            or a folder of images by class. A run folder knows its own source; then `real` only says where that lies,
+            and may be left out.
+
+    Raises:
+        UsageError, DataError: the images cannot be found or do not belong together.
+    """
+    if not synthetic.exists():
+        raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder or generated images")
+    if holds_run(synthetic):
+        study = Study.load(synthetic)
+        data = read(_rooted(study.scenario.data, real))
+        generator = load_generator(synthetic / GENERATOR_FILE)
+        return measure_generator(generator, data, study.scenario.evaluation, study.scenario.training.device)
+    if real is None:
+        raise UsageError("--real", "is missing", "say where the real images are")
+    images, labels, classes = _read_npz(synthetic) if synthetic.is_file() else _read_folder(synthetic)
+    data = read(_guess(real, images, classes, ordered=synthetic.is_file()))
+    if labels is not None:
+        labels = _recoded(labels, classes, data.schema.classes)
+    return _figures(images, labels, data, Evaluation(samples=len(images)), "auto")
+
+
+def measure_generator(
+    generator: ReleasedGenerator, data: ImageData, settings: Evaluation, device: str
+) -> dict[str, Any]:
+    """Figures of freshly drawn images, the same ones at every call."""
+    labels = generator.balanced_labels(settings.samples)
+    images = generator.sample(labels, settings.samples, seeded_generator(EVALUATION_SEED, "evaluation"))
+    return _figures(images, labels, data, settings, device)
+
+
+def _figures(
+    images: Tensor, labels: Tensor | None, data: ImageData, settings: Evaluation, device: str
+) -> dict[str, Any]:
+    figures = measure(
+        images,
+        labels,
+        (data.train.pixels, data.train.labels),
+        (data.test.pixels, data.test.labels),
+        num_classes=data.schema.num_classes,
+        settings=settings,
+        seed=EVALUATION_SEED,
+        device=choose_device(device),
+    ).to_json()
+    reason = None if labels is not None else "the generator draws images without a class"
+    return {"utility_reason": reason, **figures}
+
+
+def _rooted(data: Data, root: Path | None) -> Data:
+    return data if root is None else data.model_copy(update={"root": root})
+
+
+def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: bool) -> Data:
+    """The source that `real` looks like, brought to the size and channels of the synthetic images.
+
+    `ordered` says whether `classes` are in the order of the study's labels; folders of PNG are in that of their names.
+    """
+    shape = {"root": real, "image_size": images.shape[2], "channels": images.shape[1]}
+    if real.suffix == ".npz":
+        known = medmnist.set_name(real) in medmnist.CLASSES
+        if not known and not ordered:
+            mend = "evaluate the run folder, or generate with --format npz"
+            raise UsageError(f"--real {real}", "has no class names to match the class folders by", mend)
+        return Data.model_validate({"source": "medmnist", "classes": None if known else classes, **shape})
+    for folder, source in (("MNIST", "mnist"), ("FashionMNIST", "fashion-mnist")):
+        if (real / folder / "raw").is_dir():
+            return Data.model_validate({"source": source, **shape})
+    return Data.model_validate({"source": "folder", "classes": classes, **shape})
+
+
+def _recoded(labels: Tensor, own: tuple[str, ...], real: tuple[str, ...]) -> Tensor:
+    """Labels by position in `own`, as positions in `real`: classes are the same where their names are."""
+    for name in own:
+        if name not in real:
+            mend = f"give the real data of the same study, with {', '.join(real)}"
+            raise DataError("synthetic images", f"have a class '{name}' that the real ones have not", mend)
+    if not bool(((labels >= 0) & (labels < len(own))).all()):
+        raise DataError("synthetic images", "have a label without a class name", "generate them again")
+    return torch.tensor([real.index(name) for name in own])[labels]
+
+
+def _read_npz(path: Path) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
+    """All images of a file; labels are positions in the class names, which are in the file as well."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            pixels, classes = archive["train_images"], tuple(str(name) for name in archive["classes"])
+            labels = archive["train_labels"] if "train_labels" in archive.files else None
+        # reshape refuses colour that is not RGB
+        images = torch.from_numpy(pixels.reshape(*pixels.shape[:3], {3: 1, 4: 3}[pixels.ndim])).permute(0, 3, 1, 2)
+        _, _, height, width = images.shape
+        if pixels.dtype != np.uint8 or not len(images) or height != width or height not in SIZES:
+            raise ValueError
+        if labels is not None and (labels.dtype.kind not in "iu" or labels.size != len(images)):
+            raise ValueError
+        codes = None if labels is None else torch.from_numpy(labels.astype(np.int64).flatten())
+        return images.contiguous(), codes, classes
+    except (*(OSError, KeyError, ValueError, TypeError, EOFError), zipfile.BadZipFile, zlib.error, NotImplementedError):
+        raise DataError(f"'{path}'", "is not a file written by silogan generate", "generate it again") from None
+
+
+def _read_folder(path: Path) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
+    """All images of a folder by class; the class names are the folders' own, since synthetic images are public.
+
+    Without labels where the only folder is that of images without a class.
+    """
+    classes = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir()))
+    if not classes:
+        raise DataError(f"'{path}'", "holds no class folders", "give what silogan generate wrote")
+    data = read(Data(source="folder", root=path, classes=classes))
+    images = torch.cat((data.train.pixels, data.test.pixels))
+    labels = None if classes == (UNLABELLED,) else torch.cat((data.train.labels, data.test.labels))
+    return images, labels, classes

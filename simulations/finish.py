@@ -1,0 +1,157 @@
+"""After the last round: release the generator, measure its images, write the report."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from client.app import ledger_path
+from client.data import read
+from client.ledger import Cohort, Ledger
+from common.errors import VerificationError
+from common.files import write_bytes_atomically
+from common.networks import build
+from common.study import Study, versions
+from server.checkpoint import Checkpoint
+from server.events import read_events
+from server.generator import GENERATOR_FILE, ReleasedGenerator, release, save_generator
+from server.report import write_html
+from server.samples import SAMPLES_FOLDER, sample_grid
+from simulations.evaluate import measure_generator
+
+REPORT_FILE = "report.json"
+REPORT_PAGE = "report.html"
+_SMALL = 16  # pixels
+
+
+def finished_report(run_dir: Path) -> dict[str, Any] | None:
+    """The report of a run that was finished before, else None."""
+    try:
+        return json.loads((run_dir / REPORT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, started: float) -> dict[str, Any]:
+    """Writes generator, grid and report from the last checkpoint; returns the content of `report.json`.
+
+    Args:
+        study: what was trained.
+        run_dir: its folder.
+        engine: name of the engine, for the report.
+        stopped: why training ended early, if it did.
+        started: `time.monotonic()` at the beginning of the command.
+    """
+    checkpoint = Checkpoint.latest(run_dir)
+    if checkpoint is None:
+        raise VerificationError(f"run folder '{run_dir}'", "has no checkpoint", "run it again with --overwrite")
+    torch.set_num_threads(_threads(study))
+    save_generator(study, checkpoint.ema, run_dir / GENERATOR_FILE)
+    generator = release(study, checkpoint.ema)
+    grid = sample_grid(generator)
+    write_bytes_atomically(run_dir / SAMPLES_FOLDER / "final.png", grid)
+    measuring = time.monotonic()
+    measured = measure(study, generator)
+    evaluation_seconds = time.monotonic() - measuring
+    report = {
+        **_description(study, checkpoint, engine, stopped),
+        "sites": _sites(study, checkpoint, run_dir),
+        **measured,
+        "seconds": {
+            "total": time.monotonic() - started,
+            "training": checkpoint.training_seconds,
+            "evaluation": evaluation_seconds,
+        },
+        "peak_memory_bytes": _peak_memory(),
+    }
+    write_html(run_dir / REPORT_PAGE, report, read_events(run_dir), grid)
+    write_bytes_atomically(run_dir / REPORT_FILE, json.dumps(report, indent=2, allow_nan=False).encode())
+    return report
+
+
+def measure(study: Study, generator: ReleasedGenerator) -> dict[str, Any]:
+    """Utility and fidelity of a generator's images against the real test split, or why there are none."""
+    scenario = study.scenario
+    if scenario.evaluation.enabled:
+        return measure_generator(generator, read(scenario.data), scenario.evaluation, scenario.training.device)
+    reason = "evaluation.enabled is false"
+    utility = {"accuracy_synthetic": None, "accuracy_real": None}
+    return {"utility": utility, "utility_reason": reason, "fidelity": None, "fidelity_reason": reason}
+
+
+def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str | None) -> dict[str, Any]:
+    scenario = study.scenario
+    with torch.device("meta"):
+        gan = build(scenario.model, study.schema)
+    return {
+        "name": scenario.name,
+        "title": scenario.title,
+        "private": study.plan.private,
+        "seeded": study.plan.seeded,
+        "unit": study.plan.unit,
+        "engine": engine,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rounds": checkpoint.round,
+        "rounds_planned": scenario.training.rounds,
+        "stopped": stopped,
+        "classes": list(study.schema.classes),
+        "model": {
+            "family": scenario.model.family,
+            "parameters_generator": sum(p.numel() for p in gan.generator.parameters()),
+            "parameters_discriminator": sum(p.numel() for p in gan.discriminator.parameters()),
+        },
+        "configuration": scenario.model_dump(mode="json"),
+        "versions": versions(),
+        "hardware": _hardware(),
+    }
+
+
+def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str, Any]]:
+    """Each site's own account, from its ledger; simulation only: a hospital's ledger never leaves it."""
+    plan = study.plan
+    rows: list[dict[str, Any]] = []
+    for site in study.sites:
+        steps, epsilon = checkpoint.round * plan.steps_per_round, None
+        if plan.private:
+            cohort = Cohort(plan.unit, plan.delta, plan.epsilon)
+            ledger = Ledger(ledger_path(run_dir, site.name), cohort)
+            steps, epsilon = sum(m.steps for m in ledger.mechanisms()), ledger.epsilon()
+        rows.append(
+            {
+                "name": site.name,
+                "epsilon": epsilon,
+                "epsilon_budget": plan.epsilon if plan.private else None,
+                "delta": plan.delta,
+                "noise_multiplier": plan.noise_multiplier,
+                "sample_rate": plan.sample_rate,
+                "steps": steps,
+                "unit": plan.unit,
+                "clip_norm": plan.clip_norm,
+                "declared_size": site.declared_size,
+            }
+        )
+    return rows
+
+
+def _threads(study: Study) -> int:
+    """Threads for the evaluation: one where images are so small that threads would only wait for each other."""
+    return 1 if study.schema.size <= _SMALL else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+
+def _peak_memory() -> int:
+    """Most memory that this process ever held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

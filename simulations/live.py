@@ -1,0 +1,65 @@
+"""What a person sees while a simulation runs: a line a round, a progress bar, the time left."""
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from common.study import Study
+from server.events import Event, read_events
+
+_LOOK_SECONDS = 0.25
+
+
+@contextmanager
+def live_view(study: Study, run_dir: Path, console: Console) -> Generator[None]:
+    """Shows rounds as they end, for as long as the context lasts; silent where `console` is not a terminal."""
+    if not console.is_terminal:
+        yield
+        return
+    columns = (
+        TextColumn("[bold]training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rounds"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    done = threading.Event()
+    with Progress(*columns, console=console) as progress:
+        follower = threading.Thread(target=_follow, args=(study, run_dir, progress, done), daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            done.set()
+            follower.join()
+
+
+def round_line(event: Event, study: Study) -> str:
+    """One round in one line, in rich markup."""
+    spent = event["epsilon"]
+    epsilon = f"ε {spent['max']:.2f} of {study.plan.epsilon:g} per site" if spent else "[red]NON-PRIVATE[/red]"
+    refused = f"  [yellow]{len(event['sites_refused'])} refused[/yellow]" if event["sites_refused"] else ""
+    return (
+        f"round {event['round']:>3}  {event['sites_replied']} of {len(study.sites)} sites{refused}  {epsilon}  "
+        f"D on fakes {event['fake_accuracy']:.2f}  k {event['d_steps_per_g_step']:.0f}  {event['seconds']:.1f} s"
+    )
+
+
+def _follow(study: Study, run_dir: Path, progress: Progress, done: threading.Event) -> None:
+    task = progress.add_task("training", total=study.scenario.training.rounds)
+    shown = 0
+    while True:
+        last_look = done.wait(_LOOK_SECONDS)
+        for event in read_events(run_dir):
+            if event["round"] > shown:
+                shown = event["round"]
+                progress.console.print(round_line(event, study), highlight=False)
+                progress.update(task, completed=shown)
+        if last_look:
+            return

@@ -1,0 +1,117 @@
+"""From a scenario to a run folder that every engine can run: check everything, partition, plan, write."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER
+from client.data import ImageData, read
+from client.dpsgd import DP_ENGINES
+from common.config import Scenario
+from common.device import choose_device
+from common.errors import ConfigError, DataError
+from common.losses import LOSSES
+from common.networks import FAMILIES, build, check_private
+from common.plan import make_plan
+from common.registry import lookup
+from common.seeding import derive_seed
+from common.study import RUN_FILE, SiteDeclaration, Study, declared_size
+from server.checkpoint import CHECKPOINT_FOLDER
+from server.samples import SAMPLES_FOLDER
+from simulations.partition import PARTITIONS, partition, save
+
+_SITE_NAME = re.compile(r"\w[\w .-]{0,63}")
+
+
+def prepare(scenario: Scenario, run_dir: Path) -> Study:
+    """Writes a new run folder: partition, plan, roster. Faults are found here, before the first round.
+
+    Raises:
+        ConfigError: the scenario names what does not exist or cannot be; the folder cannot be written.
+        DataError: the data is unusable.
+        PrivacyRefusal: the budget does not pay for one round.
+    """
+    lookup(LOSSES, scenario.training.loss, "training.loss")
+    lookup(DP_ENGINES, scenario.training.dp_engine, "training.dp_engine")
+    lookup(FAMILIES, scenario.model.family, "model.family")
+    lookup(PARTITIONS, scenario.sites.partition, "sites.partition")
+    choose_device(scenario.training.device)
+    plan = make_plan(scenario)
+    _make_folders(run_dir)
+    data = read(scenario.data)
+    with torch.device("meta"):
+        gan = build(scenario.model, data.schema)
+    if plan.private:
+        check_private(gan.discriminator)
+    parts = _partition(scenario, data)
+    names = _names(scenario, data)
+    sites = tuple(SiteDeclaration(name, declared_size(len(part))) for name, part in zip(names, parts, strict=True))
+    study = Study(scenario, data.schema, plan, sites)
+    save(run_dir / PARTITION_FILE, parts)
+    study.save(run_dir)
+    return study
+
+
+def reopen(scenario: Scenario, run_dir: Path) -> Study:
+    """The study of a run folder, which must be of this very scenario.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration.
+    """
+    study = Study.load(run_dir)
+    difference = _first_difference(study.scenario.model_dump(mode="json"), scenario.model_dump(mode="json"))
+    if difference is not None:
+        key, there, here = difference
+        problem = f"was begun with {key}={there!r}, not {here!r}"
+        raise ConfigError(
+            f"run folder '{run_dir}'", problem, "resume with the same configuration or choose another --out"
+        )
+    return study
+
+
+def holds_run(run_dir: Path) -> bool:
+    """Whether a run was prepared in this folder."""
+    return (run_dir / RUN_FILE).exists()
+
+
+def _make_folders(run_dir: Path) -> None:
+    try:
+        for name in (LEDGER_FOLDER, STATE_FOLDER, CHECKPOINT_FOLDER, SAMPLES_FOLDER):
+            (run_dir / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"run folder '{run_dir}'", f"cannot be written ({error.strerror})", "choose another --out"
+        ) from None
+
+
+def _partition(scenario: Scenario, data: ImageData) -> "list[np.ndarray[tuple[int], np.dtype[np.int64]]]":
+    rng = np.random.default_rng(None if scenario.seed is None else derive_seed(scenario.seed, "partition"))
+    natural = None if data.train.sites is None else data.train.sites.numpy()
+    return partition(scenario.sites, data.train.labels.numpy(), natural, rng)
+
+
+def _names(scenario: Scenario, data: ImageData) -> list[str]:
+    if scenario.sites.partition == "natural" and data.train.sites is not None and data.site_names:
+        return [_file_name(data.site_names[code]) for code in data.train.sites.unique().tolist()]
+    digits = len(str(scenario.sites.count))
+    return [f"site-{number:0{digits}d}" for number in range(1, scenario.sites.count + 1)]
+
+
+def _file_name(site: str) -> str:
+    """A site's own name, which becomes the name of its files."""
+    if not _SITE_NAME.fullmatch(site):
+        problem = "is not 1 to 64 letters, digits, spaces, points, hyphens and underscores, a letter or digit first"
+        raise DataError(f"site name {site!r}", problem, "rename the site in the data")
+    return site
+
+
+def _first_difference(a: object, b: object, key: str = "") -> tuple[str, object, object] | None:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for name in a:
+            found = _first_difference(a[name], b.get(name), f"{key}.{name}" if key else str(name))
+            if found:
+                return found
+        return None
+    return None if a == b else (key, a, b)

@@ -1,0 +1,133 @@
+"""`silogan simulate`: prepare or reopen a run folder, train, release, evaluate, report."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+from rich.console import Console
+
+from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER
+from common.config import Scenario
+from common.errors import ConfigError, PrivacyRefusal, UsageError
+from common.registry import lookup
+from common.study import RUN_FILE
+from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.events import EVENTS_FILE
+from server.generator import GENERATOR_FILE
+from server.outcome import OUTCOME_FILE
+from server.samples import SAMPLES_FOLDER
+from simulations.engines import ENGINES
+from simulations.finish import REPORT_FILE, REPORT_PAGE, finish, finished_report
+from simulations.live import live_view
+from simulations.prepare import holds_run, prepare, reopen
+from simulations.ray_engine import LOG_NAME
+
+LOCK_FILE = ".lock"
+RUN_CONTENT = (
+    *(REPORT_FILE, REPORT_PAGE, GENERATOR_FILE, OUTCOME_FILE, EVENTS_FILE, LOG_NAME, SAMPLES_FOLDER),
+    *(CHECKPOINT_FOLDER, STATE_FOLDER, LEDGER_FOLDER, PARTITION_FILE, RUN_FILE),
+)
+
+
+def simulate(
+    scenario: Scenario,
+    run_dir: Path,
+    *,
+    engine: str = "inprocess",
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Runs a scenario to its report.
+
+    Args:
+        scenario: the study.
+        run_dir: the run folder; must not hold a run unless `resume` or `overwrite`.
+        engine: a name in `ENGINES`.
+        workers: sites at work at the same time; as many as there are processors if None.
+        resume: go on from the last checkpoint; a run that is finished is reported as it is.
+        overwrite: delete the run that the folder holds.
+        console: where to show progress.
+
+    Returns:
+        The content of `report.json`.
+
+    Raises:
+        SiloganError: why it could not be done. A refusal for privacy after the first round still leaves a generator and
+            a report of the rounds before it.
+    """
+    start = time.monotonic()
+    run = lookup(ENGINES, engine, "--engine")
+    run_dir, scenario = run_dir.absolute(), _with_absolute_root(scenario)
+    with _locked(run_dir):
+        if holds_run(run_dir) and overwrite:
+            _delete_run(run_dir)
+        if holds_run(run_dir) and not resume:
+            mend = "add --resume to go on, --overwrite to start again, or choose another --out"
+            raise ConfigError(f"run folder '{run_dir}'", "holds a run already", mend)
+        study = reopen(scenario, run_dir) if holds_run(run_dir) else prepare(scenario, run_dir)
+        report = finished_report(run_dir)
+        if report is not None:
+            return _unless_stopped(report, run_dir)
+        console = console or Console(stderr=True, quiet=True)
+        refusal: PrivacyRefusal | None = None
+        try:
+            with live_view(study, run_dir, console):
+                run(run_dir, num_sites=len(study.sites), workers=workers or _default_workers(len(study.sites)))
+        except PrivacyRefusal as error:
+            refusal = error
+        checkpoint = Checkpoint.latest(run_dir)
+        if refusal is not None and (checkpoint is None or checkpoint.round == 0):
+            raise refusal
+        with console.status("measuring the synthetic images"):
+            report = finish(study, run_dir, engine=engine, stopped=str(refusal) if refusal else None, started=start)
+    if refusal is not None:
+        raise refusal
+    return report
+
+
+def _with_absolute_root(scenario: Scenario) -> Scenario:
+    """The same scenario for a process in another working directory, as Ray's are and a later `evaluate` may be."""
+    if scenario.data.root is None:
+        return scenario
+    data = scenario.data.model_copy(update={"root": scenario.data.root.expanduser().absolute()})
+    return scenario.model_copy(update={"data": data})
+
+
+def _default_workers(sites: int) -> int:
+    return min(sites, os.cpu_count() or 1)
+
+
+def _unless_stopped(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    """The report of a finished run; the same exit code again if it had stopped early."""
+    if report["stopped"]:
+        problem = f"stopped after {report['rounds']} of {report['rounds_planned']} rounds: {report['stopped']}"
+        raise PrivacyRefusal(f"run folder '{run_dir}'", problem, "read its report.html")
+    return report
+
+
+def _locked(run_dir: Path) -> "AcquireReturnProxy[FileLock]":
+    """Keeps a second process out of the run folder."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        return FileLock(run_dir / LOCK_FILE).acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"run folder '{run_dir}'", "is in use by another process", "wait for it") from None
+    except OSError as error:
+        raise ConfigError(
+            f"run folder '{run_dir}'", f"cannot be written ({error.strerror})", "choose another --out"
+        ) from None
+
+
+def _delete_run(run_dir: Path) -> None:
+    """Deletes what a run writes, `run.yaml` last: killed in between, the folder still says that it holds a run."""
+    for name in RUN_CONTENT:
+        path = run_dir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,103 @@
+"""A tiny study, its images and its sites: 8x8 pixels, two classes, and σ given so that none must be searched for."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from client.data import Images
+from client.site import Site, gan_weights
+from common.config import Scenario, parse_scenario
+from common.messages import Weights
+from common.networks import build, initialise
+from common.plan import make_plan
+from common.schema import ImageSchema
+from common.study import SiteDeclaration, Study
+
+SCHEMA = ImageSchema(8, 1, ("benign", "malignant"))
+DECLARED_SIZE = 40
+SECTIONS: dict[str, dict[str, Any]] = {
+    "model": {"latent_dim": 4, "width": 2},
+    "training": {
+        "rounds": 4,
+        "local_steps": 3,
+        "sample_rate": 0.25,
+        "generator_batch_size": 4,
+        "d_steps_per_g_step": 2,
+        "device": "cpu",
+    },
+    "privacy": {"epsilon": 8.0, "delta": 1e-4, "noise_multiplier": 1.0},
+}
+
+MakeStudy = Callable[..., Study]
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def make_scenario() -> Callable[..., Scenario]:
+    """`make_scenario(seed=None, training={"rounds": 2}, ...)`: the tiny scenario with some of its keys changed."""
+
+    def make(*, seed: int | None = 3, **sections: dict[str, Any]) -> Scenario:
+        merged = {name: {**SECTIONS.get(name, {}), **sections.get(name, {})} for name in {**SECTIONS, **sections}}
+        return parse_scenario({"name": "tiny", "seed": seed, **merged})
+
+    return make
+
+
+@pytest.fixture
+def make_study(make_scenario: Callable[..., Scenario]) -> MakeStudy:
+    """The study of `make_scenario`, with one hospital of declared size 40."""
+
+    def make(**changes: Any) -> Study:
+        scenario = make_scenario(**changes)
+        return Study(scenario, SCHEMA, make_plan(scenario), (SiteDeclaration("hospital", DECLARED_SIZE),))
+
+    return make
+
+
+@pytest.fixture
+def images() -> Images:
+    """43 random images: not the number that the hospital declared."""
+    rng = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (43, 1, 8, 8), generator=rng, dtype=torch.uint8)
+    return Images(pixels, torch.randint(0, 2, (43,), generator=rng))
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, images: Images) -> MakeSite:
+    """`make_site(study)`: a hospital with its own folder; `read` replaces the reading of its images."""
+
+    def make(study: Study, *, read: Callable[[], Images] = lambda: images, folder: str = "hospital") -> Site:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return Site(
+            name="hospital",
+            study=study,
+            declared_size=DECLARED_SIZE,
+            read_images=read,
+            ledger_path=tmp_path / folder / "ledger.sqlite",
+            state_folder=tmp_path / folder / "state",
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_weights() -> Callable[..., Weights]:
+    """`make_weights(study, seed=0)`: fresh weights of both networks; a round trains the tensors it is given."""
+
+    def make(study: Study, *, seed: int = 0) -> Weights:
+        gan = build(study.scenario.model, study.schema)
+        initialise(gan, torch.Generator().manual_seed(seed))
+        return gan_weights(gan)
+
+    return make

@@ -1,0 +1,112 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client.data import arrays
+from client.data.arrays import assemble, checked_codes, conform, images_from_arrays
+from client.data.records import Images
+from common.config import Data
+from common.errors import DataError
+
+
+def random_pixels(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_conform_leaves_fitting_images_alone() -> None:
+    pixels = random_pixels(3, 1, 8, 8)
+    assert conform(pixels, None, None) is pixels
+    assert conform(pixels, 8, 1) is pixels
+
+
+def test_grey_to_colour_repeats_and_colour_to_grey_weighs() -> None:
+    grey = random_pixels(4, 1, 8, 8)
+    assert torch.equal(conform(grey, None, 3), grey.expand(4, 3, 8, 8))
+    assert torch.equal(conform(grey.expand(4, 3, 8, 8), None, 1), grey)
+    primaries = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
+    for channel in range(3):
+        primaries[channel, channel] = 255
+    assert conform(primaries, None, 1)[:, 0, 0, 0].tolist() == [76, 150, 29]
+
+
+def test_a_constant_image_stays_constant_at_any_size() -> None:
+    for value in (0, 1, 127, 255):
+        pixels = torch.full((1, 1, 28, 28), value, dtype=torch.uint8)
+        for size in (8, 27, 64):
+            assert torch.equal(conform(pixels, size, None), torch.full((1, 1, size, size), value, dtype=torch.uint8))
+
+
+def test_shrinking_averages_instead_of_skipping_pixels() -> None:
+    stripes = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
+    stripes[..., 3::8] = stripes[..., 4::8] = 255  # just where a plain bilinear resize would look
+    shrunk = conform(stripes, 8, None)
+    assert shrunk.float().sub(255 / 4).abs().max() < 8
+
+
+@settings(max_examples=20)
+@given(
+    size=st.integers(8, 40), channels=st.sampled_from([1, 3]), have=st.sampled_from([1, 3]), chunk=st.integers(1, 9999)
+)
+def test_chunks_do_not_change_the_result(size: int, channels: int, have: int, chunk: int) -> None:
+    pixels = random_pixels(7, have, 12, 10)
+    with pytest.MonkeyPatch.context() as patch:
+        whole = conform(pixels, size, channels)
+        patch.setattr(arrays, "_CHUNK_VALUES", chunk)
+        assert torch.equal(conform(pixels, size, channels), whole)
+    assert whole.shape == (7, channels, size, size)
+    assert whole.dtype == torch.uint8
+
+
+GOOD = np.zeros((2, 8, 8), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "message"),
+    [
+        (GOOD.astype(np.float32), [0, 1], r"images of x: hold float32 values; store unsigned bytes"),
+        (np.full((2, 8, 8), np.nan), [0, 1], r"images of x: hold float64 values"),
+        (np.zeros((2, 8), np.uint8), [0, 1], r"images of x: have the shape \[N, 8\]"),
+        (np.zeros((), np.uint8), [0, 1], r"images of x: have the shape \[\]"),
+        (np.zeros((2, 8, 8, 4), np.uint8), [0, 1], r"images of x: have the shape \[N, 8, 8, 4\]"),
+        (np.zeros((2, 3, 8, 8, 3), np.uint8), [0, 1], r"images of x: have the shape \[N, 3, 8, 8, 3\]"),
+        (np.zeros((0, 8, 8), np.uint8), [], r"images of x: are empty"),
+        (np.zeros((2, 8, 0), np.uint8), [0, 1], r"images of x: are empty"),
+        (np.zeros((2, 8, 9), np.uint8), [0, 1], r"each image of x: is 8 x 9 pixels, not square"),
+        (np.zeros((2, 4, 4), np.uint8), [0, 1], r"each image of x: is 4 x 4 pixels.*set data\.image_size"),
+        (np.zeros((2, 300, 300), np.uint8), [0, 1], r"each image of x: is 300 x 300 pixels"),
+        (GOOD, [0.0, 1.0], r"labels of x: holds float64 values"),
+        (GOOD, [0], r"labels of x: does not hold one value for each image"),
+        (GOOD, [[0, 1], [1, 1]], r"labels of x: holds several labels an image"),
+        (GOOD, [0, 2], r"labels of x: holds a value outside 0 to 1"),
+        (GOOD, [-1, 0], r"labels of x: holds a value outside 0 to 1"),
+        (GOOD, 0, r"labels of x: does not hold one value for each image"),
+    ],
+)
+def test_bad_arrays_are_refused(pixels: Any, labels: Any, message: str) -> None:
+    values = np.array(labels, dtype=None if np.size(labels) else np.int64)
+    with pytest.raises(DataError, match=message):
+        images_from_arrays("x", pixels, values, 2, Data())
+
+
+def test_colour_arrays_become_channels_first() -> None:
+    pixels = random_pixels(2, 8, 8, 3).numpy()
+    images = images_from_arrays("x", pixels, np.array([[1], [0]], np.uint8), 2, Data())
+    assert torch.equal(images.pixels, torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    assert images.pixels.is_contiguous()
+    assert images.labels.tolist() == [1, 0]
+    assert images.labels.dtype == torch.int64
+
+
+def test_codes_beyond_int64_do_not_wrap_around() -> None:
+    with pytest.raises(DataError, match="outside 0 to 9"):
+        checked_codes("x", np.array([2**64 - 1], np.uint64), 1, 10)
+
+
+def test_splits_of_different_shape_are_refused() -> None:
+    small, large = (Images(random_pixels(1, 1, size, size), torch.tensor([0])) for size in (8, 16))
+    with pytest.raises(DataError, match="x: has training and test images of different size or channels"):
+        assemble("x", small, large, ("a",))

@@ -1,0 +1,278 @@
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from client.data import folder, read
+from common.config import Data
+from common.errors import ConfigError, DataError
+
+PATIENT = "DOE_JANE_1961"
+
+
+def picture(seed: int, size: tuple[int, int] = (16, 16), mode: str = "L") -> Image.Image:
+    shape = size if mode == "L" else (*size, len(mode))
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8), mode=None)
+
+
+def fill(parent: Path, count: int = 8, classes: tuple[str, ...] = ("a", "b"), mode: str = "L") -> None:
+    for label, name in enumerate(classes):
+        (parent / name).mkdir(parents=True)
+        for number in range(count):
+            picture(1000 * label + number, mode=mode).save(parent / name / f"{PATIENT}_{number:03}.png")
+
+
+def config(root: Path, **keys: object) -> Data:
+    return Data.model_validate({"source": "folder", "root": root, "classes": ("a", "b"), "test_fraction": 0.4, **keys})
+
+
+def refusal(root: Path, **keys: object) -> str:
+    """The one-line refusal; no word of a patient's file may be in it."""
+    with pytest.raises(DataError) as caught:
+        read(config(root, **keys))
+    text = str(caught.value)
+    assert PATIENT not in text
+    assert "\n" not in text
+    return text
+
+
+def rows(pixels: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in pixels}
+
+
+def test_declared_order_gives_the_labels_and_every_image_is_in_one_split(tmp_path: Path) -> None:
+    fill(tmp_path)
+    data = read(config(tmp_path, classes=("b", "a")))
+    assert data.schema.classes == ("b", "a")
+    assert (data.schema.size, data.schema.channels) == (16, 1)
+    assert data.site_names is None
+    assert data.train.sites is None
+    assert len(data.train) + len(data.test) == 16
+    train, test = rows(data.train.pixels), rows(data.test.pixels)
+    assert len(train | test) == 16
+    ours = {np.asarray(picture(number)).tobytes() for number in range(8)}
+    assert {image.numpy().tobytes() for image in data.train.pixels[data.train.labels == 1]} == ours & train
+
+
+def test_the_split_follows_the_fraction(tmp_path: Path) -> None:
+    fill(tmp_path, count=200)
+    data = read(config(tmp_path, test_fraction=0.25))
+    assert 70 < len(data.test) < 130  # four standard deviations of a binomial
+
+
+def test_removing_an_image_moves_no_other_between_the_splits(tmp_path: Path) -> None:
+    fill(tmp_path)
+    before = read(config(tmp_path))
+    gone = tmp_path / "a" / f"{PATIENT}_003.png"
+    removed = np.asarray(Image.open(gone)).tobytes()
+    gone.unlink()
+    after = read(config(tmp_path))
+    assert rows(after.train.pixels) == rows(before.train.pixels) - {removed}
+    assert rows(after.test.pixels) == rows(before.test.pixels) - {removed}
+
+
+def test_given_splits_are_kept(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 5)
+    fill(tmp_path / "test", 2)
+    data = read(config(tmp_path))
+    assert (len(data.train), len(data.test)) == (10, 4)
+
+
+def test_natural_sites_are_the_upper_folders(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        fill(tmp_path / part / "north", 3)
+        fill(tmp_path / part / "south", 2, classes=("b",))
+    data = read(config(tmp_path))
+    assert data.site_names == ("north", "south")
+    assert data.train.sites is not None
+    assert data.train.sites.tolist() == [0] * 6 + [1] * 2
+    assert data.train.labels.tolist() == [0] * 3 + [1] * 5
+
+
+def test_sites_without_given_splits(tmp_path: Path) -> None:
+    fill(tmp_path / "north", 10)
+    fill(tmp_path / "south", 10)
+    data = read(config(tmp_path))
+    assert data.site_names == ("north", "south")
+    assert len(data.train) + len(data.test) == 40
+
+
+def test_formats_modes_sizes_and_clutter(tmp_path: Path) -> None:
+    fill(tmp_path)
+    picture(1, (20, 30)).save(tmp_path / "a/x.JPG", format="JPEG")
+    picture(2, (9, 9), "RGB").save(tmp_path / "a/y.jpeg")
+    picture(3, (9, 9), "RGBA").save(tmp_path / "b/z.png")
+    picture(4).convert("P").save(tmp_path / "b/palette.png", transparency=b"\x00\x10\x20")
+    picture(5).convert("1").save(tmp_path / "b/bits.png")
+    for clutter in (".hidden", "a/.DS_Store", "a/Thumbs.db", "README.txt"):
+        (tmp_path / clutter).write_text("x")
+    data = read(config(tmp_path, image_size=24, channels=3))
+    assert data.schema.size == 24
+    assert data.train.pixels.shape[1:] == (3, 24, 24)
+    assert len(data.train) + len(data.test) == 21
+
+
+def test_a_picture_taken_sideways_is_turned_upright(tmp_path: Path) -> None:
+    fill(tmp_path / "train")
+    fill(tmp_path / "test")
+    image = Image.new("L", (16, 16))
+    image.paste(255, (0, 0, 16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image.save(tmp_path / "test/a/000.png", exif=exif)
+    upright = read(config(tmp_path)).test.pixels[0, 0]
+    assert (int(upright[0, 0]), int(upright[15, 0])) == (0, 255)
+
+
+def test_missing_settings(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.classes: is missing"):
+        read(Data(source="folder", root=tmp_path))
+    assert refusal(tmp_path / "nowhere") == f"folder '{tmp_path}/nowhere': is not a folder; correct data.root"
+
+
+def test_folders_must_be_the_declared_classes(tmp_path: Path) -> None:
+    assert "class folder 'a': is missing or has no images" in refusal(tmp_path)
+    fill(tmp_path)
+    (tmp_path / "c").mkdir()
+    assert refusal(tmp_path).startswith("folder 'c': is none of a, b; remove it or correct data.classes")
+    (tmp_path / "c").rmdir()
+    assert "class folder 'd': is missing or has no images" in refusal(tmp_path, classes=("a", "b", "d"))
+    (tmp_path / "d").mkdir()
+    assert "class folder 'd': is missing or has no images" in refusal(tmp_path, classes=("a", "b", "d"))
+
+
+def test_mixed_layouts_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path)
+    fill(tmp_path / "north")
+    assert "folder 'a': has no class folders while others have" in refusal(tmp_path)
+    shutil.rmtree(tmp_path / "north")
+    (tmp_path / "a" / PATIENT).mkdir()
+    assert "class folder 'a': holds folders" in refusal(tmp_path)
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "c" / PATIENT).mkdir(parents=True)
+    assert "folder 'c': is neither a declared class nor a site with class folders" in refusal(tmp_path)
+    shutil.rmtree(tmp_path / "c")
+    picture(0).save(tmp_path / f"{PATIENT}.png")
+    assert "holds images outside of a class folder" in refusal(tmp_path)
+
+
+def test_folders_below_a_class_of_a_site_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "north")
+    (tmp_path / "north/a" / PATIENT).mkdir()
+    assert "image 1 of class 'a' of site 'north', in name order: is not a .png" in refusal(tmp_path)
+
+
+def test_splits_must_come_together_and_share_their_sites(tmp_path: Path) -> None:
+    fill(tmp_path / "train/north")
+    assert "has only one of 'train' and 'test'" in refusal(tmp_path)
+    fill(tmp_path / "test/south")
+    assert "has a site in its test split that is not in its training split" in refusal(tmp_path)
+    shutil.rmtree(tmp_path / "test")
+    fill(tmp_path / "test")
+    assert "has a site in its test split that is not in its training split" in refusal(tmp_path)
+    fill(tmp_path / "other")
+    assert "folder 'other': is none of test, train" in refusal(tmp_path)
+
+
+def test_too_few_images_for_a_split(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    assert "has too few images for two splits" in refusal(tmp_path, test_fraction=1e-9)
+
+
+@pytest.mark.parametrize("name", [f"{PATIENT}_003.png", f"{PATIENT}_000.png"])
+def test_corrupt_images_are_named_by_class_and_position(tmp_path: Path, name: str) -> None:
+    fill(tmp_path)
+    path = tmp_path / "a" / name
+    good, jpeg = path.read_bytes(), io.BytesIO()
+    picture(0).save(jpeg, format="JPEG")
+    flipped = bytearray(good)
+    flipped[len(flipped) // 2] ^= 1
+    for content in (b"", b"hello", good[:60], good[:-20], bytes(flipped), jpeg.getvalue(), b"GIF89a" + bytes(40)):
+        path.write_bytes(content)
+        position = 1 + int(path.stem[-1])
+        problem = "is corrupt or not what its suffix says; replace or remove it"
+        assert refusal(tmp_path) == f"image {position} of class 'a', in name order: {problem}"
+
+
+def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path)
+    buffer = io.BytesIO()
+    picture(0).save(buffer, format="JPEG")
+    (tmp_path / "b/~.jpg").write_bytes(buffer.getvalue()[:-100])
+    assert "image 9 of class 'b', in name order: is corrupt" in refusal(tmp_path)
+
+
+def test_other_files_and_non_files_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path)
+    other = tmp_path / "a" / f"{PATIENT}.dcm"
+    other.write_bytes(b"x")
+    assert "image 1 of class 'a', in name order: is not a .png, .jpg or .jpeg file" in refusal(tmp_path)
+    other.unlink()
+    os.mkfifo(tmp_path / "a/0.png")
+    assert "image 1 of class 'a', in name order: is not a file" in refusal(tmp_path)
+
+
+def test_sizes_must_agree_or_be_set(tmp_path: Path) -> None:
+    fill(tmp_path)
+    picture(0, (18, 18)).save(tmp_path / "b/~.png")
+    assert "data.image_size" in refusal(tmp_path)
+    assert read(config(tmp_path, image_size=16)).schema.size == 16
+    picture(0, (16, 18)).save(tmp_path / "b/~.png")
+    assert "image 9 of class 'b', in name order: is 16 x 18 pixels, not square" in refusal(tmp_path)
+
+
+def test_size_mismatch_within_a_split_names_the_image(tmp_path: Path) -> None:
+    fill(tmp_path / "train")
+    fill(tmp_path / "test")
+    picture(0, (18, 18)).save(tmp_path / "train/b/~.png")
+    assert "image 9 of class 'b', in name order: differs in size from the others" in refusal(tmp_path)
+
+
+def test_grey_and_colour_must_not_be_mixed_unless_set(tmp_path: Path) -> None:
+    fill(tmp_path / "train")
+    fill(tmp_path / "test")
+    picture(0, mode="RGB").save(tmp_path / "train/b/~.png")
+    assert "image 9 of class 'b', in name order: differs from the others in being grey or colour" in refusal(tmp_path)
+    assert read(config(tmp_path, channels=1)).schema.channels == 1
+
+
+def test_sixteen_bit_grey_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path)
+    Image.fromarray(np.full((16, 16), 4000, np.uint16)).save(tmp_path / "a/0.png")
+    assert "image 1 of class 'a', in name order: has more than 8 bits a pixel" in refusal(tmp_path)
+
+
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    for limit in (100, 200, 10_000):  # Pillow's own error, its warning, and our limit
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        monkeypatch.setattr(folder, "_MAX_PIXELS", 200)
+        assert "has too many pixels" in refusal(tmp_path)
+
+
+def test_links_must_stay_inside(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    fill(root)
+    fill(outside)
+    link = root / "a/0.png"
+    link.symlink_to(outside / "a" / f"{PATIENT}_000.png")
+    assert "image 1 of class 'a', in name order: is a link to outside of data.root" in refusal(root)
+    link.unlink()
+    link.symlink_to(root / "a" / f"{PATIENT}_000.png")
+    assert len(read(config(root)).train) > 0
+    link.unlink()
+    link.symlink_to(link)
+    assert "cannot be read" in refusal(root)
+    shutil.rmtree(root / "a")
+    (root / "a").symlink_to(outside / "a")
+    assert "folder 'a': is a link to outside of data.root" in refusal(root)
+    linked = tmp_path / "linked"
+    shutil.rmtree(outside / "b")
+    fill(tmp_path / "real")
+    linked.symlink_to(tmp_path / "real")
+    assert len(read(config(linked)).train) > 0

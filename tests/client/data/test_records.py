@@ -1,0 +1,36 @@
+import numpy as np
+import torch
+
+from client.data.records import Images, to_unit_range
+
+
+def test_unit_range_spans_minus_one_to_one_and_keeps_the_bytes() -> None:
+    pixels = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
+    scaled = to_unit_range(pixels)
+    assert scaled.dtype == torch.float32
+    assert scaled.flatten().tolist() == [-1.0, 1.0]
+    assert pixels.flatten().tolist() == [0, 255]
+
+
+def test_unit_range_is_affine_in_the_byte() -> None:
+    values = torch.arange(256, dtype=torch.uint8)
+    expected = torch.arange(256, dtype=torch.float64) / 127.5 - 1
+    torch.testing.assert_close(to_unit_range(values).double(), expected, rtol=0, atol=1e-6)
+
+
+def test_select_takes_the_same_images_of_every_column() -> None:
+    images = Images(
+        torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1), torch.tensor([10, 11, 12, 13, 14]), torch.arange(5) + 20
+    )
+    for index in (np.array([3, 0]), torch.tensor([3, 0])):
+        chosen = images.select(index)
+        assert len(chosen) == 2
+        assert chosen.pixels.flatten().tolist() == [3, 0]
+        assert chosen.labels.tolist() == [13, 10]
+        assert chosen.sites is not None
+        assert chosen.sites.tolist() == [23, 20]
+
+
+def test_select_without_sites() -> None:
+    images = Images(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 1]))
+    assert images.select(np.array([1])).sites is None

@@ -1,0 +1,269 @@
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Context, Message, MessageType, RecordDict
+from flwr.common.serde import recorddict_to_proto
+from flwr.supercore.task_identity import TaskIdentity
+
+import client.app
+from client.app import PARTITION_FILE, app, simulated_site
+from client.data import ImageData, Images
+from client.trainer import SiteTrainer
+from common.config import Data
+from common.errors import (
+    ConfigError,
+    DataError,
+    FederationError,
+    PrivacyRefusal,
+    SiloganError,
+    UsageError,
+    VerificationError,
+)
+from common.messages import Instruction, Reply, Weights, pack, refusal_from_record, unpack
+from common.study import SiteDeclaration, Study
+
+PATIENT = "patient-4711"
+MakeStudy = Callable[..., Study]
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_grid(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("_task_id", "_run_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+    client.app._shared_images.cache_clear()
+    yield
+    client.app._shared_images.cache_clear()
+
+
+@pytest.fixture
+def study(make_study: MakeStudy, tmp_path: Path) -> Study:
+    """Two hospitals whose images lie in a folder that is named after a patient."""
+    classes = ["benign", "malignant"]
+    study = make_study(
+        data={"source": "folder", "root": str(tmp_path / PATIENT), "classes": classes}, sites={"count": 2}
+    )
+    return replace(study, sites=(SiteDeclaration("north", 40), SiteDeclaration("south", 40)))
+
+
+@pytest.fixture
+def run_dir(study: Study, tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    (folder / "ledgers").mkdir(parents=True)
+    study.save(folder)
+    np.savez(folder / PARTITION_FILE, site_0=np.arange(20), site_1=np.arange(20, 43))
+    return folder
+
+
+@pytest.fixture
+def readable(monkeypatch: pytest.MonkeyPatch, study: Study, images: Images) -> list[Data]:
+    """Lets the data be read; every time it is, is noted."""
+    reads: list[Data] = []
+
+    def read(data: Data) -> ImageData:
+        reads.append(data)
+        return ImageData(study.schema, images, images)
+
+    monkeypatch.setattr(client.app, "read", read)
+    return reads
+
+
+def message_for(study: Study, weights: Weights, number: int = 1) -> Message:
+    instruction = Instruction(study.study_id, study.plan.plan_id, number)
+    return Message(instruction.to_record(pack(weights)), 1, MessageType.TRAIN)
+
+
+def context_of(run_dir: Path, index: int = 0) -> Context:
+    return Context(1, 1, {"partition-id": index}, RecordDict(), {"run-dir": str(run_dir)})
+
+
+def refusal_of(message: Message) -> tuple[str, SiloganError]:
+    assert not message.has_error()
+    refusal = refusal_from_record(message.content)
+    assert refusal is not None
+    return refusal
+
+
+def bytes_of(message: Message) -> bytes:
+    """What a message's content is on the wire."""
+    return recorddict_to_proto(message.content).SerializeToString(deterministic=True)
+
+
+# --- the round -------------------------------------------------------------------------------------------------------
+
+
+def test_both_sites_answer_one_shared_message(
+    study: Study, run_dir: Path, make_weights: Callable[..., Weights], readable: list[Data]
+) -> None:
+    message = message_for(study, make_weights(study))
+    asked = bytes_of(message)
+    replies = [app(message, context_of(run_dir, index)) for index in (0, 1)]
+    for name, reply in zip(("north", "south"), replies, strict=True):
+        header, weights = Reply.from_record(reply.content)
+        assert (header.site, header.round, header.steps) == (name, 1, 3)
+        assert unpack(weights).keys() == make_weights(study).keys()
+        assert (run_dir / "ledgers" / f"{name}.sqlite").exists()
+    assert bytes_of(message) == asked, "a site changed the message that the others are still to read"
+    assert bytes_of(replies[0]) != bytes_of(replies[1])
+    assert len(readable) == 1, "the data is held once for all sites of a process"
+
+
+def test_site_of_a_simulation_reads_its_own_images_only(
+    study: Study, run_dir: Path, images: Images, readable: list[Data]
+) -> None:
+    north, south = (simulated_site(run_dir, index) for index in (0, 1))
+    assert (north.name, south.name) == ("north", "south")
+    assert (north.declared_size, north.study) == (40, study)
+    assert north.ledger_path != south.ledger_path
+    assert north.state_folder != south.state_folder
+    assert readable == []
+    assert north.read_images().pixels.equal(images.pixels[:20])
+    assert south.read_images().labels.equal(images.labels[20:])
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [UsageError, ConfigError, DataError, PrivacyRefusal, VerificationError, FederationError]
+)
+def test_error_that_a_user_can_mend_becomes_a_refusal(
+    study: Study,
+    run_dir: Path,
+    make_weights: Callable[..., Weights],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[SiloganError],
+) -> None:
+    def fail(*args: Any) -> None:
+        raise error("the thing", "is wrong", "mend it")
+
+    monkeypatch.setattr(client.app, "run_round", fail)
+    site, refusal = refusal_of(app(message_for(study, make_weights(study)), context_of(run_dir, 1)))
+    assert site == "south"
+    assert type(refusal) is error
+    assert (refusal.thing, refusal.problem, refusal.mend) == ("the thing", "is wrong", "mend it")
+
+
+def test_refusal_for_privacy_travels(study: Study, run_dir: Path, make_weights: Callable[..., Weights]) -> None:
+    site, refusal = refusal_of(app(message_for(study, make_weights(study), number=5), context_of(run_dir)))
+    assert site == "north"
+    assert isinstance(refusal, PrivacyRefusal)
+    assert "round 5" in str(refusal)
+
+
+class ThirdPartyError(Exception):
+    """An error of some library, with data in its text."""
+
+
+LEAKS: list[Callable[[], BaseException]] = [
+    lambda: ValueError(f"cannot decode /data/{PATIENT}.png"),
+    lambda: KeyError(PATIENT),
+    lambda: RuntimeError(PATIENT, {"label": PATIENT}),
+    lambda: ThirdPartyError(f"{PATIENT}: 43 images"),
+    lambda: UnicodeDecodeError("utf-8", PATIENT.encode(), 0, 1, PATIENT),
+    lambda: ExceptionGroup(PATIENT, [ValueError(PATIENT)]),
+    lambda: sqlite3.OperationalError(PATIENT),
+    lambda: OSError(PATIENT),
+    lambda: OSError(28, PATIENT),
+    lambda: OSError(28, "No space left on device", f"/data/{PATIENT}.png"),
+    lambda: OSError(PATIENT, PATIENT),
+    lambda: FileNotFoundError(2, f"no {PATIENT}", f"/data/{PATIENT}.png"),
+    lambda: PermissionError(13, "Permission denied", f"/data/{PATIENT}.png"),
+]
+
+
+@pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: repr(leak()))
+@pytest.mark.parametrize("where", ["read", "train"])
+def test_text_of_an_unforeseen_error_does_not_leave(
+    study: Study,
+    run_dir: Path,
+    make_weights: Callable[..., Weights],
+    readable: list[Data],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    leak: Callable[[], Exception],
+) -> None:
+    def fail(*args: Any) -> Any:
+        try:
+            raise ValueError(PATIENT)
+        except ValueError as cause:
+            raise leak() from cause
+
+    if where == "read":
+        monkeypatch.setattr(client.app, "read", fail)
+    else:
+        monkeypatch.setattr(SiteTrainer, "run", fail)
+    reply = app(message_for(study, make_weights(study)), context_of(run_dir))
+    content = bytes_of(reply)
+    assert PATIENT.encode() not in content
+    assert b"/data" not in content
+    assert b"43" not in content
+    site, refusal = refusal_of(reply)
+    assert site == "north"
+    if isinstance(leak(), OSError):
+        assert isinstance(refusal, DataError)
+    else:
+        assert isinstance(refusal, FederationError)
+        assert type(leak()).__name__ in refusal.problem
+    assert "\n" not in str(refusal)
+
+
+def test_reason_of_a_full_disk_is_told(
+    study: Study,
+    run_dir: Path,
+    make_weights: Callable[..., Weights],
+    readable: list[Data],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, PATIENT)
+
+    monkeypatch.setattr(SiteTrainer, "run", full)
+    _, refusal = refusal_of(app(message_for(study, make_weights(study)), context_of(run_dir)))
+    assert "No space left on device" in refusal.problem
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + PATIENT.encode()], ids=["empty", "corrupt"])
+def test_name_and_content_of_an_unreadable_image_do_not_leave(
+    study: Study, run_dir: Path, make_weights: Callable[..., Weights], content: bytes
+) -> None:
+    root = study.scenario.data.root
+    assert root is not None
+    for split in ("train", "test"):
+        for name in ("benign", "malignant"):
+            (root / split / name).mkdir(parents=True)
+            (root / split / name / f"{PATIENT}.png").write_bytes(content)
+    reply = app(message_for(study, make_weights(study)), context_of(run_dir))
+    assert isinstance(refusal_of(reply)[1], DataError)
+    assert PATIENT.encode() not in bytes_of(reply)
+
+
+@pytest.mark.parametrize("content", [RecordDict(), None], ids=["empty", "weights only"])
+def test_malformed_message_is_refused(
+    study: Study, run_dir: Path, make_weights: Callable[..., Weights], content: RecordDict | None
+) -> None:
+    record = RecordDict({"weights": pack(make_weights(study))}) if content is None else content
+    site, refusal = refusal_of(app(Message(record, 1, MessageType.TRAIN), context_of(run_dir)))
+    assert site == "north"
+    assert isinstance(refusal, FederationError)
+
+
+@pytest.mark.parametrize(
+    ("node_config", "folder"),
+    [({}, "run"), ({"partition-id": 9}, "run"), ({"partition-id": "x"}, "run"), ({"partition-id": 0}, "missing")],
+    ids=["no site", "no such site", "not a number", "no run"],
+)
+def test_site_that_is_not_set_up_is_a_refusal(
+    study: Study,
+    run_dir: Path,
+    make_weights: Callable[..., Weights],
+    node_config: dict[str, Any],
+    folder: str,
+) -> None:
+    context = Context(1, 1, node_config, RecordDict(), {"run-dir": str(run_dir.parent / folder)})
+    site, _ = refusal_of(app(message_for(study, make_weights(study)), context))
+    assert site.startswith("site-")

@@ -1,0 +1,529 @@
+import hashlib
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import client.ledger
+from client.ledger import Charge, Cohort, Ledger
+from common.accounting import Mechanism, epsilon
+from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
+from common.plan import PrivacyPlan, canonical_json
+
+DELTA, BUDGET, SIGMA, RATE = 1e-4, 1.0, 10.0, 1.0  # rate 1 is what the accountant is quickest with
+COHORT = Cohort("record", DELTA, BUDGET)
+ONE_STEP = Charge("study", "plan", 1, 1, SIGMA, RATE, 1.0)
+
+
+def cost(steps: int) -> float:
+    """ε of so many steps at σ = 10 and q = 1."""
+    return epsilon([Mechanism(SIGMA, RATE, steps)], DELTA)
+
+
+def affordable_steps() -> int:
+    steps = 0
+    while cost(steps + 1) <= BUDGET:
+        steps += 1
+    return steps
+
+
+def charge(steps: int, **changes: Any) -> Charge:
+    return replace(ONE_STEP, steps=steps, **changes)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Ledger:
+    return Ledger(path, COHORT)
+
+
+def tamper(path: Path, *statements: str) -> None:
+    """What somebody with the file can do: first the triggers go."""
+    with sqlite3.connect(path) as db:
+        for (trigger,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {trigger}")
+        for statement in statements:
+            db.execute(statement)
+    db.close()
+
+
+def assert_one_line(error: SiloganError) -> None:
+    assert "\n" not in str(error)
+    assert error.thing
+    assert error.problem
+    assert error.mend
+
+
+# --- reserve, settle -------------------------------------------------------------------------------------------------
+
+
+def test_new_ledger_has_spent_nothing(ledger: Ledger) -> None:
+    assert ledger.entries() == []
+    assert ledger.epsilon() == 0.0
+    assert ledger.head() == "0" * 64
+
+
+def test_reservation_is_charged_in_full_until_it_is_settled(ledger: Ledger, path: Path) -> None:
+    number = ledger.reserve(charge(5))
+    assert Ledger(path, COHORT).epsilon() == cost(5)  # as after a crash: only the file remains
+    ledger.settle(number, 2)
+    assert Ledger(path, COHORT).epsilon() == cost(2) < cost(5)
+
+
+def test_entry_holds_the_charge_and_when_it_was_made(ledger: Ledger) -> None:
+    wanted = charge(5, replay_key="key")
+    ledger.settle(ledger.reserve(wanted), 4)
+    reserved, settled = (dict(entry.body) for entry in ledger.entries())
+    assert reserved.pop("created").endswith("+00:00")
+    assert reserved == {"kind": "reserve", **vars(wanted)}
+    assert settled.pop("created").endswith("+00:00")
+    assert settled == {"kind": "settle", "reservation": 1, "steps": 4}
+
+
+def test_charge_of_a_round_is_the_plan_s_own() -> None:
+    plan = PrivacyPlan(True, True, "patient", 8.0, 1e-5, 1.5, 0.1, 0.7, 30, 9)
+    made = Charge.for_round(plan, "study", 4, "key")
+    assert made == Charge("study", plan.plan_id, 4, 30, 1.5, 0.1, 0.7, "key")
+
+
+def test_settling_with_no_steps_gives_everything_back(ledger: Ledger) -> None:
+    ledger.settle(ledger.reserve(charge(3)), 0)
+    assert ledger.epsilon() == 0.0
+
+
+def test_settling_twice_with_the_same_steps_changes_nothing(ledger: Ledger) -> None:
+    number = ledger.reserve(charge(5))
+    ledger.settle(number, 3)
+    head = ledger.head()
+    ledger.settle(number, 3)
+    assert ledger.head() == head
+    assert ledger.epsilon() == cost(3)
+
+
+@pytest.mark.parametrize("steps", [0, 2, 4, 5])
+def test_settling_again_with_other_steps_is_refused(ledger: Ledger, steps: int) -> None:
+    number = ledger.reserve(charge(5))
+    ledger.settle(number, 3)
+    with pytest.raises(VerificationError) as caught:
+        ledger.settle(number, steps)
+    assert_one_line(caught.value)
+    assert ledger.epsilon() == cost(3)
+
+
+@pytest.mark.parametrize("steps", [-1, 6, 1000])
+def test_settling_more_than_reserved_or_less_than_nothing_is_refused(ledger: Ledger, steps: int) -> None:
+    number = ledger.reserve(charge(5))
+    with pytest.raises(VerificationError):
+        ledger.settle(number, steps)
+    assert ledger.epsilon() == cost(5)
+    assert len(ledger.entries()) == 1
+
+
+@pytest.mark.parametrize("number", [0, 2, 3, -1])
+def test_settling_what_was_not_reserved_is_refused(ledger: Ledger, number: int) -> None:
+    ledger.settle(ledger.reserve(charge(5)), 5)  # entry 2 is a settlement, not a reservation
+    with pytest.raises(VerificationError):
+        ledger.settle(number, 0)
+    assert len(ledger.entries()) == 2
+
+
+# --- the budget ------------------------------------------------------------------------------------------------------
+
+
+def test_over_budget_is_refused_and_nothing_is_charged(ledger: Ledger) -> None:
+    most = affordable_steps()
+    ledger.reserve(charge(most))
+    head = ledger.head()
+    with pytest.raises(PrivacyRefusal) as caught:
+        ledger.reserve(charge(1, round=7))
+    assert_one_line(caught.value)
+    assert "round 7" in str(caught.value)
+    assert ledger.head() == head
+    assert ledger.epsilon() == cost(most)
+
+
+def test_what_settling_gives_back_can_be_reserved_again(ledger: Ledger) -> None:
+    most = affordable_steps()
+    number = ledger.reserve(charge(most))
+    ledger.settle(number, most - 1)
+    ledger.reserve(charge(1))
+    assert ledger.epsilon() == cost(most)
+    with pytest.raises(PrivacyRefusal):
+        ledger.reserve(charge(1))
+
+
+@pytest.mark.parametrize("nonsense", [float("nan"), float("inf")])
+def test_charge_whose_cost_is_not_a_number_is_refused(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, nonsense: float
+) -> None:
+    monkeypatch.setattr(client.ledger, "epsilon", lambda *_: nonsense)
+    with pytest.raises(PrivacyRefusal):
+        ledger.reserve(charge(1))
+    assert ledger.entries() == []
+
+
+def test_epsilon_composes_over_everything_in_the_file(path: Path) -> None:
+    first = Ledger(path, COHORT)
+    first.settle(first.reserve(charge(2, study_id="study A", plan_id="plan A")), 2)
+    second = Ledger(path, COHORT)
+    second.reserve(charge(1, study_id="study B", plan_id="plan B", noise_multiplier=20.0))
+    mechanisms = [Mechanism(10.0, RATE, 2), Mechanism(20.0, RATE, 1)]
+    assert first.mechanisms() == mechanisms
+    assert first.epsilon() == second.epsilon() == epsilon(mechanisms, DELTA) > cost(2)
+    with pytest.raises(PrivacyRefusal):  # alone it would be affordable
+        second.reserve(charge(affordable_steps(), study_id="study C"))
+
+
+# --- repetitions -----------------------------------------------------------------------------------------------------
+
+
+def test_replay_key_is_charged_once(ledger: Ledger) -> None:
+    most = affordable_steps()
+    number = ledger.reserve(charge(most, replay_key="same"))
+    assert ledger.reserve(charge(most, replay_key="same")) == number
+    assert len(ledger.entries()) == 1
+    ledger.settle(number, most)
+    assert ledger.reserve(charge(most, replay_key="same")) == number
+    ledger.settle(number, most)
+    assert ledger.epsilon() == cost(most)
+
+
+def test_without_replay_key_every_repetition_is_charged(ledger: Ledger) -> None:
+    assert ledger.reserve(charge(1)) != ledger.reserve(charge(1))
+    assert ledger.epsilon() == cost(2)
+
+
+def test_another_replay_key_is_another_charge(ledger: Ledger) -> None:
+    ledger.reserve(charge(1, replay_key="a"))
+    ledger.reserve(charge(1, replay_key="b"))
+    assert ledger.epsilon() == cost(2)
+
+
+# --- the chain -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["""UPDATE entries SET body = replace(body, '"steps":1', '"steps":0') WHERE seq = 2"""],
+        ["UPDATE entries SET body = body || ' ' WHERE seq = 4"],
+        ["UPDATE entries SET hash = lower(hex(randomblob(32))) WHERE seq = 4"],
+        ["UPDATE entries SET previous = hash WHERE seq = 1"],
+        ["UPDATE entries SET body = x'00' WHERE seq = 3"],
+        ["DELETE FROM entries WHERE seq = 1"],
+        ["DELETE FROM entries WHERE seq = 2"],
+        ["DELETE FROM entries WHERE seq = 2", "UPDATE entries SET seq = seq - 1 WHERE seq > 2"],
+        [
+            "UPDATE entries SET seq = 99 WHERE seq = 2",
+            "UPDATE entries SET seq = 2 WHERE seq = 3",
+            "UPDATE entries SET seq = 3 WHERE seq = 99",
+        ],
+        ["UPDATE entries SET seq = seq + 10"],
+        ["INSERT INTO entries SELECT 5, body, previous, hash || 'x' FROM entries WHERE seq = 4"],
+    ],
+    ids=[
+        "steps lowered",
+        "space added",
+        "hash replaced",
+        "predecessor replaced",
+        "body of bytes",
+        "first deleted",
+        "middle deleted",
+        "middle deleted and renumbered",
+        "two swapped",
+        "all renumbered",
+        "forged entry added",
+    ],
+)
+def test_altered_history_is_seen(ledger: Ledger, path: Path, statements: list[str]) -> None:
+    for _ in range(4):
+        ledger.reserve(charge(1))
+    tamper(path, *statements)
+    for use in (ledger.entries, ledger.epsilon, ledger.head, lambda: ledger.reserve(charge(1))):
+        with pytest.raises(VerificationError) as caught:
+            use()
+        assert_one_line(caught.value)
+    with pytest.raises(VerificationError):
+        ledger.settle(1, 1)
+
+
+def test_forged_entry_breaks_the_next_one_though_its_own_hash_is_right(ledger: Ledger, path: Path) -> None:
+    for _ in range(3):
+        ledger.reserve(charge(2))
+    second = ledger.entries()[1]
+    body = canonical_json({**second.body, "steps": 1})
+    digest = hashlib.sha256(f"2\n{second.previous}\n{body}".encode()).hexdigest()
+    tamper(path, f"UPDATE entries SET body = '{body}', hash = '{digest}' WHERE seq = 2")  # noqa: S608
+    with pytest.raises(VerificationError, match="entry 3"):
+        ledger.entries()
+    tamper(path, "DELETE FROM entries WHERE seq = 3")
+    assert ledger.head() == digest  # the chain holds again, and only the head tells
+
+
+def test_cutting_off_the_end_changes_the_head(ledger: Ledger, path: Path) -> None:
+    """The chain alone cannot see it: whoever was told the head can."""
+    heads = [ledger.head()]
+    for _ in range(3):
+        ledger.reserve(charge(1))
+        heads.append(ledger.head())
+    assert len(set(heads)) == 4
+    tamper(path, "DELETE FROM entries WHERE seq = 3")
+    assert ledger.head() == heads[2]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET body = '{}'",
+        "UPDATE entries SET seq = 7",
+        "DELETE FROM entries",
+        "UPDATE cohort SET epsilon_budget = 1e9",
+        "DELETE FROM cohort",
+    ],
+)
+def test_triggers_keep_entries_and_cohort_as_they_are(ledger: Ledger, path: Path, statement: str) -> None:
+    ledger.reserve(charge(1))
+    db = sqlite3.connect(path)
+    with pytest.raises(sqlite3.IntegrityError, match="never"):
+        db.execute(statement)
+    db.close()
+    assert Ledger(path, COHORT).epsilon() == cost(1)
+
+
+# --- whose ledger it is ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other", [Cohort("patient", DELTA, BUDGET), Cohort("record", 1e-5, BUDGET), Cohort("record", DELTA, 100.0)]
+)
+def test_other_cohort_is_refused(ledger: Ledger, path: Path, other: Cohort) -> None:
+    ledger.reserve(charge(1))
+    with pytest.raises(PrivacyRefusal) as caught:
+        Ledger(path, other)
+    assert_one_line(caught.value)
+    assert Ledger(path, COHORT).epsilon() == cost(1)
+
+
+def test_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        Ledger(tmp_path, COHORT)
+    assert_one_line(caught.value)
+
+
+def test_folder_of_the_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        Ledger(tmp_path / "missing" / "ledger.sqlite", COHORT)
+
+
+def test_file_that_is_no_database(path: Path) -> None:
+    content = b"date,patient\n" * 1000
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        Ledger(path, COHORT)
+    assert_one_line(caught.value)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("table", ["entries (a)", "entries (seq, body, previous, hash, more, still)", "cohort (id)"])
+def test_database_of_something_else(path: Path, table: str) -> None:
+    db = sqlite3.connect(path)
+    db.execute(f"CREATE TABLE {table}")
+    db.close()
+    with pytest.raises(DataError) as caught:
+        Ledger(path, COHORT).reserve(charge(1))
+    assert_one_line(caught.value)
+
+
+def test_truncated_database(ledger: Ledger, path: Path) -> None:
+    for _ in range(3):
+        ledger.reserve(charge(1, study_id="s" * 5000))
+    path.write_bytes(path.read_bytes()[:-6000])
+    with pytest.raises(DataError) as caught:
+        Ledger(path, COHORT).epsilon()
+    assert_one_line(caught.value)
+
+
+# --- the disk --------------------------------------------------------------------------------------------------------
+
+
+def connect_with(pragma: str) -> Callable[..., sqlite3.Connection]:
+    """`sqlite3.connect`, followed by a pragma that makes the connection fail as a bad disk would."""
+    connect = sqlite3.connect
+
+    def wrapped(*args: Any, **options: Any) -> sqlite3.Connection:
+        db = connect(*args, **options)
+        db.execute(f"PRAGMA {pragma}")
+        return db
+
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    ("pragma", "why"), [("max_page_count = 1", "full"), ("query_only = 1", "readonly")], ids=["full", "read-only"]
+)
+def test_disk_that_takes_nothing_more(
+    ledger: Ledger, path: Path, pragma: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.reserve(charge(1))
+    before = ledger.head()
+    with monkeypatch.context() as broken:
+        broken.setattr(sqlite3, "connect", connect_with(pragma))  # the page limit cannot go below the present size
+        with pytest.raises(DataError, match=why) as caught:
+            ledger.reserve(charge(1, study_id="s" * 20_000))
+    assert_one_line(caught.value)
+    assert ledger.head() == before
+    ledger.reserve(charge(1))
+    assert ledger.epsilon() == cost(2)
+
+
+def test_every_commit_is_flushed_to_the_disk(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: list[tuple[str, int]] = []
+    connect = sqlite3.connect
+
+    def recording(*args: Any, **options: Any) -> sqlite3.Connection:
+        db = connect(*args, **options)
+
+        def note(statement: str) -> None:
+            if statement.startswith("INSERT"):
+                db.set_trace_callback(None)
+                (journal,), (synchronous,) = (
+                    db.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous")
+                )
+                settings.append((journal, synchronous))
+
+        db.set_trace_callback(note)
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", recording)
+    number = ledger.reserve(charge(2))
+    ledger.settle(number, 1)
+    full = 2  # PRAGMA synchronous: 0 OFF, 1 NORMAL, 2 FULL, 3 EXTRA
+    assert settings == [("wal", full)] * 2
+
+
+# --- many at once ----------------------------------------------------------------------------------------------------
+
+
+def try_to_reserve(path: Path, attempts: int) -> int:
+    """Opens the ledger and reserves one step at a time; how often it was allowed."""
+    ledger = Ledger(path, COHORT)
+    allowed = 0
+    for _ in range(attempts):
+        try:
+            ledger.reserve(ONE_STEP)
+            allowed += 1
+        except PrivacyRefusal:
+            pass
+    return allowed
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_threads_together_never_pass_the_budget(path: Path, attempt: int) -> None:
+    most, threads = affordable_steps(), 12
+    assert most < threads * 2
+    start = threading.Barrier(threads)
+
+    def work(_: int) -> int:
+        start.wait()
+        return try_to_reserve(path, 2)
+
+    with ThreadPoolExecutor(threads) as pool:
+        allowed = list(pool.map(work, range(threads)))
+    assert sum(allowed) == most
+    ledger = Ledger(path, COHORT)
+    assert ledger.epsilon() == cost(most) <= BUDGET
+    assert [entry.seq for entry in ledger.entries()] == list(range(1, most + 1))
+
+
+def test_opening_waits_while_another_connection_is_creating_the_file(path: Path) -> None:
+    """SQLite itself answers "locked" at once here: its timeout does not cover the change to WAL mode."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.2, other.close)
+    release.start()
+    assert Ledger(path, COHORT).entries() == []
+    release.join()
+
+
+def test_opening_gives_up_when_the_file_stays_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client.ledger, "_PATIENCE", 0.05)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DataError, match="database is locked"):
+        Ledger(path, COHORT)
+    other.close()
+
+
+def in_processes(work: Callable[[], int], count: int) -> list[int]:
+    """Runs `work` in forked processes at once; their exit codes, negative for the signal that ended one."""
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(count)
+
+    def run() -> None:
+        start.wait()
+        os._exit(work())
+
+    processes = [context.Process(target=run) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    return [process.exitcode if process.exitcode is not None else 255 for process in processes]
+
+
+forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@forks
+@pytest.mark.parametrize("exists", [False, True])
+def test_processes_together_never_pass_the_budget(path: Path, exists: bool) -> None:
+    most, processes = affordable_steps(), 6
+    assert most < processes * 4
+    if exists:
+        Ledger(path, COHORT)
+    codes = in_processes(lambda: 100 + try_to_reserve(path, 4), processes)
+    assert min(codes) >= 100, "a process failed"
+    assert sum(code - 100 for code in codes) == most
+    assert Ledger(path, COHORT).epsilon() == cost(most) <= BUDGET
+
+
+def die() -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")
+
+
+@forks
+def test_process_killed_after_reserving_leaves_the_charge(path: Path) -> None:
+    def work() -> int:
+        Ledger(path, COHORT).reserve(charge(3))
+        return die()
+
+    assert in_processes(work, 1) == [-signal.SIGKILL]
+    ledger = Ledger(path, COHORT)
+    assert ledger.epsilon() == cost(3)
+    ledger.settle(1, 1)
+    assert ledger.epsilon() == cost(1)
+
+
+@forks
+def test_process_killed_while_reserving_charges_nothing_and_blocks_nobody(path: Path, ledger: Ledger) -> None:
+    def work() -> int:
+        client.ledger.epsilon = lambda *_: float(die())  # within the transaction
+        return len(Ledger(path, COHORT).entries()) + Ledger(path, COHORT).reserve(charge(3))
+
+    assert in_processes(work, 1) == [-signal.SIGKILL]
+    assert ledger.entries() == []
+    ledger.reserve(charge(2))
+    assert ledger.epsilon() == cost(2)

@@ -1,0 +1,466 @@
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import client.site
+from client.data import Images
+from client.ledger import Cohort, Ledger
+from client.randomness import SecureRandomness, SeededRandomness
+from client.site import Site, gan_weights, run_round
+from client.site_state import SiteState
+from client.trainer import SiteTrainer
+from common.errors import ConfigError, DataError, PrivacyRefusal, SiloganError
+from common.messages import Instruction, Reply, Weights
+from common.networks import GAN, build
+from common.study import Study
+
+MakeStudy = Callable[..., Study]
+MakeSite = Callable[..., Site]
+MakeWeights = Callable[..., Weights]
+
+
+def ask(study: Study, number: int = 1) -> Instruction:
+    return Instruction(study.study_id, study.plan.plan_id, number)
+
+
+def fresh(weights: Weights) -> Weights:
+    """A copy, as it comes off the wire: a round trains the tensors that it is given."""
+    return {name: tensor.clone() for name, tensor in weights.items()}
+
+
+def ledger_of(site: Site) -> Ledger:
+    plan = site.study.plan
+    return Ledger(site.ledger_path, Cohort(plan.unit, plan.delta, plan.epsilon))
+
+
+def kinds(site: Site) -> list[str]:
+    return [entry.body["kind"] for entry in ledger_of(site).entries()]
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def never_read() -> Images:
+    raise AssertionError("the data was read")
+
+
+# --- a round ---------------------------------------------------------------------------------------------------------
+
+
+def test_order_of_a_round(
+    make_study: MakeStudy,
+    make_site: MakeSite,
+    make_weights: MakeWeights,
+    images: Images,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[str] = []
+
+    def spy(owner: type, name: str, event: str) -> None:
+        original = getattr(owner, name)
+
+        def recorded(self: Any, *args: Any, **options: Any) -> Any:
+            result = original(self, *args, **options)
+            events.append(event)  # when it is done
+            return result
+
+        monkeypatch.setattr(owner, name, recorded)
+
+    spy(Ledger, "reserve", "reserve")
+    spy(SiteTrainer, "_discriminator_step", "private step")
+    spy(SiteTrainer, "run", "trained")
+    spy(Ledger, "settle", "settle")
+    spy(SiteState, "save", "save")
+
+    def read() -> Images:
+        events.append("read")
+        return images
+
+    study = make_study()
+    run_round(make_site(study, read=read), ask(study), make_weights(study))
+    events.append("reply")
+    assert events == ["reserve", "read", *["private step"] * 3, "trained", "settle", "save", "reply"]
+
+
+def test_reply_says_what_was_done_and_carries_both_networks(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    study = make_study()
+    site, weights = make_site(study), make_weights(study)
+    before = fresh(weights)
+    reply, new = run_round(site, ask(study), weights)
+    assert reply == Reply("hospital", 1, 3, reply.fake_accuracy, 2, ledger_of(site).head())
+    assert 0 <= reply.fake_accuracy <= 1
+    assert new.keys() == before.keys()
+    for name, tensor in new.items():
+        assert tensor.shape == before[name].shape
+        assert tensor.isfinite().all()
+        assert not tensor.requires_grad
+        assert not torch.equal(tensor, before[name]), f"{name} was not trained"
+
+
+def test_ledger_is_charged_with_the_plan_for_each_round(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    study = make_study()
+    site, weights = make_site(study), make_weights(study)
+    for number in (1, 2, 3):
+        _, weights = run_round(site, ask(study, number), fresh(weights))
+    assert kinds(site) == ["reserve", "settle"] * 3
+    assert ledger_of(site).mechanisms() == [study.plan.mechanism(3)] * 3
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after(9)
+
+
+def test_rounds_go_on_where_the_optimizers_stopped(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[dict[str, Any]] = []
+    original = SiteTrainer.load_state
+
+    def load_state(self: SiteTrainer, state: dict[str, Any]) -> None:
+        loaded.append(copy.deepcopy(state))
+        original(self, state)
+
+    monkeypatch.setattr(SiteTrainer, "load_state", load_state)
+    study = make_study()
+    site = make_site(study)
+    _, weights = run_round(site, ask(study), make_weights(study))
+    assert loaded == []
+    after = SiteState(site.state_folder).load(1)
+    assert after is not None
+    run_round(site, ask(study, 2), fresh(weights))
+    torch.testing.assert_close(loaded, [after.trainer], rtol=0, atol=0)
+    steps = [slot["step"] for slot in loaded[0]["discriminator_optimizer"]["state"].values()]
+    assert set(map(float, steps)) == {3.0}
+
+
+def test_private_divisor_is_computed_from_the_declared_size(make_study: MakeStudy, make_site: MakeSite) -> None:
+    assert make_site(make_study()).expected_batch == 0.25 * 40  # there are 43 images
+
+
+def test_randomness_is_secure_without_a_seed_and_seeded_with_one(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[type] = []
+    original = SiteTrainer.__init__
+
+    def init(self: SiteTrainer, *args: Any, **options: Any) -> None:
+        used.append(type(options["randomness"]))
+        original(self, *args, **options)
+
+    monkeypatch.setattr(SiteTrainer, "__init__", init)
+    for folder, seed in (("a", None), ("b", 3)):
+        study = make_study(seed=seed)
+        run_round(make_site(study, folder=folder), ask(study), make_weights(study))
+    assert used == [SecureRandomness, SeededRandomness]
+
+
+def test_seeded_round_is_the_same_everywhere_and_another_with_another_seed_round_or_site(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    study = make_study()
+    weights = make_weights(study)
+
+    def outcome(site: Site, number: int = 1) -> Weights:
+        return run_round(site, ask(site.study, number), fresh(weights))[1]
+
+    first = outcome(make_site(study, folder="a"))
+    assert same(first, outcome(make_site(study, folder="b")))
+    assert not same(first, outcome(make_site(study, folder="c"), 2))
+    assert not same(first, outcome(make_site(make_study(seed=4), folder="d")))
+    assert not same(first, outcome(replace(make_site(study, folder="e"), name="elsewhere")))
+
+
+def test_unseeded_round_never_comes_out_the_same(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    study = make_study(seed=None)
+    weights = make_weights(study)
+    first, second = (run_round(make_site(study, folder=f), ask(study), fresh(weights))[1] for f in "ab")
+    # of a single value Adam's first step shows the sign alone, which two rounds may well share
+    large = [name for name in first if name.startswith("discriminator.") and first[name].numel() > 8]
+    assert large
+    assert not any(torch.equal(first[name], second[name]) for name in large)
+
+
+def test_every_seed_site_and_round_has_streams_of_its_own(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    original = SiteTrainer.__init__
+
+    def init(self: SiteTrainer, *args: Any, **options: Any) -> None:
+        seeds.extend((options["randomness"]._generator.initial_seed(), options["public"].initial_seed()))
+        original(self, *args, **options)
+
+    monkeypatch.setattr(SiteTrainer, "__init__", init)
+    for seed in (3, 4):
+        study = make_study(seed=seed)
+        for name in ("north", "south"):
+            site = replace(make_site(study, folder=f"{name}-{seed}"), name=name)
+            for number in (1, 2):
+                run_round(site, ask(study, number), make_weights(study))
+    assert len(seeds) == len(set(seeds)) == 2 * 8
+
+
+def test_run_without_privacy_has_no_ledger(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    study = make_study(privacy={"enabled": False})
+    site = make_site(study)
+    reply, _ = run_round(site, ask(study), make_weights(study))
+    assert reply.ledger_head == ""
+    assert reply.steps == 3
+    assert not site.ledger_path.exists()
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def refused(site: Site, instruction: Instruction, weights: Weights, error: type[SiloganError]) -> SiloganError:
+    """The error of a round that must be refused before any charge and before the data is read."""
+    unreadable = replace(site, read_images=never_read)
+    with pytest.raises(error) as caught:
+        run_round(unreadable, instruction, weights)
+    assert not site.ledger_path.exists() or kinds(site) == []
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"study_id": "other"}, {"plan_id": "other"}, {"round": 0}, {"round": -1}, {"round": 5}],
+    ids=["study", "plan", "round 0", "round before", "round beyond"],
+)
+def test_what_the_site_did_not_agree_to_is_refused(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, change: dict[str, Any]
+) -> None:
+    study = make_study()
+    refused(make_site(study), replace(ask(study), **change), make_weights(study), PrivacyRefusal)
+
+
+def test_spare_rounds_are_part_of_the_plan(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    study = make_study(privacy={"spare_rounds": 1})
+    site = make_site(study)
+    assert run_round(site, ask(study, 5), make_weights(study))[0].round == 5
+    with pytest.raises(PrivacyRefusal):
+        run_round(site, ask(study, 6), make_weights(study))
+
+
+def change_weights(weights: Weights, change: str) -> Weights:
+    changed = fresh(weights)
+    name = next(name for name in changed if name.startswith("discriminator."))
+    generators = next(name for name in changed if name.startswith("generator."))
+    match change:
+        case "missing":
+            del changed[name]
+        case "unknown":
+            changed["discriminator.more"] = torch.zeros(1)
+        case "shape":
+            changed[name] = changed[name][1:]
+        case "generator's shape":
+            changed[generators] = changed[generators][None]
+        case "double":
+            changed[name] = changed[name].double()
+        case "whole numbers":
+            changed[name] = changed[name].to(torch.int32)
+        case "nan":
+            changed[name].view(-1)[0] = torch.nan
+        case "infinite":
+            changed[generators].view(-1)[0] = torch.inf
+        case _:
+            changed = {}
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["missing", "unknown", "shape", "generator's shape", "double", "whole numbers", "nan", "infinite", "none at all"],
+)
+def test_wrong_weights_are_refused_before_any_charge(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, change: str
+) -> None:
+    study = make_study()
+    weights = change_weights(make_weights(study), change)
+    error = refused(make_site(study), ask(study), weights, DataError)
+    assert error.thing == "incoming weights"
+
+
+def test_discriminator_that_mixes_patients_is_refused_before_any_charge(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_batch_norm(*args: Any) -> GAN:
+        gan = build(*args)
+        gan.discriminator.add_module("norm", nn.BatchNorm2d(2))
+        return gan
+
+    study = make_study()
+    with torch.random.fork_rng(devices=[]):
+        monkeypatch.setattr(client.site, "build", with_batch_norm)
+        weights = gan_weights(with_batch_norm(study.scenario.model, study.schema))
+        error = refused(make_site(study), ask(study), weights, ConfigError)
+        assert "norm" in error.thing
+
+
+def test_device_that_is_not_there_is_refused_before_any_charge(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    study = make_study(training={"device": "cuda:99"})
+    error = refused(make_site(study), ask(study), make_weights(study), ConfigError)
+    assert error.thing == "training.device"
+
+
+def test_spent_budget_is_refused_before_the_data_is_read(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    study = make_study(privacy={"epsilon": 4.0})  # pays for two rounds of four
+    assert (study.plan.epsilon_after(6) or 0) < 4.0 < (study.plan.epsilon_after(9) or 0)
+    site, weights = make_site(study), make_weights(study)
+    for number in (1, 2):
+        run_round(site, ask(study, number), fresh(weights))
+    head = ledger_of(site).head()
+    with pytest.raises(PrivacyRefusal, match="budget"):
+        run_round(replace(site, read_images=never_read), ask(study, 3), fresh(weights))
+    assert ledger_of(site).head() == head
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after(6)
+
+
+def test_ledger_of_another_run_on_the_same_patients_counts(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    first, second = make_study(privacy={"epsilon": 4.0}), make_study(privacy={"epsilon": 4.0}, seed=9)
+    for number in (1, 2):
+        run_round(make_site(first), ask(first, number), make_weights(first))
+    site = replace(make_site(second), state_folder=make_site(second).state_folder / "second", read_images=never_read)
+    with pytest.raises(PrivacyRefusal, match="budget"):
+        run_round(site, ask(second), make_weights(second))
+
+
+# --- repetitions and interruptions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [3, None], ids=["seeded", "unseeded"])
+def test_finished_round_is_answered_again_from_the_disk(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, seed: int | None
+) -> None:
+    study = make_study(seed=seed)
+    site, weights = make_site(study), make_weights(study)
+    reply, new = run_round(site, ask(study), fresh(weights))
+    new = fresh(new)
+    run_round(site, ask(study, 2), fresh(new))
+    unreadable = replace(site, read_images=never_read)
+    for _ in range(2):
+        again, replayed = run_round(unreadable, ask(study), fresh(weights))
+        assert again == reply
+        assert same(replayed, new)
+    assert kinds(site) == ["reserve", "settle"] * 2
+
+
+@pytest.mark.parametrize("seed", [3, None], ids=["seeded", "unseeded"])
+def test_same_round_on_other_weights_is_charged_again(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, seed: int | None
+) -> None:
+    study = make_study(seed=seed)
+    site = make_site(study)
+    run_round(site, ask(study), make_weights(study, seed=0))
+    run_round(site, ask(study), make_weights(study, seed=1))
+    assert kinds(site) == ["reserve", "settle"] * 2
+
+
+class PowerCut(BaseException):
+    """Ends a round at once, wherever it is."""
+
+
+def cut_after(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+    """Lets `owner.name` do its work once more, and then the power fails."""
+    original = getattr(owner, name)
+
+    def last(self: Any, *args: Any, **options: Any) -> None:
+        original(self, *args, **options)
+        raise PowerCut
+
+    monkeypatch.setattr(owner, name, last)
+
+
+CUTS: list[tuple[type, str]] = [
+    (Ledger, "reserve"),
+    (SiteTrainer, "__init__"),
+    (SiteTrainer, "_discriminator_step"),
+    (SiteTrainer, "run"),
+    (Ledger, "settle"),
+    (SiteState, "save"),
+]
+after_each_cut = pytest.mark.parametrize(("owner", "name"), CUTS, ids=[f"{o.__name__}.{n}" for o, n in CUTS])
+
+
+@after_each_cut
+def test_interrupted_seeded_round_is_repeated_bit_for_bit_at_no_charge(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, owner: type, name: str
+) -> None:
+    study = make_study()
+    whole, site = make_site(study, folder="whole"), make_site(study, folder="cut")
+    first = fresh(run_round(whole, ask(study), make_weights(study))[1])
+    _, expected = run_round(whole, ask(study, 2), fresh(first))
+    run_round(site, ask(study), make_weights(study))
+
+    with pytest.MonkeyPatch.context() as power:
+        cut_after(power, owner, name)
+        with pytest.raises(PowerCut):
+            run_round(site, ask(study, 2), fresh(first))
+    assert ledger_of(site).mechanisms() == [study.plan.mechanism(3)] * 2  # charged in full, settled or not
+    _, repeated = run_round(site, ask(study, 2), fresh(first))
+    assert same(repeated, expected)
+    assert kinds(site) == ["reserve", "settle"] * 2
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after(6)
+
+
+@after_each_cut
+def test_interrupted_unseeded_round_is_charged_again(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, owner: type, name: str
+) -> None:
+    study = make_study(seed=None)
+    site, weights = make_site(study), make_weights(study)
+    with pytest.MonkeyPatch.context() as power:
+        cut_after(power, owner, name)
+        with pytest.raises(PowerCut):
+            run_round(site, ask(study), fresh(weights))
+    assert ledger_of(site).mechanisms() == [study.plan.mechanism(3)]
+    run_round(site, ask(study), fresh(weights))
+    finished = (owner, name) == (SiteState, "save")  # its reply was on the disk
+    assert ledger_of(site).mechanisms() == [study.plan.mechanism(3)] * (1 if finished else 2)
+
+
+def test_data_that_cannot_be_read_leaves_the_reservation_charged(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    def read() -> Images:
+        raise DataError("images", "are unreadable", "repair them")
+
+    study = make_study()
+    site = make_site(study, read=read)
+    with pytest.raises(DataError, match="unreadable"):
+        run_round(site, ask(study), make_weights(study))
+    assert kinds(site) == ["reserve"]
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after(3)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_damaged_state_is_refused_before_any_charge(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, number: int
+) -> None:
+    study = make_study(seed=None)
+    site, weights = make_site(study), make_weights(study)
+    run_round(site, ask(study), fresh(weights))
+    (file,) = site.state_folder.iterdir()
+    file.write_bytes(b"garbage")
+    with pytest.raises(DataError, match="site state of round 1"):
+        run_round(replace(site, read_images=never_read), ask(study, number), fresh(weights))
+    assert kinds(site) == ["reserve", "settle"]

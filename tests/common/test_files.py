@@ -1,0 +1,96 @@
+"""A file is there whole or not at all, and on the disk before anybody relies on it."""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from common.files import write_atomically, write_bytes_atomically
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_content_is_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    write_bytes_atomically(path, b"old" * 1000)
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["run.yaml"]
+
+
+@pytest.mark.parametrize("failure", [OSError("no space"), ValueError("bug"), KeyboardInterrupt()])
+def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure: BaseException) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(b"old")
+
+    def half(file: BinaryIO) -> None:
+        file.write(b"ne")
+        file.flush()
+        raise failure
+
+    with pytest.raises(type(failure)):
+        write_atomically(path, half)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["run.yaml"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failing_disk_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_bytes_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["run.yaml"]
+
+
+def test_while_it_is_written_the_old_file_stands(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(b"old")
+    seen: list[bytes] = []
+
+    def write(file: BinaryIO) -> None:
+        file.write(b"new")
+        file.flush()
+        seen.append(path.read_bytes())
+
+    write_atomically(path, write)
+    assert seen == [b"old"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
+def test_the_content_is_synced_before_the_rename_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.yaml"
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noting_fsync(descriptor: int) -> None:
+        is_folder = os.path.samestat(os.fstat(descriptor), tmp_path.stat())
+        done.append("sync folder" if is_folder else f"sync {os.fstat(descriptor).st_size} bytes")
+        fsync(descriptor)
+
+    def noting_replace(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    write_bytes_atomically(path, b"12345")
+    assert done == ["sync 5 bytes", "rename", "sync folder"]
+
+
+def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_bytes_atomically(tmp_path / "no" / "run.yaml", b"")

@@ -1,0 +1,161 @@
+"""The plan's identity covers everything that privacy depends on, and its budget is never exceeded by its own making."""
+
+import hashlib
+import json
+from dataclasses import FrozenInstanceError, asdict, fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.accounting import Mechanism, epsilon
+from common.config import parse_scenario
+from common.errors import PrivacyRefusal
+from common.plan import NO_PRIVACY, SEEDED, PrivacyPlan, canonical_json, make_plan
+
+PLAN = PrivacyPlan(
+    private=True,
+    seeded=False,
+    unit="record",
+    epsilon=8.0,
+    delta=1e-5,
+    noise_multiplier=2.0,
+    sample_rate=1.0,
+    clip_norm=1.0,
+    steps_per_round=2,
+    rounds=3,
+)
+CHANGES = {
+    "private": False,
+    "seeded": True,
+    "unit": "patient",
+    "epsilon": 8.000001,
+    "delta": 1.1e-5,
+    "noise_multiplier": 2.0000001,
+    "sample_rate": 0.99,
+    "clip_norm": 1.1,
+    "steps_per_round": 3,
+    "rounds": 4,
+}
+
+
+def planned(**sections: dict[str, object]) -> PrivacyPlan:
+    """The plan of a scenario with full batches, for which σ is found quickly."""
+    training = {"rounds": 2, "local_steps": 3, "sample_rate": 1.0, **sections.pop("training", {})}
+    return make_plan(parse_scenario({"name": "x", "training": training, **sections}))
+
+
+def test_the_identity_changes_with_every_field() -> None:
+    assert CHANGES.keys() == {field.name for field in fields(PrivacyPlan)}
+    ids = {replace(PLAN, **{name: value}).plan_id for name, value in CHANGES.items()}
+    assert len(ids | {PLAN.plan_id}) == len(CHANGES) + 1
+
+
+def test_the_identity_is_the_hash_of_the_written_form() -> None:
+    written = (
+        '{"clip_norm":1.0,"delta":1e-05,"epsilon":8.0,"noise_multiplier":2.0,"private":true,"rounds":3,'
+        '"sample_rate":1.0,"seeded":false,"steps_per_round":2,"unit":"record"}'
+    )
+    assert PLAN.plan_id == hashlib.sha256(written.encode()).hexdigest()
+
+
+def test_the_identity_survives_being_written_and_read() -> None:
+    assert PrivacyPlan(**json.loads(canonical_json(asdict(PLAN)))).plan_id == PLAN.plan_id
+
+
+def test_a_plan_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        PLAN.noise_multiplier = 0.0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_scenario_and_the_plan_say_the_same() -> None:
+    plan = planned(
+        training={"rounds": 4, "local_steps": 5, "sample_rate": 0.25},
+        privacy={"epsilon": 90.0, "delta": 1e-4, "clip_norm": 0.5, "noise_multiplier": 2.0, "spare_rounds": 3},
+    )
+    assert plan == PrivacyPlan(
+        private=True,
+        seeded=False,
+        unit="record",
+        epsilon=90.0,
+        delta=1e-4,
+        noise_multiplier=2.0,
+        sample_rate=0.25,
+        clip_norm=0.5,
+        steps_per_round=5,
+        rounds=7,
+    )
+    assert plan.mechanism(10) == Mechanism(2.0, 0.25, 10)
+
+
+def test_the_noise_found_pays_for_all_rounds_and_no_more() -> None:
+    plan = planned(privacy={"epsilon": 5.0})
+    spent = plan.epsilon_after(6)
+    assert spent == epsilon([Mechanism(plan.noise_multiplier, 1.0, 6)], plan.delta)
+    assert 4.9 < spent <= 5.0
+    assert plan.epsilon_after(7) > 5.0
+
+
+def test_spare_rounds_are_paid_for_with_more_noise() -> None:
+    without, spare = (planned(privacy={"epsilon": 5.0, "spare_rounds": spare}) for spare in (0, 2))
+    assert spare.rounds == without.rounds + 2
+    assert spare.noise_multiplier > without.noise_multiplier
+    assert spare.epsilon_after(4 * 3) <= 5.0
+
+
+def test_a_budget_too_small_for_one_round_is_refused() -> None:
+    with pytest.raises(PrivacyRefusal) as caught:
+        planned(privacy={"epsilon": 1.0, "noise_multiplier": 1.0})
+    assert caught.value.exit_code == 5
+    assert caught.value.thing == "privacy.epsilon"
+    assert "1 does not pay for one round" in caught.value.problem
+    assert "noise_multiplier = 1)" in caught.value.problem
+
+
+def test_a_budget_for_one_round_but_not_for_all_is_a_plan() -> None:
+    """The run is interrupted by the ledger when the budget is spent; the rounds before it are worth having."""
+    one_round = PLAN.epsilon_after(3)
+    plan = planned(privacy={"epsilon": one_round + 0.1, "noise_multiplier": 2.0})
+    assert plan.epsilon_after(3) <= plan.epsilon < plan.epsilon_after(6)
+
+
+def test_without_privacy_there_is_neither_noise_nor_a_cost() -> None:
+    plan = planned(privacy={"enabled": False, "noise_multiplier": 1.0, "epsilon": 1e-9})
+    assert not plan.private
+    assert plan.noise_multiplier == 0.0
+    assert plan.epsilon_after(1000) is None
+
+
+@pytest.mark.parametrize(
+    ("private", "seed", "marks"),
+    [
+        (True, None, ()),
+        (True, 0, (SEEDED,)),
+        (False, None, (NO_PRIVACY,)),
+        (False, 7, (NO_PRIVACY, SEEDED)),
+    ],
+)
+def test_artefacts_are_marked_with_what_takes_privacy_away(
+    private: bool, seed: int | None, marks: tuple[str, ...]
+) -> None:
+    scenario = {"name": "x", "seed": seed, "privacy": {"enabled": private, "noise_multiplier": 9.0}}
+    assert make_plan(parse_scenario(scenario)).marks() == marks
+
+
+def test_the_marks_say_what_people_look_for() -> None:
+    assert NO_PRIVACY == "NON-PRIVATE"
+    assert SEEDED == "seeded: not private against someone who knows the seed"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [float("-inf")]}])
+def test_canonical_json_has_no_text_for_what_is_no_number(value: object) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json(value)
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False)))
+def test_canonical_json_has_one_text_for_a_value_and_reads_back(values: dict[str, object]) -> None:
+    text = canonical_json(values)
+    assert canonical_json(dict(reversed(values.items()))) == text
+    assert json.loads(text) == values
+    assert text.isascii()

@@ -1,0 +1,35 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The suite is a gate, so its examples are the same in each run; `pytest --hypothesis-profile explore` draws new ones.
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("gate")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Sets the environment before a test module imports torch or flwr; processes that a test starts inherit it.
+
+    One thread: the order of a parallel sum depends on the machine, and small tensors are faster without threads.
+    """
+    os.environ.update(OMP_NUM_THREADS="1", FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets: SILOGAN_DATA, else `../shared/data`. Skips the test where there is none."""
+    configured = os.environ.get("SILOGAN_DATA")
+    folder = Path(configured) if configured else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        where = (
+            "SILOGAN_DATA is not a folder" if configured else "SILOGAN_DATA is not set and ../shared/data is missing"
+        )
+        pytest.skip(f"public data sets not found: {where}")
+    return folder

@@ -1,0 +1,148 @@
+"""A tiny study, and a grid whose sites answer as a test tells them to."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from common.config import parse_scenario
+from common.messages import Instruction, Reply, Weights
+from common.plan import make_plan
+from common.schema import ImageSchema
+from common.study import SiteDeclaration, Study
+from server.app import initial_weights
+from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.samples import SAMPLES_FOLDER
+
+SCHEMA = ImageSchema(8, 1, ("zero", "one", "two"))
+Answer = Callable[[int, Instruction, Weights], RecordDict | Error | None]
+
+
+@pytest.fixture
+def make_study() -> Callable[..., Study]:
+    """Builds a study of a few hundred weights and full batches, so that its ε is quickly known."""
+
+    def make(
+        *,
+        seed: int | None = 1,
+        sizes: tuple[int, ...] = (100, 200, 300),
+        schema: ImageSchema = SCHEMA,
+        **sections: dict[str, Any],
+    ) -> Study:
+        values: dict[str, dict[str, Any]] = {
+            "sites": {"count": len(sizes)},
+            "model": {"latent_dim": 2, "width": 2},
+            "training": {"rounds": 4, "local_steps": 3, "sample_rate": 1.0},
+            "privacy": {"epsilon": 50.0, "noise_multiplier": 2.0},
+            "federation": {"join_timeout": 0.01},
+        }
+        merged = {name: {**values.get(name, {}), **sections.get(name, {})} for name in {**values, **sections}}
+        scenario = parse_scenario({"name": "tiny", "seed": seed, **merged})
+        sites = tuple(SiteDeclaration(f"site-{number}", size) for number, size in enumerate(sizes, start=1))
+        return Study(scenario, schema, make_plan(scenario), sites)
+
+    return make
+
+
+@pytest.fixture
+def study(make_study: Callable[..., Study]) -> Study:
+    return make_study()
+
+
+@pytest.fixture
+def start(study: Study) -> Checkpoint:
+    """The study's state before its first round."""
+    weights = initial_weights(study)
+    ema = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
+    return Checkpoint(study.study_id, 0, weights, ema)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run folder with the folders that a prepared run has."""
+    folder = tmp_path / "run"
+    for name in (CHECKPOINT_FOLDER, SAMPLES_FOLDER):
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+@dataclass
+class FakeGrid(Grid):
+    """Nodes 1, 2, ... that answer at once.
+
+    Attributes:
+        answer: what a node replies to an instruction and weights; None is silence.
+        nodes: ids of the connected nodes.
+        order: turns the replies of a round into the order in which they arrive.
+        asked: the instructions sent, with their nodes.
+    """
+
+    answer: Answer
+    nodes: list[int]
+    order: Callable[[list[Message]], list[Message]] = list
+    asked: list[tuple[int, Instruction]] = field(default_factory=list)
+
+    def set_run(self, run: Run) -> None:
+        raise NotImplementedError
+
+    @property
+    def run(self) -> Run:
+        raise NotImplementedError
+
+    def create_message(self, *_: object, **__: object) -> Message:
+        raise NotImplementedError
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        raise NotImplementedError
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        raise NotImplementedError
+
+    def get_node_ids(self) -> list[int]:
+        return list(self.nodes)
+
+    def send_and_receive(self, messages: Iterable[Message], **_: object) -> list[Message]:
+        replies: list[Message] = []
+        for message in messages:
+            node = message.metadata.dst_node_id
+            instruction, weights = Instruction.from_record(message.content)
+            self.asked.append((node, instruction))
+            answer = self.answer(node, instruction, weights)
+            if answer is not None:
+                replies.append(Message(answer, reply_to=message))
+        return self.order(replies) if replies else []
+
+
+@pytest.fixture
+def honest(study: Study) -> Callable[..., Answer]:
+    """`honest(steps=2, ...)`: sites that answer rightly, but for the named fields; node n adds n to every weight."""
+
+    def make(shift: Callable[[int], float] = float, **changes: Any) -> Answer:
+        def answer(node: int, instruction: Instruction, weights: Weights) -> RecordDict:
+            reply = Reply(
+                site=f"site-{node}",
+                round=instruction.round,
+                steps=study.plan.steps_per_round,
+                fake_accuracy=0.25 * node,
+                d_steps_per_g_step=node,
+                ledger_head=f"{instruction.round}{node}" * 32,
+            )
+            return replace(reply, **changes).to_record({name: w + shift(node) for name, w in weights.items()})
+
+        return answer
+
+    return make
+
+
+@pytest.fixture
+def make_grid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeGrid]:
+    """`FakeGrid`, in a process that a message may be made in (flwr 1.41 looks the sender up in a class)."""
+    for name in ("_task_id", "_run_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+    return FakeGrid
