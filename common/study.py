@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -45,7 +46,7 @@ class Study:
     plan: PrivacyPlan
     sites: tuple[SiteDeclaration, ...]
 
-    @property
+    @cached_property
     def study_id(self) -> str:
         """SHA-256 over everything that defines the study; names a run in ledgers and checkpoints."""
         return hashlib.sha256(canonical_json(self._plain()).encode()).hexdigest()
@@ -63,22 +64,14 @@ class Study:
         Raises:
             ConfigError: the folder holds no run, or its `run.yaml` was changed.
         """
+        problem, mend = f"{RUN_FILE} was changed since the run began", "restore it"
         try:
-            raw = cast(dict[str, Any], read_yaml((run_dir / RUN_FILE).read_text(encoding="utf-8")))
+            study = _parsed((run_dir / RUN_FILE).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            raise ConfigError(f"run folder '{run_dir}'", f"has no readable {RUN_FILE}", "give a run's folder") from None
-        try:
-            study = Study(
-                scenario=parse_scenario(raw["scenario"]),
-                schema=ImageSchema.from_plain(raw["schema"]),
-                plan=PrivacyPlan(**raw["plan"]),
-                sites=tuple(SiteDeclaration(**site) for site in raw["sites"]),
-            )
-            if raw["study_id"] == study.study_id:
-                return study
-        except (KeyError, TypeError, ValueError):
-            pass
-        raise ConfigError(f"run folder '{run_dir}'", f"{RUN_FILE} was changed since the run began", "restore it")
+            study, problem, mend = None, f"has no readable {RUN_FILE}", "give a run's folder"
+        if study is None:
+            raise ConfigError(f"run folder '{run_dir}'", problem, mend)
+        return study
 
     def _plain(self) -> dict[str, Any]:
         return {
@@ -87,6 +80,22 @@ class Study:
             "plan": asdict(self.plan),
             "sites": [asdict(site) for site in self.sites],
         }
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Study | None:
+    """The study that `Study.save` wrote as `text`, None if it is not whole: simulated sites read it every round."""
+    raw = cast(dict[str, Any], read_yaml(text))
+    try:
+        study = Study(
+            scenario=parse_scenario(raw["scenario"]),
+            schema=ImageSchema.from_plain(raw["schema"]),
+            plan=PrivacyPlan(**raw["plan"]),
+            sites=tuple(SiteDeclaration(**site) for site in raw["sites"]),
+        )
+        return study if raw["study_id"] == study.study_id else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def declared_size(size: int) -> int:

@@ -3,6 +3,9 @@
 import json
 import os
 import platform
+import sys
+import time
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,16 @@ def hardware() -> str:
 def versions() -> dict[str, str]:
     """Versions of what the time is spent in."""
     return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "opacus", "flwr")}
+
+
+def measured(cases: Iterable[tuple[Any, ...]], measure: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
+    """The row of each case (its name, then `measure`'s arguments), said on the terminal as it comes: some take long."""
+    rows: list[dict[str, Any]] = []
+    for name, *arguments in cases:
+        begin = time.perf_counter()
+        rows.append(measure(*arguments))
+        print(f"{name}: done in {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+    return rows
 
 
 def show(results: list[dict[str, Any]], *, as_json: bool) -> None:

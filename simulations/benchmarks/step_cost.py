@@ -34,7 +34,7 @@ from common.losses import LOSSES
 from common.networks import Discriminator, build
 from common.plan import make_plan
 from common.schema import ImageSchema
-from simulations.benchmarks._machine import show
+from simulations.benchmarks._machine import measured, show
 
 LOSS = LOSSES["nonsaturating"]
 CLASSES = tuple("0123456789")
@@ -182,7 +182,8 @@ def main() -> None:
     batches = [32] if arguments.short else [int(batch) for batch in arguments.batches.split(",")]
     engines = ("plain", "bookkeeping", *("hooks,ghost" if arguments.short else arguments.engines).split(","))
     sizes = SIZES[:1] if arguments.short else SIZES
-    show([compare(size, batch, engines, arguments) for size in sizes for batch in batches], as_json=arguments.json)
+    cases = [(f"{size}x{size}, batch {batch}", size, batch, engines, arguments) for size in sizes for batch in batches]
+    show(measured(cases, compare), as_json=arguments.json)
 
 
 if __name__ == "__main__":

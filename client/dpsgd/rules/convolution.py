@@ -6,6 +6,7 @@ patches is a sum of products of two pixels of one phase, shifted. A 4x4 kernel o
 its Gram matrix costs a quarter of what written-out patches would, that of a 3x3 kernel of stride 1 a ninth.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
@@ -144,21 +145,29 @@ def _squared_norms(images: Tensor, b: Tensor, window: _Window) -> Tensor:
 def _patch_gram(images: Tensor, window: _Window) -> Tensor:
     """Inner products of all patches of a bag: [N, V, C, H, W] to [N, V·h·w, V·h·w]."""
     (h, w), (s_h, s_w) = window.positions, window.stride
-    views = images.shape[1]
     phases: defaultdict[tuple[tuple[int, ...], tuple[int, ...]], list[Tensor]] = defaultdict(list)
     for (p_h, down), (p_w, right) in product(window.shifts_by_phase(0).items(), window.shifts_by_phase(1).items()):
         phase = images[..., p_h::s_h, p_w::s_w][..., : down[-1] + h, : right[-1] + w]
         phases[down, right].append(phase)
-    total = images.new_zeros(())
-    for (down, right), parts in phases.items():
-        pixels = torch.cat(parts, dim=2).transpose(1, 2)  # [N, C·phases, V, H', W']
-        shape = (views, *pixels.shape[-2:])
-        flat = pixels.flatten(2)
-        gram = (flat.mT @ flat).view(-1, *shape, *shape)
-        for i, j in product(down, right):
-            shifted = gram[:, :, i : i + h, j : j + w, :, i : i + h, j : j + w]
-            total = total.add_(shifted) if total.dim() else shifted.clone(memory_format=torch.contiguous_format)
-    return total.flatten(1, 3).flatten(2)
+    grams = [
+        _over_taps(_over_taps(_pixel_gram(parts), down, h, axis=0), right, w, axis=1)
+        for (down, right), parts in phases.items()
+    ]
+    return functools.reduce(torch.add, grams).flatten(1, 3).flatten(2)
+
+
+def _pixel_gram(phases: list[Tensor]) -> Tensor:
+    """Inner products of all pixels of a bag, over channels and phases: [N, V, H', W', V, H', W']."""
+    pixels = torch.cat(phases, dim=2).transpose(1, 2)  # [N, C·phases, V, H', W']
+    flat = pixels.flatten(2)
+    return (flat.mT @ flat).unflatten(2, pixels.shape[2:]).unflatten(1, pixels.shape[2:])
+
+
+def _over_taps(gram: Tensor, shifts: tuple[int, ...], positions: int, *, axis: int) -> Tensor:
+    """Sums a Gram matrix of pixels over the taps along one axis: a tap shifts both pixels of a product together."""
+    row, column = 2 + axis, 5 + axis
+    shifted = [gram.narrow(row, shift, positions).narrow(column, shift, positions) for shift in shifts]
+    return functools.reduce(torch.add, shifted)
 
 
 def _gradients(images: Tensor, b: Tensor, window: _Window) -> Tensor:

@@ -1,0 +1,124 @@
+"""Whole runs through the command line, each in a process of its own, and the bare steps that they are made of."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from client.app import simulated_site
+from client.randomness import SeededRandomness
+from client.trainer import SiteTrainer
+from common.config import Scenario, parse_scenario
+from common.networks import build
+from common.seeding import seeded_generator
+from simulations.prepare import prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL_STEPS = 25
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of `silogan simulate` took: the whole process, and the most memory that it held."""
+
+    seconds: float
+    peak_memory_bytes: int
+
+
+def mnist_folder() -> Path | None:
+    """Where MNIST lies: in SILOGAN_DATA, else in `../shared/data`."""
+    configured = os.environ.get("SILOGAN_DATA")
+    folder = Path(configured) if configured else ROOT.parent / "shared" / "data"
+    return folder if (folder / "MNIST" / "raw").is_dir() else None
+
+
+def workload(sites: int, *, rounds: int, batch: int = 16, size: int = 28, private: bool = True) -> Scenario:
+    """A study of MNIST, or of the embedded digits where there is none; `batch` is what a site expects in a step."""
+    folder = mnist_folder()
+    data: dict[str, Any] = {"source": "digits"} if folder is None else {"source": "mnist", "root": str(folder)}
+    images = 1437 if folder is None else 60_000  # in the training split
+    return parse_scenario(
+        {
+            "name": "benchmark",
+            "seed": 0,
+            "data": {**data, "image_size": size},
+            "sites": {"count": sites},
+            "training": {
+                "rounds": rounds,
+                "local_steps": LOCAL_STEPS,
+                "sample_rate": min(1.0, batch * sites / images),
+                "generator_batch_size": batch,
+                "d_steps_per_g_step": 1,
+            },
+            "privacy": {"enabled": private, "noise_multiplier": 1.0, "epsilon": 1000.0},
+            "evaluation": {"enabled": False},
+        }
+    )
+
+
+def simulate(scenario: Scenario, engine: str = "inprocess") -> Run:
+    """`silogan simulate` as a user types it: interpreter, imports, partition, rounds, report and all."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "scenario.yaml"
+        file.write_text(yaml.safe_dump(scenario.model_dump(mode="json")), encoding="utf-8")
+        command = [sys.executable, "-m", "silogan", "simulate", str(file), "--out", str(Path(folder) / "run"), "--json"]
+        begin = time.perf_counter()
+        done = subprocess.run(  # noqa: S603  (our own command)
+            [*command, "--engine", engine], cwd=ROOT, check=False, capture_output=True, text=True
+        )
+        seconds = time.perf_counter() - begin
+    if done.returncode:
+        raise SystemExit(f"silogan simulate failed with exit code {done.returncode}: {done.stderr}")
+    return Run(seconds, json.loads(done.stdout)["peak_memory_bytes"])
+
+
+def bare_steps(scenario: Scenario) -> float:
+    """Seconds that the steps of a run take by themselves, on as many threads as the run would use.
+
+    The same trainers on the same sites' images take as many steps as in the run; there is no server, message, ledger,
+    state or checkpoint, and each site's networks are built once. Only the steps are timed.
+    """
+    workers = min(scenario.sites.count, os.cpu_count() or 1)
+    start = threading.Barrier(workers)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(scenario, Path(folder))
+
+        def work(first: int) -> float:
+            torch.set_num_threads(1)
+            start.wait()
+            return sum(_bare_rounds(Path(folder), index) for index in range(first, scenario.sites.count, workers))
+
+        with ThreadPoolExecutor(workers) as pool:
+            return sum(pool.map(work, range(workers))) / workers
+
+
+def _bare_rounds(run_dir: Path, index: int) -> float:
+    """Seconds of the steps of one site in all rounds."""
+    site = simulated_site(run_dir, index)
+    study = site.study
+    trainer = SiteTrainer(
+        build(study.scenario.model, study.schema),
+        site.read_images(),
+        site.expected_batch,
+        plan=study.plan,
+        training=study.scenario.training,
+        num_classes=study.schema.num_classes,
+        randomness=SeededRandomness(seeded_generator(0, "private")),
+        public=seeded_generator(0, "public"),
+    )
+    seconds = 0.0
+    for _ in range(study.plan.rounds):
+        begin = time.perf_counter()
+        trainer.run()
+        seconds += time.perf_counter() - begin
+    return seconds

@@ -1,0 +1,83 @@
+"""What a federation costs over its steps: wall time of a whole `silogan simulate` over the same steps taken bare.
+
+The wall time is that of the process as a user starts it, without the evaluation of the images: imports, data,
+partition, weights to and from the sites, ledgers, states and checkpoints on the disk, sample grids and report are in
+it. The bare steps are those of the same sites without privacy ("plain"), on as many threads. `wall_over_plain` is the
+same study without privacy over them: what federating costs. `private_over_plain` is the private study over them: what
+federating and privacy cost together. All take turns; ratios are of medians.
+
+    python simulations/benchmarks/federation_overhead.py [--short] [--json] [--sites 4,10,50,100] [--ray 10]
+"""
+
+import argparse
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+# As the `silogan` launcher does, before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from simulations.benchmarks._machine import measured, show
+from simulations.benchmarks._runs import LOCAL_STEPS, bare_steps, mnist_folder, simulate, workload
+
+
+def compare(sites: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One row: so many sites, the same number of steps in all as every other row."""
+    rounds = max(1, arguments.steps // (sites * LOCAL_STEPS))
+    plain, private = (workload(sites, rounds=rounds, private=private) for private in (False, True))
+    bare: list[float] = []
+    walls: dict[str, list[float]] = {"plain": [], "private": [], "ray": []}
+    memory = 0
+    for _ in range(arguments.repeats):
+        bare.append(bare_steps(plain))
+        walls["plain"].append(simulate(plain).seconds)
+        run = simulate(private)
+        walls["private"].append(run.seconds)
+        memory = max(memory, run.peak_memory_bytes)
+        if sites in arguments.ray:
+            walls["ray"].append(simulate(plain, "ray").seconds)
+    median = {name: statistics.median(values) for name, values in walls.items() if values}
+    plain_seconds = statistics.median(bare)
+    row: dict[str, Any] = {
+        "sites": sites,
+        "rounds": rounds,
+        "steps": rounds * LOCAL_STEPS * sites,
+        "data": "digits" if mnist_folder() is None else "mnist",
+        "plain_seconds": plain_seconds,
+        "wall_seconds": median["plain"],
+        "wall_over_plain": median["plain"] / plain_seconds,
+        "private_wall_seconds": median["private"],
+        "private_over_plain": median["private"] / plain_seconds,
+        "peak_memory_mib": memory / 2**20,
+    }
+    if "ray" in median:
+        row["ray_wall_seconds"] = median["ray"]
+        row["ray_over_plain"] = median["ray"] / plain_seconds
+    return row
+
+
+def main() -> None:
+    """Runs the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--short", action="store_true", help="four sites, 200 steps, once: to see that it runs")
+    parser.add_argument("--sites", type=_counts, default=[4, 10, 50, 100], help="numbers of sites")
+    parser.add_argument("--ray", type=_counts, default=[4, 10], help="numbers of sites to run on Ray as well")
+    parser.add_argument("--steps", type=int, default=5000, help="steps of all sites together, in each row")
+    parser.add_argument("--repeats", type=int, default=1, help="times that each is run")
+    arguments = parser.parse_args()
+    if arguments.short:
+        arguments.sites, arguments.ray, arguments.steps, arguments.repeats = [4], [], 200, 1
+    cases = [(f"{sites} sites", sites, arguments) for sites in arguments.sites]
+    show(measured(cases, compare), as_json=arguments.json)
+
+
+def _counts(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
+
+
+if __name__ == "__main__":
+    main()
