@@ -13,6 +13,7 @@ from client.data import Images, read
 from client.data.positions import load_positions
 from client.site import Site, run_round
 from common.config import Data
+from common.device import available_cores
 from common.errors import DataError, FederationError, SiloganError
 from common.messages import Instruction, refusal_record
 from common.study import Study
@@ -33,11 +34,12 @@ def train(message: Message, context: Context) -> Message:
         A message from the server is answered by a `Reply` or by the three parts of a `SiloganError`. The text of any
         other exception, which could quote data, stays in the site's own log.
     """
-    torch.set_num_threads(1)  # sites run side by side, one core each
     name = f"site-{context.node_config.get('partition-id', '?')}"
     try:
         site = simulated_site(Path(str(context.run_config["run-dir"])), int(context.node_config["partition-id"]))
         name = site.name
+        # Sites run side by side; the number depends on nothing that may differ between engines, as rounding does on it.
+        torch.set_num_threads(max(1, available_cores() // len(site.study.sites)))
         instruction, weights = Instruction.from_record(message.content)
         reply, new_weights = run_round(site, instruction, weights)
         return Message(reply.to_record(new_weights), reply_to=message)

@@ -1,5 +1,7 @@
 """Where to compute."""
 
+import os
+
 import torch
 
 from common.errors import ConfigError
@@ -21,3 +23,10 @@ def choose_device(wanted: str) -> torch.device:
         except (RuntimeError, AssertionError):
             pass
     raise ConfigError("training.device", f"'{wanted}' is not on this machine", "use auto or cpu")
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use: containers and batch systems often give fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -15,6 +15,7 @@ import torch
 from client.app import ledger_path
 from client.data import read
 from client.ledger import Cohort, Ledger
+from common.device import available_cores
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
 from common.networks import build
@@ -142,13 +143,13 @@ def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str
 
 def _threads(study: Study) -> int:
     """Threads for the evaluation: one where images are so small that threads would only wait for each other."""
-    return 1 if study.schema.size <= _SMALL else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    return 1 if study.schema.size <= _SMALL else int(os.environ.get("OMP_NUM_THREADS") or available_cores())
 
 
 def _hardware() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+    return f"{platform.machine()} CPU, {available_cores()} cores"
 
 
 def _peak_memory() -> int:

@@ -1,6 +1,5 @@
 """`silogan simulate`: prepare or reopen a run folder, train, release, evaluate, report."""
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER
 from common.config import Scenario
+from common.device import available_cores
 from common.errors import ConfigError, PrivacyRefusal, UsageError
 from common.registry import lookup
 from common.study import RUN_FILE
@@ -99,7 +99,7 @@ def _with_absolute_root(scenario: Scenario) -> Scenario:
 
 
 def _default_workers(sites: int) -> int:
-    return min(sites, os.cpu_count() or 1)
+    return min(sites, available_cores())
 
 
 def _unless_stopped(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What benchmarks share: the machine they ran on, and how a result is printed."""
 
 import json
-import os
 import platform
 import sys
 import time
@@ -12,6 +11,8 @@ from typing import Any
 
 import torch
 
+from common.device import available_cores
+
 
 def hardware() -> str:
     """The processor that does the work, in words."""
@@ -20,7 +21,7 @@ def hardware() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
     name = names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {available_cores()} cores"
 
 
 def versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from client.app import simulated_site
 from client.randomness import SeededRandomness
 from client.trainer import SiteTrainer
 from common.config import Scenario, parse_scenario
+from common.device import available_cores
 from common.networks import build
 from common.seeding import seeded_generator
 from simulations.prepare import prepare
@@ -88,13 +89,13 @@ def bare_steps(scenario: Scenario) -> float:
     The same trainers on the same sites' images take as many steps as in the run; there is no server, message, ledger,
     state or checkpoint, and each site's networks are built once. Only the steps are timed.
     """
-    workers = min(scenario.sites.count, os.cpu_count() or 1)
+    workers = min(scenario.sites.count, available_cores())
     start = threading.Barrier(workers)
     with tempfile.TemporaryDirectory() as folder:
         prepare(scenario, Path(folder))
 
         def work(first: int) -> float:
-            torch.set_num_threads(1)
+            torch.set_num_threads(max(1, available_cores() // scenario.sites.count))
             start.wait()
             return sum(_bare_rounds(Path(folder), index) for index in range(first, scenario.sites.count, workers))
 

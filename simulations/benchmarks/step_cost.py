@@ -30,6 +30,7 @@ from client.dpsgd import DP_ENGINES, Engine, PlainEngine
 from client.randomness import SeededRandomness
 from client.trainer import MICRO_BATCH
 from common.config import Model, parse_scenario
+from common.device import available_cores
 from common.losses import LOSSES
 from common.networks import Discriminator, build
 from common.plan import make_plan
@@ -167,7 +168,7 @@ def main() -> None:
         "--short", action="store_true", help="28x28, batch 32, three rounds, without vmap: to see that it runs"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch on a CPU")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="threads of torch on a CPU")
     parser.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
     parser.add_argument("--batches", default="256,1024", help="real images in a step; as many fakes come on top")
     parser.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and book-keeping")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.common.serde import recorddict_to_proto
 from flwr.supercore.task_identity import TaskIdentity
@@ -110,6 +111,20 @@ def test_both_sites_answer_one_shared_message(
     assert bytes_of(message) == asked, "a site changed the message that the others are still to read"
     assert bytes_of(replies[0]) != bytes_of(replies[1])
     assert len(readable) == 1, "the data is held once for all sites of a process"
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(8, 4), (3, 1), (1, 1)])
+def test_sites_share_the_cores(
+    study: Study,
+    run_dir: Path,
+    make_weights: Callable[..., Weights],
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    threads: int,
+) -> None:
+    monkeypatch.setattr(client.app, "available_cores", lambda: cores)
+    app(message_for(study, make_weights(study)), context_of(run_dir, 0))
+    assert torch.get_num_threads() == threads
 
 
 def test_site_of_a_simulation_reads_its_own_images_only(

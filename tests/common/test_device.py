@@ -1,9 +1,11 @@
 """A device that is not there is refused in one line, before anything is computed."""
 
+import os
+
 import pytest
 import torch
 
-from common.device import choose_device
+from common.device import available_cores, choose_device
 from common.errors import ConfigError
 
 
@@ -23,3 +25,15 @@ def test_what_is_not_on_this_machine_is_refused_by_name(wanted: str) -> None:
         choose_device(wanted)
     assert caught.value.thing == "training.device"
     assert f"'{wanted.strip() or ' ' * bool(wanted)}' is not on this machine" in str(caught.value)
+
+
+def test_only_cores_that_this_process_may_use_are_counted() -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system cannot keep a process from a core")
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert available_cores() == len(allowed)
