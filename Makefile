@@ -55,7 +55,8 @@ clean: ## remove .venv, caches and built files; runs/ stays
 
 .venv/.installed: requirements.lock pyproject.toml .venv/bin/python $(UV)
 	@echo "Installing the pinned libraries into .venv: one to ten minutes by network, up to 7 GB on Linux with CUDA ..."
-	@$(UV) pip install $(QUIET) --python .venv/bin/python --require-hashes -r requirements.lock
+	@# Compiled here, once: where Python may not write its cache, every start would compile torch again, for ten seconds.
+	@$(UV) pip install $(QUIET) --python .venv/bin/python --compile-bytecode --require-hashes -r requirements.lock
 	@$(UV) pip install $(QUIET) --python .venv/bin/python --no-deps --no-build-isolation -e .
 	@touch $@
 

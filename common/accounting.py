@@ -19,8 +19,6 @@ from functools import lru_cache
 from typing import cast
 
 import numpy as np
-from dp_accounting import DpEvent, GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
-from dp_accounting.pld import PLDAccountant
 from numpy.typing import NDArray
 from opacus.accountants import PRVAccountant
 from opacus.accountants.analysis import rdp
@@ -85,6 +83,10 @@ def epsilon_rdp(mechanisms: Iterable[Mechanism], delta: float) -> float:
 
 def epsilon_pld(mechanisms: Iterable[Mechanism], delta: float, discretization: float = 1e-4) -> float:
     """Upper bound on ε by Google's accountant (pessimistic, on a grid of `discretization`)."""
+    # Imported here, for it takes seconds and training does without.
+    from dp_accounting import DpEvent, GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent  # noqa: PLC0415
+    from dp_accounting.pld import PLDAccountant  # noqa: PLC0415
+
     accountant = PLDAccountant(value_discretization_interval=discretization)
     for mechanism in merge(mechanisms):
         step: DpEvent = PoissonSampledDpEvent(mechanism.sample_rate, GaussianDpEvent(mechanism.noise_multiplier))
