@@ -9,8 +9,9 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
 
 from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER
+from common.allocator import keep_freed_memory
 from common.config import Scenario
-from common.device import available_cores
+from common.device import available_cores, choose_device
 from common.errors import ConfigError, PrivacyRefusal, UsageError
 from common.registry import lookup
 from common.study import RUN_FILE
@@ -74,6 +75,7 @@ def simulate(
         if report is not None:
             return _unless_stopped(report, run_dir)
         console = console or Console(stderr=True, quiet=True)
+        _prepare_memory(scenario, console)
         refusal: PrivacyRefusal | None = None
         try:
             with live_view(study, run_dir, console):
@@ -96,6 +98,12 @@ def _with_absolute_root(scenario: Scenario) -> Scenario:
         return scenario
     data = scenario.data.model_copy(update={"root": scenario.data.root.expanduser().absolute()})
     return scenario.model_copy(update={"data": data})
+
+
+def _prepare_memory(scenario: Scenario, console: Console) -> None:
+    on_cpu = choose_device(scenario.training.device).type == "cpu"
+    if on_cpu and keep_freed_memory() and console.is_terminal:
+        console.print("memory that a step frees is kept for the next (glibc; MALLOC_* variables overrule)", style="dim")
 
 
 def _default_workers(sites: int) -> int:

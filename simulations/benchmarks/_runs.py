@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,10 @@ LOCAL_STEPS = 25
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of `silogan simulate` took: the whole process, and the most memory that it held."""
+    """What a run of `silogan simulate` took: the whole process, its rounds, and the most memory that it held."""
 
     seconds: float
+    training_seconds: float
     peak_memory_bytes: int
 
 
@@ -67,7 +69,7 @@ def workload(sites: int, *, rounds: int, batch: int = 16, size: int = 28, privat
     )
 
 
-def simulate(scenario: Scenario, engine: str = "inprocess") -> Run:
+def simulate(scenario: Scenario, engine: str = "inprocess", environment: Mapping[str, str] | None = None) -> Run:
     """`silogan simulate` as a user types it: interpreter, imports, partition, rounds, report and all."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scenario.yaml"
@@ -75,12 +77,18 @@ def simulate(scenario: Scenario, engine: str = "inprocess") -> Run:
         command = [sys.executable, "-m", "silogan", "simulate", str(file), "--out", str(Path(folder) / "run"), "--json"]
         begin = time.perf_counter()
         done = subprocess.run(  # noqa: S603  (our own command)
-            [*command, "--engine", engine], cwd=ROOT, check=False, capture_output=True, text=True
+            [*command, "--engine", engine],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            check=False,
+            capture_output=True,
+            text=True,
         )
         seconds = time.perf_counter() - begin
     if done.returncode:
         raise SystemExit(f"silogan simulate failed with exit code {done.returncode}: {done.stderr}")
-    return Run(seconds, json.loads(done.stdout)["peak_memory_bytes"])
+    report = json.loads(done.stdout)
+    return Run(seconds, report["seconds"]["training"], report["peak_memory_bytes"])
 
 
 def bare_steps(scenario: Scenario) -> float:
