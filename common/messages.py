@@ -125,7 +125,7 @@ def _tensor(array: Array) -> torch.Tensor:
     start = header.tell()
     if content[:start] != header.getvalue():
         raise ValueError("not the header of the declared array")
-    return torch.from_numpy(np.frombuffer(bytearray(content[start:]), dtype).reshape(array.shape))
+    return torch.from_numpy(np.frombuffer(content, dtype, offset=start).reshape(array.shape).copy())
 
 
 def _header(record: RecordDict, kind: type[Instruction] | type[Reply]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import yaml
 from client.app import simulated_site
 from client.randomness import SeededRandomness
 from client.trainer import SiteTrainer
+from common.allocator import keep_freed_memory
 from common.config import Scenario, parse_scenario
 from common.device import available_cores
 from common.networks import build
@@ -101,6 +102,7 @@ def bare_steps(scenario: Scenario) -> float:
     start = threading.Barrier(workers)
     with tempfile.TemporaryDirectory() as folder:
         prepare(scenario, Path(folder))
+        keep_freed_memory()
 
         def work(first: int) -> float:
             torch.set_num_threads(max(1, available_cores() // scenario.sites.count))

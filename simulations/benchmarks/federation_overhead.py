@@ -2,9 +2,9 @@
 
 The wall time is that of the process as a user starts it, without the evaluation of the images: imports, data,
 partition, weights to and from the sites, ledgers, states and checkpoints on the disk, sample grids and report are in
-it. The bare steps are those of the same sites without privacy ("plain"), on as many threads. `wall_over_plain` is the
-same study without privacy over them: what federating costs. `private_over_plain` is the private study over them: what
-federating and privacy cost together. All take turns; ratios are of medians.
+it. The bare steps are those of the same sites without privacy ("plain"), on as many threads and with the same
+allocator. `wall_over_plain` is the same study without privacy over them: what federating costs. `private_over_plain` is
+the private study over them: what federating and privacy cost together. All take turns; ratios are of medians.
 
     python simulations/benchmarks/federation_overhead.py [--short] [--json] [--sites 4,10,50,100] [--ray 10]
 """
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--short", action="store_true", help="four sites, 200 steps, once: to see that it runs")
     parser.add_argument("--sites", type=_counts, default=[4, 10, 50, 100], help="numbers of sites")
-    parser.add_argument("--ray", type=_counts, default=[4, 10], help="numbers of sites to run on Ray as well")
+    parser.add_argument("--ray", type=_counts, default=[10], help="numbers of sites to run on Ray as well")
     parser.add_argument("--steps", type=int, default=5000, help="steps of all sites together, in each row")
     parser.add_argument("--repeats", type=int, default=1, help="times that each is run")
     arguments = parser.parse_args()

@@ -17,8 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from simulations.benchmarks._machine import measured, show
 from simulations.benchmarks._runs import LOCAL_STEPS, simulate, workload
 
-SITE_ROUNDS = 40
-BASE = {"sites": 10, "batch": 32, "size": 28, "site_rounds": SITE_ROUNDS}
+BASE = {"sites": 10, "batch": 32, "size": 28, "site_rounds": 40}
 VARIED = {
     "sites": (4, 10, 20, 40),
     "batch": (8, 32, 128),
@@ -55,11 +54,8 @@ def main() -> None:
     base, varied = BASE, VARIED
     if arguments.short:
         base, varied = {"sites": 2, "batch": 8, "size": 8, "site_rounds": 2}, {"batch": (8, 16)}
-    cases = [
-        (f"{name} {value}", name, *{**base, name: value}.values())
-        for name, values in varied.items()
-        for value in values
-    ]
+    points = [(name, value) for name, values in varied.items() for value in values]
+    cases = [(f"{name} {value}", name, *{**base, name: value}.values()) for name, value in points]
     show(measured(cases, measure), as_json=arguments.json)
 
 

@@ -29,6 +29,7 @@ from torch.optim import Adam
 from client.dpsgd import DP_ENGINES, Engine, PlainEngine
 from client.randomness import SeededRandomness
 from client.trainer import MICRO_BATCH
+from common.allocator import keep_freed_memory
 from common.config import Model, parse_scenario
 from common.device import available_cores
 from common.losses import LOSSES
@@ -175,13 +176,16 @@ def main() -> None:
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.device == "cpu":
+        keep_freed_memory()  # as the launcher does; any MALLOC_ variable, like MALLOC_ARENA_TEST=8, keeps it from that
     if arguments.peak:
         engine, size, batch = arguments.peak
         print(peak(engine, int(size), int(batch), arguments.device))
         return
     arguments.rounds = arguments.rounds or (3 if arguments.short else 15)
     batches = [32] if arguments.short else [int(batch) for batch in arguments.batches.split(",")]
-    engines = ("plain", "bookkeeping", *("hooks,ghost" if arguments.short else arguments.engines).split(","))
+    others = "hooks,ghost" if arguments.short else arguments.engines
+    engines = ("plain", "bookkeeping", *filter(None, others.split(",")))
     sizes = SIZES[:1] if arguments.short else SIZES
     cases = [(f"{size}x{size}, batch {batch}", size, batch, engines, arguments) for size in sizes for batch in batches]
     show(measured(cases, compare), as_json=arguments.json)
