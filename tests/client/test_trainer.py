@@ -175,6 +175,36 @@ def test_training_equals_the_slow_loop(make_study: MakeStudy, images: Images, lo
     assert (flat(gan.generator) - flat(new_gan(study).generator)).norm() > 0
 
 
+def first_gradient(study: Study, images: Images) -> Tensor:
+    """The noisy gradient of the first private step, the same weights and randomness each time."""
+    trainer = new_trainer(study, new_gan(study), images)
+    seen = gradients_of(trainer._d_optimizer)
+    trainer._discriminator_step()
+    return seen[0]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_micro_batches_do_not_change_the_step(make_study: MakeStudy, images: Images, size: int) -> None:
+    whole = first_gradient(make_study(training={"micro_batch": None}), images)
+    parts = first_gradient(make_study(training={"micro_batch": size}), images)
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_rounds_the_passes_and_nothing_that_is_kept(make_study: MakeStudy, images: Images) -> None:
+    exact = first_gradient(make_study(), images)
+    study = make_study(training={"precision": "bfloat16"})
+    rounded = first_gradient(study, images)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact), "the passes were not in bfloat16"
+    # The noise is the same; what differs is the sum of at most 43 + 10 clipped units, each by some roundings of 2^-8.
+    largest = study.plan.clip_norm * (len(images) + EXPECTED_BATCH) / EXPECTED_BATCH
+    assert float((rounded - exact).norm()) < 0.01 * largest
+    trainer = new_trainer(study, new_gan(study), images)
+    trainer.run()
+    for network in (trainer._generator, trainer._discriminator):
+        assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float32}
+
+
 def test_unconditional_family_equals_the_slow_loop(make_study: MakeStudy) -> None:
     study = make_study(model={"family": "seed"}, training={"local_steps": 1, "d_steps_per_g_step": 1})
     schema = ImageSchema(64, 1, ("image",))
