@@ -20,7 +20,7 @@ from click import UsageError as UsageFault
 from rich.console import Console
 from rich.table import Table
 
-from common.errors import SiloganError, UsageError
+from common.errors import SiloganError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from common.config import Scenario
@@ -152,6 +152,26 @@ def evaluate(
         _print_figures(figures)
 
 
+@app.command(epilog=_epilog("silogan audit runs/demo/seed-0"))
+def audit(
+    ledgers: Annotated[list[Path], typer.Argument(help="Ledgers, copies of them, or run folders.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Verify ledgers: hashes, signatures, heads that the server saw, arithmetic; and ε by three accountants."""
+    from simulations.audit import as_plain, audit_all
+
+    audits = audit_all(ledgers)
+    found = as_plain(audits)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print_audit(found)
+    if not found["ok"]:
+        count = len(found["findings"])
+        problem = "1 thing does not hold" if count == 1 else f"{count} things do not hold"
+        raise VerificationError("audit", problem, "ask the hospital, and restore the newest copy of its ledger")
+
+
 def main() -> None:
     """Entry point: runs a command; whatever goes wrong becomes one line and an exit code.
 
@@ -220,6 +240,22 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     if report["seeded"]:
         console.print("seeded: not private against someone who knows the seed", style="yellow")
     console.print(f"see {run_dir / 'report.html'} and {run_dir / 'samples' / 'final.png'}", soft_wrap=True)
+
+
+def _print_audit(found: dict[str, Any]) -> None:
+    console = Console(markup=False)
+    table = Table("cohort", "unit", "δ", "ε (PRV)", "ε (PLD)", "ε (RDP)", "budget", title="what the ledgers charge")
+    for cohort in found["cohorts"]:
+        figures = [cohort[f"epsilon_{accountant}"] for accountant in ("prv", "pld", "rdp")]
+        shown = ["?" if figure is None else f"{figure:.4f}" for figure in figures]
+        delta, budget = (("?" if cohort[key] is None else f"{cohort[key]:g}") for key in ("delta", "epsilon_budget"))
+        table.add_row(cohort["name"], cohort["unit"] or "?", delta, *shown, budget)
+    console.print(table)
+    for finding in found["findings"]:
+        where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
+        console.print(f"{finding['cohort']}: {where} {finding['problem']}", style="red", soft_wrap=True)
+    if found["ok"]:
+        console.print("Every entry holds. Neighbouring: add or remove one unit. Outside: figures on real test data.")
 
 
 def _print_figures(figures: dict[str, Any]) -> None:

@@ -36,7 +36,8 @@ def train(message: Message, context: Context) -> Message:
     """
     name = f"site-{context.node_config.get('partition-id', '?')}"
     try:
-        site = simulated_site(Path(str(context.run_config["run-dir"])), int(context.node_config["partition-id"]))
+        run_dir, index = Path(str(context.run_config["run-dir"])), int(context.node_config["partition-id"])
+        site = simulated_site(Study.load(run_dir), run_dir, index)
         name = site.name
         # Sites run side by side; the number depends on nothing that may differ between engines, as rounding does on it.
         torch.set_num_threads(max(1, available_cores() // len(site.study.sites)))
@@ -56,9 +57,8 @@ def train(message: Message, context: Context) -> Message:
         return Message(refusal_record(name, fault), reply_to=message)
 
 
-def simulated_site(run_dir: Path, index: int) -> Site:
+def simulated_site(study: Study, run_dir: Path, index: int) -> Site:
     """Site `index` of a simulation, whose run folder stands in for the hospital's own disk."""
-    study = Study.load(run_dir)
     declaration = study.sites[index]
 
     def read_images() -> Images:

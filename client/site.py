@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from client.data import Images
+from client.keys import SiteKey
 from client.ledger import Charge, Cohort, Ledger
 from client.randomness import Randomness, SecureRandomness, SeededRandomness
 from client.site_state import RoundState, SiteState, request_key
 from client.trainer import SiteTrainer
 from common.device import choose_device
-from common.errors import DataError, PrivacyRefusal
+from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.messages import Instruction, Reply, Weights
 from common.networks import GAN, build, check_private
 from common.seeding import seeded_generator
@@ -28,7 +29,7 @@ class Site:
         study: what it takes part in.
         declared_size: size of its cohort as it made it public.
         read_images: reads its training images; called only after the ledger has agreed.
-        ledger_path: its ledger's file.
+        ledger_path: its ledger's file; its key lies beside it.
         state_folder: where it keeps its state between rounds.
     """
 
@@ -44,6 +45,14 @@ class Site:
         """B = q · declared size: the public divisor of the private gradient."""
         return self.study.plan.sample_rate * self.declared_size
 
+    def open_ledger(self) -> Ledger | None:
+        """The site's ledger, signed with its own key; both are made if they are not there. None without privacy."""
+        plan = self.study.plan
+        if not plan.private:
+            return None
+        key = SiteKey.create(self.ledger_path.with_suffix(".key"))
+        return Ledger(self.ledger_path, Cohort(plan.unit, plan.delta, plan.epsilon), key)
+
 
 def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[Reply, Weights]:
     """Answers one instruction of the server.
@@ -52,12 +61,14 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
         PrivacyRefusal: another study or plan than the site knows, or the budget does not pay for the round. Nothing was
             read.
         DataError: the site's data or state is unusable. The reservation stays charged.
+        VerificationError: the ledger was changed, or lacks entries that it has held. Nothing was read.
 
     Privacy:
         Before any data is read the ledger holds a durable charge for the whole round, and the round's outcome is on the
         disk before it is sent. What returns is post-processing of the plan's mechanism.
     """
-    _check(site, instruction)
+    ledger = site.open_ledger()
+    _refuse_if(_disagreement(site.study, instruction), instruction, ledger)
     key = request_key(site.name, instruction, weights)
     states = SiteState(site.state_folder)
     done = states.load(instruction.round)
@@ -67,8 +78,9 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     gan = _load(site.study, weights)
     device = choose_device(site.study.scenario.training.device)
     before = states.load(instruction.round - 1)
+    if ledger is not None:
+        _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
     plan = site.study.plan
-    ledger = Ledger(site.ledger_path, Cohort(plan.unit, plan.delta, plan.epsilon)) if plan.private else None
     reservation = 0
     if ledger is not None:
         replay_key = key if plan.seeded else ""
@@ -103,14 +115,32 @@ def gan_weights(gan: GAN) -> Weights:
     }
 
 
-def _check(site: Site, instruction: Instruction) -> None:
-    study = site.study
+def _refuse_if(reason: SiloganError | None, instruction: Instruction, ledger: Ledger | None) -> None:
+    """Writes a refusal down and raises it, if there is one."""
+    if reason is None:
+        return
+    if ledger is not None:
+        ledger.refuse(instruction.study_id, instruction.plan_id, instruction.round, reason)
+    raise reason
+
+
+def _missing_history(ledger: Ledger, known_head: str, before: RoundState | None) -> VerificationError | None:
+    """What is wrong if the ledger lacks an entry that the server, or the site's own state, has seen in it."""
+    known = {known_head, before.reply.ledger_head if before else ""} - {""}
+    if known <= {entry.hash for entry in ledger.entries()}:
+        return None
+    problem = "lacks entries that it has held: it is an older copy"
+    return VerificationError("ledger", problem, "restore the newest copy, then audit it")
+
+
+def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | None:
     if instruction.study_id != study.study_id or instruction.plan_id != study.plan.plan_id:
-        raise PrivacyRefusal(
+        return PrivacyRefusal(
             "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
         )
     if not 1 <= instruction.round <= study.plan.rounds:
-        raise PrivacyRefusal(f"round {instruction.round}", f"is not among the plan's {study.plan.rounds}", "stop here")
+        return PrivacyRefusal(f"round {instruction.round}", f"is not among the plan's {study.plan.rounds}", "stop here")
+    return None
 
 
 def _load(study: Study, weights: Weights) -> GAN:

@@ -5,7 +5,7 @@ back on the same weights, the stored reply is sent once more: nothing new is rel
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ class SiteState:
         if not path.exists():
             return None
         try:
-            raw: dict[str, Any] = torch.load(path, weights_only=True)
+            # Mapped: the weights in it are wanted only if the server asks for the round again.
+            raw: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
             return RoundState(raw["request_key"], Reply(**raw["reply"]), raw["weights"], raw["trainer"])
         except Exception as error:
             kind = type(error).__name__
@@ -81,7 +82,8 @@ class SiteState:
 
 def request_key(site: str, instruction: Instruction, weights: Weights) -> str:
     """SHA-256 over everything that a round's outcome depends on, but for the site's data and its randomness."""
-    digest = hashlib.sha256(repr((site, instruction)).encode())
+    # What the server has seen of the ledger decides whether the round may begin, not what comes of it.
+    digest = hashlib.sha256(repr((site, replace(instruction, known_head=""))).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.contiguous().numpy().data)

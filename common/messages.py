@@ -30,11 +30,13 @@ class Instruction:
         study_id: names the run.
         plan_id: hash of the privacy plan the site must have approved.
         round: 1 for the first.
+        known_head: hash of the last entry of the site's ledger that the server has seen; empty if it has seen none.
     """
 
     study_id: str
     plan_id: str
     round: int
+    known_head: str = ""
 
     def to_record(self, weights: ArrayRecord) -> RecordDict:
         """Header and weights as Flower records; `weights` is shared by the messages to all sites."""

@@ -104,6 +104,7 @@ def declared_size(size: int) -> int:
     return max(1, size // 10**digits * 10**digits)
 
 
+@lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions of the software that decides a result."""
     packages = ("torch", "torchvision", "flwr", "opacus", "dp-accounting", "numpy", "scikit-learn")

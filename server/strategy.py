@@ -56,8 +56,17 @@ class FederatedGAN(Strategy):
         instruction = Instruction(self._study.study_id, self._study.plan.plan_id, self._first_round + server_round)
         nodes = self._wait_for_sites(grid, all_of_them=server_round == 1)
         self._asked_at = time.monotonic()
-        content = instruction.to_record(arrays)
-        return [Message(content, node, MessageType.TRAIN, group_id=str(instruction.round)) for node in nodes]
+        sites = {node: site for site, node in self._nodes.items()}
+        heads = {node: self._state.ledger_heads.get(sites.get(node, ""), "") for node in nodes}
+        return [
+            Message(
+                replace(instruction, known_head=heads[node]).to_record(arrays),
+                node,
+                MessageType.TRAIN,
+                group_id=str(instruction.round),
+            )
+            for node in nodes
+        ]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]

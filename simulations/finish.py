@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from client.app import ledger_path
+from client.app import simulated_site
 from client.data import read
-from client.ledger import Cohort, Ledger
 from common.device import available_cores
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
@@ -118,11 +117,10 @@ def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str
     """Each site's own account, from its ledger; simulation only: a hospital's ledger never leaves it."""
     plan = study.plan
     rows: list[dict[str, Any]] = []
-    for site in study.sites:
+    for index, site in enumerate(study.sites):
         steps, epsilon = checkpoint.round * plan.steps_per_round, None
-        if plan.private:
-            cohort = Cohort(plan.unit, plan.delta, plan.epsilon)
-            ledger = Ledger(ledger_path(run_dir, site.name), cohort)
+        ledger = simulated_site(study, run_dir, index).open_ledger()
+        if ledger is not None:
             steps, epsilon = sum(m.steps for m in ledger.mechanisms()), ledger.epsilon()
         rows.append(
             {

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,8 +22,9 @@ from safetensors import safe_open
 from torch import nn
 
 import silogan as front_door
+from client.chain import read_entries
 from client.data import read
-from client.ledger import Cohort, Ledger
+from client.ledger import spent
 from common.accounting import Mechanism, epsilon
 from common.config import Data
 from common.networks import FAMILIES
@@ -168,8 +171,8 @@ def test_report_has_the_names_that_scripts_rely_on(run: Path) -> None:
 
 def test_ledgers_agree_with_the_report(run: Path) -> None:
     for site in report_of(run)["sites"]:
-        ledger = Ledger(run / "ledgers" / f"{site['name']}.sqlite", Cohort("record", 1e-4, 50.0))
-        assert (sum(m.steps for m in ledger.mechanisms()), ledger.epsilon()) == (site["steps"], site["epsilon"])
+        mechanisms = spent(read_entries(run / "ledgers" / f"{site['name']}.sqlite"))
+        assert (sum(m.steps for m in mechanisms), epsilon(mechanisms, 1e-4)) == (site["steps"], site["epsilon"])
 
 
 def test_json_is_alone_on_stdout_and_a_pipe_gets_no_progress_bar(finished: tuple[Path, Done]) -> None:
@@ -263,6 +266,41 @@ def test_evaluate_measures_what_generate_wrote(run: Path, real: Path, tmp_path: 
     assert json.loads(by_folder.out)["fidelity"]["coverage"] > 0.5, "the images are compared with some of themselves"
 
 
+# Audit
+
+
+def test_audit_of_a_run_finds_that_everything_holds(run: Path) -> None:
+    done = silogan("audit", run, "--json")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert (found["ok"], found["findings"]) == (True, [])
+    for cohort, site in zip(found["cohorts"], report_of(run)["sites"], strict=True):
+        assert (cohort["name"], cohort["epsilon_prv"]) == (site["name"], site["epsilon"])
+        assert cohort["epsilon_prv"] == pytest.approx(cohort["epsilon_pld"], rel=0.01, abs=0.02)
+        assert cohort["epsilon_rdp"] > max(cohort["epsilon_prv"], cohort["epsilon_pld"])
+    shown = silogan("audit", run)
+    assert shown.code == 0
+    assert "Every entry holds" in shown.out
+
+
+def test_audit_names_what_was_changed_and_ends_with_its_own_code(run: Path, tmp_path: Path) -> None:
+    site = report_of(run)["sites"][0]["name"]
+    copy = tmp_path / "copy.sqlite"
+    shutil.copy(run / "ledgers" / f"{site}.sqlite", copy)
+    db = sqlite3.connect(copy)
+    db.execute("DROP TRIGGER entries_are_final")
+    db.execute("""UPDATE entries SET body = replace(body, '"steps":', '"steps":1') WHERE seq = 2""")
+    db.commit()
+    db.close()
+    done = silogan("audit", copy)
+    assert done.code == 6
+    assert done.err.startswith("silogan: audit: 1 thing does not hold; ")
+    assert "copy: entry 2 was changed after it was written" in done.out
+    found = json.loads(silogan("audit", copy, "--json").out)
+    assert not found["ok"]
+    assert found["findings"] == [{"cohort": "copy", "entry": 2, "problem": "was changed after it was written"}]
+
+
 # Help and errors
 
 
@@ -283,7 +321,7 @@ def test_help_has_an_example_and_the_exit_codes(command: str) -> None:
 
 
 def test_the_design_s_commands_are_there() -> None:
-    assert {"simulate", "generate", "evaluate"} <= set(commands())
+    assert {"simulate", "generate", "evaluate", "audit"} <= set(commands())
 
 
 def test_without_arguments_the_help_is_shown() -> None:
@@ -369,6 +407,8 @@ def test_bad_settings_are_refused_in_one_line(case: str, scenario: Path, tmp_pat
         ),
         (("generate", "<new>", "--count", "1", "--out", "<new>"), 4, ("generator.safetensors", "finished run")),
         (("evaluate", "<new>"), 2, ("<new>", "does not exist", "run folder")),
+        (("audit", "<new>"), 2, ("<new>", "does not exist", "a ledger's file")),
+        (("audit",), 2, ("Missing argument 'LEDGERS...'", "silogan audit --help")),
         (("evaluate", "<scenario>"), 2, ("--real", "is missing")),
         (("evaluate", "<scenario>", "--real", "<scenario>"), 4, ("<scenario>", "silogan generate")),
     ],

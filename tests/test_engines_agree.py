@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from client.ledger import Cohort, Ledger
+from client.chain import read_entries
 from server.checkpoint import Checkpoint
 
 pytestmark = [
@@ -41,9 +41,9 @@ def run(folder: Path, engine: str, scenario: Path) -> dict[str, Any]:
 
 
 def spending(folder: Path, site: str) -> list[dict[str, Any]]:
-    """The entries of a site's ledger, but for the time at which they were made."""
-    ledger = Ledger(folder / "ledgers" / f"{site}.sqlite", Cohort("record", 1e-4, 50.0))
-    return [{key: value for key, value in entry.body.items() if key != "created"} for entry in ledger.entries()]
+    """The entries of a site's ledger, but for the time at which they were made and the key of the run."""
+    entries = read_entries(folder / "ledgers" / f"{site}.sqlite")
+    return [{name: entry.content[name] for name in entry.content.keys() - {"created", "key"}} for entry in entries]
 
 
 def test_both_engines_give_the_same_weights_and_spend_the_same(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ import simulations.prepare
 from client.data import ImageData, Images
 from client.dpsgd import BookKeepingModule, PrivateOptimizer
 from client.dpsgd.rules import Contribution, Factors
-from client.ledger import Charge, Cohort, Ledger
+from client.ledger import Charge, Ledger
 from client.randomness import SecureRandomness, SeededRandomness
 from client.site import Site, gan_weights, run_round
 from client.trainer import SiteTrainer
@@ -132,7 +132,7 @@ class Watched:
 
 
 def entries_on_disk(path: Path) -> list[tuple[str, int]]:
-    """The committed entries of a ledger's file, read without the product."""
+    """The committed charges of a ledger's file, read without the product."""
     if not path.exists():
         return []
     db = sqlite3.connect(path)
@@ -140,7 +140,7 @@ def entries_on_disk(path: Path) -> list[tuple[str, int]]:
         bodies = [json.loads(body) for (body,) in db.execute("SELECT body FROM entries ORDER BY seq")]
     finally:
         db.close()
-    return [(body["kind"], body["steps"]) for body in bodies]
+    return [(body["kind"], body["steps"]) for body in bodies if body["kind"] in ("reserve", "settle")]
 
 
 def watch_trainer(watched: Watched) -> type[SiteTrainer]:
@@ -279,11 +279,11 @@ def only_private_results_leave(folder: Path) -> None:
         patch.setattr(SeededRandomness, "poisson_sample", lambda *_: nobody)
         for count in (5, 120):
             watched = watch(folder / str(count), make_study(seed=3), make_images(count, seed=count))
-            plan, site, (reply,) = watched.site.study.plan, watched.site, watched.replies
-            ledger = Ledger(site.ledger_path, Cohort(plan.unit, plan.delta, plan.epsilon))
+            ledger, (reply,) = watched.site.open_ledger(), watched.replies
+            assert ledger is not None
             assert reply.ledger_head == ledger.head()
             for entry in ledger.entries():  # the head is a hash of these, so they are sent in a way
-                assert entry.body.keys() - {"created"} in (RESERVATION, {"kind", "reservation", "steps"})
+                assert entry.content.keys() - {"kind", "created", "versions"} == ENTRY_FIELDS[entry.content["kind"]]
             record = replace(reply, ledger_head="").to_record(watched.weights)
             assert set(record) == {"header", "weights"}
             assert isinstance(record["header"], ConfigRecord)
@@ -295,9 +295,13 @@ def only_private_results_leave(folder: Path) -> None:
 
 
 HEADER = {"site", "round", "steps", "fake_accuracy", "d_steps_per_g_step", "ledger_head"}
-RESERVATION = {
-    *("kind", "study_id", "plan_id", "round", "steps"),
-    *("noise_multiplier", "sample_rate", "clip_norm", "replay_key"),
+ENTRY_FIELDS = {
+    "open": {"key", "cohort"},
+    "reserve": {
+        *("study_id", "plan_id", "round", "steps"),
+        *("noise_multiplier", "sample_rate", "clip_norm", "replay_key"),
+    },
+    "settle": {"reservation", "steps"},
 }
 
 
@@ -342,9 +346,9 @@ def budget_holds_over_rounds(folder: Path) -> None:
 def two_accountants_agree(folder: Path) -> None:
     """Invariant 6: Google's accountant finds the ledger's ε in its raw entries, within 1 %."""
     watched = watch(folder, make_study(), make_images(43), rounds=3)
-    plan = watched.site.study.plan
-    ledger = Ledger(watched.site.ledger_path, Cohort(plan.unit, plan.delta, plan.epsilon))
-    pld, rdp = independent_epsilons(watched.site.ledger_path, plan.delta)
+    ledger = watched.site.open_ledger()
+    assert ledger is not None
+    pld, rdp = independent_epsilons(watched.site.ledger_path, watched.site.study.plan.delta)
     assert abs(ledger.epsilon() / pld - 1) < 0.01
     assert ledger.epsilon() <= rdp
 
@@ -701,23 +705,24 @@ def settled_before_training(patch: pytest.MonkeyPatch) -> None:
 
 
 def data_read_before_reserving(patch: pytest.MonkeyPatch) -> None:
-    def check(original: Any, site: Site, instruction: Instruction) -> None:
-        original(site, instruction)
-        site.read_images()
+    def open_ledger(original: Any, self: Site) -> Ledger | None:
+        self.read_images()
+        return original(self)
 
-    wrap(patch, client.site, "_check", check)
+    wrap(patch, Site, "open_ledger", open_ledger)
 
 
 def ledger_restarted(patch: pytest.MonkeyPatch) -> None:
-    def fresh(original: Any, path: Path, cohort: Cohort) -> Ledger:
+    def fresh(original: Any, path: Path, *rest: Any) -> Ledger:
         path.unlink(missing_ok=True)
-        return original(path, cohort)
+        return original(path, *rest)
 
     wrap(patch, client.site, "Ledger", fresh)
+    patch.setattr(client.site, "_missing_history", lambda *_: None)  # or it would be noticed
 
 
 def rounds_not_composed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client.ledger, "_spent", lambda _: [])
+    patch.setattr(client.ledger, "spent", lambda _: [])
 
 
 def settled_to_nothing(patch: pytest.MonkeyPatch) -> None:

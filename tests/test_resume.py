@@ -19,6 +19,7 @@ import torch
 import yaml
 
 import silogan
+from client.keys import SiteKey
 from client.ledger import Cohort, Ledger
 from common.accounting import Mechanism, epsilon
 from server.checkpoint import Checkpoint
@@ -92,7 +93,7 @@ def open_ledger(run_dir: Path, site: str, budget: float, copy: Path) -> Ledger:
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(run_dir / "ledgers", copy)
     assert (copy / f"{site}.sqlite").exists()
-    return Ledger(copy / f"{site}.sqlite", Cohort("record", DELTA, budget))
+    return Ledger(copy / f"{site}.sqlite", Cohort("record", DELTA, budget), SiteKey.load(copy / f"{site}.key"))
 
 
 def charged_steps(ledger: Ledger) -> int:
@@ -110,8 +111,10 @@ def assert_ledgers_cover_what_was_done(run_dir: Path, budget: float, copy: Path)
 
 
 def spending(ledger: Ledger) -> list[dict[str, Any]]:
-    """All entries but for the time at which they were made."""
-    return [{key: value for key, value in entry.body.items() if key != "created"} for entry in ledger.entries()]
+    """All entries but for the time at which they were made and the key of the run."""
+    return [
+        {name: entry.content[name] for name in entry.content.keys() - {"created", "key"}} for entry in ledger.entries()
+    ]
 
 
 def reservations(run_dir: Path, site: str) -> tuple[int, int]:

@@ -30,12 +30,12 @@ def versions() -> dict[str, str]:
 
 
 def measured(cases: Iterable[tuple[Any, ...]], measure: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
-    """The row of each case (its name, then `measure`'s arguments), said on the terminal as it comes: some take long."""
+    """The row of each case (its name, then `measure`'s arguments), said on stderr as it comes: some take long."""
     rows: list[dict[str, Any]] = []
     for name, *arguments in cases:
         begin = time.perf_counter()
         rows.append(measure(*arguments))
-        print(f"{name}: done in {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+        print(f"{name}, {time.perf_counter() - begin:.0f} s: {json.dumps(rows[-1])}", file=sys.stderr, flush=True)
     return rows
 
 

@@ -18,6 +18,7 @@ import yaml
 
 from client.app import simulated_site
 from client.randomness import SeededRandomness
+from client.site import Site
 from client.trainer import SiteTrainer
 from common.allocator import keep_freed_memory
 from common.config import Scenario, parse_scenario
@@ -101,21 +102,21 @@ def bare_steps(scenario: Scenario) -> float:
     workers = min(scenario.sites.count, available_cores())
     start = threading.Barrier(workers)
     with tempfile.TemporaryDirectory() as folder:
-        prepare(scenario, Path(folder))
+        study = prepare(scenario, Path(folder))
         keep_freed_memory()
 
         def work(first: int) -> float:
             torch.set_num_threads(max(1, available_cores() // scenario.sites.count))
             start.wait()
-            return sum(_bare_rounds(Path(folder), index) for index in range(first, scenario.sites.count, workers))
+            own = range(first, scenario.sites.count, workers)
+            return sum(_bare_rounds(simulated_site(study, Path(folder), index)) for index in own)
 
         with ThreadPoolExecutor(workers) as pool:
             return sum(pool.map(work, range(workers))) / workers
 
 
-def _bare_rounds(run_dir: Path, index: int) -> float:
+def _bare_rounds(site: Site) -> float:
     """Seconds of the steps of one site in all rounds."""
-    site = simulated_site(run_dir, index)
     study = site.study
     trainer = SiteTrainer(
         build(study.scenario.model, study.schema),

@@ -27,16 +27,19 @@ from simulations.benchmarks._runs import LOCAL_STEPS, bare_steps, mnist_folder, 
 def compare(sites: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One row: so many sites, the same number of steps in all as every other row."""
     rounds = max(1, arguments.steps // (sites * LOCAL_STEPS))
-    plain, private = (workload(sites, rounds=rounds, private=private) for private in (False, True))
+    plain, private = (
+        workload(sites, rounds=rounds, batch=arguments.batch, private=private) for private in (False, True)
+    )
     bare: list[float] = []
     walls: dict[str, list[float]] = {"plain": [], "private": [], "ray": []}
     memory = 0
     for _ in range(arguments.repeats):
         bare.append(bare_steps(plain))
-        walls["plain"].append(simulate(plain).seconds)
-        run = simulate(private)
-        walls["private"].append(run.seconds)
+        run = simulate(plain)
+        walls["plain"].append(run.seconds)
         memory = max(memory, run.peak_memory_bytes)
+        if sites in arguments.private:
+            walls["private"].append(simulate(private).seconds)
         if sites in arguments.ray:
             walls["ray"].append(simulate(plain, "ray").seconds)
     median = {name: statistics.median(values) for name, values in walls.items() if values}
@@ -45,17 +48,17 @@ def compare(sites: int, arguments: argparse.Namespace) -> dict[str, Any]:
         "sites": sites,
         "rounds": rounds,
         "steps": rounds * LOCAL_STEPS * sites,
+        "batch": arguments.batch,
         "data": "digits" if mnist_folder() is None else "mnist",
         "plain_seconds": plain_seconds,
         "wall_seconds": median["plain"],
         "wall_over_plain": median["plain"] / plain_seconds,
-        "private_wall_seconds": median["private"],
-        "private_over_plain": median["private"] / plain_seconds,
         "peak_memory_mib": memory / 2**20,
     }
-    if "ray" in median:
-        row["ray_wall_seconds"] = median["ray"]
-        row["ray_over_plain"] = median["ray"] / plain_seconds
+    for name in ("private", "ray"):
+        if name in median:
+            row[f"{name}_wall_seconds"] = median[name]
+            row[f"{name}_over_plain"] = median[name] / plain_seconds
     return row
 
 
@@ -66,11 +69,14 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="four sites, 200 steps, once: to see that it runs")
     parser.add_argument("--sites", type=_counts, default=[4, 10, 50, 100], help="numbers of sites")
     parser.add_argument("--ray", type=_counts, default=[10], help="numbers of sites to run on Ray as well")
-    parser.add_argument("--steps", type=int, default=5000, help="steps of all sites together, in each row")
+    parser.add_argument("--private", type=_counts, default=[10], help="numbers of sites to run with privacy as well")
+    parser.add_argument("--batch", type=int, default=64, help="real images that a site expects in a step")
+    parser.add_argument("--steps", type=int, default=2500, help="steps of all sites together, in each row")
     parser.add_argument("--repeats", type=int, default=1, help="times that each is run")
     arguments = parser.parse_args()
     if arguments.short:
-        arguments.sites, arguments.ray, arguments.steps, arguments.repeats = [4], [], 200, 1
+        arguments.sites, arguments.private, arguments.ray = [4], [4], []
+        arguments.batch, arguments.steps, arguments.repeats = 16, 200, 1
     cases = [(f"{sites} sites", sites, arguments) for sites in arguments.sites]
     show(measured(cases, compare), as_json=arguments.json)
 

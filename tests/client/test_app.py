@@ -130,7 +130,7 @@ def test_sites_share_the_cores(
 def test_site_of_a_simulation_reads_its_own_images_only(
     study: Study, run_dir: Path, images: Images, readable: list[Data]
 ) -> None:
-    north, south = (simulated_site(run_dir, index) for index in (0, 1))
+    north, south = (simulated_site(study, run_dir, index) for index in (0, 1))
     assert (north.name, south.name) == ("north", "south")
     assert (north.declared_size, north.study) == (40, study)
     assert north.ledger_path != south.ledger_path

@@ -1,4 +1,5 @@
 import copy
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,12 @@ from torch import nn
 
 import client.site
 from client.data import Images
-from client.ledger import Cohort, Ledger
+from client.ledger import Ledger
 from client.randomness import SecureRandomness, SeededRandomness
 from client.site import Site, gan_weights, run_round
 from client.site_state import SiteState
 from client.trainer import SiteTrainer
-from common.errors import ConfigError, DataError, PrivacyRefusal, SiloganError
+from common.errors import ConfigError, DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.messages import Instruction, Reply, Weights
 from common.networks import GAN, build
 from common.study import Study
@@ -34,12 +35,16 @@ def fresh(weights: Weights) -> Weights:
 
 
 def ledger_of(site: Site) -> Ledger:
-    plan = site.study.plan
-    return Ledger(site.ledger_path, Cohort(plan.unit, plan.delta, plan.epsilon))
+    ledger = site.open_ledger()
+    assert ledger is not None
+    return ledger
 
 
 def kinds(site: Site) -> list[str]:
-    return [entry.body["kind"] for entry in ledger_of(site).entries()]
+    """What was done since the ledger was opened."""
+    opening, *others = [entry.content["kind"] for entry in ledger_of(site).entries()]
+    assert opening == "open"
+    return others
 
 
 def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
@@ -228,7 +233,7 @@ def refused(site: Site, instruction: Instruction, weights: Weights, error: type[
     unreadable = replace(site, read_images=never_read)
     with pytest.raises(error) as caught:
         run_round(unreadable, instruction, weights)
-    assert not site.ledger_path.exists() or kinds(site) == []
+    assert kinds(site) == (["refuse"] if error is PrivacyRefusal else [])
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -242,7 +247,11 @@ def test_what_the_site_did_not_agree_to_is_refused(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, change: dict[str, Any]
 ) -> None:
     study = make_study()
-    refused(make_site(study), replace(ask(study), **change), make_weights(study), PrivacyRefusal)
+    site, asked = make_site(study), replace(ask(study), **change)
+    error = refused(site, asked, make_weights(study), PrivacyRefusal)
+    entry = ledger_of(site).entries()[-1].content
+    assert (entry["study_id"], entry["plan_id"], entry["round"]) == (asked.study_id, asked.plan_id, asked.round)
+    assert entry["reason"] == str(error)
 
 
 def test_spare_rounds_are_part_of_the_plan(
@@ -326,10 +335,9 @@ def test_spent_budget_is_refused_before_the_data_is_read(
     site, weights = make_site(study), make_weights(study)
     for number in (1, 2):
         run_round(site, ask(study, number), fresh(weights))
-    head = ledger_of(site).head()
     with pytest.raises(PrivacyRefusal, match="budget"):
         run_round(replace(site, read_images=never_read), ask(study, 3), fresh(weights))
-    assert ledger_of(site).head() == head
+    assert kinds(site) == ["reserve", "settle"] * 2 + ["refuse"]
     assert ledger_of(site).epsilon() == study.plan.epsilon_after(6)
 
 
@@ -464,3 +472,37 @@ def test_damaged_state_is_refused_before_any_charge(
     with pytest.raises(DataError, match="site state of round 1"):
         run_round(replace(site, read_images=never_read), ask(study, number), fresh(weights))
     assert kinds(site) == ["reserve", "settle"]
+
+
+# --- an older copy of the ledger -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seen_by", ["server", "site"])
+def test_ledger_restored_from_an_older_copy_is_noticed(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, seen_by: str
+) -> None:
+    study = make_study()
+    site, weights = make_site(study), make_weights(study)
+    run_round(site, ask(study, 1), fresh(weights))
+    backup = site.ledger_path.read_bytes()
+    reply, _ = run_round(site, ask(study, 2), fresh(weights))
+    site.ledger_path.write_bytes(backup)
+    if seen_by == "server":
+        shutil.rmtree(site.state_folder)
+    asked = replace(ask(study, 3), known_head=reply.ledger_head if seen_by == "server" else "")
+    with pytest.raises(VerificationError, match="older copy"):
+        run_round(replace(site, read_images=never_read), asked, fresh(weights))
+    assert kinds(site) == ["reserve", "settle", "refuse"]
+
+
+def test_head_that_the_server_knows_may_be_an_older_one(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    """As after a round whose reply was lost."""
+    study = make_study()
+    site, weights = make_site(study), make_weights(study)
+    first, _ = run_round(site, ask(study, 1), fresh(weights))
+    run_round(site, ask(study, 2), fresh(weights))
+    reply, _ = run_round(site, replace(ask(study, 3), known_head=first.ledger_head), fresh(weights))
+    assert reply.round == 3
+    assert kinds(site) == ["reserve", "settle"] * 3

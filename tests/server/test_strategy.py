@@ -88,6 +88,15 @@ def test_every_site_is_asked_for_the_same_round_of_the_same_plan(
     }
 
 
+def test_each_site_is_told_the_last_head_of_its_own_ledger_that_was_seen(
+    federate: Callable[..., Any], honest: Callable[..., Answer]
+) -> None:
+    """The nodes' replies carry their round and node as heads."""
+    grid = federate(honest(), rounds=3)
+    seen = [(instruction.round, instruction.known_head[:2]) for _, instruction in grid.asked]
+    assert seen == [(1, "")] * 3 + [(2, f"1{node}") for node in ALL] + [(3, f"2{node}") for node in ALL]
+
+
 def test_what_was_averaged_is_sent_out_again(
     federate: Callable[..., Any], honest: Callable[..., Answer], start: Checkpoint, run_dir: Path
 ) -> None:

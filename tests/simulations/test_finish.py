@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from client.ledger import Charge, Cohort, Ledger
+from client.app import simulated_site
+from client.ledger import Charge
 from common.accounting import Mechanism, epsilon
 from common.config import parse_scenario
 from common.errors import VerificationError
@@ -75,8 +76,9 @@ def test_all_artefacts_are_written_and_the_report_is_what_is_returned(run_dir: P
 def test_each_site_reports_its_own_ledger_with_what_was_never_settled(run_dir: Path) -> None:
     small = study()
     save_checkpoint(small, run_dir)
-    for site, rounds in (("Bergen", 2), ("Oslo", 3)):
-        ledger = Ledger(run_dir / "ledgers" / f"{site}.sqlite", Cohort("record", 1e-5, 20.0))
+    for site, rounds in ((0, 2), (1, 3)):
+        ledger = simulated_site(small, run_dir, site).open_ledger()
+        assert ledger is not None
         for number in range(1, rounds + 1):
             reservation = ledger.reserve(Charge.for_round(small.plan, small.study_id, number))
             if number < 3:

@@ -1,0 +1,244 @@
+"""What a ledger shows to somebody who trusts nobody: each entry that does not hold, and ε by three accountants.
+
+Works on a copy of the file alone. What a file cannot show of itself (that its end was cut off, that somebody wrote it
+anew with another key) shows beside what others know: the site's public key, and heads that a server has seen.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from client.chain import GENESIS, Entry, read_entries
+from client.ledger import spent
+from common.accounting import PRV_EPSILON_ERROR, Mechanism, epsilon, epsilon_pld, epsilon_rdp
+from common.errors import DataError
+from common.plan import Unit, canonical_json
+
+PLD_RELATIVE_ERROR = 0.01
+"""How far above the true ε Google's accountant may lie on its grid of 1e-4."""
+
+THE_LEDGER = 0
+"""Number under which a finding stands that is of no single entry."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that does not hold.
+
+    Attributes:
+        entry: number of the entry, or `THE_LEDGER`.
+        problem: what is wrong with it.
+    """
+
+    entry: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found, and what the ledger's charges amount to.
+
+    The unit of `epsilon_*` is `unit`, neighbouring is to add or remove one, and they hold at `delta`; they compose all
+    charges of the ledger. None where the entries cannot be trusted to say.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+    unit: str | None = None
+    delta: float | None = None
+    epsilon_budget: float | None = None
+    epsilon_prv: float | None = None
+    epsilon_pld: float | None = None
+    epsilon_rdp: float | None = None
+
+
+class _Body(BaseModel):
+    """What every entry says; the other classes are the kinds of entries."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    created: Annotated[AwareDatetime, Field(strict=False)]
+    clock_set_back_to: Annotated[AwareDatetime | None, Field(strict=False)] = None
+    versions: dict[str, str]
+
+
+class _Terms(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    unit: Unit
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    epsilon_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Open(_Body):
+    kind: Literal["open"]
+    key: str
+    cohort: _Terms
+
+
+class _Reserve(_Body):
+    kind: Literal["reserve"]
+    study_id: str
+    plan_id: str
+    round: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=0)]
+    noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    replay_key: str
+
+
+class _Settle(_Body):
+    kind: Literal["settle"]
+    reservation: int
+    steps: Annotated[int, Field(ge=0)]
+
+
+class _Refuse(_Body):
+    kind: Literal["refuse"]
+    study_id: str
+    plan_id: str
+    round: int
+    reason: str
+
+
+_Content = _Open | _Reserve | _Settle | _Refuse
+_CONTENT: TypeAdapter[_Content] = TypeAdapter(Annotated[_Content, Field(discriminator="kind")])
+
+
+def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[str] = ()) -> Audit:
+    """Examines one ledger.
+
+    Args:
+        path: the ledger's file or a copy of it; nothing is written.
+        public_key: the site's, where it is known from elsewhere; else the one that the ledger names is believed.
+        known_heads: hashes that were its last entry's when somebody else saw it.
+    """
+    name = path.stem
+    try:
+        entries = read_entries(path)
+    except DataError as error:
+        return Audit(name, (Finding(THE_LEDGER, error.problem),))
+    broken = list(_chain_findings(entries))
+    contents, malformed = _contents(entries)
+    if broken or malformed or not entries:
+        nothing = () if entries else (Finding(THE_LEDGER, "holds no entry"),)
+        return Audit(name, _sorted([*broken, *malformed, *nothing, *_missing(entries, known_heads)]))
+    opening = contents[0]
+    if not isinstance(opening, _Open):
+        return Audit(name, (Finding(1, "does not open the ledger"),))
+    findings = [
+        *_signature_findings(entries, opening.key, public_key),
+        *_order_findings(contents),
+        *_charge_findings(contents),
+        *_missing(entries, known_heads),
+    ]
+    return _with_epsilon(name, findings, opening.cohort, entries)
+
+
+def _chain_findings(entries: Sequence[Entry]) -> Iterator[Finding]:
+    previous = GENESIS
+    for seq, entry in enumerate(entries, start=1):
+        problem = entry.problem(seq, previous)
+        if problem:
+            yield Finding(seq, problem)
+        previous = entry.hash
+
+
+def _contents(entries: Sequence[Entry]) -> tuple[list[_Content], list[Finding]]:
+    """The bodies as what they must be, and those that are not."""
+    contents: list[_Content] = []
+    findings: list[Finding] = []
+    for seq, entry in enumerate(entries, start=1):
+        try:
+            values: Any = json.loads(entry.body)
+            if canonical_json(values) != entry.body:
+                raise ValueError("not canonical")
+            contents.append(_CONTENT.validate_json(entry.body))
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or "kind"
+            findings.append(Finding(seq, f"says what no entry says ({where})"))
+        except (ValueError, TypeError):
+            findings.append(Finding(seq, "is not canonical JSON"))
+    return contents, findings
+
+
+def _signature_findings(entries: Sequence[Entry], named_key: str, public_key: str | None) -> Iterator[Finding]:
+    if public_key is not None and public_key != named_key:
+        yield Finding(1, "names another key than the site's")
+    for entry in entries:
+        if not entry.is_signed_by(public_key or named_key):
+            yield Finding(entry.seq, "is not signed by the site's key")
+
+
+def _order_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
+    """Only the first entry opens the ledger, and time does not run backwards."""
+    latest: datetime | None = None
+    for seq, content in enumerate(contents, start=1):
+        if isinstance(content, _Open) and seq > 1:
+            yield Finding(seq, "opens the ledger again")
+        if latest is not None and content.created < latest:
+            yield Finding(seq, "is older than the entry before it")
+        latest = content.created
+
+
+def _charge_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
+    """Settlements belong to a reservation each, and no reservation passed the budget when it was made."""
+    reserved: dict[int, _Reserve] = {}
+    settled: dict[int, int] = {}
+    releases: set[str] = set()
+    for seq, content in enumerate(contents, start=1):
+        if isinstance(content, _Reserve):
+            if content.replay_key and content.replay_key in releases:
+                yield Finding(seq, "reserves for a release that was reserved for before")
+            releases.add(content.replay_key)
+            reserved[seq] = content
+        if isinstance(content, _Settle):
+            if content.reservation not in reserved:
+                yield Finding(seq, "settles what was not reserved")
+            elif content.reservation in settled:
+                yield Finding(seq, "settles a reservation that was settled before")
+            elif content.steps > reserved[content.reservation].steps:
+                yield Finding(seq, "settles more steps than were reserved")
+            settled.setdefault(content.reservation, content.steps)
+
+
+def _missing(entries: Sequence[Entry], known_heads: Collection[str]) -> Iterator[Finding]:
+    if not set(known_heads) <= {entry.hash for entry in entries}:
+        yield Finding(THE_LEDGER, "lacks entries that others have seen: its end was cut off, or it was written anew")
+
+
+def _with_epsilon(name: str, findings: list[Finding], cohort: _Terms, entries: Sequence[Entry]) -> Audit:
+    charges = spent(entries)
+    prv, pld, rdp = (account(charges, cohort.delta) for account in (epsilon, _pld, epsilon_rdp))
+    if abs(prv - pld) > 2 * PRV_EPSILON_ERROR + PLD_RELATIVE_ERROR * pld:
+        findings.append(Finding(THE_LEDGER, f"PRV finds ε = {prv:.4g} and PLD {pld:.4g}: they disagree"))
+    if rdp < max(prv, pld) - 2 * PRV_EPSILON_ERROR:
+        findings.append(Finding(THE_LEDGER, f"RDP finds ε = {rdp:.4g}, below the tighter accountants"))
+    findings += _over_budget(entries, cohort)
+    return Audit(name, _sorted(findings), cohort.unit, cohort.delta, cohort.epsilon_budget, prv, pld, rdp)
+
+
+def _pld(charges: list[Mechanism], delta: float) -> float:
+    return epsilon_pld(charges, delta) if charges else 0.0
+
+
+def _over_budget(entries: Sequence[Entry], cohort: _Terms) -> Iterator[Finding]:
+    """Reservations that passed the budget when they were made; settlements that came later do not count."""
+    every_reservation = [entry for entry in entries if entry.content["kind"] != "settle"]
+    if epsilon(spent(every_reservation), cohort.delta) <= cohort.epsilon_budget:
+        return  # ε grows with every step, so no part of them passed it either
+    for seq, entry in enumerate(entries, start=1):
+        if entry.content["kind"] == "reserve":
+            after = epsilon(spent(entries[:seq]), cohort.delta)
+            if after > cohort.epsilon_budget:
+                yield Finding(seq, f"brought ε to {after:.4g}, above the budget of {cohort.epsilon_budget:g}")
+
+
+def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: finding.entry))

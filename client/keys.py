@@ -1,0 +1,92 @@
+"""The site's signing key: Ed25519 (Bernstein et al., 2011), made at the site, and never sent anywhere."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from common.errors import DataError, VerificationError
+
+_OTHERS = 0o077  # permissions of group and world
+
+
+class SiteKey:
+    """A private key in memory.
+
+    Args:
+        private: the key.
+
+    Attributes:
+        public: the public half, 64 hexadecimal digits; may be given to anybody.
+    """
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+
+    @staticmethod
+    def create(path: Path) -> "SiteKey":
+        """Makes a key and writes it to `path`, readable by its owner only; if there is one, that one is loaded.
+
+        Raises:
+            DataError: the file cannot be written, or holds no key.
+            VerificationError: the file is open to others.
+        """
+        content = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        try:
+            # A temporary file is its owner's alone from the start, and a link fails where the name is taken.
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.link(file.name, path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise DataError(
+                f"key '{path.name}'", f"cannot be written ({error.strerror})", "mend the disk or the folder's rights"
+            ) from None
+        return SiteKey.load(path)
+
+    @staticmethod
+    def load(path: Path) -> "SiteKey":
+        """Reads a key back.
+
+        Raises:
+            DataError: the file is missing or holds no Ed25519 key.
+            VerificationError: the file is open to others than its owner.
+        """
+        try:
+            with path.open("rb") as file:
+                if os.name == "posix" and os.fstat(file.fileno()).st_mode & _OTHERS:
+                    raise VerificationError(
+                        f"key '{path.name}'", "is open to other users", "make a new one, or chmod 600"
+                    )
+                private = load_pem_private_key(file.read(), password=None)
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+            private = None
+        if not isinstance(private, Ed25519PrivateKey):
+            raise DataError(f"key '{path.name}'", "is missing or is no Ed25519 key", "restore it from its backup")
+        return SiteKey(private)
+
+    def sign(self, message: bytes) -> str:
+        """The signature of a message, in hexadecimal digits."""
+        return self._private.sign(message).hex()
+
+
+def is_signed(message: bytes, signature: str, public: str) -> bool:
+    """Whether `signature` is that of `message` under the public key `public`, both in hexadecimal digits."""
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(signature), message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -1,0 +1,214 @@
+"""A clean ledger is found clean, and whatever is done to one is found and named."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+import client.audit
+from client.audit import THE_LEDGER, audit
+from client.chain import Entry, Transaction, read_entries
+from client.keys import SiteKey
+from client.ledger import Charge, Cohort, Ledger
+from common.accounting import Mechanism, epsilon
+from common.errors import PrivacyRefusal
+from common.plan import canonical_json
+
+COHORT = Cohort("record", 1e-4, 2.0)
+KEY, OTHER_KEY = (SiteKey(Ed25519PrivateKey.generate()) for _ in range(2))
+CHARGE = Charge("study", "plan", 1, 5, 10.0, 1.0, 1.0, "release 1")  # q = 1 is what the accountants are quickest with
+# 1 opens; 2 reserves 5 and 3 settles 5; 4 reserves 3 and 5 settles 2; 6 refuses; 7 reserves 1
+Bodies = list[dict[str, Any]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "bergen.sqlite"
+    ledger = Ledger(path, COHORT, KEY)
+    ledger.settle(ledger.reserve(CHARGE), 5)
+    ledger.settle(ledger.reserve(replace(CHARGE, round=2, steps=3, replay_key="")), 2)
+    ledger.refuse("study", "plan", 3, PrivacyRefusal("plan", "is unknown", "approve it"))
+    ledger.reserve(replace(CHARGE, round=3, steps=1, replay_key="release 3"))
+    return path
+
+
+def sql(*statements: str) -> Callable[[Path], None]:
+    """Somebody with the file and without the key: first the triggers go."""
+
+    def change(path: Path) -> None:
+        db = sqlite3.connect(path)
+        for (trigger,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {trigger}")
+        for statement in statements:
+            db.execute(statement)
+        db.commit()
+        db.close()
+
+    return change
+
+
+def written_anew(
+    change: Callable[[Bodies], object] = list, key: SiteKey = KEY, text: Callable[[Any], str] = canonical_json
+) -> Callable[[Path], None]:
+    """Somebody with a key, who mends every hash and signs every entry."""
+
+    def rewrite(path: Path) -> None:
+        bodies: Bodies = [json.loads(entry.body) for entry in read_entries(path)]
+        change(bodies)
+        sql("DELETE FROM entries")(path)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client.chain, "canonical_json", text)
+            db = sqlite3.connect(path)
+            chain = Transaction(db, key)
+            for body in bodies:
+                chain.append(body)
+            db.commit()
+            db.close()
+
+    return rewrite
+
+
+def body(seq: int, **values: Any) -> Callable[[Bodies], None]:
+    return lambda bodies: bodies[seq - 1].update(values)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
+    # by somebody with the file alone
+    "steps lowered": (sql("""UPDATE entries SET body = replace(body, '"steps":5', '"steps":1')"""), 2, "was changed"),
+    "space added": (sql("UPDATE entries SET body = body || ' ' WHERE seq = 7"), 7, "was changed"),
+    "body of bytes": (sql("UPDATE entries SET body = x'00' WHERE seq = 3"), 3, "was changed"),
+    "hash replaced": (sql("UPDATE entries SET hash = 'ff' WHERE seq = 7"), 7, "was changed"),
+    "predecessor replaced": (sql("UPDATE entries SET previous = zeroblob(32) WHERE seq = 4"), 4, "does not follow"),
+    "signature of another": (
+        sql("UPDATE entries SET signature = (SELECT signature FROM entries WHERE seq = 2) WHERE seq = 4"),
+        4,
+        "not signed",
+    ),
+    "first deleted": (sql("DELETE FROM entries WHERE seq = 1"), 1, "does not follow"),
+    "middle deleted": (sql("DELETE FROM entries WHERE seq = 4"), 4, "does not follow"),
+    "renumbered": (
+        sql("DELETE FROM entries WHERE seq = 2", "UPDATE entries SET seq = seq - 1 WHERE seq > 2"),
+        2,
+        "does not follow",
+    ),
+    "two swapped": (
+        sql(
+            "UPDATE entries SET seq = 99 WHERE seq = 2",
+            "UPDATE entries SET seq = 2 WHERE seq = 3",
+            "UPDATE entries SET seq = 3 WHERE seq = 99",
+        ),
+        2,
+        "does not follow",
+    ),
+    "entry copied to the end": (
+        sql("INSERT INTO entries SELECT 8, body, hash, hash || 'x', signature FROM entries WHERE seq = 7"),
+        8,
+        "was changed",
+    ),
+    "last deleted": (sql("DELETE FROM entries WHERE seq = 7"), THE_LEDGER, "others have seen"),
+    "all deleted": (sql("DELETE FROM entries"), THE_LEDGER, "holds no entry"),
+    "table dropped": (sql("DROP TABLE entries"), THE_LEDGER, "cannot be used"),
+    "file truncated": (truncated, THE_LEDGER, "cannot be used"),
+    "another file": (lambda path: path.write_bytes(b"date,patient\n" * 999), THE_LEDGER, "cannot be used"),
+    # by somebody with another key
+    "written anew with another key": (
+        written_anew(lambda bodies: bodies[0].update(key=OTHER_KEY.public), OTHER_KEY),
+        1,
+        "another key",
+    ),
+    "written anew under the site's name": (written_anew(key=OTHER_KEY), 1, "not signed"),
+    # by software of the site, with its own key
+    "settled twice": (written_anew(lambda bodies: bodies.append(bodies[2])), 8, "settled before"),
+    "settled too much": (written_anew(body(5, steps=4)), 5, "more steps"),
+    "settled what never was": (written_anew(body(5, reservation=6)), 5, "not reserved"),
+    "released twice": (written_anew(body(7, replay_key="release 1")), 7, "reserved for before"),
+    "budget passed": (written_anew(body(7, steps=200)), 7, "above the budget"),
+    "budget raised": (
+        written_anew(lambda bodies: bodies.append({**bodies[0], "cohort": {**vars(COHORT), "epsilon_budget": 9.0}})),
+        8,
+        "opens the ledger again",
+    ),
+    "clock set back": (written_anew(body(4, created="1999-12-31T00:00:00+00:00")), 4, "older"),
+    "not opened": (written_anew(lambda bodies: bodies.pop(0)), 1, "does not open"),
+    "no noise": (written_anew(body(2, noise_multiplier=0.0)), 2, "noise_multiplier"),
+    "negative steps": (written_anew(body(3, steps=-5)), 3, "steps"),
+    "more than every patient": (written_anew(body(2, sample_rate=1.5)), 2, "sample_rate"),
+    "unknown field": (written_anew(body(2, comment="free")), 2, "comment"),
+    "unknown kind": (written_anew(body(2, kind="gift")), 2, "no entry says"),
+    "text for a number": (written_anew(body(2, steps="5")), 2, "steps"),
+    "another spelling": (written_anew(text=lambda value: json.dumps(value, indent=1)), 1, "canonical"),
+}
+
+
+def test_clean_ledger_holds_and_the_accountants_agree(path: Path) -> None:
+    head = read_entries(path)[-1].hash
+    earlier = read_entries(path)[3].hash
+    before = path.read_bytes()
+    found = audit(path, public_key=KEY.public, known_heads=[earlier, head])
+    assert found.findings == ()
+    assert (found.name, found.unit, found.delta, found.epsilon_budget) == ("bergen", "record", 1e-4, 2.0)
+    assert found.epsilon_prv == epsilon([Mechanism(10.0, 1.0, 5 + 2 + 1)], 1e-4)
+    assert found.epsilon_pld is not None
+    assert found.epsilon_rdp is not None
+    assert found.epsilon_prv == pytest.approx(found.epsilon_pld, abs=0.02)
+    assert found.epsilon_rdp > max(found.epsilon_prv, found.epsilon_pld)
+    assert path.read_bytes() == before
+
+
+def test_ledger_that_has_charged_nothing_holds(tmp_path: Path) -> None:
+    Ledger(tmp_path / "new.sqlite", COHORT, KEY)
+    found = audit(tmp_path / "new.sqlite")
+    assert (found.findings, found.epsilon_prv, found.epsilon_pld, found.epsilon_rdp) == ((), 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_what_was_done_to_a_ledger_is_found_and_named(path: Path, name: str) -> None:
+    corrupt, entry, problem = CORRUPTIONS[name]
+    head = read_entries(path)[-1].hash
+    corrupt(path)
+    found = audit(path, public_key=KEY.public, known_heads=[head])
+    assert any(finding.entry == entry and problem in finding.problem for finding in found.findings), found.findings
+
+
+def test_rewriting_with_the_site_s_key_and_nothing_changed_is_no_finding(path: Path) -> None:
+    """Otherwise the corruptions above could be found for how they are made."""
+    written_anew()(path)
+    assert audit(path, public_key=KEY.public).findings == ()
+
+
+def test_accountants_that_disagree_are_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client.audit, "epsilon_pld", lambda *_: 0.1)
+    monkeypatch.setattr(client.audit, "epsilon_rdp", lambda *_: 0.2)
+    assert ["disagree" in finding.problem for finding in audit(path).findings] == [True, False]
+    assert "below" in audit(path).findings[1].problem
+
+
+def test_copy_in_a_folder_that_cannot_be_written(path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    copy = folder / path.name
+    copy.write_bytes(path.read_bytes())
+    folder.chmod(0o500)
+    try:
+        assert audit(copy).findings == ()
+        assert [file.name for file in folder.iterdir()] == [path.name]
+    finally:
+        folder.chmod(0o700)
+
+
+def test_entries_are_read_also_while_the_ledger_is_in_use(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("SELECT * FROM entries").fetchone()  # keeps the write-ahead log
+    Ledger(path, COHORT, KEY).refuse("study", "plan", 4, PrivacyRefusal("plan", "is unknown", "approve it"))
+    entries: list[Entry] = read_entries(path)
+    db.close()
+    assert len(entries) == 8

@@ -1,0 +1,128 @@
+"""Run folders: each site's ledger beside the plan, the heads and the rounds that the coordinator knows."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.app import simulated_site
+from client.ledger import Charge, Ledger
+from common.config import parse_scenario
+from common.errors import PrivacyRefusal, UsageError
+from common.plan import make_plan
+from common.schema import ImageSchema
+from common.study import SiteDeclaration, Study
+from server.checkpoint import Checkpoint
+from simulations.audit import as_plain, audit_all
+
+SITES = ("Bergen", "Oslo")
+
+
+def study(**sections: Any) -> Study:
+    """Two sites, rounds of three steps."""
+    values: dict[str, Any] = {
+        "name": "small",
+        "sites": {"count": 2},
+        "training": {"rounds": 4, "local_steps": 3},
+        "privacy": {"noise_multiplier": 1.0, "epsilon": 20, "delta": 1e-5},
+    }
+    scenario = parse_scenario(values | sections)
+    sites = tuple(SiteDeclaration(name, 700) for name in SITES)
+    return Study(scenario, ImageSchema(8, 1, ("a", "b")), make_plan(scenario), sites)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Study, Path]:
+    """A run of two sites and two rounds of three steps."""
+    small, run_dir = study(), tmp_path / "run"
+    for folder in ("ledgers", "checkpoints"):
+        (run_dir / folder).mkdir(parents=True)
+    small.save(run_dir)
+    for index in range(2):
+        for number in (1, 2):
+            ledger = ledger_of(small, run_dir, index)
+            ledger.settle(ledger.reserve(Charge.for_round(small.plan, small.study_id, number)), 3)
+    know(small, run_dir, rounds=2)
+    return small, run_dir
+
+
+def ledger_of(small: Study, run_dir: Path, index: int) -> Ledger:
+    ledger = simulated_site(small, run_dir, index).open_ledger()
+    assert ledger is not None
+    return ledger
+
+
+def know(small: Study, run_dir: Path, rounds: int) -> None:
+    """A checkpoint that has seen every ledger as it is now."""
+    heads = {site: ledger_of(small, run_dir, index).head() for index, site in enumerate(SITES)}
+    Checkpoint(small.study_id, rounds, {}, {}, ledger_heads=heads).save(run_dir)
+
+
+def problems(run_dir: Path) -> list[tuple[str, int, str]]:
+    return [
+        (found.name, finding.entry, finding.problem) for found in audit_all([run_dir]) for finding in found.findings
+    ]
+
+
+def test_every_site_of_a_run_is_audited(run: tuple[Study, Path]) -> None:
+    small, run_dir = run
+    plain = as_plain(audit_all([run_dir]))
+    assert json.loads(json.dumps(plain)) == plain
+    assert (plain["ok"], plain["findings"]) == (True, [])
+    assert [cohort["name"] for cohort in plain["cohorts"]] == list(SITES)
+    assert {cohort["epsilon_prv"] for cohort in plain["cohorts"]} == {small.plan.epsilon_after(6)}
+
+
+def test_ledger_by_itself_and_run_folder_together(run: tuple[Study, Path]) -> None:
+    _, run_dir = run
+    found = audit_all([run_dir / "ledgers" / "Oslo.sqlite", run_dir])
+    assert [one.name for one in found] == ["Oslo", "Bergen", "Oslo"]
+
+
+def test_end_that_was_cut_off_is_found(run: tuple[Study, Path]) -> None:
+    small, run_dir = run
+    path = run_dir / "ledgers" / "Oslo.sqlite"
+    older = path.read_bytes()
+    ledger_of(small, run_dir, 1).settle(ledger_of(small, run_dir, 1).reserve(Charge.for_round(small.plan, "x", 3)), 0)
+    know(small, run_dir, rounds=2)
+    path.write_bytes(older)
+    ((site, entry, problem),) = problems(run_dir)
+    assert (site, entry) == ("Oslo", 0)
+    assert "others have seen" in problem
+
+
+def test_ledger_that_is_gone_is_found(run: tuple[Study, Path]) -> None:
+    _, run_dir = run
+    (run_dir / "ledgers" / "Bergen.sqlite").unlink()
+    assert problems(run_dir) == [("Bergen", 0, "is missing")]
+
+
+def test_more_rounds_than_were_charged_are_found(run: tuple[Study, Path]) -> None:
+    small, run_dir = run
+    know(small, run_dir, rounds=5)
+    assert problems(run_dir) == [(site, 0, "charges 6 steps, but the run took 15") for site in SITES]
+
+
+def test_charge_that_is_not_the_plan_s_is_found(run: tuple[Study, Path]) -> None:
+    small, run_dir = run
+    charge = replace(Charge.for_round(small.plan, small.study_id, 3), noise_multiplier=2.0, steps=2)
+    ledger_of(small, run_dir, 0).reserve(charge)
+    assert problems(run_dir) == [("Bergen", 6, "differs from the run's plan in steps, noise_multiplier")]
+    other_run = replace(charge, study_id="another run on the same patients")
+    ledger_of(small, run_dir, 1).reserve(other_run)
+    assert len(problems(run_dir)) == 1
+
+
+def test_nothing_to_audit_is_said(tmp_path: Path) -> None:
+    for missing in (tmp_path, tmp_path / "ledger.sqlite"):
+        with pytest.raises(UsageError):
+            audit_all([missing])
+
+
+def test_run_without_privacy_has_nothing_to_audit(tmp_path: Path) -> None:
+    without = study(privacy={"enabled": False})
+    without.save(tmp_path)
+    with pytest.raises(PrivacyRefusal, match="NON-PRIVATE"):
+        audit_all([tmp_path])
