@@ -119,6 +119,17 @@ def peak(engine: str, size: int, batch: int, device: str) -> int:
     return high_water() - before if device == "cpu" else torch.cuda.max_memory_allocated()
 
 
+def has_room(size: int, batch: int, device: str) -> bool:
+    """Whether there is memory for engines that form each image's gradient: they peak at about three times its size."""
+    _, discriminator = build(Model(width=WIDTH), ImageSchema(size, 1, CLASSES))
+    gradients = 4 * 2 * batch * sum(p.numel() for p in discriminator.parameters())
+    if device == "cpu":
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        available, _ = torch.cuda.mem_get_info()
+    return 3 * gradients < available
+
+
 def high_water() -> int:
     """Peak resident bytes of this process; `getrusage` would also count the process that started it."""
     (line,) = (text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith("VmHWM:"))
@@ -128,12 +139,14 @@ def high_water() -> int:
 def peak_alone(engine: str, size: int, batch: int, arguments: argparse.Namespace) -> int:
     """`peak` in a process of its own."""
     command = [sys.executable, __file__, "--device", arguments.device, "--threads", str(arguments.threads)]
-    command += ["--peak", engine, str(size), str(batch)]
+    command += ["--peak", engine, str(size), str(batch), *(["--keep-freed"] if arguments.keep_freed else [])]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603  (our own)
 
 
 def compare(size: int, batch: int, engines: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """One row: engines in turn, then their memory."""
+    not_run = [] if has_room(size, batch, arguments.device) else engines[2:]
+    engines = [engine for engine in engines if engine not in not_run]
     steps = {engine: make_step(engine, size, batch, arguments.device) for engine in engines}
     times: dict[str, list[float]] = {engine: [] for engine in engines}
     for number in range(arguments.rounds + 1):
@@ -154,6 +167,8 @@ def compare(size: int, batch: int, engines: Sequence[str], arguments: argparse.N
         "ours_over_plain_quartiles": [round(value, 3) for value in statistics.quantiles(pairs, n=4)],
         "memory_over_plain": memory["bookkeeping"] / memory["plain"],
     }
+    if not_run:
+        row["not_run"] = f"{', '.join(not_run)}: too little memory"
     for engine in engines[2:]:
         row[f"{engine}_over_ours"] = median[engine] / median["bookkeeping"]
         row[f"{engine}_over_plain"] = median[engine] / median["plain"]
@@ -173,11 +188,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
     parser.add_argument("--batches", default="256,1024", help="real images in a step; as many fakes come on top")
     parser.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and book-keeping")
+    parser.add_argument(
+        "--keep-freed",
+        action="store_true",
+        help="allocate as the launcher does; with other engines, takes their memory",
+    )
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if arguments.device == "cpu":
-        keep_freed_memory()  # as the launcher does; any MALLOC_ variable, like MALLOC_ARENA_TEST=8, keeps it from that
+    if arguments.keep_freed:
+        keep_freed_memory()
     if arguments.peak:
         engine, size, batch = arguments.peak
         print(peak(engine, int(size), int(batch), arguments.device))
