@@ -63,5 +63,6 @@ def test_both_engines_give_the_same_weights_and_spend_the_same(tmp_path: Path) -
         assert mine.keys() == other.keys()
         assert [name for name in mine if not torch.equal(mine[name], other[name])] == []
     for site in ("site-1", "site-2"):
-        assert len(spending(threads, site)) == 4, "two rounds, each reserved and settled"
+        kinds = [entry["kind"] for entry in spending(threads, site)]
+        assert kinds == ["open", *["reserve", "settle"] * 2]
         assert spending(threads, site) == spending(ray, site)
