@@ -255,7 +255,10 @@ def _print_audit(found: dict[str, Any]) -> None:
         where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
         console.print(f"{finding['cohort']}: {where} {finding['problem']}", style="red", soft_wrap=True)
     if found["ok"]:
-        console.print("Every entry holds. Neighbouring: add or remove one unit. Outside: figures on real test data.")
+        console.print(
+            "Every entry holds. Neighbouring: add or remove one unit. Outside: figures on real test data.",
+            soft_wrap=True,
+        )
 
 
 def _print_figures(figures: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from client.data import Images, read
 from client.data.positions import load_positions
 from client.site import Site, run_round
 from common.config import Data
-from common.device import available_cores
+from common.device import threads_for_each
 from common.errors import DataError, FederationError, SiloganError
 from common.messages import Instruction, refusal_record
 from common.study import Study
@@ -39,8 +39,7 @@ def train(message: Message, context: Context) -> Message:
         run_dir, index = Path(str(context.run_config["run-dir"])), int(context.node_config["partition-id"])
         site = simulated_site(Study.load(run_dir), run_dir, index)
         name = site.name
-        # Sites run side by side; the number depends on nothing that may differ between engines, as rounding does on it.
-        torch.set_num_threads(max(1, available_cores() // len(site.study.sites)))
+        torch.set_num_threads(threads_for_each(len(site.study.sites)))  # rounding depends on it
         instruction, weights = Instruction.from_record(message.content)
         reply, new_weights = run_round(site, instruction, weights)
         return Message(reply.to_record(new_weights), reply_to=message)

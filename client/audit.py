@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from client.chain import GENESIS, Entry, read_entries
+from client.chain import Entry, broken_links, read_entries
 from client.ledger import spent
 from common.accounting import PRV_EPSILON_ERROR, Mechanism, epsilon, epsilon_pld, epsilon_rdp
 from common.errors import DataError
@@ -124,7 +124,7 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
         entries = read_entries(path)
     except DataError as error:
         return Audit(name, (Finding(THE_LEDGER, error.problem),))
-    broken = list(_chain_findings(entries))
+    broken = [Finding(seq, problem) for seq, problem in broken_links(entries)]
     contents, malformed = _contents(entries)
     if broken or malformed or not entries:
         nothing = () if entries else (Finding(THE_LEDGER, "holds no entry"),)
@@ -139,15 +139,6 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
         *_missing(entries, known_heads),
     ]
     return _with_epsilon(name, findings, opening.cohort, entries)
-
-
-def _chain_findings(entries: Sequence[Entry]) -> Iterator[Finding]:
-    previous = GENESIS
-    for seq, entry in enumerate(entries, start=1):
-        problem = entry.problem(seq, previous)
-        if problem:
-            yield Finding(seq, problem)
-        previous = entry.hash
 
 
 def _contents(entries: Sequence[Entry]) -> tuple[list[_Content], list[Finding]]:
@@ -188,9 +179,9 @@ def _order_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
 
 
 def _charge_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
-    """Settlements belong to a reservation each, and no reservation passed the budget when it was made."""
+    """Each release is reserved for once, and each reservation settled at most once and with no more than it holds."""
     reserved: dict[int, _Reserve] = {}
-    settled: dict[int, int] = {}
+    settled: set[int] = set()
     releases: set[str] = set()
     for seq, content in enumerate(contents, start=1):
         if isinstance(content, _Reserve):
@@ -205,7 +196,7 @@ def _charge_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
                 yield Finding(seq, "settles a reservation that was settled before")
             elif content.steps > reserved[content.reservation].steps:
                 yield Finding(seq, "settles more steps than were reserved")
-            settled.setdefault(content.reservation, content.steps)
+            settled.add(content.reservation)
 
 
 def _missing(entries: Sequence[Entry], known_heads: Collection[str]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,14 +66,6 @@ class Entry:
         """The body's values."""
         return json.loads(self.body)
 
-    def problem(self, seq: int, previous: str) -> str | None:
-        """What is wrong with this entry in place `seq` after the hash `previous`, signature aside; None if nothing."""
-        if (self.seq, self.previous) != (seq, previous):
-            return "does not follow from the one before it"
-        if self.hash != _hash(self.seq, self.body, self.previous):
-            return "was changed after it was written"
-        return None
-
     def is_signed_by(self, public: str) -> bool:
         """Whether the holder of the public key signed this entry."""
         return is_signed(_message(self.hash), self.signature, public)
@@ -118,12 +110,8 @@ class Transaction:
     def __init__(self, db: sqlite3.Connection, key: SiteKey) -> None:
         self._db, self._key = db, key
         self.entries = _rows(db)
-        previous = GENESIS
-        for seq, entry in enumerate(self.entries, start=1):
-            problem = entry.problem(seq, previous)
-            if problem:
-                raise VerificationError(f"ledger entry {entry.seq}", problem, "restore the ledger")
-            previous = entry.hash
+        for seq, problem in broken_links(self.entries):
+            raise VerificationError(f"ledger entry {seq}", problem, "restore the ledger")
         # By the hashes the last signature stands for all entries; an audit checks each.
         if self.entries and not self.entries[-1].is_signed_by(key.public):
             raise VerificationError(
@@ -141,6 +129,17 @@ class Transaction:
         self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (seq, text, previous, digest, entry.signature))
         self.entries.append(entry)
         return entry
+
+
+def broken_links(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
+    """Place and problem of each entry that is not what the hashes say; signatures aside."""
+    previous = GENESIS
+    for seq, entry in enumerate(entries, start=1):
+        if (entry.seq, entry.previous) != (seq, previous):
+            yield seq, "does not follow from the one before it"
+        elif entry.hash != _hash(entry.seq, entry.body, entry.previous):
+            yield seq, "was changed after it was written"
+        previous = entry.hash
 
 
 def read_entries(path: Path) -> list[Entry]:

@@ -68,9 +68,7 @@ class SiteKey:
         try:
             with path.open("rb") as file:
                 if os.name == "posix" and os.fstat(file.fileno()).st_mode & _OTHERS:
-                    raise VerificationError(
-                        f"key '{path.name}'", "is open to other users", "make a new one, or chmod 600"
-                    )
+                    raise VerificationError(f"key '{path.name}'", "is open to other users", "chmod 600")
                 private = load_pem_private_key(file.read(), password=None)
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
             private = None

@@ -30,3 +30,8 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads_for_each(sites: int) -> int:
+    """Threads of torch for each of so many sites that work side by side; the same in every engine."""
+    return max(1, available_cores() // sites)

@@ -22,7 +22,7 @@ from client.site import Site
 from client.trainer import SiteTrainer
 from common.allocator import keep_freed_memory
 from common.config import Scenario, parse_scenario
-from common.device import available_cores
+from common.device import available_cores, threads_for_each
 from common.networks import build
 from common.seeding import seeded_generator
 from simulations.prepare import prepare
@@ -106,7 +106,7 @@ def bare_steps(scenario: Scenario) -> float:
         keep_freed_memory()
 
         def work(first: int) -> float:
-            torch.set_num_threads(max(1, available_cores() // scenario.sites.count))
+            torch.set_num_threads(threads_for_each(scenario.sites.count))
             start.wait()
             own = range(first, scenario.sites.count, workers)
             return sum(_bare_rounds(simulated_site(study, Path(folder), index)) for index in own)

@@ -12,6 +12,7 @@ from flwr.common.serde import recorddict_to_proto
 from flwr.supercore.task_identity import TaskIdentity
 
 import client.app
+import common.device
 from client.app import PARTITION_FILE, app, simulated_site
 from client.data import ImageData, Images
 from client.trainer import SiteTrainer
@@ -122,7 +123,7 @@ def test_sites_share_the_cores(
     cores: int,
     threads: int,
 ) -> None:
-    monkeypatch.setattr(client.app, "available_cores", lambda: cores)
+    monkeypatch.setattr(common.device, "available_cores", lambda: cores)
     app(message_for(study, make_weights(study)), context_of(run_dir, 0))
     assert torch.get_num_threads() == threads
 
