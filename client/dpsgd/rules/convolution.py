@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from client.dpsgd.rules.base import Contribution, Factors, formed, per_bag
 from common.networks.standardised import StandardisedConv2d
 
-_AT_ONCE = 1 << 22
-"""Values of Gram matrices that are made at one time: enough to be fast, and 16 MB."""
+_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
+"""Values of Gram matrices or patches that are made at one time, by type of device: a CPU keeps them in its cache."""
 
 _TRAFFIC = 16
 """Multiplications that take about as long as moving one value to or from memory."""
@@ -106,7 +106,7 @@ def _kernel(
     b_by_bag = _positions(b, layer, views)
     if _cost_of_grams(by_bag, b_by_bag, window) > _cost_of_forming(by_bag, b_by_bag, window):
         gradients = _gradients(by_bag, b_by_bag, window)
-        return formed(layer.weight, gradients.unflatten(0, (-1, layer.groups)).flatten(1))
+        return formed(layer.weight, gradients.unflatten(0, (-1, layer.groups)))
 
     def weighted_sum(factors: Factors) -> Tensor:
         kept, weighted = factors.keep(image, views), factors.scale(b, views)
@@ -134,7 +134,7 @@ def _edges(window: _Window) -> tuple[int, int, int, int]:
 def _squared_norms(images: Tensor, b: Tensor, window: _Window) -> Tensor:
     """‖Σₜ bₜ pₜᵀ‖² = Σₜₛ (pₜ·pₛ)(bₜ·bₛ) (Goodfellow, 2015; Bu et al., 2022, eq. 2.4): float[N]."""
     pixels = images.shape[1] * images[0, 0, 0].numel()
-    at_once = max(1, _AT_ONCE // (pixels * pixels))
+    at_once = _at_once(images, pixels * pixels)
     parts = [
         torch.linalg.vecdot(_patch_gram(some, window).flatten(1), (their_b.mT @ their_b).flatten(1))
         for some, their_b in zip(images.split(at_once), b.split(at_once), strict=True)
@@ -180,8 +180,16 @@ def _gradients(images: Tensor, b: Tensor, window: _Window) -> Tensor:
         (n, channels, k_h, k_w, views, h, w),
         (of_bag, of_channel, d_h * down, d_w * right, of_view, s_h * down, s_w * right),
     )
-    by_bag = patches.reshape(n, channels * k_h * k_w, views * h * w)
-    return b @ by_bag.mT
+    gradients = b.new_empty(n, b.shape[1], channels * k_h * k_w)
+    at_once = _at_once(images, gradients.shape[2] * b.shape[2])
+    for some, their_b, theirs in zip(patches.split(at_once), b.split(at_once), gradients.split(at_once), strict=True):
+        torch.bmm(their_b, some.reshape(len(some), gradients.shape[2], -1).mT, out=theirs)
+    return gradients
+
+
+def _at_once(images: Tensor, values: int) -> int:
+    """Units that are worked on at one time if each makes so many values."""
+    return max(1, _AT_ONCE.get(images.device.type, _AT_ONCE["cpu"]) // values)
 
 
 def _weight_gradient(weight: Tensor, image: Tensor, b: Tensor, window: _Window, groups: int) -> Tensor:
