@@ -11,6 +11,9 @@ from flwr.clientapp import ClientApp
 
 from client.data import Images, read
 from client.data.positions import load_positions
+from client.keys import SiteKey
+from client.ledger import Approval, Cohort, Ledger
+from client.policy import Policy
 from client.site import Site, run_round
 from common.config import Data
 from common.device import threads_for_each
@@ -21,6 +24,8 @@ from common.study import Study
 PARTITION_FILE = "partition.npz"
 LEDGER_FOLDER = "ledgers"
 STATE_FOLDER = "sites"
+SIMULATION = "simulation"
+"""Who asks simulated hospitals."""
 
 app = ClientApp()
 _log = logging.getLogger("silogan.client")
@@ -71,6 +76,8 @@ def simulated_site(study: Study, run_dir: Path, index: int) -> Site:
         declared_size=declaration.declared_size,
         read_images=read_images,
         ledger_path=ledger_path(run_dir, declaration.name),
+        key_path=key_path(run_dir, declaration.name),
+        read_policy=lambda: _own_policy(study),
         state_folder=run_dir / STATE_FOLDER / declaration.name,
     )
 
@@ -78,6 +85,29 @@ def simulated_site(study: Study, run_dir: Path, index: int) -> Site:
 def ledger_path(run_dir: Path, site: str) -> Path:
     """The ledger of a simulated site."""
     return run_dir / LEDGER_FOLDER / f"{site}.sqlite"
+
+
+def key_path(run_dir: Path, site: str) -> Path:
+    """The key of a simulated site, which lies beside its ledger."""
+    return run_dir / LEDGER_FOLDER / f"{site}.key"
+
+
+def open_ledgers(study: Study, run_dir: Path) -> None:
+    """What simulated hospitals do before the first round: each makes a key, opens its ledger and approves the plan.
+
+    Ledgers that are there stay as they are.
+    """
+    if not study.plan.private:
+        return
+    approval = Approval(study.study_id, study.plan, study.scenario.model.family, SIMULATION, override=SIMULATION)
+    for site in study.sites:
+        key = SiteKey.create(key_path(run_dir, site.name))
+        cohort = Cohort(study.plan.unit, study.plan.delta)
+        Ledger.create(ledger_path(run_dir, site.name), cohort, _own_policy(study), key).approve(approval)
+
+
+def _own_policy(study: Study) -> Policy:
+    return Policy.of_plan(study.plan, study.scenario.model.family, SIMULATION)
 
 
 @functools.lru_cache(maxsize=1)

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from client.chain import Entry, broken_links, read_entries
-from client.ledger import spent
+from client.ledger import Approval, Charge, Purpose, approval_of, charge_of, policy_in_force, spent
+from client.policy import Policy
 from common.accounting import PRV_EPSILON_ERROR, Mechanism, epsilon, epsilon_pld, epsilon_rdp
 from common.errors import DataError
-from common.plan import Unit, canonical_json
+from common.plan import PrivacyPlan, Unit, canonical_json
 
 PLD_RELATIVE_ERROR = 0.01
 """How far above the true ε Google's accountant may lie on its grid of 1e-4."""
@@ -72,13 +73,35 @@ class _Terms(BaseModel):
 
     unit: Unit
     delta: Annotated[float, Field(gt=0, lt=1)]
-    epsilon_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    fingerprint: str
 
 
 class _Open(_Body):
     kind: Literal["open"]
     key: str
     cohort: _Terms
+    policy: Policy
+
+
+class _Policy(_Body):
+    kind: Literal["policy"]
+    policy: Policy
+
+
+class _Approve(_Body):
+    kind: Literal["approve"]
+    study_id: str
+    plan: PrivacyPlan
+    family: str
+    server: str
+    override: str
+
+
+class _Reject(_Body):
+    kind: Literal["reject"]
+    study_id: str
+    plan_id: str
+    reason: str
 
 
 class _Reserve(_Body):
@@ -90,7 +113,9 @@ class _Reserve(_Body):
     noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     sample_rate: Annotated[float, Field(gt=0, le=1)]
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    records_per_patient: Annotated[int, Field(ge=1)]
     replay_key: str
+    purpose: Purpose
 
 
 class _Settle(_Body):
@@ -107,7 +132,7 @@ class _Refuse(_Body):
     reason: str
 
 
-_Content = _Open | _Reserve | _Settle | _Refuse
+_Content = _Open | _Policy | _Approve | _Reject | _Reserve | _Settle | _Refuse
 _CONTENT: TypeAdapter[_Content] = TypeAdapter(Annotated[_Content, Field(discriminator="kind")])
 
 
@@ -136,6 +161,7 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
         *_signature_findings(entries, opening.key, public_key),
         *_order_findings(contents),
         *_charge_findings(contents),
+        *_compliance_findings(entries),
         *_missing(entries, known_heads),
     ]
     return _with_epsilon(name, findings, opening.cohort, entries)
@@ -199,6 +225,41 @@ def _charge_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
             settled.add(content.reservation)
 
 
+def _compliance_findings(entries: Sequence[Entry]) -> Iterator[Finding]:
+    """Each reservation is of an approved plan, and it and each approval within the policy of its day."""
+    for seq, entry in enumerate(entries, start=1):
+        before = entries[: seq - 1]
+        problems: list[str] = []
+        if entry.content["kind"] == "approve":
+            problems += _against_policy(Approval.of_entry(entry), before)
+        elif entry.content["kind"] == "reserve":
+            problems += _reservation_problems(charge_of(entry), before)
+        if problems:
+            yield Finding(seq, "; ".join(problems))
+
+
+def _reservation_problems(charge: Charge, before: Sequence[Entry]) -> Iterator[str]:
+    approval, policy = approval_of(before, charge.study_id), policy_in_force(before)
+    if approval is None:
+        yield "reserves for a plan that was not approved"
+        return
+    problem = approval.forbids(charge) if charge.purpose == "training" else None
+    if problem:
+        yield problem
+    yield from _against_policy(approval, before)
+    if charge.noise_multiplier < policy.min_noise_multiplier:
+        yield f"noise_multiplier {charge.noise_multiplier:g} is below the policy's {policy.min_noise_multiplier:g}"
+    steps = charge.steps + sum(mechanism.steps for mechanism in spent(before))
+    if steps > policy.max_steps:
+        yield f"brought the steps to {steps}, above the policy's {policy.max_steps}"
+
+
+def _against_policy(approval: Approval, before: Sequence[Entry]) -> Iterator[str]:
+    policy = policy_in_force(before)
+    for objection in policy.objections(approval.plan, approval.family, approval.server):
+        yield f"is against the policy: {objection}"
+
+
 def _missing(entries: Sequence[Entry], known_heads: Collection[str]) -> Iterator[Finding]:
     if not set(known_heads) <= {entry.hash for entry in entries}:
         yield Finding(THE_LEDGER, "lacks entries that others have seen: its end was cut off, or it was written anew")
@@ -211,24 +272,26 @@ def _with_epsilon(name: str, findings: list[Finding], cohort: _Terms, entries: S
         findings.append(Finding(THE_LEDGER, f"PRV finds ε = {prv:.4g} and PLD {pld:.4g}: they disagree"))
     if rdp < max(prv, pld) - 2 * PRV_EPSILON_ERROR:
         findings.append(Finding(THE_LEDGER, f"RDP finds ε = {rdp:.4g}, below the tighter accountants"))
-    findings += _over_budget(entries, cohort)
-    return Audit(name, _sorted(findings), cohort.unit, cohort.delta, cohort.epsilon_budget, prv, pld, rdp)
+    findings += _over_budget(entries, cohort.delta)
+    budget = policy_in_force(entries).epsilon
+    return Audit(name, _sorted(findings), cohort.unit, cohort.delta, budget, prv, pld, rdp)
 
 
 def _pld(charges: list[Mechanism], delta: float) -> float:
     return epsilon_pld(charges, delta) if charges else 0.0
 
 
-def _over_budget(entries: Sequence[Entry], cohort: _Terms) -> Iterator[Finding]:
+def _over_budget(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     """Reservations that passed the budget when they were made; settlements that came later do not count."""
+    budgets = [entry.content["policy"]["epsilon"] for entry in entries if "policy" in entry.content]
     every_reservation = [entry for entry in entries if entry.content["kind"] != "settle"]
-    if epsilon(spent(every_reservation), cohort.delta) <= cohort.epsilon_budget:
+    if epsilon(spent(every_reservation), delta) <= min(budgets):
         return  # ε grows with every step, so no part of them passed it either
     for seq, entry in enumerate(entries, start=1):
         if entry.content["kind"] == "reserve":
-            after = epsilon(spent(entries[:seq]), cohort.delta)
-            if after > cohort.epsilon_budget:
-                yield Finding(seq, f"brought ε to {after:.4g}, above the budget of {cohort.epsilon_budget:g}")
+            after, budget = epsilon(spent(entries[:seq]), delta), policy_in_force(entries[:seq]).epsilon
+            if after > budget:
+                yield Finding(seq, f"brought ε to {after:.4g}, above the budget of {budget:g}")
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:

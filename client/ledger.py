@@ -2,35 +2,46 @@
 
 The protocol is reserve → train → settle: a reservation for the most that the coming steps can cost is on the disk
 (fsync) before the first gradient; settling lowers it to the steps that were taken. A crash in between leaves the whole
-reservation charged. What is refused is written down too. The file is a `Chain`: it only grows, and is signed.
+reservation charged. The book also holds what the hospital decided: its policy and every change of it, the plans that it
+approved and rejected, and what it refused. The file is a `Chain`: it only grows, and is signed.
 
 Privacy:
-    Unit and δ are fixed when the ledger is opened. ε composes over everything the file holds, whatever run it came
-    from. A reservation that would pass the budget is refused before any data is read, also when two processes ask at
-    once.
+    Unit and δ are fixed when the ledger is opened. ε composes over everything the file holds, whatever run, server or
+    purpose it came from. What the policy in force forbids, what was not approved and what would pass the budget is
+    refused before any data is read, also when two processes ask at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from client.chain import GENESIS, Chain, Entry, Transaction
+from client.chain import Chain, Entry, Transaction
 from client.keys import SiteKey
+from client.policy import OVERRIDE_ABOVE, Policy
 from common.accounting import Mechanism, epsilon
-from common.errors import PrivacyRefusal, SiloganError, VerificationError
+from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.plan import PrivacyPlan
 from common.study import versions
+
+Purpose = Literal["training", "statistic", "evaluation", "image"]
+"""What a charge pays for: all of them compose."""
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Whom the ledger protects, and how much may be spent on them in all."""
+    """Whom the ledger protects.
+
+    Attributes:
+        unit: the patient, or the record.
+        delta: at which ε is counted.
+        fingerprint: of the patients, as the site registered them (`client/cohort.py`); empty in a simulation.
+    """
 
     unit: str
     delta: float
-    epsilon_budget: float
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,13 +50,14 @@ class Charge:
 
     Attributes:
         study_id: the run.
-        plan_id: the privacy plan.
+        plan_id: the privacy plan, which must have been approved.
         round: the round of the run.
         steps: the most private steps that the round can take.
-        noise_multiplier, sample_rate, clip_norm: the mechanism of each step.
+        noise_multiplier, sample_rate, clip_norm, records_per_patient: the mechanism of each step.
         replay_key: where randomness is seeded, a hash of everything the round depends on, so that an interrupted round
             can be repeated bit for bit, which releases nothing new. Empty for real randomness: a repetition is then
             paid again.
+        purpose: what it is for.
     """
 
     study_id: str
@@ -55,7 +67,9 @@ class Charge:
     noise_multiplier: float
     sample_rate: float
     clip_norm: float
+    records_per_patient: int = 1
     replay_key: str = ""
+    purpose: Purpose = "training"
 
     @staticmethod
     def for_round(plan: PrivacyPlan, study_id: str, round_number: int, replay_key: str = "") -> "Charge":
@@ -68,34 +82,128 @@ class Charge:
             noise_multiplier=plan.noise_multiplier,
             sample_rate=plan.sample_rate,
             clip_norm=plan.clip_norm,
+            records_per_patient=plan.records_per_patient,
             replay_key=replay_key,
         )
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """What the accountant sees of it."""
+        return Mechanism(self.noise_multiplier, self.sample_rate, self.steps)
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A plan that the hospital has agreed to, as the ledger holds it.
+
+    Attributes:
+        study_id: the study, data schema, model and roster included, whose hash was signed.
+        plan: its privacy plan.
+        family: the model family.
+        server: the coordinator who asked for it.
+        override: why ε above 20 is accepted; empty where it is not above.
+    """
+
+    study_id: str
+    plan: PrivacyPlan
+    family: str
+    server: str
+    override: str = ""
+
+    @staticmethod
+    def of_entry(entry: Entry) -> "Approval":
+        """The approval that an entry of kind `approve` holds."""
+        content = entry.content
+        plan = PrivacyPlan(**content["plan"])
+        return Approval(content["study_id"], plan, content["family"], content["server"], content["override"])
+
+    def forbids(self, charge: Charge) -> str | None:
+        """Why a charge is not what was approved; None if it is."""
+        allowed = Charge.for_round(self.plan, self.study_id, charge.round)
+        different = [
+            name
+            for name in ("study_id", "plan_id", "noise_multiplier", "sample_rate", "clip_norm", "records_per_patient")
+            if getattr(charge, name) != getattr(allowed, name)
+        ]
+        if different:
+            return f"differs from what was approved in {', '.join(different)}"
+        if charge.steps > allowed.steps:
+            return f"asks for {charge.steps} steps where {allowed.steps} were approved"
+        if not 1 <= charge.round <= self.plan.rounds:
+            return f"asks for round {charge.round} where {self.plan.rounds} were approved"
+        return None
 
 
 class Ledger:
     """The ledger in one file. Safe for several processes and threads at once.
 
     Args:
-        path: the file; created if missing, its folder must exist.
-        cohort: must equal what the file was opened for.
+        path: the file, which `create` has made.
         key: the site's.
 
+    Attributes:
+        cohort: whom it was opened for.
+
     Raises:
-        DataError: the file is not a ledger, or cannot be written.
-        PrivacyRefusal: the file was opened for another unit, δ or budget.
+        DataError: the file is missing, is not a ledger, or cannot be written.
         VerificationError: an entry was changed, or signed by another key.
     """
 
-    def __init__(self, path: Path, cohort: Cohort, key: SiteKey) -> None:
-        self._chain, self.cohort = Chain(path, key), cohort
+    def __init__(self, path: Path, key: SiteKey) -> None:
+        if not path.is_file():
+            # One that was made anew would have forgotten what was spent.
+            raise DataError(f"ledger '{path.name}'", "is missing", "restore its newest copy")
+        self._chain = Chain(path, key)
         with self._chain.transaction() as ledger:
             if not ledger.entries:
-                _append(ledger, "open", {"key": key.public, "cohort": asdict(cohort)})
-            registered = ledger.entries[0].content.get("cohort")
-        if registered != asdict(cohort):
+                raise VerificationError(f"ledger '{path.name}'", "holds no entry", "restore its newest copy")
+            self.cohort = Cohort(**ledger.entries[0].content["cohort"])
+
+    @staticmethod
+    def create(path: Path, cohort: Cohort, policy: Policy, key: SiteKey) -> "Ledger":
+        """Opens a new ledger for a cohort; one that was opened for the same cohort stays as it is.
+
+        Raises:
+            PrivacyRefusal: the file was opened for another cohort, unit or δ.
+        """
+        with Chain(path, key).transaction() as ledger:
+            if not ledger.entries:
+                body = {"key": key.public, "cohort": asdict(cohort), "policy": policy.model_dump(mode="json")}
+                _append(ledger, "open", body)
+        opened = Ledger(path, key)
+        if opened.cohort != cohort:
             raise PrivacyRefusal(
-                f"ledger '{path.name}'", f"is for {registered}, not {asdict(cohort)}", "use the cohort's own terms"
+                f"ledger '{path.name}'", f"is for {opened.cohort}, not {cohort}", "use the cohort's own terms"
             )
+        return opened
+
+    def enforce(self, policy: Policy) -> None:
+        """Puts a policy in force: all that follows must comply. Each change of it stays on record."""
+        with self._chain.transaction() as ledger:
+            if policy_in_force(ledger.entries) != policy:
+                _append(ledger, "policy", {"policy": policy.model_dump(mode="json")})
+
+    def approve(self, approval: Approval) -> None:
+        """Signs a plan; approving it twice changes nothing.
+
+        Raises:
+            PrivacyRefusal: the policy in force forbids it, its first round would pass the budget, or ε could come above
+                20 and no override was signed. The refusal is written.
+        """
+        with self._chain.transaction() as ledger:
+            if approval_of(ledger.entries, approval.study_id) == approval:
+                return
+            refusal = self._objection_to(approval, ledger.entries)
+            if refusal is None:
+                _append(ledger, "approve", asdict(approval))
+                return
+            _append_refusal(ledger, approval.study_id, approval.plan.plan_id, 0, refusal)
+        raise refusal
+
+    def reject(self, study_id: str, plan_id: str, reason: str) -> None:
+        """Records that the hospital does not agree, or no longer; what was charged stays charged."""
+        with self._chain.transaction() as ledger:
+            _append(ledger, "reject", {"study_id": study_id, "plan_id": plan_id, "reason": reason})
 
     def reserve(self, charge: Charge) -> int:
         """Durably charges the most that the coming steps can cost; returns the reservation's number.
@@ -103,21 +211,16 @@ class Ledger:
         A charge with a `replay_key` that is already reserved is the same release again, and returns its reservation.
 
         Raises:
-            PrivacyRefusal: with this charge ε would pass the budget; nothing is charged, and the refusal is written.
+            PrivacyRefusal: the plan was not approved, the charge is not what was approved, the policy in force forbids
+                it, or ε would pass the budget. Nothing is charged, and the refusal is written.
         """
         with self._chain.transaction() as ledger:
             for entry in ledger.entries:
                 if charge.replay_key and entry.content.get("replay_key") == charge.replay_key:
                     return entry.seq
-            wanted = Mechanism(charge.noise_multiplier, charge.sample_rate, charge.steps)
-            after = epsilon([*spent(ledger.entries), wanted], self.cohort.delta)
-            if after <= self.cohort.epsilon_budget:
+            refusal = self._objection(charge, ledger.entries)
+            if refusal is None:
                 return _append(ledger, "reserve", asdict(charge)).seq
-            refusal = PrivacyRefusal(
-                "privacy budget",
-                f"round {charge.round} would bring ε to {after:.4g}, above {self.cohort.epsilon_budget:g}",
-                "stop here, or have the hospital approve a larger budget",
-            )
             _append_refusal(ledger, charge.study_id, charge.plan_id, charge.round, refusal)
         raise refusal
 
@@ -153,13 +256,85 @@ class Ledger:
 
     def head(self) -> str:
         """Hash of the last entry: it names the whole history."""
-        entries = self.entries()
-        return entries[-1].hash if entries else GENESIS
+        return self.entries()[-1].hash
 
     def entries(self) -> list[Entry]:
         """All entries, oldest first, verified."""
         with self._chain.transaction() as ledger:
             return ledger.entries
+
+    def epsilon_after(self, charge: Charge) -> float:
+        """ε if this were charged now."""
+        return epsilon([*self.mechanisms(), charge.mechanism], self.cohort.delta)
+
+    def _objection(self, charge: Charge, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+        """Why a charge is refused: approval, then policy, then budget."""
+        approval, policy = approval_of(entries, charge.study_id), policy_in_force(entries)
+        if approval is None:
+            return PrivacyRefusal("privacy plan", "is not approved by this hospital", "have it review the plan")
+        problem = approval.forbids(charge) if charge.purpose == "training" else None
+        if problem:
+            return PrivacyRefusal("privacy plan", problem, "have the hospital review the new plan")
+        return self._forbidden(approval, policy) or self._over_limit(charge, policy, entries)
+
+    def _objection_to(self, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+        """Why a plan cannot be approved."""
+        policy, plan = policy_in_force(entries), approval.plan
+        refusal = self._forbidden(approval, policy)
+        if refusal is None:
+            first_round = Charge.for_round(plan, approval.study_id, 1)
+            refusal = self._over_limit(first_round, policy, entries)
+        if refusal is None and not approval.override.strip():
+            every_round = plan.mechanism(plan.rounds * plan.steps_per_round)
+            most = min(policy.epsilon, epsilon([*spent(entries), every_round], self.cohort.delta))
+            if most > OVERRIDE_ABOVE:
+                problem = f"could bring ε to {most:.4g}, above {OVERRIDE_ABOVE:g}"
+                refusal = PrivacyRefusal("privacy plan", problem, "approve it with --override and the reason")
+        return refusal
+
+    def _forbidden(self, approval: Approval, policy: Policy) -> PrivacyRefusal | None:
+        problems = list(policy.objections(approval.plan, approval.family, approval.server))
+        if self.cohort.unit != policy.unit or self.cohort.delta != policy.delta:
+            problems.append(f"the ledger counts for the {self.cohort.unit} at δ = {self.cohort.delta:g}")
+        if not problems:
+            return None
+        return PrivacyRefusal("site policy", f"forbids the plan: {'; '.join(problems)}", "ask for what it allows")
+
+    def _over_limit(self, charge: Charge, policy: Policy, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+        if charge.noise_multiplier < policy.min_noise_multiplier:
+            problem = f"noise_multiplier {charge.noise_multiplier:g} is below {policy.min_noise_multiplier:g}"
+            return PrivacyRefusal("site policy", problem, "ask for what it allows")
+        charged = spent(entries)
+        steps = sum(mechanism.steps for mechanism in charged) + charge.steps
+        if steps > policy.max_steps:
+            problem = f"round {charge.round} would bring the steps to {steps}, above {policy.max_steps}"
+            return PrivacyRefusal("site policy", problem, "stop here, or have the hospital allow more")
+        after = epsilon([*charged, charge.mechanism], self.cohort.delta)
+        if after <= policy.epsilon:
+            return None
+        return PrivacyRefusal(
+            "privacy budget",
+            f"round {charge.round} would bring ε to {after:.4g}, above {policy.epsilon:g}",
+            "stop here, or have the hospital approve a larger budget",
+        )
+
+
+def policy_in_force(entries: Sequence[Entry]) -> Policy:
+    """The last policy that the entries hold."""
+    return Policy(**next(entry.content["policy"] for entry in reversed(entries) if "policy" in entry.content))
+
+
+def approval_of(entries: Sequence[Entry], study_id: str) -> Approval | None:
+    """The hospital's last word on a study: its approval, or None where it was rejected or never approved."""
+    for entry in reversed(entries):
+        if entry.content["kind"] in ("approve", "reject") and entry.content["study_id"] == study_id:
+            return Approval.of_entry(entry) if entry.content["kind"] == "approve" else None
+    return None
+
+
+def charge_of(entry: Entry) -> Charge:
+    """The charge that an entry of kind `reserve` holds."""
+    return Charge(**{field.name: entry.content[field.name] for field in fields(Charge)})
 
 
 def spent(entries: Sequence[Entry]) -> list[Mechanism]:

@@ -8,7 +8,8 @@ import torch
 
 from client.data import Images
 from client.keys import SiteKey
-from client.ledger import Charge, Cohort, Ledger
+from client.ledger import Charge, Ledger
+from client.policy import Policy
 from client.randomness import Randomness, SecureRandomness, SeededRandomness
 from client.site_state import RoundState, SiteState, request_key
 from client.trainer import SiteTrainer
@@ -29,7 +30,9 @@ class Site:
         study: what it takes part in.
         declared_size: size of its cohort as it made it public.
         read_images: reads its training images; called only after the ledger has agreed.
-        ledger_path: its ledger's file; its key lies beside it.
+        ledger_path: its ledger's file.
+        key_path: the key that signs it.
+        read_policy: reads the site's own policy; called before each round, since the hospital may change it.
         state_folder: where it keeps its state between rounds.
     """
 
@@ -38,6 +41,8 @@ class Site:
     declared_size: int
     read_images: Callable[[], Images]
     ledger_path: Path
+    key_path: Path
+    read_policy: Callable[[], Policy]
     state_folder: Path
 
     @property
@@ -46,20 +51,16 @@ class Site:
         return self.study.plan.sample_rate * self.declared_size
 
     def open_ledger(self) -> Ledger | None:
-        """The site's ledger, signed with its own key; both are made if they are not there. None without privacy."""
-        plan = self.study.plan
-        if not plan.private:
-            return None
-        key = SiteKey.create(self.ledger_path.with_suffix(".key"))
-        return Ledger(self.ledger_path, Cohort(plan.unit, plan.delta, plan.epsilon), key)
+        """The site's ledger; None without privacy."""
+        return Ledger(self.ledger_path, SiteKey.load(self.key_path)) if self.study.plan.private else None
 
 
 def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[Reply, Weights]:
     """Answers one instruction of the server.
 
     Raises:
-        PrivacyRefusal: another study or plan than the site knows, or the budget does not pay for the round. Nothing was
-            read.
+        PrivacyRefusal: another study or plan than the site has approved, a policy that forbids it or cannot be read, or
+            a budget that does not pay for the round. Nothing was read.
         DataError: the site's data or state is unusable. The reservation stays charged.
         VerificationError: the ledger was changed, or lacks entries that it has held. Nothing was read.
 
@@ -78,11 +79,11 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     gan = _load(site.study, weights)
     device = choose_device(site.study.scenario.training.device)
     before = states.load(instruction.round - 1)
-    if ledger is not None:
-        _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
     plan = site.study.plan
     reservation = 0
     if ledger is not None:
+        _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
+        _enforce_policy(site, instruction, ledger)
         replay_key = key if plan.seeded else ""
         reservation = ledger.reserve(Charge.for_round(plan, site.study.study_id, instruction.round, replay_key))
     trainer = _trainer(site, instruction.round, gan, device)
@@ -122,6 +123,16 @@ def _refuse_if(reason: SiloganError | None, instruction: Instruction, ledger: Le
     if ledger is not None:
         ledger.refuse(instruction.study_id, instruction.plan_id, instruction.round, reason)
     raise reason
+
+
+def _enforce_policy(site: Site, instruction: Instruction, ledger: Ledger) -> None:
+    """Puts the hospital's policy in force as it is now; without one, nothing is allowed."""
+    try:
+        policy = site.read_policy()
+    except PrivacyRefusal as refusal:
+        _refuse_if(refusal, instruction, ledger)
+        raise
+    ledger.enforce(policy)
 
 
 def _missing_history(ledger: Ledger, known_head: str, before: RoundState | None) -> VerificationError | None:

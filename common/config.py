@@ -5,7 +5,7 @@ values of the wrong type or out of range with the key, the value and the range.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +21,9 @@ class Section(BaseModel):
     """A part of a scenario: frozen, and without room for keys that nobody reads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Data(Section):
@@ -171,21 +174,31 @@ def load_scenario(path: Path, overrides: list[str] | None = None) -> Scenario:
     Raises:
         ConfigError: the file is missing or not YAML, or a key or value is wrong.
     """
+    values = read_keys(path, "scenario", "start from simulations/scenarios/digits.yaml")
+    for override in overrides or []:
+        _apply(values, override)
+    return parse_scenario(values)
+
+
+def read_keys(path: Path, whole: str, example: str) -> dict[str, Any]:
+    """The keys of a YAML file; `whole` is what an error calls it, `example` how to come by a good one.
+
+    Raises:
+        ConfigError: the file is missing, or not YAML, or not a set of keys.
+    """
+    thing = f"{whole} '{path}'"
     try:
         raw = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"scenario '{path}'", f"cannot be read ({reason})", "give a scenario file") from None
+        raise ConfigError(thing, f"cannot be read ({reason})", f"give a {whole} file") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"scenario '{path}'", f"is not valid YAML{where}", "correct the file") from None
+        raise ConfigError(thing, f"is not valid YAML{where}", "correct the file") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"scenario '{path}'", "is not a set of keys", "start from simulations/scenarios/digits.yaml")
-    values = cast(dict[str, Any], raw)
-    for override in overrides or []:
-        _apply(values, override)
-    return parse_scenario(values)
+        raise ConfigError(thing, "is not a set of keys", example)
+    return cast(dict[str, Any], raw)
 
 
 def read_yaml(text: str) -> object:
@@ -203,10 +216,19 @@ def read_yaml(text: str) -> object:
 
 def parse_scenario(values: dict[str, Any]) -> Scenario:
     """Validates plain values (as read from YAML) into a scenario; one fault is raised as a `ConfigError`."""
+    return parse(Scenario, values, "scenario")
+
+
+def parse(section: type[AnySection], values: object, whole: str) -> AnySection:
+    """Validates plain values into a section; `whole` is what an error calls all of it, as "scenario".
+
+    Raises:
+        ConfigError: the first fault: an unknown key, a missing one, or a value that is wrong.
+    """
     try:
-        return Scenario.model_validate(values)
+        return section.model_validate(values)
     except ValidationError as error:
-        raise _one_line(error) from None
+        raise _one_line(error, section, whole) from None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -226,28 +248,27 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {key}", f"value '{text}' cannot be read", "quote it as YAML") from None
 
 
-def _one_line(error: ValidationError) -> ConfigError:
+def _one_line(error: ValidationError, section: type[Section], whole: str) -> ConfigError:
     # Where a value may be a number or a section there is a fault for either: the one inside the section says more.
     fault = max(error.errors(), key=lambda fault: len(fault["loc"]))
     path = [str(part) for part in fault["loc"]]
     if path[1:2] == ["d_steps_per_g_step"]:
         del path[2:3]  # which of the two it was read as
-    key = ".".join(path) or "scenario"
+    key = ".".join(path) or whole
     if fault["type"] == "extra_forbidden":
-        close = nearest(path[-1], _fields_at(path[:-1]))
+        close = nearest(path[-1], _fields_at(section, path[:-1]))
         mend = f"did you mean '{'.'.join([*path[:-1], close])}'?" if close else "remove it"
         return ConfigError(key, "unknown key", mend)
     if fault["type"] == "missing":
-        return ConfigError(key, "is missing", "add it to the scenario")
+        return ConfigError(key, "is missing", f"add it to the {whole}")
     if fault["type"] == "value_error":
         return ConfigError(key, str(fault["ctx"]["error"]) if "ctx" in fault else fault["msg"], "correct one of them")
     message = fault["msg"][0].lower() + fault["msg"][1:]
     return ConfigError(key, f"{message}, not {fault['input']!r}", "correct the value")
 
 
-def _fields_at(path: list[str]) -> list[str]:
-    """Names of the fields of the section at `path`."""
-    section: type[BaseModel] = Scenario
+def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
+    """Names of the fields of the section at `path` in another."""
     for part in path:
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
         if part == "d_steps_per_g_step":

@@ -33,6 +33,7 @@ class PrivacyPlan:
         clip_norm: C, L2 bound on what one unit adds to the sum.
         steps_per_round: private discriminator steps between two replies.
         rounds: rounds the run may take, interruptions included.
+        records_per_patient: k, the most records of one unit in a step, whose gradients are averaged.
 
     Privacy:
         Unit: `unit`. Neighbouring: add or remove one unit. Sensitivity of a step's sum: C. `rounds · steps_per_round`
@@ -50,6 +51,7 @@ class PrivacyPlan:
     clip_norm: float
     steps_per_round: int
     rounds: int
+    records_per_patient: int = 1
 
     @property
     def plan_id(self) -> str:

@@ -5,11 +5,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from client.app import ledger_path
+from client.app import key_path, ledger_path
 from client.audit import THE_LEDGER, Audit, Finding, audit
-from client.chain import read_entries
+from client.chain import Entry, read_entries
 from client.keys import SiteKey
-from client.ledger import of_kind, spent
+from client.ledger import approval_of, spent
 from common.errors import PrivacyRefusal, UsageError
 from common.plan import NO_PRIVACY
 from common.study import Study
@@ -64,28 +64,17 @@ def _audit_run(run_dir: Path) -> Iterator[Audit]:
             missing = (Finding(THE_LEDGER, "is missing"),) if known else ()
             yield Audit(site.name, missing)
             continue
-        key = path.with_suffix(".key")
+        key = key_path(run_dir, site.name)
         found = audit(path, public_key=SiteKey.load(key).public if key.exists() else None, known_heads=known)
-        yield found if found.findings else replace(found, findings=tuple(_run_findings(study, path, rounds)))
+        findings = tuple(_run_findings(study, read_entries(path), rounds))
+        yield found if found.findings else replace(found, findings=findings)
 
 
-def _run_findings(study: Study, path: Path, rounds: int) -> Iterator[Finding]:
-    """Charges that differ from the run's plan, or do not cover the rounds that the coordinator has."""
-    plan, entries = study.plan, read_entries(path)
-    wanted = {
-        "plan_id": plan.plan_id,
-        "steps": plan.steps_per_round,
-        "noise_multiplier": plan.noise_multiplier,
-        "sample_rate": plan.sample_rate,
-        "clip_norm": plan.clip_norm,
-    }
-    for entry in of_kind(entries, "reserve"):
-        content = entry.content
-        if content["study_id"] != study.study_id:
-            continue
-        different = [name for name, value in wanted.items() if content[name] != value]
-        if different:
-            yield Finding(entry.seq, f"differs from the run's plan in {', '.join(different)}")
-    steps = sum(mechanism.steps for mechanism in spent(entries))
-    if steps < rounds * plan.steps_per_round:
-        yield Finding(THE_LEDGER, f"charges {steps} steps, but the run took {rounds * plan.steps_per_round}")
+def _run_findings(study: Study, entries: Sequence[Entry], rounds: int) -> Iterator[Finding]:
+    """An approval of another plan than the run's, and charges that do not cover the rounds the coordinator has."""
+    approval = approval_of(entries, study.study_id)
+    if approval is None or approval.plan != study.plan:
+        yield Finding(THE_LEDGER, "does not hold an approval of the run's plan")
+    steps, taken = sum(mechanism.steps for mechanism in spent(entries)), rounds * study.plan.steps_per_round
+    if steps < taken:
+        yield Finding(THE_LEDGER, f"charges {steps} steps, but the run took {taken}")

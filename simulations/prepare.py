@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER
+from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER, open_ledgers
 from client.data import ImageData, read
 from client.dpsgd import DP_ENGINES
 from common.config import Scenario
@@ -18,7 +18,7 @@ from common.plan import make_plan
 from common.registry import lookup
 from common.seeding import derive_seed
 from common.study import RUN_FILE, SiteDeclaration, Study, declared_size
-from server.checkpoint import CHECKPOINT_FOLDER
+from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
 from server.samples import SAMPLES_FOLDER
 from simulations.partition import PARTITIONS, partition, save
 
@@ -51,6 +51,7 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
     study = Study(scenario, data.schema, plan, sites)
     save(run_dir / PARTITION_FILE, parts)
     study.save(run_dir)
+    open_ledgers(study, run_dir)
     return study
 
 
@@ -68,6 +69,8 @@ def reopen(scenario: Scenario, run_dir: Path) -> Study:
         raise ConfigError(
             f"run folder '{run_dir}'", problem, "resume with the same configuration or choose another --out"
         )
+    if Checkpoint.latest(run_dir) is None:  # `prepare` may not have come so far; later a missing ledger was lost
+        open_ledgers(study, run_dir)
     return study
 
 

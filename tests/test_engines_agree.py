@@ -64,5 +64,5 @@ def test_both_engines_give_the_same_weights_and_spend_the_same(tmp_path: Path) -
         assert [name for name in mine if not torch.equal(mine[name], other[name])] == []
     for site in ("site-1", "site-2"):
         kinds = [entry["kind"] for entry in spending(threads, site)]
-        assert kinds == ["open", *["reserve", "settle"] * 2]
+        assert kinds == ["open", "approve", *["reserve", "settle"] * 2]
         assert spending(threads, site) == spending(ray, site)

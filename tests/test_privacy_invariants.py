@@ -31,6 +31,7 @@ import client.trainer
 import common.accounting
 import server.generator
 import simulations.prepare
+from client.app import LEDGER_FOLDER, open_ledgers, simulated_site
 from client.data import ImageData, Images
 from client.dpsgd import BookKeepingModule, PrivateOptimizer
 from client.dpsgd.rules import Contribution, Factors
@@ -174,13 +175,14 @@ def initial_weights(study: Study) -> Weights:
 
 def watch(folder: Path, study: Study, images: Images, *, rounds: int = 1) -> Watched:
     """Lets a new hospital take part in some rounds, and watches."""
-    folder.mkdir(parents=True)
+    (folder / LEDGER_FOLDER).mkdir(parents=True)
+    open_ledgers(study, folder)
 
     def read() -> Images:
         watched.ledger_when_reading.append(entries_on_disk(watched.site.ledger_path))
         return images
 
-    watched = Watched(Site("hospital", study, DECLARED, read, folder / "ledger.sqlite", folder / "state"))
+    watched = Watched(replace(simulated_site(study, folder, 0), read_images=read))
     watched.weights = initial_weights(study)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client.site, "SiteTrainer", watch_trainer(watched))
@@ -296,10 +298,11 @@ def only_private_results_leave(folder: Path) -> None:
 
 HEADER = {"site", "round", "steps", "fake_accuracy", "d_steps_per_g_step", "ledger_head"}
 ENTRY_FIELDS = {
-    "open": {"key", "cohort"},
+    "open": {"key", "cohort", "policy"},
+    "approve": {"study_id", "plan", "family", "server", "override"},
     "reserve": {
         *("study_id", "plan_id", "round", "steps"),
-        *("noise_multiplier", "sample_rate", "clip_norm", "replay_key"),
+        *("noise_multiplier", "sample_rate", "clip_norm", "records_per_patient", "replay_key", "purpose"),
     },
     "settle": {"reservation", "steps"},
 }
@@ -713,11 +716,12 @@ def data_read_before_reserving(patch: pytest.MonkeyPatch) -> None:
 
 
 def ledger_restarted(patch: pytest.MonkeyPatch) -> None:
-    def fresh(original: Any, path: Path, *rest: Any) -> Ledger:
-        path.unlink(missing_ok=True)
-        return original(path, *rest)
+    def fresh(original: Any, self: Site) -> Ledger | None:
+        self.ledger_path.unlink(missing_ok=True)
+        open_ledgers(self.study, self.ledger_path.parents[1])
+        return original(self)
 
-    wrap(patch, client.site, "Ledger", fresh)
+    wrap(patch, Site, "open_ledger", fresh)
     patch.setattr(client.site, "_missing_history", lambda *_: None)  # or it would be noticed
 
 

@@ -20,7 +20,7 @@ import yaml
 
 import silogan
 from client.keys import SiteKey
-from client.ledger import Cohort, Ledger
+from client.ledger import Cohort, Ledger, policy_in_force
 from common.accounting import Mechanism, epsilon
 from server.checkpoint import Checkpoint
 
@@ -93,7 +93,10 @@ def open_ledger(run_dir: Path, site: str, budget: float, copy: Path) -> Ledger:
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(run_dir / "ledgers", copy)
     assert (copy / f"{site}.sqlite").exists()
-    return Ledger(copy / f"{site}.sqlite", Cohort("record", DELTA, budget), SiteKey.load(copy / f"{site}.key"))
+    ledger = Ledger(copy / f"{site}.sqlite", SiteKey.load(copy / f"{site}.key"))
+    assert ledger.cohort == Cohort("record", DELTA)
+    assert policy_in_force(ledger.entries()).epsilon == budget
+    return ledger
 
 
 def charged_steps(ledger: Ledger) -> int:

@@ -1,13 +1,16 @@
 """A tiny study, its images and its sites: 8x8 pixels, two classes, and σ given so that none must be searched for."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from client.app import LEDGER_FOLDER, open_ledgers, simulated_site
 from client.data import Images
+from client.policy import Policy
 from client.site import Site, gan_weights
 from common.config import Scenario, parse_scenario
 from common.messages import Weights
@@ -75,18 +78,21 @@ def images() -> Images:
 
 @pytest.fixture
 def make_site(tmp_path: Path, images: Images) -> MakeSite:
-    """`make_site(study)`: a hospital with its own folder; `read` replaces the reading of its images."""
+    """`make_site(study)`: a hospital with its own folder that has approved the study; `read` replaces the reading of
+    its images, `policy` its policy, which allows what the study asks for.
+    """
 
-    def make(study: Study, *, read: Callable[[], Images] = lambda: images, folder: str = "hospital") -> Site:
-        (tmp_path / folder).mkdir(exist_ok=True)
-        return Site(
-            name="hospital",
-            study=study,
-            declared_size=DECLARED_SIZE,
-            read_images=read,
-            ledger_path=tmp_path / folder / "ledger.sqlite",
-            state_folder=tmp_path / folder / "state",
-        )
+    def make(
+        study: Study,
+        *,
+        read: Callable[[], Images] = lambda: images,
+        folder: str = "hospital",
+        policy: Callable[[], Policy] | None = None,
+    ) -> Site:
+        (tmp_path / folder / LEDGER_FOLDER).mkdir(parents=True, exist_ok=True)
+        open_ledgers(study, tmp_path / folder)
+        site = simulated_site(study, tmp_path / folder, 0)
+        return replace(site, read_images=read, read_policy=policy or site.read_policy)
 
     return make
 

@@ -13,7 +13,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 import client.app
 import common.device
-from client.app import PARTITION_FILE, app, simulated_site
+from client.app import PARTITION_FILE, app, simulated_site, open_ledgers
 from client.data import ImageData, Images
 from client.trainer import SiteTrainer
 from common.config import Data
@@ -57,6 +57,7 @@ def run_dir(study: Study, tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     (folder / "ledgers").mkdir(parents=True)
     study.save(folder)
+    open_ledgers(study, folder)
     np.savez(folder / PARTITION_FILE, site_0=np.arange(20), site_1=np.arange(20, 43))
     return folder
 

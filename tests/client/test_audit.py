@@ -14,22 +14,36 @@ import client.audit
 from client.audit import THE_LEDGER, audit
 from client.chain import Entry, Transaction, read_entries
 from client.keys import SiteKey
-from client.ledger import Charge, Cohort, Ledger
+from client.ledger import Approval, Charge, Cohort, Ledger
+from client.policy import Policy
 from common.accounting import Mechanism, epsilon
 from common.errors import PrivacyRefusal
-from common.plan import canonical_json
+from common.plan import PrivacyPlan, canonical_json
 
-COHORT = Cohort("record", 1e-4, 2.0)
+COHORT = Cohort("record", 1e-4)
 KEY, OTHER_KEY = (SiteKey(Ed25519PrivateKey.generate()) for _ in range(2))
-CHARGE = Charge("study", "plan", 1, 5, 10.0, 1.0, 1.0, "release 1")  # q = 1 is what the accountants are quickest with
-# 1 opens; 2 reserves 5 and 3 settles 5; 4 reserves 3 and 5 settles 2; 6 refuses; 7 reserves 1
+# q = 1 is what the accountants are quickest with
+PLAN = PrivacyPlan(True, False, "record", 2.0, 1e-4, 10.0, 1.0, 1.0, 5, 9)
+POLICY = Policy.of_plan(PLAN, "dcgan", "coordinator")
+APPROVAL = Approval("study", PLAN, "dcgan", "coordinator")
+CHARGE = Charge.for_round(PLAN, "study", 1, "release 1")
+# 1 opens, 2 approves; 3 reserves 5 and 4 settles 5; 5 reserves 3 and 6 settles 2; 7 refuses; 8 reserves 1
 Bodies = list[dict[str, Any]]
+REJECTED = {
+    "kind": "reject",
+    "study_id": "study",
+    "plan_id": PLAN.plan_id,
+    "reason": "too much",
+    "created": "2026-01-01T00:00:00+00:00",
+    "versions": {},
+}
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "bergen.sqlite"
-    ledger = Ledger(path, COHORT, KEY)
+    ledger = Ledger.create(path, COHORT, POLICY, KEY)
+    ledger.approve(APPROVAL)
     ledger.settle(ledger.reserve(CHARGE), 5)
     ledger.settle(ledger.reserve(replace(CHARGE, round=2, steps=3, replay_key="")), 2)
     ledger.refuse("study", "plan", 3, PrivacyRefusal("plan", "is unknown", "approve it"))
@@ -77,44 +91,48 @@ def body(seq: int, **values: Any) -> Callable[[Bodies], None]:
     return lambda bodies: bodies[seq - 1].update(values)
 
 
+def policy(**values: Any) -> Callable[[Bodies], None]:
+    return lambda bodies: bodies[0]["policy"].update(values)
+
+
 def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
 
 
 CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     # by somebody with the file alone
-    "steps lowered": (sql("""UPDATE entries SET body = replace(body, '"steps":5', '"steps":1')"""), 2, "was changed"),
-    "space added": (sql("UPDATE entries SET body = body || ' ' WHERE seq = 7"), 7, "was changed"),
-    "body of bytes": (sql("UPDATE entries SET body = x'00' WHERE seq = 3"), 3, "was changed"),
-    "hash replaced": (sql("UPDATE entries SET hash = 'ff' WHERE seq = 7"), 7, "was changed"),
-    "predecessor replaced": (sql("UPDATE entries SET previous = zeroblob(32) WHERE seq = 4"), 4, "does not follow"),
+    "steps lowered": (sql("""UPDATE entries SET body = replace(body, '"steps":5', '"steps":1')"""), 3, "was changed"),
+    "space added": (sql("UPDATE entries SET body = body || ' ' WHERE seq = 8"), 8, "was changed"),
+    "body of bytes": (sql("UPDATE entries SET body = x'00' WHERE seq = 4"), 4, "was changed"),
+    "hash replaced": (sql("UPDATE entries SET hash = 'ff' WHERE seq = 8"), 8, "was changed"),
+    "predecessor replaced": (sql("UPDATE entries SET previous = zeroblob(32) WHERE seq = 5"), 5, "does not follow"),
     "signature of another": (
-        sql("UPDATE entries SET signature = (SELECT signature FROM entries WHERE seq = 2) WHERE seq = 4"),
-        4,
+        sql("UPDATE entries SET signature = (SELECT signature FROM entries WHERE seq = 3) WHERE seq = 5"),
+        5,
         "not signed",
     ),
     "first deleted": (sql("DELETE FROM entries WHERE seq = 1"), 1, "does not follow"),
-    "middle deleted": (sql("DELETE FROM entries WHERE seq = 4"), 4, "does not follow"),
+    "middle deleted": (sql("DELETE FROM entries WHERE seq = 5"), 5, "does not follow"),
     "renumbered": (
-        sql("DELETE FROM entries WHERE seq = 2", "UPDATE entries SET seq = seq - 1 WHERE seq > 2"),
-        2,
+        sql("DELETE FROM entries WHERE seq = 3", "UPDATE entries SET seq = seq - 1 WHERE seq > 3"),
+        3,
         "does not follow",
     ),
     "two swapped": (
         sql(
-            "UPDATE entries SET seq = 99 WHERE seq = 2",
-            "UPDATE entries SET seq = 2 WHERE seq = 3",
-            "UPDATE entries SET seq = 3 WHERE seq = 99",
+            "UPDATE entries SET seq = 99 WHERE seq = 3",
+            "UPDATE entries SET seq = 3 WHERE seq = 4",
+            "UPDATE entries SET seq = 4 WHERE seq = 99",
         ),
-        2,
+        3,
         "does not follow",
     ),
     "entry copied to the end": (
-        sql("INSERT INTO entries SELECT 8, body, hash, hash || 'x', signature FROM entries WHERE seq = 7"),
-        8,
+        sql("INSERT INTO entries SELECT 9, body, hash, hash || 'x', signature FROM entries WHERE seq = 8"),
+        9,
         "was changed",
     ),
-    "last deleted": (sql("DELETE FROM entries WHERE seq = 7"), THE_LEDGER, "others have seen"),
+    "last deleted": (sql("DELETE FROM entries WHERE seq = 8"), THE_LEDGER, "others have seen"),
     "all deleted": (sql("DELETE FROM entries"), THE_LEDGER, "holds no entry"),
     "table dropped": (sql("DROP TABLE entries"), THE_LEDGER, "cannot be used"),
     "file truncated": (truncated, THE_LEDGER, "cannot be used"),
@@ -127,24 +145,35 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     ),
     "written anew under the site's name": (written_anew(key=OTHER_KEY), 1, "not signed"),
     # by software of the site, with its own key
-    "settled twice": (written_anew(lambda bodies: bodies.append(bodies[2])), 8, "settled before"),
-    "settled too much": (written_anew(body(5, steps=4)), 5, "more steps"),
-    "settled what never was": (written_anew(body(5, reservation=6)), 5, "not reserved"),
-    "released twice": (written_anew(body(7, replay_key="release 1")), 7, "reserved for before"),
-    "budget passed": (written_anew(body(7, steps=200)), 7, "above the budget"),
+    "settled twice": (written_anew(lambda bodies: bodies.append(bodies[3])), 9, "settled before"),
+    "settled too much": (written_anew(body(6, steps=4)), 6, "more steps"),
+    "settled what never was": (written_anew(body(6, reservation=7)), 6, "not reserved"),
+    "released twice": (written_anew(body(8, replay_key="release 1")), 8, "reserved for before"),
+    "budget passed": (written_anew(body(8, steps=200)), 8, "above the budget"),
     "budget raised": (
-        written_anew(lambda bodies: bodies.append({**bodies[0], "cohort": {**vars(COHORT), "epsilon_budget": 9.0}})),
-        8,
+        written_anew(lambda bodies: bodies.append({**bodies[0], "policy": {**bodies[0]["policy"], "epsilon": 9.0}})),
+        9,
         "opens the ledger again",
     ),
-    "clock set back": (written_anew(body(4, created="1999-12-31T00:00:00+00:00")), 4, "older"),
+    "clock set back": (written_anew(body(5, created="1999-12-31T00:00:00+00:00")), 5, "older"),
     "not opened": (written_anew(lambda bodies: bodies.pop(0)), 1, "does not open"),
-    "no noise": (written_anew(body(2, noise_multiplier=0.0)), 2, "noise_multiplier"),
-    "negative steps": (written_anew(body(3, steps=-5)), 3, "steps"),
-    "more than every patient": (written_anew(body(2, sample_rate=1.5)), 2, "sample_rate"),
-    "unknown field": (written_anew(body(2, comment="free")), 2, "comment"),
-    "unknown kind": (written_anew(body(2, kind="gift")), 2, "no entry says"),
-    "text for a number": (written_anew(body(2, steps="5")), 2, "steps"),
+    # by software of the site that asks nobody
+    "not approved": (written_anew(lambda bodies: bodies.pop(1)), 2, "not approved"),
+    "approval withdrawn": (written_anew(lambda bodies: bodies.insert(2, REJECTED)), 4, "not approved"),
+    "less noise than approved": (written_anew(body(3, noise_multiplier=5.0)), 3, "noise_multiplier"),
+    "more steps than approved": (written_anew(body(3, steps=6)), 3, "6 steps where 5 were approved"),
+    "more rounds than approved": (written_anew(body(3, round=10)), 3, "round 10 where 9 were approved"),
+    "another plan than approved": (written_anew(body(8, plan_id="0" * 64)), 8, "plan_id"),
+    "against the policy": (written_anew(policy(min_noise_multiplier=11.0)), 3, "below 11"),
+    "approved against the policy": (written_anew(policy(servers=["another"])), 2, "server 'coordinator'"),
+    "more steps than the policy allows": (written_anew(policy(max_steps=45, max_steps_per_round=4)), 2, "above 4"),
+    "policy with an unknown key": (written_anew(policy(comment="free")), 1, "comment"),
+    "no noise": (written_anew(body(3, noise_multiplier=0.0)), 3, "noise_multiplier"),
+    "negative steps": (written_anew(body(4, steps=-5)), 4, "steps"),
+    "more than every patient": (written_anew(body(3, sample_rate=1.5)), 3, "sample_rate"),
+    "unknown field": (written_anew(body(3, comment="free")), 3, "comment"),
+    "unknown kind": (written_anew(body(3, kind="gift")), 3, "no entry says"),
+    "text for a number": (written_anew(body(3, steps="5")), 3, "steps"),
     "another spelling": (written_anew(text=lambda value: json.dumps(value, indent=1)), 1, "canonical"),
 }
 
@@ -165,7 +194,7 @@ def test_clean_ledger_holds_and_the_accountants_agree(path: Path) -> None:
 
 
 def test_ledger_that_has_charged_nothing_holds(tmp_path: Path) -> None:
-    Ledger(tmp_path / "new.sqlite", COHORT, KEY)
+    Ledger.create(tmp_path / "new.sqlite", COHORT, POLICY, KEY)
     found = audit(tmp_path / "new.sqlite")
     assert (found.findings, found.epsilon_prv, found.epsilon_pld, found.epsilon_rdp) == ((), 0.0, 0.0, 0.0)
 
@@ -208,7 +237,7 @@ def test_copy_in_a_folder_that_cannot_be_written(path: Path, tmp_path: Path) -> 
 def test_entries_are_read_also_while_the_ledger_is_in_use(path: Path) -> None:
     db = sqlite3.connect(path)
     db.execute("SELECT * FROM entries").fetchone()  # keeps the write-ahead log
-    Ledger(path, COHORT, KEY).refuse("study", "plan", 4, PrivacyRefusal("plan", "is unknown", "approve it"))
+    Ledger(path, KEY).refuse("study", "plan", 4, PrivacyRefusal("plan", "is unknown", "approve it"))
     entries: list[Entry] = read_entries(path)
     db.close()
-    assert len(entries) == 8
+    assert len(entries) == 9

@@ -17,24 +17,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import client.chain
 import client.ledger
 from client.keys import SiteKey
-from client.ledger import Charge, Cohort, Ledger
+from client.ledger import Approval, Charge, Cohort, Ledger
+from client.policy import Policy
 from common.accounting import Mechanism, epsilon
 from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.plan import PrivacyPlan, canonical_json
 from common.study import versions
 
 DELTA, BUDGET, SIGMA, RATE = 1e-4, 1.0, 10.0, 1.0  # rate 1 is what the accountant is quickest with
-COHORT = Cohort("record", DELTA, BUDGET)
+COHORT = Cohort("record", DELTA)
 KEY = SiteKey(Ed25519PrivateKey.generate())
-ONE_STEP = Charge("study", "plan", 1, 1, SIGMA, RATE, 1.0)
-
-
-def opened(path: Path, cohort: Cohort = COHORT) -> Ledger:
-    return Ledger(path, cohort, KEY)
-
-
-def kinds(ledger: Ledger) -> list[str]:
-    return [entry.content["kind"] for entry in ledger.entries()]
 
 
 def cost(steps: int) -> float:
@@ -49,8 +41,28 @@ def affordable_steps() -> int:
     return steps
 
 
+PLAN = PrivacyPlan(True, False, "record", BUDGET, DELTA, SIGMA, RATE, 1.0, affordable_steps(), 9)
+POLICY = Policy.of_plan(PLAN, "dcgan", "coordinator")
+APPROVAL = Approval("study", PLAN, "dcgan", "coordinator")
+
+
+def created(path: Path, cohort: Cohort = COHORT) -> Ledger:
+    """A ledger whose hospital has approved the plan."""
+    ledger = Ledger.create(path, cohort, POLICY, KEY)
+    ledger.approve(APPROVAL)
+    return ledger
+
+
+def opened(path: Path) -> Ledger:
+    return Ledger(path, KEY)
+
+
+def kinds(ledger: Ledger) -> list[str]:
+    return [entry.content["kind"] for entry in ledger.entries()]
+
+
 def charge(steps: int, **changes: Any) -> Charge:
-    return replace(ONE_STEP, steps=steps, **changes)
+    return replace(Charge.for_round(PLAN, "study", 1), steps=steps, **changes)
 
 
 @pytest.fixture
@@ -60,7 +72,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ledger(path: Path) -> Ledger:
-    return opened(path)
+    return created(path)
 
 
 def tamper(path: Path, *statements: str) -> None:
@@ -84,16 +96,16 @@ def assert_one_line(error: SiloganError) -> None:
 
 
 def test_new_ledger_has_spent_nothing(ledger: Ledger) -> None:
-    assert kinds(ledger) == ["open"]
+    assert kinds(ledger) == ["open", "approve"]
     assert ledger.epsilon() == 0.0
 
 
 def test_first_entry_says_whose_ledger_it_is(ledger: Ledger) -> None:
-    (entry,) = ledger.entries()
-    content = dict(entry.content)
+    content = dict(ledger.entries()[0].content)
     assert content.pop("created").endswith("+00:00")
     assert content.pop("versions") == versions()
-    assert content == {"kind": "open", "key": KEY.public, "cohort": vars(COHORT)}
+    policy = POLICY.model_dump(mode="json")
+    assert content == {"kind": "open", "key": KEY.public, "cohort": vars(COHORT), "policy": policy}
 
 
 def test_reservation_is_charged_in_full_until_it_is_settled(ledger: Ledger, path: Path) -> None:
@@ -106,18 +118,18 @@ def test_reservation_is_charged_in_full_until_it_is_settled(ledger: Ledger, path
 def test_entry_holds_the_charge_and_when_it_was_made(ledger: Ledger) -> None:
     wanted = charge(5, replay_key="key")
     ledger.settle(ledger.reserve(wanted), 4)
-    _, reserved, settled = (dict(entry.content) for entry in ledger.entries())
+    _, _, reserved, settled = (dict(entry.content) for entry in ledger.entries())
     assert reserved.pop("versions") == settled.pop("versions") == versions()
     assert reserved.pop("created").endswith("+00:00")
     assert reserved == {"kind": "reserve", **vars(wanted)}
     assert settled.pop("created").endswith("+00:00")
-    assert settled == {"kind": "settle", "reservation": 2, "steps": 4}
+    assert settled == {"kind": "settle", "reservation": 3, "steps": 4}
 
 
 def test_charge_of_a_round_is_the_plan_s_own() -> None:
-    plan = PrivacyPlan(True, True, "patient", 8.0, 1e-5, 1.5, 0.1, 0.7, 30, 9)
+    plan = PrivacyPlan(True, True, "patient", 8.0, 1e-5, 1.5, 0.1, 0.7, 30, 9, 3)
     made = Charge.for_round(plan, "study", 4, "key")
-    assert made == Charge("study", plan.plan_id, 4, 30, 1.5, 0.1, 0.7, "key")
+    assert made == Charge("study", plan.plan_id, 4, 30, 1.5, 0.1, 0.7, 3, "key")
 
 
 def test_settling_with_no_steps_gives_everything_back(ledger: Ledger) -> None:
@@ -150,15 +162,15 @@ def test_settling_more_than_reserved_or_less_than_nothing_is_refused(ledger: Led
     with pytest.raises(VerificationError):
         ledger.settle(number, steps)
     assert ledger.epsilon() == cost(5)
-    assert kinds(ledger) == ["open", "reserve"]
+    assert kinds(ledger) == ["open", "approve", "reserve"]
 
 
-@pytest.mark.parametrize("number", [0, 1, 3, 4, -1])
+@pytest.mark.parametrize("number", [0, 1, 2, 4, 5, -1])
 def test_settling_what_was_not_reserved_is_refused(ledger: Ledger, number: int) -> None:
-    ledger.settle(ledger.reserve(charge(5)), 5)  # entries 1 and 3 are no reservations
+    ledger.settle(ledger.reserve(charge(5)), 5)  # entries 1, 2 and 4 are no reservations
     with pytest.raises(VerificationError):
         ledger.settle(number, 0)
-    assert kinds(ledger) == ["open", "reserve", "settle"]
+    assert kinds(ledger) == ["open", "approve", "reserve", "settle"]
 
 
 # --- the budget ------------------------------------------------------------------------------------------------------
@@ -172,15 +184,15 @@ def test_over_budget_is_refused_and_nothing_is_charged(ledger: Ledger) -> None:
     assert_one_line(caught.value)
     assert "round 7" in str(caught.value)
     assert ledger.epsilon() == cost(most)
-    assert kinds(ledger) == ["open", "reserve", "refuse"]
+    assert kinds(ledger) == ["open", "approve", "reserve", "refuse"]
     refused = ledger.entries()[-1].content
-    assert (refused["study_id"], refused["plan_id"], refused["round"]) == ("study", "plan", 7)
+    assert (refused["study_id"], refused["plan_id"], refused["round"]) == ("study", PLAN.plan_id, 7)
     assert refused["reason"] == str(caught.value)
 
 
 def test_refusal_for_another_reason_is_written_and_costs_nothing(ledger: Ledger) -> None:
     ledger.refuse("study", "plan", 3, PrivacyRefusal("plan", "is unknown", "approve it"))
-    assert kinds(ledger) == ["open", "refuse"]
+    assert kinds(ledger) == ["open", "approve", "refuse"]
     assert ledger.entries()[-1].content["reason"] == "plan: is unknown; approve it"
     assert ledger.epsilon() == 0.0
 
@@ -202,18 +214,21 @@ def test_charge_whose_cost_is_not_a_number_is_refused(
     monkeypatch.setattr(client.ledger, "epsilon", lambda *_: nonsense)
     with pytest.raises(PrivacyRefusal):
         ledger.reserve(charge(1))
-    assert kinds(ledger) == ["open", "refuse"]
+    assert kinds(ledger) == ["open", "approve", "refuse"]
 
 
 def test_epsilon_composes_over_everything_in_the_file(path: Path) -> None:
-    first = opened(path)
-    first.settle(first.reserve(charge(2, study_id="study A", plan_id="plan A")), 2)
+    first = created(path)
+    quieter = replace(PLAN, noise_multiplier=20.0)
+    for study, plan in (("study B", quieter), ("study C", PLAN)):
+        first.approve(replace(APPROVAL, study_id=study, plan=plan))
+    first.settle(first.reserve(charge(2)), 2)
     second = opened(path)
-    second.reserve(charge(1, study_id="study B", plan_id="plan B", noise_multiplier=20.0))
+    second.reserve(replace(Charge.for_round(quieter, "study B", 1), steps=1))
     mechanisms = [Mechanism(10.0, RATE, 2), Mechanism(20.0, RATE, 1)]
     assert first.mechanisms() == mechanisms
     assert first.epsilon() == second.epsilon() == epsilon(mechanisms, DELTA) > cost(2)
-    with pytest.raises(PrivacyRefusal):  # alone it would be affordable
+    with pytest.raises(PrivacyRefusal, match="privacy budget"):  # alone it would be affordable
         second.reserve(charge(affordable_steps(), study_id="study C"))
 
 
@@ -224,7 +239,7 @@ def test_replay_key_is_charged_once(ledger: Ledger) -> None:
     most = affordable_steps()
     number = ledger.reserve(charge(most, replay_key="same"))
     assert ledger.reserve(charge(most, replay_key="same")) == number
-    assert kinds(ledger) == ["open", "reserve"]
+    assert kinds(ledger) == ["open", "approve", "reserve"]
     ledger.settle(number, most)
     assert ledger.reserve(charge(most, replay_key="same")) == number
     ledger.settle(number, most)
@@ -248,23 +263,23 @@ def test_another_replay_key_is_another_charge(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     "statements",
     [
-        ["""UPDATE entries SET body = replace(body, '"steps":1', '"steps":0') WHERE seq = 2"""],
-        ["UPDATE entries SET body = body || ' ' WHERE seq = 5"],
-        ["UPDATE entries SET hash = lower(hex(randomblob(32))) WHERE seq = 5"],
-        ["UPDATE entries SET signature = (SELECT signature FROM entries WHERE seq = 4) WHERE seq = 5"],
-        ["UPDATE entries SET signature = 'no hexadecimal digits' WHERE seq = 5"],
+        ["""UPDATE entries SET body = replace(body, '"steps":1', '"steps":0') WHERE seq = 3"""],
+        ["UPDATE entries SET body = body || ' ' WHERE seq = 6"],
+        ["UPDATE entries SET hash = lower(hex(randomblob(32))) WHERE seq = 6"],
+        ["UPDATE entries SET signature = (SELECT signature FROM entries WHERE seq = 5) WHERE seq = 6"],
+        ["UPDATE entries SET signature = 'no hexadecimal digits' WHERE seq = 6"],
         ["UPDATE entries SET previous = hash WHERE seq = 1"],
-        ["UPDATE entries SET body = x'00' WHERE seq = 3"],
+        ["UPDATE entries SET body = x'00' WHERE seq = 4"],
         ["DELETE FROM entries WHERE seq = 1"],
-        ["DELETE FROM entries WHERE seq = 2"],
-        ["DELETE FROM entries WHERE seq = 2", "UPDATE entries SET seq = seq - 1 WHERE seq > 2"],
+        ["DELETE FROM entries WHERE seq = 3"],
+        ["DELETE FROM entries WHERE seq = 3", "UPDATE entries SET seq = seq - 1 WHERE seq > 3"],
         [
-            "UPDATE entries SET seq = 99 WHERE seq = 2",
-            "UPDATE entries SET seq = 2 WHERE seq = 3",
-            "UPDATE entries SET seq = 3 WHERE seq = 99",
+            "UPDATE entries SET seq = 99 WHERE seq = 3",
+            "UPDATE entries SET seq = 3 WHERE seq = 4",
+            "UPDATE entries SET seq = 4 WHERE seq = 99",
         ],
         ["UPDATE entries SET seq = seq + 10"],
-        ["INSERT INTO entries SELECT 6, body, previous, hash || 'x', signature FROM entries WHERE seq = 5"],
+        ["INSERT INTO entries SELECT 7, body, previous, hash || 'x', signature FROM entries WHERE seq = 6"],
     ],
     ids=[
         "steps lowered",
@@ -291,27 +306,27 @@ def test_altered_history_is_seen(ledger: Ledger, path: Path, statements: list[st
             use()
         assert_one_line(caught.value)
     with pytest.raises(VerificationError):
-        ledger.settle(2, 1)
+        ledger.settle(3, 1)
 
 
 def test_forged_entry_breaks_the_next_one_though_its_own_hash_is_right(ledger: Ledger, path: Path) -> None:
     for _ in range(3):
         ledger.reserve(charge(2))
-    third = ledger.entries()[2]
-    body = canonical_json({**third.content, "steps": 1})
-    digest = hashlib.sha256(f"3\n{third.previous}\n{body}".encode()).hexdigest()
-    tamper(path, f"UPDATE entries SET body = '{body}', hash = '{digest}' WHERE seq = 3")  # noqa: S608
-    with pytest.raises(VerificationError, match="entry 4: does not follow"):
+    fourth = ledger.entries()[3]
+    body = canonical_json({**fourth.content, "steps": 1})
+    digest = hashlib.sha256(f"4\n{fourth.previous}\n{body}".encode()).hexdigest()
+    tamper(path, f"UPDATE entries SET body = '{body}', hash = '{digest}' WHERE seq = 4")  # noqa: S608
+    with pytest.raises(VerificationError, match="entry 5: does not follow"):
         ledger.entries()
-    tamper(path, "DELETE FROM entries WHERE seq = 4")
-    with pytest.raises(VerificationError, match="entry 3: is not signed by this site's key"):
+    tamper(path, "DELETE FROM entries WHERE seq = 5")
+    with pytest.raises(VerificationError, match="entry 4: is not signed by this site's key"):
         ledger.entries()
 
 
 def test_another_key_cannot_go_on_with_the_ledger(ledger: Ledger, path: Path) -> None:
     ledger.reserve(charge(1))
     with pytest.raises(VerificationError, match="is not signed by this site's key"):
-        Ledger(path, COHORT, SiteKey(Ed25519PrivateKey.generate()))
+        Ledger(path, SiteKey(Ed25519PrivateKey.generate()))
     assert opened(path).epsilon() == cost(1)
 
 
@@ -323,7 +338,7 @@ def test_time_never_runs_backwards_in_a_ledger(ledger: Ledger, monkeypatch: pyte
 
     monkeypatch.setattr(client.ledger, "datetime", Earlier)
     ledger.reserve(charge(1))
-    first, second = (entry.content for entry in ledger.entries())
+    _, first, second = (entry.content for entry in ledger.entries())
     assert second["created"] == first["created"]
     assert second["clock_set_back_to"] == "1999-12-31T00:00:00+00:00"
     assert "clock_set_back_to" not in first
@@ -336,7 +351,7 @@ def test_cutting_off_the_end_changes_the_head(ledger: Ledger, path: Path) -> Non
         ledger.reserve(charge(1))
         heads.append(ledger.head())
     assert len(set(heads)) == 4
-    tamper(path, "DELETE FROM entries WHERE seq = 4")
+    tamper(path, "DELETE FROM entries WHERE seq = 5")
     assert ledger.head() == heads[2]
 
 
@@ -360,15 +375,24 @@ def test_triggers_keep_entries_as_they_are(ledger: Ledger, path: Path, statement
 # --- whose ledger it is ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "other", [Cohort("patient", DELTA, BUDGET), Cohort("record", 1e-5, BUDGET), Cohort("record", DELTA, 100.0)]
-)
+@pytest.mark.parametrize("other", [Cohort("patient", DELTA), Cohort("record", 1e-5), Cohort("record", DELTA, "ff")])
 def test_other_cohort_is_refused(ledger: Ledger, path: Path, other: Cohort) -> None:
     ledger.reserve(charge(1))
     with pytest.raises(PrivacyRefusal) as caught:
-        opened(path, other)
+        created(path, other)
     assert_one_line(caught.value)
     assert opened(path).epsilon() == cost(1)
+
+
+def test_creating_it_again_changes_nothing(ledger: Ledger, path: Path) -> None:
+    ledger.reserve(charge(1))
+    assert kinds(created(path)) == ["open", "approve", "reserve"]
+
+
+def test_missing_ledger_is_not_made_anew(path: Path) -> None:
+    with pytest.raises(DataError, match="is missing"):
+        opened(path)
+    assert not path.exists()
 
 
 def test_folder_in_place_of_the_file(tmp_path: Path) -> None:
@@ -379,7 +403,7 @@ def test_folder_in_place_of_the_file(tmp_path: Path) -> None:
 
 def test_folder_of_the_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError):
-        opened(tmp_path / "missing" / "ledger.sqlite")
+        created(tmp_path / "missing" / "ledger.sqlite")
 
 
 def test_file_that_is_no_database(path: Path) -> None:
@@ -405,7 +429,7 @@ def test_database_of_something_else(path: Path, table: str) -> None:
 
 def test_truncated_database(ledger: Ledger, path: Path) -> None:
     for _ in range(3):
-        ledger.reserve(charge(1, study_id="s" * 5000))
+        ledger.refuse("s" * 5000, "plan", 1, PrivacyRefusal("plan", "is unknown", "approve it"))
     path.write_bytes(path.read_bytes()[:-6000])
     with pytest.raises(DataError) as caught:
         opened(path).epsilon()
@@ -438,7 +462,7 @@ def test_disk_that_takes_nothing_more(
     with monkeypatch.context() as broken:
         broken.setattr(sqlite3, "connect", connect_with(pragma))  # the page limit cannot go below the present size
         with pytest.raises(DataError, match=why) as caught:
-            ledger.reserve(charge(1, study_id="s" * 20_000))
+            ledger.refuse("s" * 20_000, "plan", 1, PrivacyRefusal("plan", "is unknown", "approve it"))
     assert_one_line(caught.value)
     assert ledger.head() == before
     ledger.reserve(charge(1))
@@ -475,11 +499,11 @@ def test_every_commit_is_flushed_to_the_disk(ledger: Ledger, monkeypatch: pytest
 
 def try_to_reserve(path: Path, attempts: int) -> int:
     """Opens the ledger and reserves one step at a time; how often it was allowed."""
-    ledger = opened(path)
+    ledger = created(path)
     allowed = 0
     for _ in range(attempts):
         try:
-            ledger.reserve(ONE_STEP)
+            ledger.reserve(charge(1))
             allowed += 1
         except PrivacyRefusal:
             pass
@@ -510,7 +534,7 @@ def test_opening_waits_while_another_connection_is_creating_the_file(path: Path)
     other.execute("BEGIN IMMEDIATE")
     release = threading.Timer(0.2, other.close)
     release.start()
-    assert kinds(opened(path)) == ["open"]
+    assert kinds(created(path)) == ["open", "approve"]
     release.join()
 
 
@@ -549,7 +573,7 @@ def test_processes_together_never_pass_the_budget(path: Path, exists: bool) -> N
     most, processes = affordable_steps(), 6
     assert most < processes * 4
     if exists:
-        opened(path)
+        created(path)
     codes = in_processes(lambda: 100 + try_to_reserve(path, 4), processes)
     assert min(codes) >= 100, "a process failed"
     assert sum(code - 100 for code in codes) == most
@@ -564,13 +588,13 @@ def die() -> int:
 @forks
 def test_process_killed_after_reserving_leaves_the_charge(path: Path) -> None:
     def work() -> int:
-        opened(path).reserve(charge(3))
+        created(path).reserve(charge(3))
         return die()
 
     assert in_processes(work, 1) == [-signal.SIGKILL]
     ledger = opened(path)
     assert ledger.epsilon() == cost(3)
-    ledger.settle(2, 1)
+    ledger.settle(3, 1)
     assert ledger.epsilon() == cost(1)
 
 
@@ -581,6 +605,6 @@ def test_process_killed_while_reserving_charges_nothing_and_blocks_nobody(path: 
         return len(opened(path).entries()) + opened(path).reserve(charge(3))
 
     assert in_processes(work, 1) == [-signal.SIGKILL]
-    assert kinds(ledger) == ["open"]
+    assert kinds(ledger) == ["open", "approve"]
     ledger.reserve(charge(2))
     assert ledger.epsilon() == cost(2)

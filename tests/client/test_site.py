@@ -41,9 +41,9 @@ def ledger_of(site: Site) -> Ledger:
 
 
 def kinds(site: Site) -> list[str]:
-    """What was done since the ledger was opened."""
-    opening, *others = [entry.content["kind"] for entry in ledger_of(site).entries()]
-    assert opening == "open"
+    """What was done since the ledger was opened and the plan approved."""
+    opening, approval, *others = [entry.content["kind"] for entry in ledger_of(site).entries()]
+    assert (opening, approval) == ("open", "approve")
     return others
 
 
@@ -345,9 +345,9 @@ def test_ledger_of_another_run_on_the_same_patients_counts(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
 ) -> None:
     first, second = make_study(privacy={"epsilon": 4.0}), make_study(privacy={"epsilon": 4.0}, seed=9)
+    site = replace(make_site(second), state_folder=make_site(second).state_folder / "second", read_images=never_read)
     for number in (1, 2):
         run_round(make_site(first), ask(first, number), make_weights(first))
-    site = replace(make_site(second), state_folder=make_site(second).state_folder / "second", read_images=never_read)
     with pytest.raises(PrivacyRefusal, match="budget"):
         run_round(site, ask(second), make_weights(second))
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from client.app import simulated_site
-from client.ledger import Charge, Ledger
+from client.app import SIMULATION, open_ledgers, simulated_site
+from client.ledger import Approval, Charge, Ledger
 from common.config import parse_scenario
 from common.errors import PrivacyRefusal, UsageError
 from common.plan import make_plan
@@ -40,6 +40,7 @@ def run(tmp_path: Path) -> tuple[Study, Path]:
     for folder in ("ledgers", "checkpoints"):
         (run_dir / folder).mkdir(parents=True)
     small.save(run_dir)
+    open_ledgers(small, run_dir)
     for index in range(2):
         for number in (1, 2):
             ledger = ledger_of(small, run_dir, index)
@@ -85,7 +86,7 @@ def test_end_that_was_cut_off_is_found(run: tuple[Study, Path]) -> None:
     small, run_dir = run
     path = run_dir / "ledgers" / "Oslo.sqlite"
     older = path.read_bytes()
-    ledger_of(small, run_dir, 1).settle(ledger_of(small, run_dir, 1).reserve(Charge.for_round(small.plan, "x", 3)), 0)
+    ledger_of(small, run_dir, 1).settle(ledger_of(small, run_dir, 1).reserve(Charge.for_round(small.plan, small.study_id, 3)), 0)
     know(small, run_dir, rounds=2)
     path.write_bytes(older)
     ((site, entry, problem),) = problems(run_dir)
@@ -105,14 +106,13 @@ def test_more_rounds_than_were_charged_are_found(run: tuple[Study, Path]) -> Non
     assert problems(run_dir) == [(site, 0, "charges 6 steps, but the run took 15") for site in SITES]
 
 
-def test_charge_that_is_not_the_plan_s_is_found(run: tuple[Study, Path]) -> None:
+def test_plan_that_was_not_approved_is_found(run: tuple[Study, Path]) -> None:
     small, run_dir = run
-    charge = replace(Charge.for_round(small.plan, small.study_id, 3), noise_multiplier=2.0, steps=2)
-    ledger_of(small, run_dir, 0).reserve(charge)
-    assert problems(run_dir) == [("Bergen", 6, "differs from the run's plan in steps, noise_multiplier")]
-    other_run = replace(charge, study_id="another run on the same patients")
-    ledger_of(small, run_dir, 1).reserve(other_run)
-    assert len(problems(run_dir)) == 1
+    ledger_of(small, run_dir, 0).reject(small.study_id, small.plan.plan_id, "no longer")
+    other = replace(small, plan=replace(small.plan, noise_multiplier=2.0))
+    ledger_of(small, run_dir, 1).approve(Approval(small.study_id, other.plan, "dcgan", SIMULATION))
+    missing = "does not hold an approval of the run's plan"
+    assert problems(run_dir) == [("Bergen", 0, missing), ("Oslo", 0, missing)]
 
 
 def test_nothing_to_audit_is_said(tmp_path: Path) -> None:

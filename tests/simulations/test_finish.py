@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from client.app import simulated_site
+from client.app import open_ledgers, simulated_site
 from client.ledger import Charge
 from common.accounting import Mechanism, epsilon
 from common.config import parse_scenario
@@ -52,6 +52,7 @@ def save_checkpoint(of: Study, run_dir: Path, rounds: int = 2) -> Checkpoint:
     generator = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
     checkpoint = Checkpoint(of.study_id, rounds, weights, generator, training_seconds=12.5)
     checkpoint.save(run_dir)
+    open_ledgers(of, run_dir)
     return checkpoint
 
 

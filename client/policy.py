@@ -1,0 +1,116 @@
+"""The site's own policy: what the hospital allows anybody to do with its patients' data, in its own file.
+
+A policy only forbids. Whoever asks can be stricter than it, never laxer; what it does not name is not allowed, and
+without a policy nothing is.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from common.config import Count, Positive, Section, parse, read_keys
+from common.errors import ConfigError, PrivacyRefusal
+from common.networks import FAMILIES
+from common.plan import PrivacyPlan, Unit
+
+CONSERVATIVE, OVERRIDE_ABOVE = 1.0, 20.0
+"""ε up to which a guarantee is conservative, and above which it needs a signed override (NIST SP 800-226, draft)."""
+
+_NO_LIMIT = 2**53
+
+
+class Policy(Section):
+    """What one hospital allows. Every key must be given: a limit that nobody set is not taken for granted."""
+
+    epsilon: Positive = Field(description="the most that may be spent on any patient, over all runs, servers and years")
+    delta: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability that the bound may fail")
+    unit: Unit = Field(description="patient, or record where the data does not say who is who")
+    min_noise_multiplier: Positive = Field(description="smallest σ")
+    max_clip_norm: Positive = Field(description="largest C")
+    max_sample_rate: Annotated[float, Field(gt=0, le=1)] = Field(description="largest q")
+    max_records_per_patient: Count = Field(description="largest k: records of one patient in a step")
+    max_steps_per_round: Count = Field(description="private steps between two replies")
+    max_steps: Count = Field(description="private steps in all, over all runs")
+    families: tuple[str, ...] = Field(description="model families that may be trained")
+    servers: tuple[str, ...] = Field(description="coordinators that may ask")
+
+    def objections(self, plan: PrivacyPlan, family: str, server: str) -> Iterator[str]:
+        """What the policy does not allow about a plan, in words; the budget aside, which the ledger knows."""
+        if not plan.private:
+            yield "it trains without privacy"
+        if plan.unit != self.unit:
+            yield f"its unit is the {plan.unit}, not the {self.unit}"
+        limits = (
+            ("δ", plan.delta, self.delta),
+            ("clip_norm", plan.clip_norm, self.max_clip_norm),
+            ("sample_rate", plan.sample_rate, self.max_sample_rate),
+            ("records_per_patient", plan.records_per_patient, self.max_records_per_patient),
+            ("steps_per_round", plan.steps_per_round, self.max_steps_per_round),
+            ("steps", plan.rounds * plan.steps_per_round, self.max_steps),
+        )
+        for name, asked, most in limits:
+            if not asked <= most:
+                yield f"{name} {asked:g} is above {most:g}"
+        if not plan.noise_multiplier >= self.min_noise_multiplier:
+            yield f"noise_multiplier {plan.noise_multiplier:g} is below {self.min_noise_multiplier:g}"
+        if family not in self.families:
+            yield f"model family '{family}' is not allowed"
+        if server not in self.servers:
+            yield f"server '{server}' is not allowed"
+
+    @staticmethod
+    def load(path: Path) -> "Policy":
+        """Reads the site's policy.
+
+        Raises:
+            PrivacyRefusal: there is none, or it cannot be read, or it has a key that is unknown, missing or wrong.
+        """
+        try:
+            values = read_keys(path, "policy", "start from the file that `silogan node init` wrote")
+            return parse(Policy, values, "policy")
+        except ConfigError as error:
+            raise PrivacyRefusal(f"policy '{path.name}'", f"{error.thing}: {error.problem}", error.mend) from None
+
+    @staticmethod
+    def of_plan(plan: PrivacyPlan, family: str, server: str) -> "Policy":
+        """The policy of a simulated hospital: it allows just what the study asks for."""
+        return Policy(
+            epsilon=plan.epsilon,
+            delta=plan.delta,
+            unit=plan.unit,
+            min_noise_multiplier=plan.noise_multiplier,
+            max_clip_norm=plan.clip_norm,
+            max_sample_rate=plan.sample_rate,
+            max_records_per_patient=plan.records_per_patient,
+            max_steps_per_round=plan.steps_per_round,
+            max_steps=_NO_LIMIT,  # an interrupted round that is paid again counts twice; the budget decides
+            families=(family,),
+            servers=(server,),
+        )
+
+
+def reading(epsilon: float) -> str:
+    """How strong a guarantee of `epsilon` is, in the words of NIST SP 800-226 (draft of December 2023)."""
+    if epsilon <= CONSERVATIVE:
+        return "conservative"
+    if epsilon <= OVERRIDE_ABOVE:
+        return "weaker than conservative: have a reason for it"
+    return "weak: only with a signed override"
+
+
+TEMPLATE = f"""\
+# What this hospital allows with its patients' data. Whatever is not allowed here is refused; every key must stand here.
+epsilon: 1.0                  # the most that may be spent on any patient, over all runs, servers and years
+delta: 1.0e-5                 # smaller than one over the number of patients
+unit: UNIT                    # patient, or record where the data does not say who is who
+min_noise_multiplier: 0.5     # smallest σ
+max_clip_norm: 10.0           # largest C
+max_sample_rate: 0.25         # largest q: chance of a patient to be in a step's batch
+max_records_per_patient: 4    # largest k: records of one patient in a step
+max_steps_per_round: 200      # private steps between two replies
+max_steps: 100000             # private steps in all, over all runs
+families: [{", ".join(sorted(FAMILIES))}]
+servers: []                   # coordinators that may ask, as [coordinator.example.org]; none yet
+"""
