@@ -232,7 +232,7 @@ class Ledger:
         """
         with self._chain.transaction() as ledger:
             reserved = {entry.seq: entry.content["steps"] for entry in of_kind(ledger.entries, "reserve")}
-            settled = _settled(ledger.entries)
+            settled = settled_steps(ledger.entries)
             if settled.get(reservation) == steps:
                 return
             if reservation in settled or not 0 <= steps <= reserved.get(reservation, -1):
@@ -339,7 +339,7 @@ def charge_of(entry: Entry) -> Charge:
 
 def spent(entries: Sequence[Entry]) -> list[Mechanism]:
     """What the entries charge: settled steps, and reserved steps where nothing was settled."""
-    settled = _settled(entries)
+    settled = settled_steps(entries)
     return [
         Mechanism(
             noise_multiplier=entry.content["noise_multiplier"],
@@ -355,7 +355,7 @@ def of_kind(entries: Sequence[Entry], kind: str) -> list[Entry]:
     return [entry for entry in entries if entry.content["kind"] == kind]
 
 
-def _settled(entries: Sequence[Entry]) -> dict[int, int]:
+def settled_steps(entries: Sequence[Entry]) -> dict[int, int]:
     return {entry.content["reservation"]: entry.content["steps"] for entry in of_kind(entries, "settle")}
 
 

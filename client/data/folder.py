@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from client.data.arrays import assemble, check_native_size, conform
-from client.data.patients import patient_codes, read_manifest
+from client.data.patients import read_manifest
 from client.data.records import ImageData, Images
 from client.data.settings import declared_classes, required_root
 from common.config import Data
@@ -229,8 +229,8 @@ def _images(entries: list[_Entry], sites: list[str], data: Data) -> Images:
     labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64)
     codes = {site: code for code, site in enumerate(sites)}
     origin = torch.tensor([codes[entry.site] for entry in entries if entry.site is not None], dtype=torch.int64)
-    patients = patient_codes(entry.patient for entry in entries) if data.patients is not None else None
-    return Images(pixels, labels, origin if sites else None, patients)
+    images = Images(pixels, labels, origin if sites else None)
+    return images.of_patients([entry.patient for entry in entries]) if data.patients is not None else images
 
 
 def _decode(entry: _Entry, data: Data) -> Tensor:

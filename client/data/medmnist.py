@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.arrays import assemble, checked_codes, images_from_arrays
-from client.data.patients import patient_codes
 from client.data.records import ImageData, Images
 from client.data.settings import declared_classes, own_classes, required_root
 from common.config import Data
@@ -168,7 +166,7 @@ def _with_patients(archive: Any, thing: str, train: Images, test: Images) -> tup
     if not set(in_train).isdisjoint(in_test):
         mend = "put all images of a patient into one split"
         raise DataError(thing, "has a patient in both the training and the test split", mend)
-    return replace(train, patients=patient_codes(in_train)), replace(test, patients=patient_codes(in_test))
+    return train.of_patients(in_train), test.of_patients(in_test)
 
 
 def _patient_names(archive: Any, key: str, thing: str, count: int) -> list[int] | list[str]:

@@ -4,7 +4,7 @@ The name of a patient or of a file is in no error: a line of the manifest is nam
 """
 
 import csv
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -52,12 +52,6 @@ def read_manifest(path: Path) -> dict[PurePosixPath, Row]:
     except (UnicodeDecodeError, csv.Error):
         raise DataError(thing, "is not CSV in UTF-8", "export it again") from None
     return rows
-
-
-def patient_codes(names: Iterable[Hashable]) -> Tensor:
-    """int64 [N]: equal names get equal codes, without gaps from 0 in the order in which they come."""
-    codes: dict[Hashable, int] = {}
-    return torch.tensor([codes.setdefault(name, len(codes)) for name in names], dtype=torch.int64)
 
 
 def simulated_patients(labels: Tensor, images_per_patient: int) -> Tensor:

@@ -1,6 +1,7 @@
 """What a reader returns: images with their labels, held as bytes until a batch needs them."""
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,12 +24,14 @@ class Images:
             the data does not say.
         patients: int64 [N], a code for the patient of each image, without gaps from 0 as it was read; None where the
             data does not say, so that each image is a patient of its own.
+        patient_names: the hospital's own name of each code, in the order of the codes; never leaves it.
     """
 
     pixels: Tensor
     labels: Tensor
     sites: Tensor | None = None
     patients: Tensor | None = None
+    patient_names: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,12 +40,18 @@ class Images:
         """A copy of the images at `indices` (int64 [M]), in that order."""
         index = torch.as_tensor(indices)
         sites, patients = (None if codes is None else codes[index] for codes in (self.sites, self.patients))
-        return Images(self.pixels[index], self.labels[index], sites, patients)
+        return Images(self.pixels[index], self.labels[index], sites, patients, self.patient_names)
+
+    def of_patients(self, names: Sequence[Hashable]) -> "Images":
+        """The same images, with the name [N] of each image's patient; equal names are one patient."""
+        codes = {name: code for code, name in enumerate(dict.fromkeys(names))}
+        patients = torch.tensor([codes[name] for name in names], dtype=torch.int64)
+        return replace(self, patients=patients, patient_names=tuple(map(str, codes)))
 
     def to(self, device: torch.device) -> "Images":
         """The same images on a device; no copy where they are there already."""
         sites, patients = (None if codes is None else codes.to(device) for codes in (self.sites, self.patients))
-        return Images(self.pixels.to(device), self.labels.to(device), sites, patients)
+        return Images(self.pixels.to(device), self.labels.to(device), sites, patients, self.patient_names)
 
 
 @dataclass(frozen=True, eq=False)

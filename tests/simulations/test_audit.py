@@ -86,7 +86,9 @@ def test_end_that_was_cut_off_is_found(run: tuple[Study, Path]) -> None:
     small, run_dir = run
     path = run_dir / "ledgers" / "Oslo.sqlite"
     older = path.read_bytes()
-    ledger_of(small, run_dir, 1).settle(ledger_of(small, run_dir, 1).reserve(Charge.for_round(small.plan, small.study_id, 3)), 0)
+    ledger_of(small, run_dir, 1).settle(
+        ledger_of(small, run_dir, 1).reserve(Charge.for_round(small.plan, small.study_id, 3)), 0
+    )
     know(small, run_dir, rounds=2)
     path.write_bytes(older)
     ((site, entry, problem),) = problems(run_dir)
