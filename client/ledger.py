@@ -356,6 +356,7 @@ def of_kind(entries: Sequence[Entry], kind: str) -> list[Entry]:
 
 
 def settled_steps(entries: Sequence[Entry]) -> dict[int, int]:
+    """The steps that were taken, by the number of the reservation."""
     return {entry.content["reservation"]: entry.content["steps"] for entry in of_kind(entries, "settle")}
 
 

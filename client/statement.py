@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from client.chain import Entry
-from client.ledger import approval_of, charge_of, of_kind, policy_in_force, settled_steps, spent
+from client.ledger import charge_of, of_kind, policy_in_force, settled_steps, spent
 from common.accounting import Mechanism, epsilon
 
 _POINTS = 40
@@ -91,14 +91,14 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
     for study_id in dict.fromkeys(entry.content["study_id"] for entry in named):
         of_run = [entry for entry in named if entry.content["study_id"] == study_id]
         reserved = of_kind(of_run, "reserve")
-        approval = approval_of(of_run, study_id)
+        approvals = of_kind(of_run, "approve")
         if not reserved:
             continue
         charge = charge_of(reserved[-1])
         yield RunCharges(
             study_id=study_id,
             plan_id=charge.plan_id,
-            asked_by=approval.server if approval else "",
+            asked_by=approvals[-1].content["server"] if approvals else "",
             purposes=tuple(dict.fromkeys(charge_of(entry).purpose for entry in reserved)),
             noise_multiplier=charge.noise_multiplier,
             sample_rate=charge.sample_rate,
@@ -107,9 +107,7 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
             steps_settled=sum(settled.get(entry.seq, 0) for entry in reserved),
             steps_reserved=sum(entry.content["steps"] for entry in reserved if entry.seq not in settled),
             refusals=len(of_kind(of_run, "refuse")),
-            epsilon=epsilon(
-                [_mechanism(entry, settled.get(entry.seq, entry.content["steps"])) for entry in reserved], delta
-            ),
+            epsilon=epsilon(spent([*reserved, *of_kind(entries, "settle")]), delta),
             first=reserved[0].content["created"],
             last=reserved[-1].content["created"],
         )
