@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.data.patients import patient_codes, read_manifest, simulated_patients
+from client.data.patients import read_manifest, simulated_patients
 from common.errors import DataError
 
 PATIENT = "DOE_JANE_1961"
@@ -84,14 +84,6 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert "is not a file" in refusal(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     assert "is not a file" in refusal(tmp_path / "pipe")
-
-
-@given(st.lists(st.integers(-3, 3) | st.text(max_size=1)))
-def test_equal_names_get_equal_codes_without_gaps(names: list[int | str]) -> None:
-    codes = patient_codes(names)
-    assert codes.dtype == torch.int64
-    assert sorted(set(codes.tolist())) == list(range(len(set(names))))
-    assert len(set(zip(names, codes.tolist(), strict=True))) == len(set(names))
 
 
 @given(st.lists(st.integers(0, 4)), st.integers(1, 6))
