@@ -180,8 +180,7 @@ class Ledger:
     def enforce(self, policy: Policy) -> None:
         """Puts a policy in force: all that follows must comply. Each change of it stays on record."""
         with self._chain.transaction() as ledger:
-            if policy_in_force(ledger.entries) != policy:
-                _append(ledger, "policy", {"policy": policy.model_dump(mode="json")})
+            _put_in_force(ledger, policy)
 
     def approve(self, approval: Approval) -> None:
         """Signs a plan; approving it twice changes nothing.
@@ -205,16 +204,22 @@ class Ledger:
         with self._chain.transaction() as ledger:
             _append(ledger, "reject", {"study_id": study_id, "plan_id": plan_id, "reason": reason})
 
-    def reserve(self, charge: Charge) -> int:
+    def reserve(self, charge: Charge, policy: Policy | None = None) -> int:
         """Durably charges the most that the coming steps can cost; returns the reservation's number.
 
         A charge with a `replay_key` that is already reserved is the same release again, and returns its reservation.
+
+        Args:
+            charge: what is to be paid for.
+            policy: the hospital's as it is now, which is put in force first; the one in force if None.
 
         Raises:
             PrivacyRefusal: the plan was not approved, the charge is not what was approved, the policy in force forbids
                 it, or ε would pass the budget. Nothing is charged, and the refusal is written.
         """
         with self._chain.transaction() as ledger:
+            if policy is not None:
+                _put_in_force(ledger, policy)
             for entry in ledger.entries:
                 if charge.replay_key and entry.content.get("replay_key") == charge.replay_key:
                     return entry.seq
@@ -224,8 +229,11 @@ class Ledger:
             _append_refusal(ledger, charge.study_id, charge.plan_id, charge.round, refusal)
         raise refusal
 
-    def settle(self, reservation: int, steps: int) -> None:
+    def settle(self, reservation: int, steps: int) -> str:
         """Records that `steps` steps were taken on a reservation; settling twice with the same steps changes nothing.
+
+        Returns:
+            The ledger's head.
 
         Raises:
             VerificationError: there is no such reservation, or it did not cover so many steps.
@@ -234,12 +242,12 @@ class Ledger:
             reserved = {entry.seq: entry.content["steps"] for entry in of_kind(ledger.entries, "reserve")}
             settled = settled_steps(ledger.entries)
             if settled.get(reservation) == steps:
-                return
+                return ledger.entries[-1].hash
             if reservation in settled or not 0 <= steps <= reserved.get(reservation, -1):
                 raise VerificationError(
                     f"reservation {reservation}", f"does not cover {steps} steps", "audit the ledger"
                 )
-            _append(ledger, "settle", {"reservation": reservation, "steps": steps})
+            return _append(ledger, "settle", {"reservation": reservation, "steps": steps}).hash
 
     def refuse(self, study_id: str, plan_id: str, round_number: int, reason: SiloganError) -> None:
         """Records that a request was refused before any data was read."""
@@ -317,6 +325,11 @@ class Ledger:
             f"round {charge.round} would bring ε to {after:.4g}, above {policy.epsilon:g}",
             "stop here, or have the hospital approve a larger budget",
         )
+
+
+def _put_in_force(ledger: Transaction, policy: Policy) -> None:
+    if policy_in_force(ledger.entries) != policy:
+        _append(ledger, "policy", {"policy": policy.model_dump(mode="json")})
 
 
 def policy_in_force(entries: Sequence[Entry]) -> Policy:
