@@ -82,11 +82,10 @@ def plot(curves: Mapping[str, tuple[Floats, Floats]]) -> bytes:
         curves: `curve` of each attack, by its name.
     """
     # Imported here, for it takes a second that those who only want figures need not wait.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib import rc_context  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(4.5, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.plot([1e-4, 1], [1e-4, 1], "--", color="#90a4ae", linewidth=1, label="chance")
     for name, (false, true) in curves.items():
@@ -95,5 +94,6 @@ def plot(curves: Mapping[str, tuple[Floats, Floats]]) -> bytes:
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     axes.legend(loc="lower right", frameon=False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "silogan"}):  # text stays text; equal curves, equal bytes
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
