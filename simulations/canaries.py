@@ -157,9 +157,7 @@ def _study(site: Site, canaries: Canaries) -> Study:
     study = site.study
     classes = (*study.schema.classes, *(f"canary-{number}" for number in range(len(canaries))))
     schema = replace(study.schema, classes=classes)
-    extended = Study(
-        _narrowed(study.scenario), schema, study.plan, (SiteDeclaration(site.name, site.declared_size),)
-    )
+    extended = Study(_narrowed(study.scenario), schema, study.plan, (SiteDeclaration(site.name, site.declared_size),))
     with torch.device("meta"):
         gan = build(extended.scenario.model, schema)
     if not isinstance(gan.discriminator, DCGANDiscriminator):

@@ -105,8 +105,7 @@ def audit_one_run(
         site = with_canaries(simulated_site(study, Path(folder), 0), drawn, images_per_patient)
         totals = [np.zeros(count) for _ in scores]
         for release in _rounds(site, auditors_weights(site.study, scenario.seed), progress):
-            for total, score in zip(totals, scores, strict=True):
-                total += score(release, drawn)
+            totals = [total + score(release, drawn) for total, score in zip(totals, scores, strict=True)]
         epsilon = _charged(site)
     bound = best_bound(totals, drawn.inserted, study.plan.delta)
     best = max(totals, key=lambda total: area_under_curve(total, drawn.inserted))

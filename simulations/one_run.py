@@ -20,7 +20,7 @@ Flags = NDArray[np.bool_]
 
 CONFIDENCE = 0.95
 
-SHARES = ((0.98, 0.25), (0.8, 0.25), (0.1, 0.1), (0.03, 0.1), (0.01, 0.1), (0.003, 0.1), (0.001, 0.1))
+SHARES = ((0.98, 0.25), (0.65, 0.25), (0.1, 0.1), (0.03, 0.1), (0.01, 0.1), (0.003, 0.1), (0.001, 0.1))
 """How many guesses are tried, as shares of the canaries, and which part of 1 - confidence pays for each.
 
 Fixed before anything is seen, and adding up to 1: the best of all the bounds then holds with the confidence (union
@@ -99,9 +99,7 @@ def best_bound(scores: Sequence[Floats], inserted: Flags, delta: float, confiden
             each = int(share * len(score) / 2)
             guesses, correct = 2 * each, _correct(inserted[order], each)
             split = 1 - (1 - confidence) * part / len(scores)
-            epsilon = lower_bound(
-                canaries=len(score), guesses=guesses, correct=correct, delta=delta, confidence=split
-            )
+            epsilon = lower_bound(canaries=len(score), guesses=guesses, correct=correct, delta=delta, confidence=split)
             found.append(Bound(epsilon, guesses, correct))
     return max(found, key=lambda bound: bound.epsilon)
 

@@ -12,6 +12,7 @@ from client.site import Site
 from common.config import parse_scenario
 from common.errors import ConfigError
 from common.messages import Reply
+from common.networks import build
 from common.schema import ImageSchema
 from simulations.canaries import FEWEST, MOST, Release, affordable, auditors_weights, draw, row_movement, with_canaries
 from simulations.prepare import prepare
@@ -84,7 +85,6 @@ def test_score_is_the_movement_along_the_canary_s_own_features(make_site: Any) -
     sent = auditors_weights(study, seed=1)
     assert not sent[ROWS].any()
     # the gradient of a logit with respect to the canary's row, by autograd
-    from common.networks import build  # noqa: PLC0415
 
     discriminator = build(study.scenario.model, study.schema).discriminator
     prefix = "discriminator."

@@ -25,7 +25,8 @@ def test_66_000_correct_guesses_are_what_an_epsilon_of_ten_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("guesses", "correct", "epsilon", "delta"), [(5, 4, 0.7, 0.01), (30, 25, 1.0, 1e-3), (12, 12, 2.0, 0.02), (7, 0, 1, 0)]
+    ("guesses", "correct", "epsilon", "delta"),
+    [(5, 4, 0.7, 0.01), (30, 25, 1.0, 1e-3), (12, 12, 2.0, 0.02), (7, 0, 1, 0)],
 )
 def test_p_value_is_that_of_the_article_s_loop(guesses: int, correct: int, epsilon: float, delta: float) -> None:
     """Appendix D of the article, term by term."""
@@ -80,9 +81,7 @@ def test_more_correct_guesses_never_lower_the_bound(guesses: int, part: float, d
 
 @given(guesses=st.integers(2, 300), delta=st.floats(1e-7, 1e-4))
 def test_delta_lowers_the_bound(guesses: int, delta: float) -> None:
-    pure, with_delta = (
-        lower_bound(canaries=1000, guesses=guesses, correct=guesses - 1, delta=d) for d in (0.0, delta)
-    )
+    pure, with_delta = (lower_bound(canaries=1000, guesses=guesses, correct=guesses - 1, delta=d) for d in (0.0, delta))
     assert with_delta <= pure + 1e-5
 
 
