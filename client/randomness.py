@@ -15,10 +15,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 
 class Randomness(Protocol):
-    """A source of Poisson samples and Gaussian noise."""
+    """A source of Poisson samples, uniform values and Gaussian noise."""
 
     def poisson_sample(self, population: int, rate: float) -> torch.Tensor:
         """Indices (int64[n], increasing) of a sample in which each of `population` units is with probability `rate`."""
+        ...
+
+    def uniform(self, size: int) -> torch.Tensor:
+        """`size` independent values, uniform on the unit interval, float64[size] on the source's device."""
         ...
 
     def normal(self, size: int) -> torch.Tensor:
@@ -38,8 +42,11 @@ class SeededRandomness:
 
     def poisson_sample(self, population: int, rate: float) -> torch.Tensor:
         """See `Randomness`."""
-        uniform = torch.rand(population, generator=self._generator, device=self._generator.device, dtype=torch.float64)
-        return (uniform < rate).nonzero().squeeze(1)
+        return (self.uniform(population) < rate).nonzero().squeeze(1)
+
+    def uniform(self, size: int) -> torch.Tensor:
+        """See `Randomness`."""
+        return torch.rand(size, generator=self._generator, device=self._generator.device, dtype=torch.float64)
 
     def normal(self, size: int) -> torch.Tensor:
         """See `Randomness`."""
@@ -64,6 +71,10 @@ class SecureRandomness:
     def poisson_sample(self, population: int, rate: float) -> torch.Tensor:
         """See `Randomness`."""
         return (self._uniform(population) <= rate).nonzero().squeeze(1).to(self._device)
+
+    def uniform(self, size: int) -> torch.Tensor:
+        """See `Randomness`."""
+        return self._uniform(size).to(self._device)
 
     def normal(self, size: int) -> torch.Tensor:
         """See `Randomness`."""

@@ -27,7 +27,7 @@ class Site:
     Attributes:
         name: its name in the study's roster.
         study: what it takes part in.
-        declared_size: size of its cohort as it made it public.
+        declared_size: size of its cohort, in units of privacy, as it made it public.
         read_images: reads its training images; called only after the ledger has agreed.
         ledger_path: its ledger's file; its key lies beside it.
         state_folder: where it keeps its state between rounds.

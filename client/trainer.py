@@ -13,9 +13,11 @@ from torch.optim import Adam
 
 from client.adaptive import DiscriminatorFrequency
 from client.data import Images, to_unit_range
-from client.dpsgd import DP_ENGINES, Engine, PlainEngine
+from client.dpsgd import DP_ENGINES, Engine, PlainEngine, bag_mean
 from client.randomness import Randomness
+from client.units import Units
 from common.config import Training
+from common.errors import ConfigError
 from common.losses import LOSSES, Loss
 from common.networks import GAN
 from common.plan import PrivacyPlan
@@ -48,7 +50,12 @@ class SiteTrainer:
         public: source of latent vectors and labels of fakes, which need not be secret.
 
     Privacy:
-        See `PrivacyPlan`. Real images enter `_discriminator_step` alone. An empty batch still takes its noisy step.
+        See `PrivacyPlan`. Real images enter `_discriminator_step` alone. An empty batch still takes its noisy step. The
+        number of units enters nothing but the drawing of them.
+
+    Raises:
+        DataError: the plan's unit is the patient, and the images do not say whose they are.
+        ConfigError: the engine is unknown, or cannot clip several records of a patient as one.
     """
 
     def __init__(
@@ -64,7 +71,7 @@ class SiteTrainer:
         public: torch.Generator,
     ) -> None:
         self._generator, self._discriminator = gan.generator, gan.discriminator
-        self._images = images
+        self._images, self._units = images, Units(images, plan)
         self._plan, self._training, self._num_classes = plan, training, num_classes
         self._expected_batch = expected_batch
         self._fakes_per_step = max(1, round(expected_batch))
@@ -111,20 +118,26 @@ class SiteTrainer:
         if not self._plan.private:
             return PlainEngine(self._discriminator, self._d_optimizer, self._expected_batch)
         engine = lookup(DP_ENGINES, self._training.dp_engine, "training.dp_engine")
+        if self._units.views > 1 and not engine.micro_batches:
+            problem = f"is '{self._training.dp_engine}', which cannot clip several records as one"
+            raise ConfigError("training.dp_engine", problem, "set it to bookkeeping")
         return engine(self._discriminator, self._d_optimizer, self._randomness, self._plan, self._expected_batch)
 
     def _discriminator_step(self) -> None:
-        real, real_labels = self._sample_real()
+        real, real_labels, present = self._sample_real()
         fake, fake_labels = self._sample_fake(self._fakes_per_step)
         images = torch.cat((real, fake))
         labels = None if fake_labels is None else torch.cat((real_labels, fake_labels))
         is_real = torch.arange(len(images), device=images.device) < len(real)
+        views = self._units.views
         self._engine.zero_grad()
         told_fake: list[Tensor] = []
-        for part in self._micro_batches(len(images)):
+        for part in self._micro_batches(len(real), len(images)):
             with self._precision:
                 logits = self._engine.logits(images[part], None if labels is None else labels[part]).float()
             losses = torch.where(is_real[part], self._loss.real(logits), self._loss.fake(logits))
+            if views > 1 and part.stop <= len(real):
+                losses = bag_mean(losses.view(-1, views), present[part.start // views : part.stop // views])
             self._engine.backward(losses)
             told_fake.append(logits.detach() < 0)
         self._engine.step()
@@ -134,9 +147,15 @@ class SiteTrainer:
                     parameter.clamp_(-self._training.weight_clip, self._training.weight_clip)
         self._frequency.observe(torch.cat(told_fake)[len(real) :].float().mean())
 
-    def _micro_batches(self, count: int) -> list[slice]:
-        size = self._micro_batch if self._engine.micro_batches else count
-        return [slice(start, start + size) for start in range(0, count, size)]
+    def _micro_batches(self, reals: int, count: int) -> list[slice]:
+        """Cuts `count` images, the reals first, such that no bag is split and none is beside fakes (bags of one)."""
+        if not self._engine.micro_batches:
+            return [slice(0, count)]
+        views = self._units.views
+        if views == 1:
+            return _slices(0, count, self._micro_batch)
+        whole_bags = max(1, self._micro_batch // views) * views
+        return _slices(0, reals, whole_bags) + _slices(reals, count, self._micro_batch)
 
     def _generator_step(self) -> None:
         """One step of G through the frozen D: no real image, no per-sample work."""
@@ -147,10 +166,16 @@ class SiteTrainer:
             loss.backward()
         self._g_optimizer.step()
 
-    def _sample_real(self) -> tuple[Tensor, Tensor]:
-        """A Poisson sample of the site's units, scaled by public constants."""
-        chosen = self._randomness.poisson_sample(len(self._images), self._plan.sample_rate)
-        return to_unit_range(self._images.pixels[chosen]), self._images.labels[chosen]
+    def _sample_real(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A Poisson sample of the site's units, scaled by public constants; n bags of V views.
+
+        Returns:
+            Images float32 [n·V, C, S, S] and labels int64 [n·V], those of a bag in a row; bool [n, V], the places in
+            a bag that count.
+        """
+        bags = self._units.sample(self._randomness)
+        positions = bags.positions.flatten()
+        return to_unit_range(self._images.pixels[positions]), self._images.labels[positions], bags.present
 
     @torch.no_grad()
     def _sample_fake(self, count: int) -> tuple[Tensor, Tensor | None]:
@@ -163,3 +188,7 @@ class SiteTrainer:
         if self._generator.conditional:
             labels = torch.randint(self._num_classes, (count,), generator=self._public, device=device)
         return self._generator(z, labels), labels
+
+
+def _slices(start: int, stop: int, size: int) -> list[slice]:
+    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]

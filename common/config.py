@@ -15,6 +15,7 @@ from common.registry import nearest
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Unit = Literal["record", "patient"]
 
 
 class Section(BaseModel):
@@ -42,10 +43,22 @@ class Data(Section):
         default=0.2, description="held out, where there is no test split"
     )
     download: bool = Field(default=False, description="let torchvision download what is missing")
+    patients: Path | None = Field(
+        default=None, description="CSV file with the columns file (relative to root) and patient, for source folder"
+    )
+    images_per_patient: Count = Field(
+        default=1, description="simulated patients: so many images of one class, where the data does not say"
+    )
+
+    @model_validator(mode="after")
+    def _patients_are_real_or_simulated(self) -> "Data":
+        if self.patients is not None and self.images_per_patient > 1:
+            raise ValueError(f"images_per_patient={self.images_per_patient} would overrule the manifest in patients")
+        return self
 
 
 class Sites(Section):
-    """How the images are spread over hospitals (`simulations/partition.py`)."""
+    """How the patients' images are spread over hospitals (`simulations/partition.py`)."""
 
     count: Count = 4
     partition: str = "iid"
@@ -106,11 +119,23 @@ class Privacy(Section):
     enabled: bool = Field(default=True, description="false only to compare: every artefact is marked NON-PRIVATE")
     epsilon: Positive = Field(default=10.0, description="budget of each site for this run")
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    unit: Unit | None = Field(
+        default=None, description="whom it protects; if none, the patient where the data says who is who"
+    )
+    records_per_patient: Count = Field(
+        default=1, description="k: most records of a patient in a step, drawn anew each time"
+    )
     clip_norm: Positive = 1.0
     noise_multiplier: Positive | None = Field(default=None, description="found from epsilon if none")
     spare_rounds: Annotated[int, Field(ge=0)] = Field(
         default=0, description="rounds that an interruption may cost, planned for"
     )
+
+    @model_validator(mode="after")
+    def _a_record_is_one(self) -> "Privacy":
+        if self.unit == "record" and self.records_per_patient > 1:
+            raise ValueError(f"records_per_patient={self.records_per_patient} needs unit=patient, not record")
+        return self
 
 
 class Federation(Section):
@@ -157,6 +182,13 @@ class Scenario(Section):
     def _quorum_is_reachable(self) -> "Scenario":
         if self.quorum > self.sites.count:
             raise ValueError(f"federation.quorum={self.quorum} exceeds sites.count={self.sites.count}")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can_clip_bags(self) -> "Scenario":
+        most, engine = self.privacy.records_per_patient, self.training.dp_engine
+        if most > 1 and engine != "bookkeeping":
+            raise ValueError(f"privacy.records_per_patient={most} needs training.dp_engine=bookkeeping, not {engine}")
         return self
 
     @property

@@ -7,13 +7,11 @@ the ledger charges it: all four read the same object.
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from common.accounting import Mechanism, epsilon, find_noise_multiplier
-from common.config import Scenario
-from common.errors import PrivacyRefusal
+from common.config import Scenario, Unit
+from common.errors import ConfigError, PrivacyRefusal
 
-Unit = Literal["record", "patient"]
 NO_PRIVACY = "NON-PRIVATE"
 SEEDED = "seeded: not private against someone who knows the seed"
 
@@ -33,11 +31,14 @@ class PrivacyPlan:
         clip_norm: C, L2 bound on what one unit adds to the sum.
         steps_per_round: private discriminator steps between two replies.
         rounds: rounds the run may take, interruptions included.
+        records_per_patient: k, most records of a unit in one step; 1 where a unit is a record.
 
     Privacy:
-        Unit: `unit`. Neighbouring: add or remove one unit. Sensitivity of a step's sum: C. `rounds · steps_per_round`
-        steps together are (`epsilon`, `delta`)-differentially private for each site's units. The weights after a step,
-        and whatever is computed from them alone, may leave; nothing else may.
+        Unit: `unit`; a patient is all records of one person at one hospital. Neighbouring: add or remove one unit, with
+        any number of records. A unit that is sampled adds the mean gradient of at most `records_per_patient` of its
+        records, clipped as one: a step's sum has sensitivity C whatever k is. `rounds · steps_per_round` steps together
+        are (`epsilon`, `delta`)-differentially private for each site's units. The weights after a step, and whatever is
+        computed from them alone, may leave; nothing else may.
     """
 
     private: bool
@@ -50,6 +51,7 @@ class PrivacyPlan:
     clip_norm: float
     steps_per_round: int
     rounds: int
+    records_per_patient: int = 1
 
     @property
     def plan_id(self) -> str:
@@ -67,6 +69,22 @@ class PrivacyPlan:
     def marks(self) -> tuple[str, ...]:
         """What must be written on every artefact of this plan."""
         return tuple(mark for mark, applies in ((NO_PRIVACY, not self.private), (SEEDED, self.seeded)) if applies)
+
+
+def choose_unit(scenario: Scenario, *, patients_known: bool) -> Unit:
+    """The unit that a scenario asks for, given whether its data says which records are one patient's.
+
+    Raises:
+        ConfigError: it asks for patients, or for several records of each, where the data does not know them.
+    """
+    unit = scenario.privacy.unit or ("patient" if patients_known else "record")
+    mend = "set data.patients, or data.images_per_patient to simulate them"
+    if unit == "patient" and not patients_known:
+        raise ConfigError("privacy.unit", "is patient, but the data does not say whose each record is", mend)
+    if unit == "record" and scenario.privacy.records_per_patient > 1:
+        problem = f"is {scenario.privacy.records_per_patient}, but each record is a unit of its own"
+        raise ConfigError("privacy.records_per_patient", problem, mend)
+    return unit
 
 
 def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
@@ -93,6 +111,7 @@ def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
         clip_norm=privacy.clip_norm,
         steps_per_round=training.local_steps,
         rounds=rounds,
+        records_per_patient=privacy.records_per_patient,
     )
     first_round = plan.epsilon_after(plan.steps_per_round)
     if first_round is not None and first_round > plan.epsilon:

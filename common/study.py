@@ -22,7 +22,7 @@ RUN_FILE = "run.yaml"
 
 @dataclass(frozen=True)
 class SiteDeclaration:
-    """What a site makes public: its name, and its cohort's size rounded down to two digits.
+    """What a site makes public: its name, and its cohort's size in units of privacy, rounded down to two digits.
 
     Raises:
         ConfigError: the size is not positive; averages are weighted by it, and sums of gradients divided.

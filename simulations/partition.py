@@ -74,7 +74,7 @@ def shards(sites: Sites, labels: Ints, _natural: Ints | None, rng: Generator) ->
     """
     number = sites.count * sites.shards_per_site
     if number > len(labels):
-        problem = f"{sites.shards_per_site} for {sites.count} sites makes more shards than there are images"
+        problem = f"{sites.shards_per_site} for {sites.count} sites makes more shards than there are units"
         raise ConfigError("sites.shards_per_site", problem, "use fewer shards or sites")
     shuffled = rng.permutation(len(labels))
     by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
@@ -110,25 +110,38 @@ PARTITIONS: dict[str, Partition] = {
 }
 
 
-def partition(sites: Sites, labels: Ints, natural: Ints | None, rng: Generator) -> list[Ints]:
-    """Spreads images over `sites.count` sites as `sites.partition` says.
+def partition(
+    sites: Sites, labels: Ints, natural: Ints | None, rng: Generator, patients: Ints | None = None
+) -> list[Ints]:
+    """Spreads images over `sites.count` sites as `sites.partition` says; all images of a patient go to one site.
+
+    Natural sites keep the images that they have: a patient seen at two of them is a unit of privacy at each.
 
     Args:
         sites: the scenario's `sites` section.
         labels: int64 [N], the class of each image.
         natural: int64 [N], the natural site of each image; None where the data has none.
         rng: all randomness; the same state gives the same partition.
+        patients: int64 [N], the patient of each image, whose label is that of the first image; None where each image
+            goes by itself.
 
     Returns:
         One int64 array a site: sorted positions in `labels`, disjoint, together all of them, none empty.
 
     Raises:
-        ConfigError: there are more sites (or shards) than images, or the partition is unknown or does not fit the data.
+        ConfigError: there are more sites (or shards) than images or patients, or the partition is unknown or does not
+            fit the data.
     """
     split = lookup(PARTITIONS, sites.partition, "sites.partition")
-    if sites.count > len(labels):
-        raise ConfigError("sites.count", f"{sites.count} sites are more than there are images", "use fewer sites")
-    return [np.sort(part).astype(np.int64, copy=False) for part in split(sites, labels, natural, rng)]
+    if patients is None or split is by_natural_site:
+        _check_enough(sites, len(labels), "images")
+        return [np.sort(part).astype(np.int64, copy=False) for part in split(sites, labels, natural, rng)]
+    _, first, unit = np.unique(patients, return_index=True, return_inverse=True)
+    _check_enough(sites, len(first), "patients")
+    site_of = np.empty(len(first), dtype=np.int64)
+    for site, part in enumerate(split(sites, labels[first], None, rng)):
+        site_of[part] = site
+    return [np.flatnonzero(site_of[unit] == site) for site in range(sites.count)]
 
 
 def save(path: Path, parts: list[Ints]) -> None:
@@ -143,6 +156,11 @@ def save(path: Path, parts: list[Ints]) -> None:
     except OSError as error:
         problem = f"cannot be written ({error.strerror})"
         raise DataError(f"partition '{path}'", problem, "check the folder and the space on it") from None
+
+
+def _check_enough(sites: Sites, units: int, name: str) -> None:
+    if sites.count > units:
+        raise ConfigError("sites.count", f"{sites.count} sites are more than there are {name}", "use fewer sites")
 
 
 def _share_out(total: int, weights: NDArray[np.float64]) -> Ints:

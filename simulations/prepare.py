@@ -1,6 +1,7 @@
 """From a scenario to a run folder that every engine can run: check everything, partition, plan, write."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,13 @@ from common.device import choose_device
 from common.errors import ConfigError, DataError
 from common.losses import LOSSES
 from common.networks import FAMILIES, build, check_private
-from common.plan import make_plan
+from common.plan import choose_unit, make_plan
 from common.registry import lookup
 from common.seeding import derive_seed
 from common.study import RUN_FILE, SiteDeclaration, Study, declared_size
 from server.checkpoint import CHECKPOINT_FOLDER
 from server.samples import SAMPLES_FOLDER
-from simulations.partition import PARTITIONS, partition, save
+from simulations.partition import PARTITIONS, Ints, partition, save
 
 _SITE_NAME = re.compile(r"\w[\w .-]{0,63}")
 
@@ -38,16 +39,20 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
     lookup(FAMILIES, scenario.model.family, "model.family")
     lookup(PARTITIONS, scenario.sites.partition, "sites.partition")
     choose_device(scenario.training.device)
-    plan = make_plan(scenario)
+    plan = make_plan(scenario)  # its cost does not depend on the unit, which the data decides
     _make_folders(run_dir)
     data = read(scenario.data)
+    plan = replace(plan, unit=choose_unit(scenario, patients_known=data.train.patients is not None))
     with torch.device("meta"):
         gan = build(scenario.model, data.schema)
     if plan.private:
         check_private(gan.discriminator)
-    parts = _partition(scenario, data)
-    names = _names(scenario, data)
-    sites = tuple(SiteDeclaration(name, declared_size(len(part))) for name, part in zip(names, parts, strict=True))
+    patients = data.train.patients.numpy() if plan.unit == "patient" and data.train.patients is not None else None
+    parts = _partition(scenario, data, patients)
+    sizes = [len(part if patients is None else np.unique(patients[part])) for part in parts]
+    sites = tuple(
+        SiteDeclaration(name, declared_size(size)) for name, size in zip(_names(scenario, data), sizes, strict=True)
+    )
     study = Study(scenario, data.schema, plan, sites)
     save(run_dir / PARTITION_FILE, parts)
     study.save(run_dir)
@@ -86,10 +91,10 @@ def _make_folders(run_dir: Path) -> None:
         ) from None
 
 
-def _partition(scenario: Scenario, data: ImageData) -> "list[np.ndarray[tuple[int], np.dtype[np.int64]]]":
+def _partition(scenario: Scenario, data: ImageData, patients: Ints | None) -> list[Ints]:
     rng = np.random.default_rng(None if scenario.seed is None else derive_seed(scenario.seed, "partition"))
     natural = None if data.train.sites is None else data.train.sites.numpy()
-    return partition(scenario.sites, data.train.labels.numpy(), natural, rng)
+    return partition(scenario.sites, data.train.labels.numpy(), natural, rng, patients)
 
 
 def _names(scenario: Scenario, data: ImageData) -> list[str]:

@@ -63,7 +63,7 @@ def simulate(
     """
     start = time.monotonic()
     run = lookup(ENGINES, engine, "--engine")
-    run_dir, scenario = run_dir.absolute(), _with_absolute_root(scenario)
+    run_dir, scenario = run_dir.absolute(), _with_absolute_paths(scenario)
     with _locked(run_dir):
         if holds_run(run_dir) and overwrite:
             _delete_run(run_dir)
@@ -92,12 +92,11 @@ def simulate(
     return report
 
 
-def _with_absolute_root(scenario: Scenario) -> Scenario:
+def _with_absolute_paths(scenario: Scenario) -> Scenario:
     """The same scenario for a process in another working directory, as Ray's are and a later `evaluate` may be."""
-    if scenario.data.root is None:
-        return scenario
-    data = scenario.data.model_copy(update={"root": scenario.data.root.expanduser().absolute()})
-    return scenario.model_copy(update={"data": data})
+    given = {"root": scenario.data.root, "patients": scenario.data.patients}
+    absolute = {key: path.expanduser().absolute() for key, path in given.items() if path is not None}
+    return scenario.model_copy(update={"data": scenario.data.model_copy(update=absolute)})
 
 
 def _prepare_memory(scenario: Scenario, console: Console) -> None:

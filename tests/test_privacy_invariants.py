@@ -522,10 +522,10 @@ def clipping_without_the_first_layer(patch: pytest.MonkeyPatch) -> None:
 
 
 def divisor_realised(patch: pytest.MonkeyPatch) -> None:
-    def sample_real(original: Any, self: SiteTrainer) -> tuple[Tensor, Tensor]:
-        real, labels = original(self)
+    def sample_real(original: Any, self: SiteTrainer) -> tuple[Tensor, Tensor, Tensor]:
+        real, labels, present = original(self)
         self._engine._optimizer.expected_batch_size = max(1, len(real))  # pyright: ignore
-        return real, labels
+        return real, labels, present
 
     wrap(patch, SiteTrainer, "_sample_real", sample_real)
 
@@ -576,11 +576,11 @@ class _NobodyDrawn(Exception):  # noqa: N818
 
 
 def empty_batch_skipped(patch: pytest.MonkeyPatch) -> None:
-    def sample_real(original: Any, self: SiteTrainer) -> tuple[Tensor, Tensor]:
-        real, labels = original(self)
+    def sample_real(original: Any, self: SiteTrainer) -> tuple[Tensor, Tensor, Tensor]:
+        real, labels, present = original(self)
         if not len(real):
             raise _NobodyDrawn
-        return real, labels
+        return real, labels, present
 
     def discriminator_step(original: Any, self: SiteTrainer) -> None:
         with suppress(_NobodyDrawn):
@@ -591,10 +591,10 @@ def empty_batch_skipped(patch: pytest.MonkeyPatch) -> None:
 
 
 def empty_batch_without_noise(patch: pytest.MonkeyPatch) -> None:
-    def sample_real(original: Any, self: SiteTrainer) -> tuple[Tensor, Tensor]:
-        real, labels = original(self)
+    def sample_real(original: Any, self: SiteTrainer) -> tuple[Tensor, Tensor, Tensor]:
+        real, labels, present = original(self)
         self._engine._optimizer.noise_multiplier = self._plan.noise_multiplier if len(real) else 0.0  # pyright: ignore
-        return real, labels
+        return real, labels, present
 
     wrap(patch, SiteTrainer, "_sample_real", sample_real)
 

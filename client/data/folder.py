@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from client.data.arrays import assemble, check_native_size, conform
+from client.data.patients import patient_codes, read_manifest
 from client.data.records import ImageData, Images
 from client.data.settings import declared_classes, required_root
 from common.config import Data
@@ -41,14 +42,16 @@ class _Entry:
     label: int
     class_name: str
     position: int
+    patient: str | None = None
 
     def __str__(self) -> str:
         where = f" of site '{self.site}'" if self.site is not None else ""
         return f"image {self.position} of class '{self.class_name}'{where}, in name order"
 
     def share(self) -> float:
-        """A fixed number in [0, 1) that depends on nothing but this file's site, class and name."""
-        key = b"/".join(os.fsencode(part) for part in (self.site or "", self.class_name, self.path.name))
+        """A fixed number in [0, 1) that depends on nothing but the patient, or this file's site, class and name."""
+        names = (self.site or "", self.class_name, self.path.name) if self.patient is None else (self.patient,)
+        key = b"/".join(os.fsencode(part) for part in names)
         return int.from_bytes(hashlib.sha256(key).digest()[:6], "big") / 2**48
 
 
@@ -57,7 +60,8 @@ def read(data: Data) -> ImageData:
 
     With `root/train` and `root/test` these are the splits. Otherwise each image falls into the test split with
     probability `data.test_fraction` by a hash of its own name: adding or removing one image then moves no other image
-    between the splits, without which the guarantee for one patient would not hold.
+    between the splits, without which the guarantee for one patient would not hold. With `data.patients` the hash is
+    that of the patient's name, so that no patient is in both splits.
 
     Colours that a file declares transparent are taken as they are. Grey of more than 8 bits is refused, for its
     intensity window would have to come from the data.
@@ -65,12 +69,13 @@ def read(data: Data) -> ImageData:
     Raises:
         ConfigError: `data.root` or `data.classes` is missing.
         DataError: a folder is not a declared class or has no images, layouts are mixed, an image is not readable, not
-            what its suffix says, too large, outside the root, or unlike the others in size or channels.
+            what its suffix says, too large, outside the root, or unlike the others in size or channels; or the manifest
+            of patients is not complete and unambiguous, or has a patient in both splits.
     """
     root = required_root(data, "the folder that holds the class folders")
     classes = declared_classes(data)
     with _readable(root):
-        train, test = _splits(root, classes, data.test_fraction)
+        train, test = _splits(root, classes, data)
     if not train or not test:
         mend = "make the folders 'train' and 'test' under it, or change data.test_fraction"
         raise DataError(f"folder '{root}'", "has too few images for two splits", mend)
@@ -82,7 +87,7 @@ def read(data: Data) -> ImageData:
     return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None)
 
 
-def _splits(root: Path, classes: tuple[str, ...], test_fraction: float) -> tuple[list[_Entry], list[_Entry]]:
+def _splits(root: Path, classes: tuple[str, ...], data: Data) -> tuple[list[_Entry], list[_Entry]]:
     if not root.is_dir():
         raise DataError(f"folder '{root}'", "is not a folder", "correct data.root")
     named = [root / name for name in ("train", "test") if name not in classes and (root / name).is_dir()]
@@ -91,12 +96,41 @@ def _splits(root: Path, classes: tuple[str, ...], test_fraction: float) -> tuple
     if named:
         _subfolders(root, root, only={"train", "test"})
         train, test = (_entries(folder, root, classes) for folder in named)
+        owned = _with_patients([*train, *test], root, data)
+        train, test = owned[: len(train)], owned[len(train) :]
+        _refuse_shared_patients(train, test)
         return train, test
-    entries = _entries(root, root, classes)
-    held_out = [entry.share() < test_fraction for entry in entries]
+    entries = _with_patients(_entries(root, root, classes), root, data)
+    held_out = [entry.share() < data.test_fraction for entry in entries]
     train = [entry for entry, out in zip(entries, held_out, strict=True) if not out]
     test = [entry for entry, out in zip(entries, held_out, strict=True) if out]
     return train, test
+
+
+def _with_patients(entries: list[_Entry], root: Path, data: Data) -> list[_Entry]:
+    """The same images with their patients, if there is a manifest: it has one row for each image, and no other."""
+    if data.patients is None:
+        return entries
+    manifest = data.patients.expanduser()
+    rows = read_manifest(manifest)
+    owned: list[_Entry] = []
+    for entry in entries:
+        row = rows.pop(PurePosixPath(entry.path.relative_to(root).as_posix()), None)
+        if row is None:
+            raise DataError(str(entry), f"has no line in manifest '{manifest.name}'", "add one")
+        owned.append(replace(entry, patient=row.patient))
+    if rows:
+        where = f"line {min(row.line for row in rows.values())} of manifest '{manifest.name}'"
+        raise DataError(where, "is of a file that is no image under data.root", "correct or remove it")
+    return owned
+
+
+def _refuse_shared_patients(train: list[_Entry], test: list[_Entry]) -> None:
+    trained_on = {entry.patient for entry in train if entry.patient is not None}
+    for entry in test:
+        if entry.patient in trained_on:
+            problem = "is in the test split, but its patient is also in the training split"
+            raise DataError(str(entry), problem, "move all images of a patient into one split")
 
 
 def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[_Entry]:
@@ -195,7 +229,8 @@ def _images(entries: list[_Entry], sites: list[str], data: Data) -> Images:
     labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64)
     codes = {site: code for code, site in enumerate(sites)}
     origin = torch.tensor([codes[entry.site] for entry in entries if entry.site is not None], dtype=torch.int64)
-    return Images(pixels, labels, origin if sites else None)
+    patients = patient_codes(entry.patient for entry in entries) if data.patients is not None else None
+    return Images(pixels, labels, origin if sites else None, patients)
 
 
 def _decode(entry: _Entry, data: Data) -> Tensor:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.arrays import assemble, checked_codes, images_from_arrays
+from client.data.patients import patient_codes
 from client.data.records import ImageData, Images
 from client.data.settings import declared_classes, own_classes, required_root
 from common.config import Data
@@ -60,11 +62,13 @@ def read(data: Data) -> ImageData:
     """The training and test splits of the file `data.root`, or of `data.dataset` in the folder `data.root`.
 
     The validation split is left alone, so that choices can be made on it. Beyond MedMNIST's own keys, `train_sites` and
-    `test_sites` (integers [N]) with `site_names` (strings) say which natural site each image came from.
+    `test_sites` (integers [N]) with `site_names` (strings) say which natural site each image came from, and
+    `train_patients` with `test_patients` (integers or strings [N]) whose it is.
 
     Raises:
         ConfigError: `data.root` is missing, or `data.classes` is missing or not that of a known set.
-        DataError: the file is missing or corrupt, multi-label, or an array in it has the wrong type, shape or values.
+        DataError: the file is missing or corrupt, multi-label, an array in it has the wrong type, shape or values, or a
+            patient is in both splits.
     """
     path = _file(required_root(data, "a MedMNIST .npz file"), data.dataset)
     thing = f"file '{path.name}'"
@@ -72,6 +76,7 @@ def read(data: Data) -> ImageData:
     with _opened(path, thing) as archive:
         names = _site_names(archive, thing)
         train, test = (_split(archive, part, thing, len(classes), names, data) for part in ("train", "test"))
+        train, test = _with_patients(archive, thing, train, test)
     return assemble(thing, train, test, classes, names)
 
 
@@ -145,3 +150,36 @@ def _split(archive: Any, part: str, thing: str, num_classes: int, names: tuple[s
         sites = checked_codes(f"{key} of {thing}", _array(archive, key, thing), len(labels), len(names))
     pixels = _array(archive, f"{part}_images", thing)
     return images_from_arrays(f"{thing} ({part})", pixels, labels, num_classes, data, sites)
+
+
+def _with_patients(archive: Any, thing: str, train: Images, test: Images) -> tuple[Images, Images]:
+    """The two splits with their patients, if the archive has them: no patient is in both."""
+    given = [f"{part}_patients" in archive for part in ("train", "test")]
+    if not any(given):
+        return train, test
+    if not all(given):
+        raise DataError(thing, "has only one of 'train_patients' and 'test_patients'", "store both or neither")
+    in_train, in_test = (
+        _patient_names(archive, f"{part}_patients", thing, len(images))
+        for part, images in (("train", train), ("test", test))
+    )
+    if type(in_train[0]) is not type(in_test[0]):
+        raise DataError(f"test_patients of {thing}", "are not of the type of train_patients", "store one type")
+    if not set(in_train).isdisjoint(in_test):
+        mend = "put all images of a patient into one split"
+        raise DataError(thing, "has a patient in both the training and the test split", mend)
+    return replace(train, patients=patient_codes(in_train)), replace(test, patients=patient_codes(in_test))
+
+
+def _patient_names(archive: Any, key: str, thing: str, count: int) -> list[int] | list[str]:
+    values = _array(archive, key, thing)
+    if values.dtype.kind not in "iuU":
+        raise DataError(f"{key} of {thing}", f"hold {values.dtype} values", "store integers or strings")
+    if values.shape not in ((count,), (count, 1)):
+        raise DataError(f"{key} of {thing}", "do not hold one value for each image", "store one an image")
+    names = values.reshape(-1).tolist()
+    if values.dtype.kind == "U":
+        names = [name.strip() for name in names]  # the same patient must not become two
+        if not all(names):
+            raise DataError(f"{key} of {thing}", "hold an empty name", "name the patient of each image")
+    return names

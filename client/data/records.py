@@ -21,11 +21,14 @@ class Images:
         labels: int64 [N], positions in the schema's classes.
         sites: int64 [N], the public site that each image came from, as a position in `ImageData.site_names`; None where
             the data does not say.
+        patients: int64 [N], a code for the patient of each image, without gaps from 0 as it was read; None where the
+            data does not say, so that each image is a patient of its own.
     """
 
     pixels: Tensor
     labels: Tensor
     sites: Tensor | None = None
+    patients: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -33,13 +36,13 @@ class Images:
     def select(self, indices: Tensor | NDArray[np.int64]) -> "Images":
         """A copy of the images at `indices` (int64 [M]), in that order."""
         index = torch.as_tensor(indices)
-        sites = None if self.sites is None else self.sites[index]
-        return Images(self.pixels[index], self.labels[index], sites)
+        sites, patients = (None if codes is None else codes[index] for codes in (self.sites, self.patients))
+        return Images(self.pixels[index], self.labels[index], sites, patients)
 
     def to(self, device: torch.device) -> "Images":
         """The same images on a device; no copy where they are there already."""
-        sites = None if self.sites is None else self.sites.to(device)
-        return Images(self.pixels.to(device), self.labels.to(device), sites)
+        sites, patients = (None if codes is None else codes.to(device) for codes in (self.sites, self.patients))
+        return Images(self.pixels.to(device), self.labels.to(device), sites, patients)
 
 
 @dataclass(frozen=True, eq=False)
