@@ -35,7 +35,9 @@ FEWEST = 1_000
 WIDTH = 1
 """Of the audited networks: a wider one holds no more evidence, and takes longer."""
 
-MICRO_BATCH = 8192
+AT_ONCE = 1 << 22
+"""Pixels of the images that are in a pass at one time: every pass costs a gradient for all rows."""
+
 _ROWS = "discriminator.by_class.weight"
 _HEAD = ("discriminator.shared.weight", "discriminator.shared.bias", _ROWS)
 
@@ -130,7 +132,11 @@ def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -
         own = site.read_images()
         chosen = np.flatnonzero(canaries.inserted).repeat(images_per_patient)
         added = canaries.images.select(chosen)
-        return Images(torch.cat((own.pixels, added.pixels)), torch.cat((own.labels, added.labels)))
+        patients = None
+        if own.patients is not None:
+            patients = torch.cat((own.patients, int(own.patients.max()) + 1 + torch.from_numpy(chosen)))
+        pixels, labels = torch.cat((own.pixels, added.pixels)), torch.cat((own.labels, added.labels))
+        return Images(pixels, labels, patients=patients)
 
     return replace(site, study=study, read_images=read_images)
 
@@ -157,7 +163,9 @@ def _study(site: Site, canaries: Canaries) -> Study:
     study = site.study
     classes = (*study.schema.classes, *(f"canary-{number}" for number in range(len(canaries))))
     schema = replace(study.schema, classes=classes)
-    extended = Study(_narrowed(study.scenario), schema, study.plan, (SiteDeclaration(site.name, site.declared_size),))
+    extended = Study(
+        _narrowed(study.scenario, schema), schema, study.plan, (SiteDeclaration(site.name, site.declared_size),)
+    )
     with torch.device("meta"):
         gan = build(extended.scenario.model, schema)
     if not isinstance(gan.discriminator, DCGANDiscriminator):
@@ -166,10 +174,14 @@ def _study(site: Site, canaries: Canaries) -> Study:
     return extended
 
 
-def _narrowed(scenario: Scenario) -> Scenario:
+def _narrowed(scenario: Scenario, schema: ImageSchema) -> Scenario:
     model = scenario.model.model_copy(update={"width": WIDTH})
-    training = scenario.training.model_copy(update={"micro_batch": MICRO_BATCH})
+    training = scenario.training.model_copy(update={"micro_batch": _micro_batch(schema)})
     return scenario.model_copy(update={"model": model, "training": training})
+
+
+def _micro_batch(schema: ImageSchema) -> int:
+    return max(1, AT_ONCE // (schema.channels * schema.size**2))
 
 
 @torch.inference_mode()
@@ -181,4 +193,4 @@ def _features(release: Release, pixels: Tensor) -> Tensor:
     own = {name.removeprefix(prefix): value for name, value in release.sent.items() if name.startswith(prefix)}
     gan.discriminator.load_state_dict(own, assign=True)
     network: torch.nn.Module = gan.discriminator.get_submodule("features")
-    return torch.cat([network(to_unit_range(part)) for part in pixels.split(MICRO_BATCH)])
+    return torch.cat([network(to_unit_range(part)) for part in pixels.split(_micro_batch(release.study.schema))])

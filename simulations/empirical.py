@@ -74,7 +74,7 @@ def audit_one_run(
     scenario: Scenario,
     *,
     canaries: int | None = None,
-    images_per_patient: int = 1,
+    images_per_patient: int | None = None,
     scores: Sequence[Score] = (row_movement,),
     progress: Progress | None = None,
 ) -> EmpiricalAudit:
@@ -83,7 +83,7 @@ def audit_one_run(
     Args:
         scenario: its plan, loss, optimizer and data are audited; its networks are narrowed and get a class a canary.
         canaries: how many; as many as the plan's steps allow if None.
-        images_per_patient: how many images a canary has.
+        images_per_patient: how many images a canary has; as many as the plan takes of a patient in a step if None.
         scores: what the auditor looks at, fixed beforehand; more scores are paid for with a weaker bound of each.
         progress: told after each round.
 
@@ -101,8 +101,9 @@ def audit_one_run(
     with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder:
         study = prepare(scenario, Path(folder))
         count = canaries or affordable(study.plan.rounds * study.plan.steps_per_round)
+        images = images_per_patient or study.plan.records_per_patient
         drawn = draw(study.schema, count, scenario.seed)
-        site = with_canaries(simulated_site(study, Path(folder), 0), drawn, images_per_patient)
+        site = with_canaries(simulated_site(study, Path(folder), 0), drawn, images)
         totals = [np.zeros(count) for _ in scores]
         for release in _rounds(site, auditors_weights(site.study, scenario.seed), progress):
             totals = [total + score(release, drawn) for total, score in zip(totals, scores, strict=True)]
@@ -116,7 +117,7 @@ def audit_one_run(
         delta=study.plan.delta,
         unit=study.plan.unit,
         canaries=count,
-        images_per_patient=images_per_patient,
+        images_per_patient=images,
         guesses=bound.guesses,
         correct=bound.correct,
         largest_lower_bound=largest_bound(count, study.plan.delta),

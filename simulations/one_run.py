@@ -8,6 +8,7 @@ of randomised response at ε, so many correct guesses refute a small ε.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def lower_bound(*, canaries: int, guesses: int, correct: int, delta: float, conf
 
     if guesses == 0 or excess(0.0) >= 0:
         return 0.0
-    return float(brentq(excess, 0.0, _LARGEST_EPSILON, xtol=1e-6))
+    return cast(float, brentq(excess, 0.0, _LARGEST_EPSILON, xtol=1e-6))
 
 
 def best_bound(scores: Sequence[Floats], inserted: Flags, delta: float, confidence: float = CONFIDENCE) -> Bound:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 import client.site
+from client.data import to_unit_range
 from client.dpsgd import BookKeepingModule, PrivateOptimizer
 from client.dpsgd.rules import Contribution
 from client.trainer import Progress, SiteTrainer
-from client.data import to_unit_range
 from common.messages import Weights
 from common.networks import GAN
 from simulations.canaries import Canaries, Release

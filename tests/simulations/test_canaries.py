@@ -24,8 +24,9 @@ ROWS = "discriminator.by_class.weight"
 
 @pytest.fixture
 def make_site(tmp_path: Path) -> Any:
-    def make(image_size: int = 8, **model: Any) -> Site:
-        values: dict[str, Any] = {"name": "tiny", "seed": 1, "data": {"image_size": image_size}, "sites": {"count": 20}}
+    def make(image_size: int = 8, images_per_patient: int = 1, **model: Any) -> Site:
+        data = {"image_size": image_size, "images_per_patient": images_per_patient}
+        values: dict[str, Any] = {"name": "tiny", "seed": 1, "data": data, "sites": {"count": 20}}
         privacy = {"noise_multiplier": 1.0, "epsilon": 50}
         model = {"latent_dim": 4, "width": 8, **model}
         scenario = parse_scenario({**values, "privacy": privacy, "model": model})
@@ -57,6 +58,20 @@ def test_hospital_holds_its_own_images_and_those_of_the_inserted(make_site: Any,
     added = found.labels[len(own) :] - canaries.first_class
     assert added.tolist() == np.flatnonzero(canaries.inserted).repeat(images_per_patient).tolist()
     assert torch.equal(found.pixels[len(own) :], canaries.images.pixels[added])
+
+
+def test_canary_is_a_patient_of_its_own_where_patients_are_known(make_site: Any) -> None:
+    site: Site = make_site(images_per_patient=5)
+    own = site.read_images()
+    canaries = draw(site.study.schema, 50, seed=4)
+    found = with_canaries(site, canaries, images_per_patient=5).read_images()
+    assert own.patients is not None
+    assert found.patients is not None
+    added = found.patients[len(own) :]
+    assert set(added.tolist()).isdisjoint(own.patients.tolist())
+    codes, counts = added.unique(return_counts=True)
+    assert counts.tolist() == [5] * int(canaries.inserted.sum())
+    assert all(len(found.labels[len(own) :][added == code].unique()) == 1 for code in codes)
 
 
 def test_what_is_audited_is_the_scenario_s_own_plan(make_site: Any) -> None:

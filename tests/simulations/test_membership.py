@@ -74,7 +74,7 @@ def test_discriminator_that_knows_its_training_images_is_found(run: Path, monkey
     members = {image.numpy().tobytes() for image in read(SCENARIO.data).train.pixels}
 
     class Knowing(torch.nn.Module):
-        def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        def forward(self, images: Tensor, _labels: Tensor | None) -> Tensor:
             pixels = ((images + 1) * 127.5).round().to(torch.uint8)
             return torch.tensor([float(image.numpy().tobytes() in members) for image in pixels])
 
