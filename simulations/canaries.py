@@ -25,10 +25,10 @@ from common.seeding import random_generator
 from common.study import SiteDeclaration, Study
 from simulations.one_run import Flags, Floats
 
-MOST = 200_000
-"""Canaries of an audit: all-correct guesses about them show ε up to about 10.6."""
+MOST = 300_000
+"""Canaries of an audit: all-correct guesses about them show ε up to about 10.9."""
 
-CANARY_STEPS = 10_000_000
+CANARY_STEPS = 12_000_000
 """Canaries times private steps, at most: minutes on two cores."""
 
 FEWEST = 1_000

@@ -21,7 +21,7 @@ Flags = NDArray[np.bool_]
 
 CONFIDENCE = 0.95
 
-SHARES = ((0.98, 0.25), (0.65, 0.25), (0.1, 0.1), (0.03, 0.1), (0.01, 0.1), (0.003, 0.1), (0.001, 0.1))
+SHARES = ((0.98, 0.25), (0.5, 0.25), (0.1, 0.1), (0.03, 0.1), (0.01, 0.1), (0.003, 0.1), (0.001, 0.1))
 """How many guesses are tried, as shares of the canaries, and which part of 1 - confidence pays for each.
 
 Fixed before anything is seen, and adding up to 1: the best of all the bounds then holds with the confidence (union
