@@ -34,3 +34,11 @@ def test_select_takes_the_same_images_of_every_column() -> None:
 def test_select_without_sites() -> None:
     images = Images(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 1]))
     assert images.select(np.array([1])).sites is None
+
+
+def test_patients_are_selected_and_moved_with_their_images() -> None:
+    images = Images(torch.zeros(3, 1, 1, 1, dtype=torch.uint8), torch.zeros(3), patients=torch.tensor([0, 1, 1]))
+    chosen = images.select(np.array([2, 0])).to(torch.device("cpu"))
+    assert chosen.patients is not None
+    assert chosen.patients.tolist() == [1, 0]
+    assert chosen.sites is None
