@@ -24,6 +24,7 @@ from common.errors import SiloganError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from common.config import Scenario
+    from simulations.attacks import Attacks
 
 EXIT_CODES = (
     "Exit codes: 0 done; 2 wrong usage; 3 bad configuration; 4 bad data; 5 refused for privacy; "
@@ -165,19 +166,32 @@ def evaluate(
 
 @app.command(epilog=_epilog("silogan audit runs/demo/seed-0"))
 def audit(
-    ledgers: Annotated[list[Path], typer.Argument(help="Ledgers, copies of them, or run folders.")],
+    ledgers: Annotated[list[Path] | None, typer.Argument(help="Ledgers, copies of them, or run folders.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    empirical: Annotated[
+        Path | None,
+        typer.Option(metavar="SCENARIO", help="Train this scenario with canaries, and bound ε from below by attacks."),
+    ] = None,
 ) -> None:
     """Verify ledgers: hashes, signatures, heads that the server saw, arithmetic; and ε by three accountants."""
+    if not ledgers and empirical is None:
+        raise UsageError("audit", "was given nothing", "name ledgers or run folders, or --empirical SCENARIO")
     from simulations.audit import as_plain, audit_all
 
-    audits = audit_all(ledgers)
-    found = as_plain(audits)
+    found = as_plain(audit_all(ledgers or []))
+    attacks = None if empirical is None else _attack(empirical)
+    if attacks is not None:
+        found |= {"ok": found["ok"] and attacks.empirical.holds, **attacks.to_json()}
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        _print_audit(found)
-    if not found["ok"]:
+        if ledgers:
+            _print_audit(found)
+        if attacks is not None:
+            _print_attacks(found)
+    if attacks is not None:
+        attacks.check()
+    if found["findings"]:
         count = len(found["findings"])
         problem = "1 thing does not hold" if count == 1 else f"{count} things do not hold"
         raise VerificationError("audit", problem, "ask the hospital, and restore the newest copy of its ledger")
@@ -394,6 +408,37 @@ def _print_audit(found: dict[str, Any]) -> None:
             "Every entry holds. Neighbouring: add or remove one unit. Outside: figures on real test data.",
             soft_wrap=True,
         )
+
+
+def _attack(scenario: Path) -> "Attacks":
+    from common.config import load_scenario
+
+    study = load_scenario(scenario)
+
+    from simulations.attacks import attack  # takes seconds
+
+    return attack(study, Console(stderr=True))
+
+
+def _print_attacks(found: dict[str, Any]) -> None:
+    console = Console(markup=False)
+    audit = found["empirical"]
+    table = Table("unit", "δ", "ε at least", "ε at most", title="what canaries prove, beside what the ledger charges")
+    shown = (f"{audit[key]:.2f}" for key in ("epsilon_lower_bound", "epsilon_analytic"))
+    table.add_row(audit["unit"], f"{audit['delta']:g}", *shown)
+    console.print(table)
+    console.print(
+        f"The lower bound holds with {audit['confidence']:.0%} confidence; {audit['canaries']:,} canaries can show "
+        f"ε up to {audit['largest_lower_bound']:.2f}.",
+        soft_wrap=True,
+    )
+    table = Table("attack", "AUC", "95 %", "found at 1 % false", "95 %", title="membership inference on the run")
+    for name, result in found["membership"].items():
+        cells: list[str] = []
+        for figure in (result["auc"], result["true_positive_rate"]):
+            cells += [f"{figure['value']:.3f}", f"{figure['low']:.3f} to {figure['high']:.3f}"]
+        table.add_row(name, *cells)
+    console.print(table)
 
 
 def _print_figures(figures: dict[str, Any]) -> None:
