@@ -26,7 +26,8 @@ def noisy_sum(
     Args:
         ledger: the cohort's; its hospital must have approved the study.
         values: float[N, ...], one row a unit; a row that is not finite counts as zero.
-        study_id, plan_id: who asks.
+        study_id: the run that asks.
+        plan_id: its privacy plan.
         purpose: what for.
         clip_norm: C > 0.
         noise_multiplier: σ, at least what the hospital's policy demands.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from client.app import simulated_site
+from client.app import open_ledgers, simulated_site
 from client.site import Site, run_round
 from common.config import Scenario
 from common.errors import PrivacyRefusal, VerificationError
@@ -104,6 +104,7 @@ def audit_one_run(
         images = images_per_patient or study.plan.records_per_patient
         drawn = draw(study.schema, count, scenario.seed)
         site = with_canaries(simulated_site(study, Path(folder), 0), drawn, images)
+        open_ledgers(site.study, Path(folder))  # the study with canaries is one of its own
         totals = [np.zeros(count) for _ in scores]
         for release in _rounds(site, auditors_weights(site.study, scenario.seed), progress):
             totals = [total + score(release, drawn) for total, score in zip(totals, scores, strict=True)]
