@@ -5,6 +5,7 @@ import os
 import statistics
 import sys
 import traceback
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -155,13 +156,17 @@ def evaluate(
 @app.command(epilog=_epilog("silogan audit runs/demo/seed-0"))
 def audit(
     ledgers: Annotated[list[Path], typer.Argument(help="Ledgers, copies of them, or run folders.")],
+    html: Annotated[Path | None, typer.Option(help="Write a page to read, print and file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Verify ledgers: hashes, signatures, heads that the server saw, arithmetic; and ε by three accountants."""
     from simulations.audit import as_plain, audit_all
+    from simulations.audit_page import write_page
 
     audits = audit_all(ledgers)
     found = as_plain(audits)
+    if html is not None:
+        write_page(audits, html, datetime.now(UTC))
     if as_json:
         print(json.dumps(found, indent=2))
     else:
