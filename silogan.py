@@ -5,6 +5,7 @@ import os
 import statistics
 import sys
 import traceback
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -167,6 +168,7 @@ def evaluate(
 @app.command(epilog=_epilog("silogan audit runs/demo/seed-0"))
 def audit(
     ledgers: Annotated[list[Path] | None, typer.Argument(help="Ledgers, copies of them, or run folders.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page to read, print and file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
     empirical: Annotated[
         Path | None,
@@ -176,9 +178,15 @@ def audit(
     """Verify ledgers: hashes, signatures, heads that the server saw, arithmetic; and ε by three accountants."""
     if not ledgers and empirical is None:
         raise UsageError("audit", "was given nothing", "name ledgers or run folders, or --empirical SCENARIO")
+    if not ledgers and html is not None:
+        raise UsageError("--html", "is a page of ledgers, and none is given", "name ledgers or run folders")
     from simulations.audit import as_plain, audit_all
+    from simulations.audit_page import write_page
 
-    found = as_plain(audit_all(ledgers or []))
+    audits = audit_all(ledgers or [])
+    found = as_plain(audits)
+    if html is not None:
+        write_page(audits, html, datetime.now(UTC))
     attacks = None if empirical is None else _attack(empirical)
     if attacks is not None:
         found |= {"ok": found["ok"] and attacks.empirical.holds, **attacks.to_json()}

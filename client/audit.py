@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 from client.chain import Entry, broken_links, read_entries
 from client.ledger import Approval, Charge, Purpose, approval_of, charge_of, policy_in_force, spent
 from client.policy import Policy
+from client.statement import Statement, state
 from common.accounting import PRV_EPSILON_ERROR, Mechanism, epsilon, epsilon_pld, epsilon_rdp
 from common.errors import DataError
 from common.plan import PrivacyPlan, Unit, canonical_json
@@ -56,6 +57,7 @@ class Audit:
     epsilon_prv: float | None = None
     epsilon_pld: float | None = None
     epsilon_rdp: float | None = None
+    statement: Statement | None = None
 
 
 class _Body(BaseModel):
@@ -274,7 +276,7 @@ def _with_epsilon(name: str, findings: list[Finding], cohort: _Terms, entries: S
         findings.append(Finding(THE_LEDGER, f"RDP finds ε = {rdp:.4g}, below the tighter accountants"))
     findings += _over_budget(entries, cohort.delta)
     budget = policy_in_force(entries).epsilon
-    return Audit(name, _sorted(findings), cohort.unit, cohort.delta, budget, prv, pld, rdp)
+    return Audit(name, _sorted(findings), cohort.unit, cohort.delta, budget, prv, pld, rdp, state(entries))
 
 
 def _pld(charges: list[Mechanism], delta: float) -> float:

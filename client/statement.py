@@ -1,4 +1,4 @@
-"""A statement of the ledger: what each run has been charged, who asked, and how ε grew."""
+"""A statement of the ledger: what each run has been charged, who asked, what was refused, and how ε grew."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,39 @@ _POINTS = 40
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A request that was refused before any data was read.
+
+    Attributes:
+        entry: number of the entry.
+        created: when, ISO 8601.
+        study_id: the run that asked.
+        round: of the run; 0 where a plan was not approved.
+        reason: why.
+    """
+
+    entry: int
+    created: str
+    study_id: str
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class RunCharges:
     """What one run has been charged.
 
     Attributes:
         study_id, plan_id: which run, under which plan.
-        asked_by: the coordinator, as it was approved; empty where no approval is on record.
+        asked_by: the coordinator, as it was last approved; empty where no approval is on record.
         purposes: what was paid for.
-        noise_multiplier, sample_rate, clip_norm, records_per_patient: the mechanism of its steps.
+        noise_multiplier, sample_rate, clip_norm, records_per_patient: the mechanism of its newest charge.
         steps_settled: private steps that were taken.
         steps_reserved: further steps that are charged, since nobody settled them.
         refusals: requests that were refused.
         epsilon: of this run alone.
-        first, last: when it was charged first and last, ISO 8601; empty if it never was.
+        first, last: when it was charged first and last, ISO 8601.
+        seeded: whether a round of it drew its randomness from a fixed seed.
     """
 
     study_id: str
@@ -41,6 +61,7 @@ class RunCharges:
     epsilon: float
     first: str
     last: str
+    seeded: bool
 
 
 @dataclass(frozen=True)
@@ -52,8 +73,11 @@ class Statement:
         epsilon_budget: of the policy in force.
         epsilon_settled: of the steps that were taken.
         epsilon_charged: the same with what is reserved and not settled: the figure that counts.
-        runs: in the order in which they first appear.
-        curve: when ε was charged, ISO 8601, and ε from then on; at most 40 points.
+        runs: those that were charged, in the order in which they first appear.
+        refused: every refusal, also of runs that were never charged; oldest first.
+        curve: when ε changed, ISO 8601, and ε from then on; the last is `epsilon_charged`. At most 40 points.
+        entries: how many the ledger holds.
+        versions: of the software that wrote the newest entry.
     """
 
     unit: str
@@ -62,7 +86,10 @@ class Statement:
     epsilon_settled: float
     epsilon_charged: float
     runs: tuple[RunCharges, ...]
+    refused: tuple[Refusal, ...]
     curve: tuple[tuple[str, float], ...]
+    entries: int
+    versions: dict[str, str]
 
     @property
     def epsilon_left(self) -> float:
@@ -82,23 +109,26 @@ def state(entries: Sequence[Entry]) -> Statement:
         epsilon_settled=epsilon(taken, cohort["delta"]),
         epsilon_charged=epsilon(spent(entries), cohort["delta"]),
         runs=tuple(_runs(entries, settled, cohort["delta"])),
+        refused=tuple(map(_refusal, of_kind(entries, "refuse"))),
         curve=tuple(_curve(entries, cohort["delta"])),
+        entries=len(entries),
+        versions=entries[-1].content["versions"],
     )
 
 
 def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> Iterator[RunCharges]:
-    named = [entry for entry in entries if "study_id" in entry.content]
+    named, settlements = [entry for entry in entries if "study_id" in entry.content], of_kind(entries, "settle")
     for study_id in dict.fromkeys(entry.content["study_id"] for entry in named):
         of_run = [entry for entry in named if entry.content["study_id"] == study_id]
         reserved = of_kind(of_run, "reserve")
-        approvals = of_kind(of_run, "approve")
+        approved = of_kind(of_run, "approve")
         if not reserved:
             continue
         charge = charge_of(reserved[-1])
         yield RunCharges(
             study_id=study_id,
             plan_id=charge.plan_id,
-            asked_by=approvals[-1].content["server"] if approvals else "",
+            asked_by=approved[-1].content["server"] if approved else "",
             purposes=tuple(dict.fromkeys(charge_of(entry).purpose for entry in reserved)),
             noise_multiplier=charge.noise_multiplier,
             sample_rate=charge.sample_rate,
@@ -107,10 +137,21 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
             steps_settled=sum(settled.get(entry.seq, 0) for entry in reserved),
             steps_reserved=sum(entry.content["steps"] for entry in reserved if entry.seq not in settled),
             refusals=len(of_kind(of_run, "refuse")),
-            epsilon=epsilon(spent([*reserved, *of_kind(entries, "settle")]), delta),
-            first=reserved[0].content["created"],
-            last=reserved[-1].content["created"],
+            epsilon=epsilon(spent([*reserved, *settlements]), delta),
+            first=_created(reserved[0]),
+            last=_created(reserved[-1]),
+            seeded=any(entry.content["replay_key"] for entry in reserved),
         )
+
+
+def _created(entry: Entry) -> str:
+    """An audit takes any time that it can read, a number too."""
+    return str(entry.content["created"])
+
+
+def _refusal(entry: Entry) -> Refusal:
+    content = entry.content
+    return Refusal(entry.seq, _created(entry), content["study_id"], content["round"], content["reason"])
 
 
 def _mechanism(entry: Entry, steps: int) -> Mechanism:
@@ -118,7 +159,8 @@ def _mechanism(entry: Entry, steps: int) -> Mechanism:
 
 
 def _curve(entries: Sequence[Entry], delta: float) -> Iterator[tuple[str, float]]:
-    reserved = of_kind(entries, "reserve")
-    stride = -(-len(reserved) // _POINTS) or 1
-    for entry in [*reserved[:-1:stride], *reserved[-1:]]:
-        yield entry.content["created"], epsilon(spent(entries[: entry.seq]), delta)
+    reserved = [entry.seq for entry in of_kind(entries, "reserve")]
+    settled = [entry.seq for entry in of_kind(entries, "settle")]
+    stride = -(-len(reserved) // (_POINTS - 2)) or 1  # the newest of both kinds come on top
+    for seq in sorted({*reserved[::stride], *reserved[-1:], *settled[-1:]}):
+        yield _created(entries[seq - 1]), epsilon(spent(entries[:seq]), delta)

@@ -16,15 +16,13 @@ from common.plan import NO_PRIVACY, SEEDED
 from server.templates import privacy
 from server.templates.curves import curves_section
 from server.templates.markup import Html, join, table, tag
+from server.templates.page import banner, card, document
 from server.templates.settings import origin, settings_section
-from server.templates.style import STYLE
 from server.templates.words import NOTHING, count, duration, equals, memory, moment, number, percent, small, upward
 
 Report = Mapping[str, Any]
 Event = Mapping[str, Any]
 
-# Held to by the browser: whatever the page contains, it loads nothing and runs nothing.
-NO_FETCHING = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 NO_REASON = "no reason was recorded"
 
 
@@ -50,14 +48,6 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
     """
     rounds = [event for event in events if event.get("event") == "round"]
     title = report["title"] or report["name"]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=NO_FETCHING),
-        tag("title", f"{title} · SiloGAN report"),
-        tag("style", Html(STYLE)),
-    )
     main = tag(
         "main",
         _pictures(report, grid_png),
@@ -67,8 +57,8 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
         privacy.scope_section(report),
         settings_section(report),
     )
-    body = tag("body", _header(report, title), main, tag("footer", origin(report), class_="meta"))
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    footer = tag("footer", origin(report), class_="meta")
+    return document(f"{title} · SiloGAN report", _header(report, title), main, footer)
 
 
 def _header(report: Report, title: str) -> Html:
@@ -82,21 +72,17 @@ def _header(report: Report, title: str) -> Html:
         tag("p", story, privacy.in_one_sentence(report), class_="lede"),
         tag("p", f"{moment(report['created'])} · run “{report['name']}”", class_="meta"),
         *_banners(report),
-        _banner("care", f"Stopped after {done} of {planned} rounds", report["stopped"]) if report["stopped"] else "",
+        banner("care", f"Stopped after {done} of {planned} rounds", report["stopped"]) if report["stopped"] else "",
     )
 
 
 def _banners(report: Report) -> Iterable[Html]:
     if not report["private"]:
-        yield _banner(
+        yield banner(
             "bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share any of it."
         )
     if report["seeded"]:
-        yield _banner("care", SEEDED, "a fixed seed makes a simulation repeatable, and its noise predictable.")
-
-
-def _banner(kind: str, what: str, why: str) -> Html:
-    return tag("div", tag("p", tag("strong", what), f": {why}"), class_=f"banner {kind}", role="note")
+        yield banner("care", SEEDED, "a fixed seed makes a simulation repeatable, and its noise predictable.")
 
 
 def _pictures(report: Report, grid_png: bytes | None) -> Html:
@@ -132,8 +118,8 @@ def _key_figures(report: Report) -> Html:
     cards = [
         _use_card(report),
         *_epsilon_cards(report),
-        _card("Time", duration(seconds["total"]), parts),
-        _card("Peak memory", memory(report["peak_memory_bytes"]), report["hardware"]),
+        card("Time", duration(seconds["total"]), parts),
+        card("Peak memory", memory(report["peak_memory_bytes"]), report["hardware"]),
     ]
     return tag("section", tag("h2", "Key figures"), tag("ul", *cards, class_="cards"), _quality(report))
 
@@ -142,35 +128,25 @@ def _use_card(report: Report) -> Html:
     name = "Accuracy on real test pictures"
     synthetic, real = report["utility"].get("accuracy_synthetic"), report["utility"].get("accuracy_real")
     if synthetic is None:
-        return _card(name, "not measured", report["utility_reason"] or NO_REASON)
+        return card(name, "not measured", report["utility_reason"] or NO_REASON)
     ceiling = "" if real is None else f"; {percent(real)} when trained on real ones, the most to hope for"
     label = tag("span", "on real data: not covered", class_="pill care") if report["private"] else ""
-    return _card(name, percent(synthetic), f"of a classifier trained on synthetic pictures{ceiling}", label)
-
-
-def _card(what: str, value: str, note: str, label: str = "") -> Html:
-    return tag(
-        "li",
-        tag("span", what, class_="what"),
-        tag("span", value, class_="value"),
-        tag("span", note, class_="note"),
-        label,
-    )
+    return card(name, percent(synthetic), f"of a classifier trained on synthetic pictures{ceiling}", label)
 
 
 def _epsilon_cards(report: Report) -> Iterable[Html]:
     if not report["private"]:
-        yield _card("Privacy loss ε", "unlimited", "no noise, no clipping", tag("span", NO_PRIVACY, class_="pill bad"))
+        yield card("Privacy loss ε", "unlimited", "no noise, no clipping", tag("span", NO_PRIVACY, class_="pill bad"))
         return
     found = privacy.groups(report)
     if len(found) > privacy.FEW_GROUPS:
-        yield _card("Privacy loss ε", "differs", "by hospital, each with its own δ or unit: see the table below")
+        yield card("Privacy loss ε", "differs", "by hospital, each with its own δ or unit: see the table below")
         return
     for (unit, delta), sites in found.items():
         ends = privacy.spent(sites)
         where = f"{count(len(sites), 'hospital')}, {unit} level, {equals('δ', small(delta))}"
         value = privacy.between(*map(upward, ends)) if ends else NOTHING
-        yield _card("Privacy loss ε", value, where, privacy.reading(ends[1]) if ends else "")
+        yield card("Privacy loss ε", value, where, privacy.reading(ends[1]) if ends else "")
 
 
 UTILITY = (

@@ -16,6 +16,9 @@ from common.study import Study
 from server.checkpoint import Checkpoint
 from simulations.prepare import holds_run
 
+ADJACENCY = "add or remove one unit"
+"""Which data sets are neighbours, of whatever unit."""
+
 
 def audit_all(paths: Sequence[Path]) -> list[Audit]:
     """Audits ledgers and run folders.
@@ -37,8 +40,15 @@ def as_plain(audits: Sequence[Audit]) -> dict[str, Any]:
             for found in audits
             for finding in found.findings
         ],
-        "cohorts": [{key: value for key, value in asdict(found).items() if key != "findings"} for found in audits],
+        "cohorts": [_cohort(found) for found in audits],
     }
+
+
+def _cohort(found: Audit) -> dict[str, Any]:
+    figures = {key: value for key, value in asdict(found).items() if key not in ("findings", "statement")}
+    runs = found.statement.runs if found.statement else ()
+    listed = [{**asdict(run), "purposes": list(run.purposes)} for run in runs]
+    return {**figures, "adjacency": ADJACENCY, "runs": listed}
 
 
 def _audit_file(path: Path) -> Audit:
@@ -66,8 +76,9 @@ def _audit_run(run_dir: Path) -> Iterator[Audit]:
             continue
         key = key_path(run_dir, site.name)
         found = audit(path, public_key=SiteKey.load(key).public if key.exists() else None, known_heads=known)
-        findings = tuple(_run_findings(study, read_entries(path), rounds))
-        yield found if found.findings else replace(found, findings=findings)
+        if not found.findings:  # else it may not even be readable
+            found = replace(found, findings=tuple(_run_findings(study, read_entries(path), rounds)))
+        yield found
 
 
 def _run_findings(study: Study, entries: Sequence[Entry], rounds: int) -> Iterator[Finding]:

@@ -301,6 +301,22 @@ def test_audit_names_what_was_changed_and_ends_with_its_own_code(run: Path, tmp_
     assert found["findings"] == [{"cohort": "copy", "entry": 2, "problem": "was changed after it was written"}]
 
 
+def test_audit_writes_a_page_also_of_what_does_not_hold(run: Path, tmp_path: Path) -> None:
+    page, torn = tmp_path / "audit.html", tmp_path / "torn.sqlite"
+    assert silogan("audit", run, "--html", page).code == 0
+    assert "Everything holds" in page.read_text(encoding="utf-8")
+    torn.write_bytes(b"date,patient\n" * 999)
+    assert silogan("audit", run, torn, "--html", page).code == 6
+    assert "1 thing does not hold" in page.read_text(encoding="utf-8")
+
+
+def test_audit_refuses_to_write_over_a_ledger(run: Path) -> None:
+    ledger = next((run / "ledgers").glob("*.sqlite"))
+    before = ledger.read_bytes()
+    assert_refused(silogan("audit", run, "--html", ledger), 2, ledger.name, "exists and is no page")
+    assert ledger.read_bytes() == before
+
+
 # Help and errors
 
 

@@ -12,17 +12,19 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 12, 16, 24
 
 @dataclass(frozen=True)
 class Chart:
-    """One quantity over the rounds.
+    """One quantity over the rounds, or over time.
 
     Attributes:
         title: what is drawn.
         note: one sentence on how to read it.
-        points: (round, value); values that are not finite are left out.
+        points: (round or second, value); values that are not finite are left out.
         show: writes a value.
         band: (round, lowest, highest) over the sites, drawn behind the line.
         line_at: a level to compare with, drawn dashed, with its name.
         ends: ends of the vertical axis, which grows to hold all values.
         tick: writes a value on the axis; `show` if none.
+        place: writes a round or a second on the axis.
+        at: what stands before it in a sentence.
     """
 
     title: str
@@ -33,6 +35,8 @@ class Chart:
     line_at: tuple[float, str] | None = None
     ends: tuple[float, float] = (0.0, 0.0)
     tick: Callable[[float], str] | None = None
+    place: Callable[[int], str] = str
+    at: str = "in round"
 
 
 def figure(chart: Chart) -> Html:
@@ -84,7 +88,10 @@ def _svg(chart: Chart, points: list[tuple[int, float]]) -> Html:
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up(mark), y2=up(mark), class_="rule"))
         parts.append(tag("text", write(mark), x=LEFT - 6, y=up(mark) + 4, text_anchor="end"))
     for x in sorted({first, (first + last) // 2, last}):
-        parts.append(tag("text", str(x), x=across(x), y=HEIGHT - 6, text_anchor="middle"))
+        name, middle = chart.place(x), across(x)
+        reach = 3.0 * len(name)  # about half its width: a long one stays inside
+        middle = min(max(middle, reach), WIDTH - reach)
+        parts.append(tag("text", name, x=middle, y=HEIGHT - 6, text_anchor="middle"))
     if band:
         outline = [(x, high) for x, _, high in band] + [(x, low) for x, low, _ in reversed(band)]
         parts.append(tag("polygon", points=_path(outline, across, up), class_="band"))
@@ -105,6 +112,6 @@ def _spoken(chart: Chart, points: list[tuple[int, float]]) -> str:
     """The chart for somebody who does not see it."""
     values = [y for _, y in points]
     return (
-        f"{chart.title}: {chart.show(values[0])} in round {points[0][0]}, {chart.show(values[-1])} in round "
-        f"{points[-1][0]}; lowest {chart.show(min(values))}, highest {chart.show(max(values))}."
+        f"{chart.title}: {chart.show(values[0])} {chart.at} {chart.place(points[0][0])}, {chart.show(values[-1])} "
+        f"{chart.at} {chart.place(points[-1][0])}; lowest {chart.show(min(values))}, highest {chart.show(max(values))}."
     )

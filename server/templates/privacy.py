@@ -122,7 +122,7 @@ def _row(site: Site) -> tuple[str, ...]:
     declared = site.get("declared_size")
     return (
         site["name"],
-        _bar(site["epsilon"], site["epsilon_budget"]),
+        bar(site["epsilon"], site["epsilon_budget"]),
         small(site["delta"]),
         number(site["noise_multiplier"], 4),
         number(site["sample_rate"]),
@@ -133,7 +133,8 @@ def _row(site: Site) -> tuple[str, ...]:
     )
 
 
-def _bar(epsilon: float | None, budget: float | None) -> Html | str:
+def bar(epsilon: float | None, budget: float | None) -> Html | str:
+    """ε of its budget, drawn and written."""
     if epsilon is None or not budget:
         return upward(epsilon)
     over = epsilon > budget
@@ -181,14 +182,15 @@ def scope_section(report: Report) -> Html:
     heading = tag("h2", "What is private and what is not")
     if not report["private"]:
         return tag(
-            "section", heading, tag("div", _box("Nothing on this page is private", NON_PRIVATE, "no"), class_="sides")
+            "section", heading, tag("div", box("Nothing on this page is private", NON_PRIVATE, "no"), class_="sides")
         )
-    boxes = [_box("Covered by the guarantee", COVERED, "yes"), _box("Not covered", NOT_COVERED, "no")]
-    boxes += [_box("Whom you have to trust", _trust(report)), _box("How to read ε", _how_to_read(report))]
+    boxes = [box("Covered by the guarantee", COVERED, "yes"), box("Not covered", NOT_COVERED, "no")]
+    boxes += [box("Whom you have to trust", _trust(report)), box("How to read ε", _how_to_read(report))]
     return tag("section", heading, tag("div", *boxes, class_="sides"))
 
 
-def _box(title: str, points: Sequence[str], kind: str = "") -> Html:
+def box(title: str, points: Sequence[str], kind: str = "") -> Html:
+    """A titled list; `kind` is "yes", "no" or empty."""
     return tag(
         "div", tag("h3", title), tag("ul", *[tag("li", point) for point in points]), class_=f"box {kind}".strip()
     )
@@ -244,7 +246,7 @@ def _trust(report: Report) -> list[str]:
 def _how_to_read(report: Report) -> list[str]:
     limits = [(delta, unit, ends[1]) for (unit, delta), sites in groups(report).items() if (ends := spent(sites))]
     weakest = sorted(limits, key=lambda limit: largest_success(limit[2], limit[0]), reverse=True)[:FEW_GROUPS]
-    points = [_against_an_attacker(epsilon, delta, unit) for delta, unit, epsilon in weakest]
+    points = [against_an_attacker(epsilon, delta, unit) for delta, unit, epsilon in weakest]
     points.append("That is an upper limit, not an estimate of what an attack would achieve.")
     if any(site["unit"] == "record" for site in report["sites"]):
         points.append("Record level: for a patient with several records at a hospital, ε grows about in proportion.")
@@ -256,7 +258,8 @@ def _how_to_read(report: Report) -> list[str]:
     return points
 
 
-def _against_an_attacker(epsilon: float, delta: float, unit: str) -> str:
+def against_an_attacker(epsilon: float, delta: float, unit: str) -> str:
+    """What the guarantee leaves to somebody who wants to know who is in the data."""
     share = largest_success(epsilon, delta)
     found = f"at most {upward(100 * share)} %" if share < VACUOUS else "up to practically all"
     after = "" if share < VACUOUS else " The number alone then promises little."

@@ -29,6 +29,7 @@ h3 { font-size: 1rem; margin: 1.25rem 0 .35rem; }
 p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere; }
 figure { margin: 0; }
 sup { line-height: 0; }
+a { color: var(--accent); }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .kicker { color: var(--accent); font-weight: 600; font-size: .9rem; margin: 0; }
 .lede { font-size: 1.15rem; max-width: 52rem; }

@@ -1,11 +1,11 @@
 """Numbers as a reader meets them.
 
-Privacy loss is only ever rounded up: a report must not promise more than was proved.
+Privacy loss is only ever rounded up, and what is left of a budget down: a report must not promise more than was proved.
 """
 
 import math
 from datetime import datetime
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 NOTHING = "—"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -17,8 +17,14 @@ def upward(value: float | None, digits: int = 3) -> str:
         return NOTHING
     if math.isinf(value):
         return "∞"
-    rounded = _round_up(value, digits)
-    return f"{rounded.normalize():f}"
+    return f"{_rounded(value, digits, ROUND_CEILING).normalize():f}"
+
+
+def downward(value: float | None, digits: int = 3) -> str:
+    """`value` to that many significant digits, rounded down: 9.9812 is 9.98."""
+    if value is None or not math.isfinite(value):
+        return upward(value)
+    return f"{_rounded(value, digits, ROUND_FLOOR).normalize():f}"
 
 
 def small(value: float | None) -> str:
@@ -27,7 +33,7 @@ def small(value: float | None) -> str:
         return NOTHING
     if value == 0:
         return "0"
-    rounded = _round_up(value, 2)
+    rounded = _rounded(value, 2, ROUND_CEILING)
     exponent = rounded.adjusted()
     power = f"10{str(exponent).translate(SUPERSCRIPT)}"
     factor = rounded.scaleb(-exponent).normalize()
@@ -87,7 +93,7 @@ def moment(iso: str) -> str:
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
-def _round_up(value: float, digits: int) -> Decimal:
+def _rounded(value: float, digits: int, rounding: str) -> Decimal:
     # `str` gives the shortest decimal that is this float, so 9.98 stays 9.98 and is not pushed to 9.99 by its last bit.
     exact = Decimal(str(value))
-    return exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=ROUND_CEILING)
+    return exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=rounding)

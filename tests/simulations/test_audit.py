@@ -102,6 +102,14 @@ def test_ledger_that_is_gone_is_found(run: tuple[Study, Path]) -> None:
     assert problems(run_dir) == [("Bergen", 0, "is missing")]
 
 
+def test_ledger_that_cannot_be_read_does_not_hide_the_others(run: tuple[Study, Path]) -> None:
+    _, run_dir = run
+    (run_dir / "ledgers" / "Bergen.sqlite").write_bytes(b"date,patient\n" * 999)
+    ((site, entry, problem),) = problems(run_dir)
+    assert (site, entry) == ("Bergen", 0)
+    assert "cannot be used" in problem
+
+
 def test_more_rounds_than_were_charged_are_found(run: tuple[Study, Path]) -> None:
     small, run_dir = run
     know(small, run_dir, rounds=5)
