@@ -283,7 +283,7 @@ class Ledger:
         problem = approval.forbids(charge) if charge.purpose == "training" else None
         if problem:
             return PrivacyRefusal("privacy plan", problem, "have the hospital review the new plan")
-        return self._forbidden(approval, policy) or self._over_limit(charge, policy, entries)
+        return self._forbidden(approval, policy) or self._over_limit(charge, approval, entries)
 
     def _objection_to(self, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
         """Why a plan cannot be approved."""
@@ -291,7 +291,7 @@ class Ledger:
         refusal = self._forbidden(approval, policy)
         if refusal is None:
             first_round = Charge.for_round(plan, approval.study_id, 1)
-            refusal = self._over_limit(first_round, policy, entries)
+            refusal = self._over_limit(first_round, approval, entries)
         if refusal is None and not approval.override.strip():
             every_round = plan.mechanism(plan.rounds * plan.steps_per_round)
             most = min(policy.epsilon, epsilon([*spent(entries), every_round], self.cohort.delta))
@@ -308,7 +308,8 @@ class Ledger:
             return None
         return PrivacyRefusal("site policy", f"forbids the plan: {'; '.join(problems)}", "ask for what it allows")
 
-    def _over_limit(self, charge: Charge, policy: Policy, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+    def _over_limit(self, charge: Charge, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+        policy = policy_in_force(entries)
         if charge.noise_multiplier < policy.min_noise_multiplier:
             problem = f"noise_multiplier {charge.noise_multiplier:g} is below {policy.min_noise_multiplier:g}"
             return PrivacyRefusal("site policy", problem, "ask for what it allows")
@@ -318,13 +319,14 @@ class Ledger:
             problem = f"round {charge.round} would bring the steps to {steps}, above {policy.max_steps}"
             return PrivacyRefusal("site policy", problem, "stop here, or have the hospital allow more")
         after = epsilon([*charged, charge.mechanism], self.cohort.delta)
-        if after <= policy.epsilon:
-            return None
-        return PrivacyRefusal(
-            "privacy budget",
-            f"round {charge.round} would bring ε to {after:.4g}, above {policy.epsilon:g}",
-            "stop here, or have the hospital approve a larger budget",
-        )
+        problem = f"round {charge.round} would bring ε to {after:.4g}, above"
+        if not after <= policy.epsilon:
+            mend = "stop here, or have the hospital approve a larger budget"
+            return PrivacyRefusal("privacy budget", f"{problem} {policy.epsilon:g}", mend)
+        if after > OVERRIDE_ABOVE and not approval.override.strip():  # other studies, or a larger budget, came since
+            mend = "approve it with --override and the reason"
+            return PrivacyRefusal("privacy plan", f"{problem} {OVERRIDE_ABOVE:g}", mend)
+        return None
 
 
 def _put_in_force(ledger: Transaction, policy: Policy) -> None:

@@ -23,7 +23,7 @@ from client.site import Site
 from client.statement import Statement, state
 from common.accounting import epsilon
 from common.config import Data
-from common.errors import ConfigError, DataError, PrivacyRefusal
+from common.errors import ConfigError, DataError, PrivacyRefusal, SiloganError
 from common.files import write_bytes_atomically
 from common.study import RUN_FILE, SiteDeclaration, Study, parse_study
 
@@ -158,10 +158,10 @@ class Node:
             refusal = PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
             ledger.refuse(study.study_id, study.plan.plan_id, 0, refusal)
             raise refusal
+        ledger.approve(Approval(study.study_id, study.plan, study.scenario.model.family, server, override))
         folder = self._study_folder(study.study_id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         study.save(folder)
-        ledger.approve(Approval(study.study_id, study.plan, study.scenario.model.family, server, override))
 
     def reject(self, study: Study, registration: Registration, reason: str) -> None:
         """Writes down that the hospital does not agree, or no longer agrees, to a study."""
@@ -171,27 +171,41 @@ class Node:
         """The hospital as a participant of a study that it has approved.
 
         Raises:
-            PrivacyRefusal: it has not approved it.
-            ConfigError: the study was changed since.
+            PrivacyRefusal: it has not approved it. The refusal is written.
+            ConfigError: the study was changed since. The refusal is written.
         """
-        folder = self._study_folder(study_id)
-        if not (folder / RUN_FILE).is_file():
-            raise PrivacyRefusal("study", "is not approved by this hospital", "have it review the study")
+        try:
+            study = self._approved(study_id)
+        except SiloganError as refusal:
+            self.ledger(registration).refuse(study_id, "", 0, refusal)
+            raise
         return Site(
             name=registration.site,
-            study=Study.load(folder),
+            study=study,
             declared_size=registration.declared_size,
             read_images=self._reader(registration),
             ledger_path=self._ledger_path(registration),
             key_path=self.folder / _SITE_KEY,
             read_policy=self.policy,
-            state_folder=folder / "state",
+            state_folder=self._study_folder(study_id) / "state",
         )
 
     def statements(self) -> dict[str, Statement]:
         """What each ledger has been charged, by its name."""
         ledgers = {one.ledger: one for one in self.register.all()}
         return {name: state(self.ledger(one).entries()) for name, one in ledgers.items()}
+
+    def _approved(self, study_id: str) -> Study:
+        """A study as it was kept when it was approved; whether it still is, the ledger knows."""
+        folder = self._study_folder(study_id)
+        if not (folder / RUN_FILE).is_file():
+            raise PrivacyRefusal("study", "is not approved by this hospital", "have it review the study")
+        study = Study.load(folder)
+        if study.study_id != study_id:
+            raise ConfigError(f"run folder '{folder}'", "holds another study than the one approved", "restore it")
+        if not study.plan.private:  # such a site would have no ledger to ask
+            raise PrivacyRefusal("study", "trains without privacy", "have the coordinator propose a private one")
+        return study
 
     def _reader(self, registration: Registration) -> Callable[[], Images]:
         def read_images() -> Images:
