@@ -167,7 +167,9 @@ def evaluate(
 
 @app.command(epilog=_epilog("silogan audit runs/demo/seed-0"))
 def audit(
-    ledgers: Annotated[list[Path] | None, typer.Argument(help="Ledgers, copies of them, or run folders.")] = None,
+    ledgers: Annotated[
+        list[Path] | None, typer.Argument(help="Ledgers, copies of them, nodes, or run folders.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page to read, print and file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
     empirical: Annotated[

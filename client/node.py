@@ -30,6 +30,7 @@ from common.study import RUN_FILE, SiteDeclaration, Study, parse_study
 _SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Node:
         self.folder = folder
         self.key = SiteKey.load(folder / _SITE_KEY)
         self.register = Register(folder / _REGISTER, self.key)
+
+    @staticmethod
+    def is_at(folder: Path) -> bool:
+        """Whether a folder is a node's."""
+        return (folder / _REGISTER).is_file()
 
     @staticmethod
     def create(folder: Path, policy: str) -> "Node":
@@ -128,6 +134,10 @@ class Node:
     def ledger(self, registration: Registration) -> Ledger:
         """The ledger of a cohort, which must be there."""
         return Ledger(self._ledger_path(registration), self.key)
+
+    def ledger_paths(self) -> list[Path]:
+        """Where the ledgers of all cohorts are, or were."""
+        return list(dict.fromkeys(self._ledger_path(one) for one in self.register.all()))
 
     def cost(self, study: Study, registration: Registration, server: str) -> Cost:
         """What a study would cost, and why it would be refused; nothing is written."""
@@ -198,7 +208,7 @@ class Node:
     def _approved(self, study_id: str) -> Study:
         """A study as it was kept when it was approved; whether it still is, the ledger knows."""
         folder = self._study_folder(study_id)
-        if not (folder / RUN_FILE).is_file():
+        if not _HASH.fullmatch(study_id) or not (folder / RUN_FILE).is_file():
             raise PrivacyRefusal("study", "is not approved by this hospital", "have it review the study")
         study = Study.load(folder)
         if study.study_id != study_id:

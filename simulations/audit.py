@@ -1,6 +1,6 @@
-"""`silogan audit`: ledgers by themselves, or those of a simulated run beside what its coordinator knows."""
+"""`silogan audit`: ledgers by themselves, those of a node, or those of a run beside what its coordinator knows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from client.audit import THE_LEDGER, Audit, Finding, audit
 from client.chain import Entry, read_entries
 from client.keys import SiteKey
 from client.ledger import approval_of, spent
-from common.errors import PrivacyRefusal, UsageError
+from client.node import Node
+from common.errors import PrivacyRefusal, SiloganError, UsageError
 from common.plan import NO_PRIVACY
 from common.study import Study
 from server.checkpoint import Checkpoint
@@ -19,16 +20,18 @@ from simulations.prepare import holds_run
 ADJACENCY = "add or remove one unit"
 """Which data sets are neighbours, of whatever unit."""
 
+_MISSING = Finding(THE_LEDGER, "is missing")
+
 
 def audit_all(paths: Sequence[Path]) -> list[Audit]:
-    """Audits ledgers and run folders.
+    """Audits ledgers, nodes and run folders.
 
     Raises:
         UsageError: there is nothing at a path.
         PrivacyRefusal: a run was without privacy: there is nothing to audit.
         ConfigError, VerificationError: a run folder's own files are damaged.
     """
-    return [found for path in paths for found in (_audit_run(path) if path.is_dir() else [_audit_file(path)])]
+    return [found for path in paths for found in _audit(path)]
 
 
 def as_plain(audits: Sequence[Audit]) -> dict[str, Any]:
@@ -51,16 +54,27 @@ def _cohort(found: Audit) -> dict[str, Any]:
     return {**figures, "adjacency": ADJACENCY, "runs": listed}
 
 
-def _audit_file(path: Path) -> Audit:
-    if not path.is_file():
-        raise UsageError(f"'{path}'", "does not exist", "give a ledger's file or a run's folder")
-    return audit(path)
+def _audit(path: Path) -> Iterable[Audit]:
+    mend = "give a ledger's file, a node's folder or a run's folder"
+    if path.is_file():
+        return [audit(path)]
+    if not path.is_dir():
+        raise UsageError(f"'{path}'", "is no file" if path.exists() else "does not exist", mend)
+    if Node.is_at(path):
+        return _audit_node(Node(path))
+    if not holds_run(path):
+        raise UsageError(f"'{path}'", "holds neither a node nor a run", mend)
+    return _audit_run(path)
+
+
+def _audit_node(node: Node) -> Iterator[Audit]:
+    """The ledger of every cohort that the hospital has registered."""
+    for path in node.ledger_paths():
+        yield audit(path, public_key=node.key.public) if path.exists() else Audit(path.stem, (_MISSING,))
 
 
 def _audit_run(run_dir: Path) -> Iterator[Audit]:
     """Every site's ledger, beside the plan of the run, and the heads and rounds of its last checkpoint."""
-    if not holds_run(run_dir):
-        raise UsageError(f"'{run_dir}'", "holds no run", "give a ledger's file or a run's folder")
     study = Study.load(run_dir)
     if not study.plan.private:
         raise PrivacyRefusal(f"run folder '{run_dir}'", f"is {NO_PRIVACY}: nothing was charged", "audit a private run")
@@ -71,11 +85,14 @@ def _audit_run(run_dir: Path) -> Iterator[Audit]:
         path = ledger_path(run_dir, site.name)
         known = {heads[site.name]} if site.name in heads else set[str]()
         if not path.exists():
-            missing = (Finding(THE_LEDGER, "is missing"),) if known else ()
-            yield Audit(site.name, missing)
+            yield Audit(site.name, (_MISSING,) if known else ())
             continue
-        key = key_path(run_dir, site.name)
-        found = audit(path, public_key=SiteKey.load(key).public if key.exists() else None, known_heads=known)
+        try:
+            public_key = SiteKey.load(key_path(run_dir, site.name)).public
+        except SiloganError as error:
+            yield Audit(site.name, (Finding(THE_LEDGER, f"cannot be held against the site's key: {error}"),))
+            continue
+        found = audit(path, public_key=public_key, known_heads=known)
         if not found.findings:  # else it may not even be readable
             found = replace(found, findings=tuple(_run_findings(study, read_entries(path), rounds)))
         yield found

@@ -9,7 +9,9 @@ import pytest
 
 from client.app import SIMULATION, open_ledgers, simulated_site
 from client.ledger import Approval, Charge, Ledger
-from common.config import parse_scenario
+from client.node import Node
+from client.policy import template
+from common.config import Data, parse_scenario
 from common.errors import PrivacyRefusal, UsageError
 from common.plan import make_plan
 from common.schema import ImageSchema
@@ -136,3 +138,27 @@ def test_run_without_privacy_has_nothing_to_audit(tmp_path: Path) -> None:
     without.save(tmp_path)
     with pytest.raises(PrivacyRefusal, match="NON-PRIVATE"):
         audit_all([tmp_path])
+
+
+def test_damaged_key_is_a_finding_of_its_site(run: tuple[Study, Path]) -> None:
+    _, run_dir = run
+    (run_dir / "ledgers" / "Bergen.key").write_bytes(b"no key")
+    ((site, entry, problem),) = problems(run_dir)
+    assert (site, entry) == ("Bergen", 0)
+    assert "is no Ed25519 key" in problem
+
+
+def test_node_is_audited_by_its_register(tmp_path: Path) -> None:
+    node = Node.create(tmp_path / "node", template(epsilon=1.0, delta=1e-4, unit="record"))
+    node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=1000)
+    node.add_cohort(name="copy", site="bergen", data=Data(), declared_size=1000)
+    (found,) = audit_all([node.folder])
+    assert (found.name, found.findings, found.epsilon_budget) == ("digits", (), 1.0)
+    (path,) = node.ledger_paths()
+    path.unlink()
+    assert problems(node.folder) == [("digits", 0, "is missing")]
+
+
+def test_device_is_no_ledger() -> None:
+    with pytest.raises(UsageError, match="is no file"):
+        audit_all([Path("/dev/null")])
