@@ -2,10 +2,13 @@
 
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -75,6 +78,12 @@ class SiteKey:
         if not isinstance(private, Ed25519PrivateKey):
             raise DataError(f"key '{path.name}'", "is missing or is no Ed25519 key", "restore it from its backup")
         return SiteKey(private)
+
+    @lru_cache(maxsize=8)  # noqa: B019  (a site has one key, for as long as it runs)
+    def derived(self, purpose: bytes) -> bytes:
+        """A secret of 32 bytes for one purpose (HKDF, RFC 5869), which says nothing of the key itself."""
+        raw = self._private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        return HKDF(SHA256(), 32, salt=None, info=b"silogan " + purpose).derive(raw)
 
     def sign(self, message: bytes) -> str:
         """The signature of a message, in hexadecimal digits."""

@@ -180,8 +180,7 @@ class Ledger:
     def enforce(self, policy: Policy) -> None:
         """Puts a policy in force: all that follows must comply. Each change of it stays on record."""
         with self._chain.transaction() as ledger:
-            if policy_in_force(ledger.entries) != policy:
-                _append(ledger, "policy", {"policy": policy.model_dump(mode="json")})
+            _put_in_force(ledger, policy)
 
     def approve(self, approval: Approval) -> None:
         """Signs a plan; approving it twice changes nothing.
@@ -205,16 +204,22 @@ class Ledger:
         with self._chain.transaction() as ledger:
             _append(ledger, "reject", {"study_id": study_id, "plan_id": plan_id, "reason": reason})
 
-    def reserve(self, charge: Charge) -> int:
+    def reserve(self, charge: Charge, policy: Policy | None = None) -> int:
         """Durably charges the most that the coming steps can cost; returns the reservation's number.
 
         A charge with a `replay_key` that is already reserved is the same release again, and returns its reservation.
+
+        Args:
+            charge: what is to be paid for.
+            policy: the hospital's as it is now, which is put in force first; the one in force if None.
 
         Raises:
             PrivacyRefusal: the plan was not approved, the charge is not what was approved, the policy in force forbids
                 it, or ε would pass the budget. Nothing is charged, and the refusal is written.
         """
         with self._chain.transaction() as ledger:
+            if policy is not None:
+                _put_in_force(ledger, policy)
             for entry in ledger.entries:
                 if charge.replay_key and entry.content.get("replay_key") == charge.replay_key:
                     return entry.seq
@@ -224,8 +229,11 @@ class Ledger:
             _append_refusal(ledger, charge.study_id, charge.plan_id, charge.round, refusal)
         raise refusal
 
-    def settle(self, reservation: int, steps: int) -> None:
+    def settle(self, reservation: int, steps: int) -> str:
         """Records that `steps` steps were taken on a reservation; settling twice with the same steps changes nothing.
+
+        Returns:
+            The ledger's head.
 
         Raises:
             VerificationError: there is no such reservation, or it did not cover so many steps.
@@ -234,12 +242,12 @@ class Ledger:
             reserved = {entry.seq: entry.content["steps"] for entry in of_kind(ledger.entries, "reserve")}
             settled = settled_steps(ledger.entries)
             if settled.get(reservation) == steps:
-                return
+                return ledger.entries[-1].hash
             if reservation in settled or not 0 <= steps <= reserved.get(reservation, -1):
                 raise VerificationError(
                     f"reservation {reservation}", f"does not cover {steps} steps", "audit the ledger"
                 )
-            _append(ledger, "settle", {"reservation": reservation, "steps": steps})
+            return _append(ledger, "settle", {"reservation": reservation, "steps": steps}).hash
 
     def refuse(self, study_id: str, plan_id: str, round_number: int, reason: SiloganError) -> None:
         """Records that a request was refused before any data was read."""
@@ -275,7 +283,7 @@ class Ledger:
         problem = approval.forbids(charge) if charge.purpose == "training" else None
         if problem:
             return PrivacyRefusal("privacy plan", problem, "have the hospital review the new plan")
-        return self._forbidden(approval, policy) or self._over_limit(charge, policy, entries)
+        return self._forbidden(approval, policy) or self._over_limit(charge, approval, entries)
 
     def _objection_to(self, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
         """Why a plan cannot be approved."""
@@ -283,7 +291,7 @@ class Ledger:
         refusal = self._forbidden(approval, policy)
         if refusal is None:
             first_round = Charge.for_round(plan, approval.study_id, 1)
-            refusal = self._over_limit(first_round, policy, entries)
+            refusal = self._over_limit(first_round, approval, entries)
         if refusal is None and not approval.override.strip():
             every_round = plan.mechanism(plan.rounds * plan.steps_per_round)
             most = min(policy.epsilon, epsilon([*spent(entries), every_round], self.cohort.delta))
@@ -300,7 +308,8 @@ class Ledger:
             return None
         return PrivacyRefusal("site policy", f"forbids the plan: {'; '.join(problems)}", "ask for what it allows")
 
-    def _over_limit(self, charge: Charge, policy: Policy, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+    def _over_limit(self, charge: Charge, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+        policy = policy_in_force(entries)
         if charge.noise_multiplier < policy.min_noise_multiplier:
             problem = f"noise_multiplier {charge.noise_multiplier:g} is below {policy.min_noise_multiplier:g}"
             return PrivacyRefusal("site policy", problem, "ask for what it allows")
@@ -310,13 +319,19 @@ class Ledger:
             problem = f"round {charge.round} would bring the steps to {steps}, above {policy.max_steps}"
             return PrivacyRefusal("site policy", problem, "stop here, or have the hospital allow more")
         after = epsilon([*charged, charge.mechanism], self.cohort.delta)
-        if after <= policy.epsilon:
-            return None
-        return PrivacyRefusal(
-            "privacy budget",
-            f"round {charge.round} would bring ε to {after:.4g}, above {policy.epsilon:g}",
-            "stop here, or have the hospital approve a larger budget",
-        )
+        problem = f"round {charge.round} would bring ε to {after:.4g}, above"
+        if not after <= policy.epsilon:
+            mend = "stop here, or have the hospital approve a larger budget"
+            return PrivacyRefusal("privacy budget", f"{problem} {policy.epsilon:g}", mend)
+        if after > OVERRIDE_ABOVE and not approval.override.strip():  # other studies, or a larger budget, came since
+            mend = "approve it with --override and the reason"
+            return PrivacyRefusal("privacy plan", f"{problem} {OVERRIDE_ABOVE:g}", mend)
+        return None
+
+
+def _put_in_force(ledger: Transaction, policy: Policy) -> None:
+    if policy_in_force(ledger.entries) != policy:
+        _append(ledger, "policy", {"policy": policy.model_dump(mode="json")})
 
 
 def policy_in_force(entries: Sequence[Entry]) -> Policy:
@@ -356,6 +371,7 @@ def of_kind(entries: Sequence[Entry], kind: str) -> list[Entry]:
 
 
 def settled_steps(entries: Sequence[Entry]) -> dict[int, int]:
+    """The steps that were taken, by the number of the reservation."""
     return {entry.content["reservation"]: entry.content["steps"] for entry in of_kind(entries, "settle")}
 
 

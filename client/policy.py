@@ -100,17 +100,19 @@ def reading(epsilon: float) -> str:
     return "weak: only with a signed override"
 
 
-TEMPLATE = f"""\
+def template(*, epsilon: float, delta: float, unit: Unit) -> str:
+    """The policy file that a hospital starts from: its budget, cautious limits, and no server."""
+    return f"""\
 # What this hospital allows with its patients' data. Whatever is not allowed here is refused; every key must stand here.
-epsilon: 1.0                  # the most that may be spent on any patient, over all runs, servers and years
-delta: 1.0e-5                 # smaller than one over the number of patients
-unit: UNIT                    # patient, or record where the data does not say who is who
-min_noise_multiplier: 0.5     # smallest σ
-max_clip_norm: 10.0           # largest C
-max_sample_rate: 0.25         # largest q: chance of a patient to be in a step's batch
-max_records_per_patient: 4    # largest k: records of one patient in a step
-max_steps_per_round: 200      # private steps between two replies
-max_steps: 100000             # private steps in all, over all runs
+epsilon: {epsilon}                # the most that may be spent on any patient, over all runs, servers and years
+delta: {delta:.1e}               # as the ledger was opened with; smaller than one over the number of patients
+unit: {unit}               # patient, or record where the data does not say who is who
+min_noise_multiplier: 0.5   # smallest σ
+max_clip_norm: 10.0         # largest C
+max_sample_rate: 0.25       # largest q: chance of a patient to be in a step's batch
+max_records_per_patient: 4  # largest k: records of one patient in a step
+max_steps_per_round: 200    # private steps between two replies
+max_steps: 100000           # private steps in all, over all runs
 families: [{", ".join(sorted(FAMILIES))}]
-servers: []                   # coordinators that may ask, as [coordinator.example.org]; none yet
+servers: []                 # coordinators that may ask, as [coordinator.example.org]; none yet
 """

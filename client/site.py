@@ -83,17 +83,17 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     reservation = 0
     if ledger is not None:
         _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
-        _enforce_policy(site, instruction, ledger)
+        policy = _policy(site, instruction, ledger)
         replay_key = key if plan.seeded else ""
-        reservation = ledger.reserve(Charge.for_round(plan, site.study.study_id, instruction.round, replay_key))
+        charge = Charge.for_round(plan, site.study.study_id, instruction.round, replay_key)
+        reservation = ledger.reserve(charge, policy)
     trainer = _trainer(site, instruction.round, gan, device)
     if before is not None:
         trainer.load_state(before.trainer)
     progress = trainer.run()
     head = ""
     if ledger is not None:
-        ledger.settle(reservation, progress.steps)
-        head = ledger.head()
+        head = ledger.settle(reservation, progress.steps)
     reply = Reply(
         site=site.name,
         round=instruction.round,
@@ -125,14 +125,13 @@ def _refuse_if(reason: SiloganError | None, instruction: Instruction, ledger: Le
     raise reason
 
 
-def _enforce_policy(site: Site, instruction: Instruction, ledger: Ledger) -> None:
-    """Puts the hospital's policy in force as it is now; without one, nothing is allowed."""
+def _policy(site: Site, instruction: Instruction, ledger: Ledger) -> Policy:
+    """The hospital's policy as it is now; without one, nothing is allowed."""
     try:
-        policy = site.read_policy()
+        return site.read_policy()
     except PrivacyRefusal as refusal:
         _refuse_if(refusal, instruction, ledger)
         raise
-    ledger.enforce(policy)
 
 
 def _missing_history(ledger: Ledger, known_head: str, before: RoundState | None) -> VerificationError | None:

@@ -66,7 +66,7 @@ class Study:
         """
         problem, mend = f"{RUN_FILE} was changed since the run began", "restore it"
         try:
-            study = _parsed((run_dir / RUN_FILE).read_text(encoding="utf-8"))
+            study = parse_study((run_dir / RUN_FILE).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             study, problem, mend = None, f"has no readable {RUN_FILE}", "give a run's folder"
         if study is None:
@@ -83,7 +83,7 @@ class Study:
 
 
 @lru_cache(maxsize=4)
-def _parsed(text: str) -> Study | None:
+def parse_study(text: str) -> Study | None:
     """The study that `Study.save` wrote as `text`, None if it is not whole: simulated sites read it every round."""
     raw = cast(dict[str, Any], read_yaml(text))
     try:

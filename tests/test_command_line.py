@@ -424,7 +424,7 @@ def test_bad_settings_are_refused_in_one_line(case: str, scenario: Path, tmp_pat
         (("generate", "<new>", "--count", "1", "--out", "<new>"), 4, ("generator.safetensors", "finished run")),
         (("evaluate", "<new>"), 2, ("<new>", "does not exist", "run folder")),
         (("audit", "<new>"), 2, ("<new>", "does not exist", "a ledger's file")),
-        (("audit",), 2, ("Missing argument 'LEDGERS...'", "silogan audit --help")),
+        (("audit",), 2, ("audit", "was given nothing", "--empirical SCENARIO")),
         (("evaluate", "<scenario>"), 2, ("--real", "is missing")),
         (("evaluate", "<scenario>", "--real", "<scenario>"), 4, ("<scenario>", "silogan generate")),
     ],

@@ -13,7 +13,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 import client.app
 import common.device
-from client.app import PARTITION_FILE, app, simulated_site, open_ledgers
+from client.app import PARTITION_FILE, app, open_ledgers, simulated_site
 from client.data import ImageData, Images
 from client.trainer import SiteTrainer
 from common.config import Data

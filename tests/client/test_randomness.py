@@ -136,3 +136,15 @@ def test_ends_of_the_uniform_range_are_safe(uniform: float, monkeypatch: pytest.
     assert values.isfinite().all()
     assert values.abs().max() < 8.6  # the largest radius that 53 bits can give
     assert len(source.poisson_sample(3, 1.0)) == 3
+
+
+@each_source
+def test_uniform_values_are_uniform_and_independent(source: Callable[[], Randomness]) -> None:
+    count = 100_000
+    values = source().uniform(count)
+    assert values.dtype == torch.float64
+    assert values.shape == (count,)
+    assert kstest(values.numpy(), "uniform").pvalue > NEVER
+    centred = values - 0.5
+    assert abs((centred[1:] * centred[:-1]).mean()) < eight_sigma(1 / 12, count)
+    assert len(values.unique()) == count

@@ -1,16 +1,22 @@
 import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import Adam
 
+import client.trainer
 from client.data import Images, to_unit_range
 from client.randomness import SeededRandomness
 from client.trainer import SiteTrainer
+from client.units import Bags
+from common.errors import ConfigError, DataError
 from common.losses import LOSSES
 from common.networks import GAN, build, initialise
 from common.schema import ImageSchema
@@ -73,6 +79,9 @@ class Scripted:
 
     def poisson_sample(self, *_: object) -> Tensor:
         return torch.arange(self.sizes.pop(0))
+
+    def uniform(self, size: int) -> Tensor:
+        return torch.zeros(size, dtype=torch.float64)
 
     def normal(self, size: int) -> Tensor:
         return torch.zeros(size)
@@ -427,3 +436,180 @@ def test_fakes_that_are_not_finite_do_not_reach_the_discriminator(
         next(gan.generator.parameters()).fill_(bad)
     new_trainer(study, gan, images).run()
     assert flat(gan.discriminator).isfinite().all()
+
+
+# --- patients --------------------------------------------------------------------------------------------------------
+
+
+def patients_of(images: Images, sizes: list[int]) -> Images:
+    """The images with patients of these sizes, their images far from each other, and codes with gaps."""
+    codes = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)) * 3 + 2
+    shuffled = torch.randperm(len(codes), generator=generator(5))
+    return replace(images.select(torch.arange(len(codes))), patients=codes[shuffled])
+
+
+def patient_study(make_study: MakeStudy, most: int, **changes: Any) -> Study:
+    study = make_study(**changes)
+    return replace(study, plan=replace(study.plan, unit="patient", records_per_patient=most))
+
+
+def spied_bags(trainer: SiteTrainer, monkeypatch: pytest.MonkeyPatch) -> list[Bags]:
+    """The bags that the trainer draws from now on."""
+    seen: list[Bags] = []
+    sample = trainer._units.sample
+    monkeypatch.setattr(trainer._units, "sample", lambda source: seen.append(sample(source)) or seen[-1])
+    return seen
+
+
+def slow_patient_sum(study: Study, gan: GAN, images: Images, bags: Bags) -> Tensor:
+    """Without noise: one backward pass a patient over the mean of the records drawn, then one a fake; float64."""
+    loop, plan = SlowLoop(study, gan, images), study.plan
+    fakes, fake_labels = loop.fakes(max(1, round(EXPECTED_BATCH)))
+    assert fake_labels is not None
+    units: list[Tensor] = []
+    for positions, present in zip(*bags, strict=True):
+        mine = positions[present]
+        views = [
+            loop.gradient_of(loop.loss.real, images.pixels[i].double() / 127.5 - 1, images.labels[i]) for i in mine
+        ]
+        units.append(torch.stack(views).mean(dim=0))
+    units += [loop.gradient_of(loop.loss.fake, *fake) for fake in zip(fakes.detach(), fake_labels, strict=True)]
+    if plan.private:
+        units = [unit * min(1.0, plan.clip_norm / float(unit.norm())) for unit in units]
+    return torch.stack(units).sum(dim=0) / EXPECTED_BATCH
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All arithmetic in float64, so that only what is wrong differs."""
+    monkeypatch.setattr(client.trainer, "to_unit_range", lambda pixels: pixels.double() / 127.5 - 1)
+    monkeypatch.setattr(SeededRandomness, "normal", lambda _, size: torch.zeros(size))
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("private", [True, False], ids=["private", "plain"])
+@pytest.mark.parametrize("micro_batch", [None, 1, 5])
+@pytest.mark.parametrize("most", [1, 2, 3, 50])
+def test_a_patients_records_are_one_unit_as_in_the_slow_loop(
+    make_study: MakeStudy,
+    images: Images,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    micro_batch: int | None,
+    private: bool,
+) -> None:
+    study = patient_study(
+        make_study,
+        most,
+        training={"micro_batch": micro_batch, "sample_rate": 0.6},
+        privacy={"clip_norm": 0.1, "enabled": private, "epsilon": 50.0},
+    )
+    images = patients_of(images, [1, 2, 9, 3, 3, 1, 4, 20])
+    gan = new_gan(study)
+    reference = copy.deepcopy(gan)
+    trainer = new_trainer(study, gan, images)
+    bags, gradients = spied_bags(trainer, monkeypatch), gradients_of(trainer._d_optimizer)
+    trainer._discriminator_step()
+    assert 1 < len(bags[0].positions) < 8
+    torch.testing.assert_close(
+        gradients[0], slow_patient_sum(study, reference, images, bags[0]), rtol=1e-10, atol=1e-12
+    )
+
+
+def test_with_one_image_a_patient_the_step_is_that_of_records(make_study: MakeStudy, images: Images) -> None:
+    record = make_study()
+    alone = replace(images, patients=torch.arange(43))
+    for most in (1, 4):
+        study = patient_study(make_study, most)
+        (found,), (expected,) = scaled_sums(study, alone, (6,)), scaled_sums(record, images, (6,))
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("engine", ["hooks", "ghost"])
+def test_other_engines_take_one_record_of_a_patient_and_no_more(
+    make_study: MakeStudy, images: Images, engine: str
+) -> None:
+    images = patients_of(images, [1, 2, 9, 3])
+    one, ours = (
+        first_gradient(patient_study(make_study, 1, training={"dp_engine": name}), images)
+        for name in (engine, "bookkeeping")
+    )
+    torch.testing.assert_close(one, ours, rtol=1e-3, atol=1e-5)
+    several = patient_study(make_study, 2, training={"dp_engine": engine})
+    with pytest.raises(ConfigError, match=rf"^training\.dp_engine: is '{engine}', which cannot clip several records"):
+        new_trainer(several, new_gan(several), images)
+
+
+def test_what_fills_a_bag_does_not_matter(
+    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = patient_study(make_study, 4, privacy={"clip_norm": 0.05})
+    images = patients_of(images, [1, 2, 4])
+
+    def step(fill: Callable[[Bags], Tensor]) -> Tensor:
+        trainer = new_trainer(study, new_gan(study), images, randomness=Everyone())
+        sample, seen = trainer._units.sample, gradients_of(trainer._d_optimizer)
+
+        def filled(source: Any) -> Bags:
+            bags = sample(source)
+            assert int((~bags.present).sum()) == 5
+            return bags._replace(positions=torch.where(bags.present, bags.positions, fill(bags)))
+
+        monkeypatch.setattr(trainer._units, "sample", filled)
+        trainer._discriminator_step()
+        return seen[0]
+
+    as_it_is = step(lambda bags: bags.positions)
+    with_others = step(lambda bags: torch.zeros_like(bags.positions))
+    torch.testing.assert_close(with_others, as_it_is, rtol=1e-5, atol=1e-7)
+
+
+class Everyone(Scripted):
+    """Takes every unit, and of each the records that the same golden ratio picks whatever comes after."""
+
+    def poisson_sample(self, population: int, _rate: float) -> Tensor:
+        return torch.arange(population)
+
+    def uniform(self, size: int) -> Tensor:
+        return torch.arange(1, size + 1, dtype=torch.float64) * 0.6180339887498949 % 1
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    most=st.integers(1, 6),
+    clip=st.sampled_from([0.01, 0.1, 1.0]),
+    micro_batch=st.sampled_from([None, 1, 4]),
+)
+def test_a_patient_with_any_number_of_images_changes_the_sum_by_c_at_most(
+    make_study: MakeStudy, images: Images, sizes: list[int], most: int, clip: float, micro_batch: int | None
+) -> None:
+    study = patient_study(
+        make_study, most, training={"micro_batch": micro_batch}, privacy={"clip_norm": clip, "noise_multiplier": 2.0}
+    )
+    whole = patients_of(images.select(torch.arange(60) % 43), sizes)
+    assert whole.patients is not None
+    last = whole.patients == whole.patients.max()
+    sums: list[Tensor] = []
+    for present in (whole, whole.select((~last).nonzero().squeeze(1))):
+        trainer = new_trainer(study, new_gan(study), present, randomness=Everyone())
+        seen = gradients_of(trainer._d_optimizer)
+        trainer._discriminator_step()
+        sums.append(seen[0] * EXPECTED_BATCH)
+    change = float((sums[0] - sums[1]).norm())
+    assert change <= clip * (1 + 1e-4)
+    assert change > 0
+    if clip == 0.01:  # smaller than any gradient here
+        assert change >= clip * (1 - 1e-3)
+
+
+def test_images_without_patients_are_refused_where_the_plan_protects_patients(
+    make_study: MakeStudy, images: Images
+) -> None:
+    study = patient_study(make_study, 1)
+    with pytest.raises(DataError, match="images: do not say whose they are"):
+        new_trainer(study, new_gan(study), images)

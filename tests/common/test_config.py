@@ -98,6 +98,7 @@ def test_a_key_that_is_also_the_name_of_a_type_is_a_key(key: str) -> None:
         ("data.channels", 2),
         ("data.test_fraction", 1.0),
         ("data.download", "perhaps"),
+        ("data.images_per_patient", 0),
         ("sites.count", 0),
         ("sites.count", 2.5),
         ("sites.count", "four"),
@@ -124,6 +125,8 @@ def test_a_key_that_is_also_the_name_of_a_type_is_a_key(key: str) -> None:
         ("privacy.clip_norm", float("nan")),
         ("privacy.noise_multiplier", 0),
         ("privacy.spare_rounds", -1),
+        ("privacy.unit", "person"),
+        ("privacy.records_per_patient", 0),
         ("federation.quorum", 0),
         ("federation.weights", "exact_size"),
         ("federation.max_update_norm", float("inf")),
@@ -163,6 +166,21 @@ def test_a_section_that_is_none_is_refused(value: object) -> None:
     error = fault({"name": "x", "privacy": value})
     assert error.thing == "privacy"
     assert repr(value) in error.problem
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"data": {"patients": "p.csv", "images_per_patient": 2}}, "images_per_patient=2 would overrule the manifest"),
+        ({"privacy": {"unit": "record", "records_per_patient": 2}}, "records_per_patient=2 needs unit=patient"),
+        (
+            {"privacy": {"records_per_patient": 2}, "training": {"dp_engine": "hooks"}},
+            "privacy.records_per_patient=2 needs training.dp_engine=bookkeeping, not hooks",
+        ),
+    ],
+)
+def test_what_is_said_of_patients_must_fit_together(values: dict[str, Any], words: str) -> None:
+    assert words in str(fault({"name": "x", **values}))
 
 
 def test_a_quorum_that_cannot_be_reached_names_both_keys() -> None:

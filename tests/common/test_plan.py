@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from common.accounting import Mechanism, epsilon
 from common.config import parse_scenario
-from common.errors import PrivacyRefusal
-from common.plan import NO_PRIVACY, SEEDED, PrivacyPlan, canonical_json, make_plan
+from common.errors import ConfigError, PrivacyRefusal
+from common.plan import NO_PRIVACY, SEEDED, PrivacyPlan, canonical_json, choose_unit, make_plan
 
 PLAN = PrivacyPlan(
     private=True,
@@ -36,6 +36,7 @@ CHANGES = {
     "clip_norm": 1.1,
     "steps_per_round": 3,
     "rounds": 4,
+    "records_per_patient": 2,
 }
 
 
@@ -53,7 +54,8 @@ def test_the_identity_changes_with_every_field() -> None:
 
 def test_the_identity_is_the_hash_of_the_written_form() -> None:
     written = (
-        '{"clip_norm":1.0,"delta":1e-05,"epsilon":8.0,"noise_multiplier":2.0,"private":true,"rounds":3,'
+        '{"clip_norm":1.0,"delta":1e-05,"epsilon":8.0,"noise_multiplier":2.0,"private":true,'
+        '"records_per_patient":1,"rounds":3,'
         '"sample_rate":1.0,"seeded":false,"steps_per_round":2,"unit":"record"}'
     )
     assert PLAN.plan_id == hashlib.sha256(written.encode()).hexdigest()
@@ -86,6 +88,32 @@ def test_the_scenario_and_the_plan_say_the_same() -> None:
         rounds=7,
     )
     assert plan.mechanism(10) == Mechanism(2.0, 0.25, 10)
+
+
+def test_a_plan_has_its_unit_and_the_most_records_of_it() -> None:
+    scenario = parse_scenario({"name": "x", "privacy": {"noise_multiplier": 9.0, "records_per_patient": 3}})
+    plan = make_plan(scenario, "patient")
+    assert (plan.unit, plan.records_per_patient) == ("patient", 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "known", "unit"),
+    [(None, False, "record"), (None, True, "patient"), ("patient", True, "patient"), ("record", True, "record")],
+)
+def test_the_patient_is_protected_where_he_is_known_unless_the_scenario_says_record(
+    asked: str | None, known: bool, unit: str
+) -> None:
+    assert choose_unit(parse_scenario({"name": "x", "privacy": {"unit": asked}}), patients_known=known) == unit
+
+
+@pytest.mark.parametrize(
+    ("privacy", "key"),
+    [({"unit": "patient"}, "privacy.unit"), ({"records_per_patient": 2}, "privacy.records_per_patient")],
+)
+def test_patients_that_the_data_does_not_know_are_refused(privacy: dict[str, object], key: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.images_per_patient") as caught:
+        choose_unit(parse_scenario({"name": "x", "privacy": privacy}), patients_known=False)
+    assert caught.value.thing == key
 
 
 def test_the_noise_found_pays_for_all_rounds_and_no_more() -> None:

@@ -56,6 +56,38 @@ def test_every_partition_is_sorted_disjoint_complete_and_repeatable(case: tuple[
     assert all(np.array_equal(one, two) for one, two in zip(parts, again, strict=True))
 
 
+@settings(max_examples=300)
+@given(cases(), st.integers(1, 6))
+def test_the_images_of_a_patient_stay_together(case: tuple[Sites, Ints, Ints | None, int], most: int) -> None:
+    sites, labels, natural, seed = case
+    patients = rng(seed).permutation(np.arange(len(labels), dtype=np.int64) // most * 3)  # codes with gaps
+    enough = sites.count * (sites.shards_per_site if sites.partition == "shards" else 1)
+    if natural is None and len(np.unique(patients)) < enough:
+        with pytest.raises(ConfigError):
+            partition(sites, labels, natural, rng(seed), patients)
+        return
+    parts = partition(sites, labels, natural, rng(seed), patients)
+    assert all(part.dtype == np.int64 and part.size and np.all(np.diff(part) > 0) for part in parts)
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(labels)))
+    if natural is None:
+        owners = np.concatenate([np.unique(patients[part]) for part in parts])
+        assert len(owners) == len(np.unique(patients))
+    else:
+        assert all(len(np.unique(natural[part])) == 1 for part in parts)
+
+
+def test_patients_are_spread_as_images_are_by_the_label_of_the_first() -> None:
+    patients = np.array([0, 0, 1, 2, 2, 3], dtype=np.int64)
+    labels = np.array([0, 1, 1, 0, 1, 1], dtype=np.int64)
+    parts = partition(Sites(count=2, partition="shards", shards_per_site=1), labels, None, rng(), patients)
+    assert sorted(part.tolist() for part in parts) == [[0, 1, 3, 4], [2, 5]]
+
+
+def test_more_sites_than_patients_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^sites\.count: 3 sites are more than there are patients"):
+        partition(Sites(count=3), np.zeros(9, np.int64), None, rng(), np.arange(9) % 2)
+
+
 LABELS = np.repeat(np.arange(10, dtype=np.int64), 100)
 
 

@@ -87,6 +87,38 @@ def test_natural_sites_keep_their_names_also_where_one_has_no_images(tmp_path: P
         assert set(data.train.sites[load_positions(tmp_path / PARTITION_FILE, index)].tolist()) == {code}
 
 
+def give_patients(data: ImageData, each: int) -> torch.Tensor:
+    patients = torch.arange(len(data.train)) // each
+    object.__setattr__(data.train, "patients", patients)
+    return patients
+
+
+def test_where_patients_are_known_they_are_the_unit(tmp_path: Path, data: ImageData) -> None:
+    patients = give_patients(data, 5)
+    study = prepare(scenario(privacy={"noise_multiplier": 1.0, "records_per_patient": 2}), tmp_path)
+    assert (study.plan.unit, study.plan.records_per_patient) == ("patient", 2)
+    assert [site.declared_size for site in study.sites] == [60, 60, 60], "200 patients, not 997 images"
+    parts = [load_positions(tmp_path / PARTITION_FILE, index) for index in range(3)]
+    owners = [set(patients[part].tolist()) for part in parts]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 200
+    assert Study.load(tmp_path) == study
+
+
+def test_a_scenario_may_ask_for_records_although_patients_are_known(tmp_path: Path, data: ImageData) -> None:
+    give_patients(data, 5)
+    study = prepare(scenario(privacy={"noise_multiplier": 1.0, "unit": "record"}), tmp_path)
+    assert study.plan.unit == "record"
+    assert [site.declared_size for site in study.sites] == [330, 330, 330]
+
+
+def test_a_patient_at_two_natural_sites_is_a_unit_at_each(tmp_path: Path, data: ImageData) -> None:
+    object.__setattr__(data, "site_names", ("north", "south", "closed", "west"))
+    give_patients(data, 100)  # each has images at all three sites
+    study = prepare(scenario(sites={"count": 3, "partition": "natural"}), tmp_path)
+    assert study.plan.unit == "patient"
+    assert [site.declared_size for site in study.sites] == [10, 10, 10]
+
+
 @pytest.mark.parametrize("name", ["../escape", "a/b", ".hidden", "", "a\0b", "x" * 65, "a\nb", "-rf"])
 def test_a_site_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path, data: ImageData) -> None:
     object.__setattr__(data, "site_names", ("one", name, "three", "four"))
@@ -105,6 +137,8 @@ def test_a_site_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path, 
         ({"sites": {"partition": "fair"}}, "sites.partition"),
         ({"sites": {"count": 998}}, "sites.count"),
         ({"model": {"family": "seed"}}, "data.image_size"),
+        ({"privacy": {"noise_multiplier": 1.0, "unit": "patient"}}, "privacy.unit"),
+        ({"privacy": {"noise_multiplier": 1.0, "records_per_patient": 2}}, "privacy.records_per_patient"),
     ],
 )
 def test_what_a_scenario_gets_wrong_is_found_before_a_run_is_there(

@@ -18,7 +18,7 @@ from server.app import initial_weights
 from server.checkpoint import Checkpoint
 from simulations.engines import ENGINES
 from simulations.prepare import holds_run
-from simulations.simulate import simulate
+from simulations.simulate import _with_absolute_paths, simulate
 
 VALUES: dict[str, Any] = {
     "name": "small",
@@ -190,3 +190,13 @@ def test_a_relative_data_root_means_the_same_in_every_working_directory(
     report = run(scenario)
     assert report["configuration"]["data"]["root"] == str(tmp_path / "here" / "x.npz")
     assert run(scenario, resume=True) == report
+
+
+def test_relative_paths_of_the_data_become_absolute_and_what_is_not_given_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = parse_scenario(VALUES | {"data": {"source": "folder", "root": "x", "patients": "y/p.csv"}})
+    data = _with_absolute_paths(given).data
+    assert (data.root, data.patients) == (tmp_path / "x", tmp_path / "y" / "p.csv")
+    assert _with_absolute_paths(SCENARIO) == SCENARIO

@@ -276,3 +276,97 @@ def test_links_must_stay_inside(tmp_path: Path) -> None:
     fill(tmp_path / "real")
     linked.symlink_to(tmp_path / "real")
     assert len(read(config(linked)).train) > 0
+
+
+# --- patients --------------------------------------------------------------------------------------------------------
+
+
+def with_manifest(root: Path, per_patient: int = 4, **keys: object) -> Data:
+    """The folder's configuration, and a manifest in which so many images that follow each other are one patient's."""
+    files = sorted(path.relative_to(root) for path in root.rglob("*.png"))
+    lines = [f"{path},{PATIENT}_{number // per_patient}" for number, path in enumerate(files)]
+    (root / "patients.csv").write_text("\n".join(["file,patient", *lines]))
+    return config(root, patients=root / "patients.csv", **keys)
+
+
+def test_a_manifest_says_whose_each_image_is(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 6)
+    fill(tmp_path / "test", 4)
+    data = read(with_manifest(tmp_path))  # the files of `test` come first, and end with a patient
+    assert data.train.patients is not None
+    assert data.test.patients is not None
+    assert data.train.patients.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert data.test.patients.tolist() == [0] * 4 + [1] * 4
+
+
+def test_without_a_manifest_nobody_knows_whose_an_image_is(tmp_path: Path) -> None:
+    fill(tmp_path)
+    assert read(config(tmp_path)).train.patients is None
+
+
+def test_no_patient_is_split(tmp_path: Path) -> None:
+    fill(tmp_path, 40)
+    data = read(with_manifest(tmp_path, per_patient=5))
+    sizes = [part.patients.bincount().tolist() for part in (data.train, data.test) if part.patients is not None]
+    assert sizes[0]
+    assert sizes[1]
+    assert set(sizes[0] + sizes[1]) == {5}
+    assert len(sizes[0] + sizes[1]) == 16
+
+
+def test_removing_a_patient_moves_no_other_between_the_splits(tmp_path: Path) -> None:
+    fill(tmp_path, 20)
+    whole = read(with_manifest(tmp_path))
+    manifest = tmp_path / "patients.csv"
+    lines = manifest.read_text().splitlines()
+    gone = [line.split(",")[0] for line in lines if line.endswith("_3")]
+    removed = {np.asarray(Image.open(tmp_path / name)).tobytes() for name in gone}
+    for name in gone:
+        (tmp_path / name).unlink()
+    manifest.write_text("\n".join(line for line in lines if not line.endswith("_3")))
+    rest = read(config(tmp_path, patients=manifest))
+    assert rows(rest.train.pixels) == rows(whole.train.pixels) - removed
+    assert rows(rest.test.pixels) == rows(whole.test.pixels) - removed
+
+
+def test_a_patient_at_two_sites_is_in_one_split(tmp_path: Path) -> None:
+    for site in ("north", "south"):
+        fill(tmp_path / site, 20)
+    files = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.png"))
+    manifest = tmp_path / "patients.csv"  # by number: each patient has two images at either site
+    manifest.write_text("\n".join(["file,patient", *(f"{path},{path.name}" for path in files)]))
+    data = read(config(tmp_path, patients=manifest))
+    for part in (data.train, data.test):
+        assert part.patients is not None
+        assert set(part.patients.bincount().tolist()) == {4}
+
+
+def test_a_patient_in_both_given_splits_is_refused_without_a_name(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 6)
+    fill(tmp_path / "test", 3)
+    keys = with_manifest(tmp_path).model_dump(include={"patients"})
+    said = refusal(tmp_path, **keys)
+    assert said.startswith("image 2 of class 'b', in name order: is in the test split, but its patient is also in the")
+
+
+@pytest.mark.parametrize("name", ["a/{}_003.png", "a/{}_000.png"])
+def test_an_image_without_a_line_is_refused(tmp_path: Path, name: str) -> None:
+    fill(tmp_path)
+    keys = with_manifest(tmp_path).model_dump(include={"patients"})
+    manifest, left_out = tmp_path / "patients.csv", name.format(PATIENT)
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join(line for line in lines if not line.startswith(left_out)))
+    position = 1 + int(Path(name).stem[-1])
+    wanted = f"image {position} of class 'a', in name order: has no line in manifest 'patients.csv'; add one"
+    assert refusal(tmp_path, **keys) == wanted
+
+
+@pytest.mark.parametrize("name", [f"a/{PATIENT}_999.png", f"../{PATIENT}.png", f"/a/{PATIENT}_000.png", "patients.csv"])
+def test_a_line_for_a_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    fill(tmp_path)
+    keys = with_manifest(tmp_path).model_dump(include={"patients"})
+    with (tmp_path / "patients.csv").open("a") as file:
+        file.write(f"\n{name},{PATIENT}")
+    assert "line 18 of manifest 'patients.csv': is of a file that is no image under data.root" in refusal(
+        tmp_path, **keys
+    )

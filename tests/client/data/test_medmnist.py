@@ -98,7 +98,21 @@ def test_natural_sites(tmp_path: Path) -> None:
     assert read(write(tmp_path, content)).test.sites is None
 
 
+def test_patients_by_number_or_by_name(tmp_path: Path) -> None:
+    # beyond float64: were they compared as floats, the two splits would share a patient
+    numbers = {"train_patients": np.repeat([2**60, 7, 5], 4), "test_patients": np.full((6, 1), 2**60 + 1, np.uint64)}
+    names = {"train_patients": np.repeat(["a", " a ", "b"], 4), "test_patients": np.array(["c"] * 6)}
+    for content, codes in ((numbers, [0] * 4 + [1] * 4 + [2] * 4), (names, [0] * 8 + [1] * 4)):
+        data = read(write(tmp_path, arrays() | content))
+        assert data.train.patients is not None
+        assert data.test.patients is not None
+        assert data.train.patients.tolist() == codes
+        assert data.test.patients.tolist() == [0] * 6
+    assert read(write(tmp_path, arrays())).train.patients is None
+
+
 SITES = {"train_sites": np.zeros(12, np.int64), "site_names": np.array(["a", "b"])}
+PATIENTS = {"train_patients": np.arange(12), "test_patients": np.arange(12, 18)}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +132,14 @@ SITES = {"train_sites": np.zeros(12, np.int64), "site_names": np.array(["a", "b"
         ({"train_labels": np.zeros((12, 1), np.float32)}, r"\(train\): holds float32 values"),
         ({"site_names": np.array(["a"])}, "has only one of 'site_names' and 'train_sites'"),
         ({"train_sites": np.zeros(12, np.int64)}, "has only one of 'site_names' and 'train_sites'"),
+        ({"train_patients": np.arange(12)}, "has only one of 'train_patients' and 'test_patients'"),
+        (PATIENTS | {"train_patients": np.arange(11)}, "train_patients of .* do not hold one value for each image"),
+        (PATIENTS | {"train_patients": np.zeros((12, 2), int)}, "do not hold one value for each image"),
+        (PATIENTS | {"test_patients": np.zeros(6)}, "test_patients of file .*: hold float64 values"),
+        (PATIENTS | {"test_patients": np.zeros(6, bool)}, "test_patients of file .*: hold bool values"),
+        (PATIENTS | {"test_patients": np.arange(11, 17)}, "has a patient in both the training and the test split"),
+        (PATIENTS | {"test_patients": np.array(["a"] * 6)}, "are not of the type of train_patients"),
+        (PATIENTS | {"train_patients": np.array([" "] * 12)}, "train_patients of file .*: hold an empty name"),
         (SITES | {"site_names": np.array(["a", "a"])}, "is not a list of different names"),
         (SITES | {"site_names": np.array([1, 2])}, "is not a list of different names"),
         (SITES | {"train_sites": np.full(12, 2)}, "train_sites of file '.*': holds a value outside 0 to 1"),

@@ -1,5 +1,7 @@
 import numpy as np
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from client.data.records import Images, to_unit_range
 
@@ -34,3 +36,23 @@ def test_select_takes_the_same_images_of_every_column() -> None:
 def test_select_without_sites() -> None:
     images = Images(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 1]))
     assert images.select(np.array([1])).sites is None
+
+
+def test_patients_are_selected_and_moved_with_their_images() -> None:
+    images = Images(torch.zeros(3, 1, 1, 1, dtype=torch.uint8), torch.zeros(3), patients=torch.tensor([0, 1, 1]))
+    chosen = images.select(np.array([2, 0])).to(torch.device("cpu"))
+    assert chosen.patients is not None
+    assert chosen.patients.tolist() == [1, 0]
+    assert chosen.sites is None
+
+
+@given(st.lists(st.integers(-3, 3) | st.text(max_size=1)))
+def test_equal_names_get_equal_codes_without_gaps(names: list[int | str]) -> None:
+    found = Images(torch.zeros(len(names), 1, 8, 8, dtype=torch.uint8), torch.zeros(len(names))).of_patients(names)
+    codes, kept = found.patients, found.patient_names
+    assert codes is not None
+    assert kept is not None
+    assert [kept[code] for code in codes.tolist()] == [str(name) for name in names]
+    assert codes.dtype == torch.int64
+    assert sorted(set(codes.tolist())) == list(range(len(set(names))))
+    assert len(set(zip(names, codes.tolist(), strict=True))) == len(set(names))

@@ -1,0 +1,196 @@
+"""The cohorts of a hospital: which patients a ledger protects, recognised under any name their data goes by.
+
+A data set that shares patients with a registered one has no budget of its own: it joins the ledger of those patients,
+where everything composes. Patients are known by keyed fingerprints, so that neither the register nor a copy of it says
+who they are. The register only grows and is signed, so that a ledger that was deleted is missed.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from client.chain import Chain, Entry
+from client.data import Images
+from client.keys import SiteKey
+from common.config import Data, parse
+from common.errors import DataError, PrivacyRefusal
+from common.plan import Unit
+from common.schema import ImageSchema
+
+_BYTES = 16  # of a fingerprint
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A data set that the hospital has registered.
+
+    Attributes:
+        name: of the data set, at the hospital.
+        site: the hospital's name in rosters.
+        ledger: name of the ledger that its patients are charged in.
+        data: how to read it.
+        schema: its public shape.
+        unit: patient, or record where the data does not say who is who.
+        declared_size: number of units as the hospital makes it public.
+        fingerprints: of its units and records, 32 hexadecimal digits each, sorted.
+    """
+
+    name: str
+    site: str
+    ledger: str
+    data: Data
+    schema: ImageSchema
+    unit: Unit
+    declared_size: int
+    fingerprints: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all fingerprints: names the patients of the data set together."""
+        return hashlib.sha256("".join(self.fingerprints).encode()).hexdigest()
+
+    @staticmethod
+    def of_entry(entry: Entry) -> "Registration":
+        """The registration that an entry of the register holds."""
+        content = entry.content
+        return Registration(
+            name=content["name"],
+            site=content["site"],
+            ledger=content["ledger"],
+            data=parse(Data, content["data"], "data"),
+            schema=ImageSchema.from_plain(content["schema"]),
+            unit=content["unit"],
+            declared_size=content["declared_size"],
+            fingerprints=tuple(content["fingerprints"]),
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """As an entry of the register holds it."""
+        data, schema = self.data.model_dump(mode="json"), {**asdict(self.schema), "classes": list(self.schema.classes)}
+        plain = {name: getattr(self, name) for name in ("name", "site", "ledger", "unit", "declared_size")}
+        return {"kind": "register", **plain, "data": data, "schema": schema, "fingerprints": list(self.fingerprints)}
+
+
+class Register:
+    """All data sets of a hospital, in one file.
+
+    Args:
+        path: the file; created if missing, its folder must exist.
+        key: the site's; signs the register, and keys the fingerprints.
+    """
+
+    def __init__(self, path: Path, key: SiteKey) -> None:
+        self._chain = Chain(path, key)
+
+    def add(
+        self, wanted: Registration, open_ledger: Callable[[Registration, bool], object]
+    ) -> tuple[Registration, tuple[str, ...]]:
+        """Registers a data set; one that is registered already stays as it is.
+
+        Args:
+            wanted: what to register; where it shares patients with another data set, its ledger becomes theirs.
+            open_ledger: opens its ledger, told whether that is new, before it is registered: a ledger that is missing
+                afterwards was lost.
+
+        Returns:
+            What is registered, and the names of the data sets that it shares patients with.
+
+        Raises:
+            PrivacyRefusal: the name is taken by other data, or the patients are charged in several ledgers, so that no
+                single one could tell what a patient's privacy has cost, or under another unit.
+        """
+        with self._chain.transaction() as book:
+            known = [Registration.of_entry(entry) for entry in book.entries]
+            for other in known:
+                if other.name == wanted.name:
+                    if (other.fingerprint, other.unit) == (wanted.fingerprint, wanted.unit):
+                        open_ledger(other, False)
+                        return other, _names(_sharing(wanted, known))
+                    mend = "choose another name for it"
+                    raise PrivacyRefusal(f"cohort '{wanted.name}'", "is registered with other data", mend)
+            sharing = list(_sharing(wanted, known))
+            registration = _with_ledger(wanted, sharing)
+            open_ledger(registration, not sharing)
+            book.append(registration.to_plain())
+            return registration, _names(sharing)
+
+    def all(self) -> list[Registration]:
+        """Every data set, in the order of registration."""
+        with self._chain.transaction() as book:
+            return [Registration.of_entry(entry) for entry in book.entries]
+
+    def get(self, name: str | None) -> Registration:
+        """The data set of this name; the only one there is if None.
+
+        Raises:
+            DataError: there is none, or several to choose from.
+        """
+        known = self.all()
+        found = [one for one in known if name in (None, one.name)]
+        if len(found) != 1:
+            names = ", ".join(one.name for one in known) or "none"
+            problem = f"is not registered (registered: {names})" if name else f"is not chosen (registered: {names})"
+            raise DataError(
+                f"cohort '{name or '?'}'", problem, "give --cohort, or register it with `silogan node init`"
+            )
+        return found[0]
+
+
+def fingerprints(images: Images, unit: Unit, key: SiteKey) -> tuple[str, ...]:
+    """Keyed fingerprints of a data set's patients and records: sorted, 32 hexadecimal digits each.
+
+    A patient is known by the hospital's name for it, a record by its pixels and label; files may be renamed or copied.
+
+    Privacy:
+        Without the site's key a fingerprint says nothing of a patient (HMAC-SHA256, RFC 2104). They stay at the site.
+    """
+    found = set(_record_prints(images, key))
+    if unit == "patient":
+        found.update(patient_prints(images, key))
+    return tuple(sorted(found))
+
+
+def patient_prints(images: Images, key: SiteKey) -> Iterator[str]:
+    """The fingerprint of each patient that the images are of."""
+    if images.patients is not None and images.patient_names is not None:
+        for code in images.patients.unique().tolist():
+            yield _keyed(key, b"patient", images.patient_names[code].encode())
+
+
+def unregistered(images: Images, registration: Registration, key: SiteKey) -> bool:
+    """Whether the images hold a unit that was not registered: a patient, or where there are none a record."""
+    units = patient_prints(images, key) if registration.unit == "patient" else _record_prints(images, key)
+    return not set(units) <= set(registration.fingerprints)
+
+
+def _record_prints(images: Images, key: SiteKey) -> Iterator[str]:
+    for pixels, label in zip(images.pixels, images.labels.tolist(), strict=True):
+        yield _keyed(key, b"record", f"{tuple(pixels.shape)} {label} ".encode() + pixels.numpy().tobytes())
+
+
+def _keyed(key: SiteKey, kind: bytes, value: bytes) -> str:
+    return hmac.digest(key.derived(b"fingerprint of a " + kind), value, "sha256")[:_BYTES].hex()
+
+
+def _sharing(wanted: Registration, known: list[Registration]) -> Iterator[Registration]:
+    prints = set(wanted.fingerprints)
+    return (other for other in known if not prints.isdisjoint(other.fingerprints))
+
+
+def _with_ledger(wanted: Registration, sharing: list[Registration]) -> Registration:
+    """The registration with the ledger that its patients are charged in already, if there is one."""
+    ledgers, units = ({getattr(other, name) for other in sharing} for name in ("ledger", "unit"))
+    if len(ledgers) > 1:
+        problem = f"shares patients with {', '.join(_names(sharing))}, which are charged in different ledgers"
+        raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "register it without the patients of all but one")
+    if not units <= {wanted.unit}:
+        problem = f"is {wanted.unit}-level, but {', '.join(_names(sharing))} with the same patients is not"
+        raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "use the same unit for the same patients")
+    return replace(wanted, ledger=ledgers.pop() if ledgers else wanted.name)
+
+
+def _names(registrations: Iterable[Registration]) -> tuple[str, ...]:
+    return tuple(one.name for one in registrations)

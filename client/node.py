@@ -1,0 +1,263 @@
+"""A hospital's own folder: key, policy, register of cohorts, ledgers, and the studies that it has approved.
+
+site.key            made here, and never sent anywhere
+policy.yaml         what the hospital allows: its own to edit
+cohorts.sqlite      the data sets that were registered
+ledgers/NAME.sqlite what has been spent on the patients of a cohort
+studies/ID/run.yaml each study as it was approved; beside it the site's state between rounds
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from client.cohort import Register, Registration, fingerprints, unregistered
+from client.data import ImageData, Images, read
+from client.keys import SiteKey
+from client.ledger import Approval, Cohort, Ledger
+from client.policy import Policy
+from client.site import Site
+from client.statement import Statement, state
+from common.accounting import epsilon
+from common.config import Data
+from common.errors import ConfigError, DataError, PrivacyRefusal, SiloganError
+from common.files import write_bytes_atomically
+from common.study import RUN_FILE, SiteDeclaration, Study, parse_study
+
+_SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study asks of a cohort; ε is what the cohort's patients will have spent in all.
+
+    Attributes:
+        epsilon_now, epsilon_after_round, epsilon_after: before it, after one round, and after all its rounds.
+        epsilon_budget: of the policy in force.
+        objections: why the hospital's policy forbids it; it can be approved if there are none.
+    """
+
+    epsilon_now: float
+    epsilon_after_round: float
+    epsilon_after: float
+    epsilon_budget: float
+    objections: tuple[str, ...]
+
+
+class Node:
+    """The hospital's side of every study, in one folder.
+
+    Args:
+        folder: the folder, which `create` has made.
+
+    Raises:
+        DataError: it is no node's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = SiteKey.load(folder / _SITE_KEY)
+        self.register = Register(folder / _REGISTER, self.key)
+
+    @staticmethod
+    def create(folder: Path, policy: str) -> "Node":
+        """Makes the folder, the key and the policy file, whose text is `policy`; what is there already stays.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in (_LEDGERS, _STUDIES):
+                (folder / name).mkdir(mode=0o700, exist_ok=True)
+            if not (folder / _POLICY).exists():
+                write_bytes_atomically(folder / _POLICY, policy.encode())
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise ConfigError(f"node folder '{folder}'", problem, "choose another folder") from None
+        SiteKey.create(folder / _SITE_KEY)
+        return Node(folder)
+
+    def policy(self) -> Policy:
+        """The hospital's policy as it is now.
+
+        Raises:
+            PrivacyRefusal: there is none that can be read.
+        """
+        return Policy.load(self.folder / _POLICY)
+
+    def add_cohort(
+        self, *, name: str, site: str, data: Data, declared_size: int
+    ) -> tuple[Registration, tuple[str, ...]]:
+        """Registers a data set and opens its ledger, or joins the ledger of patients who have one.
+
+        Returns:
+            What is registered, and the names of the data sets that it shares patients with.
+
+        Raises:
+            DataError: the data is unusable, or the ledger of its patients is missing.
+            PrivacyRefusal: see `Register.add`; or the policy's unit does not fit the data.
+        """
+        SiteDeclaration(site, declared_size)
+        if not _NAME.fullmatch(name):
+            mend = "use up to 64 small letters, digits, points, hyphens and underscores"
+            raise ConfigError(f"cohort {name!r}", "is not a name", mend)
+        found, policy = _real(data), self.policy()
+        unit = policy.unit
+        if unit == "patient" and found.train.patients is None:
+            problem = "does not say whose each image is, but the policy protects patients"
+            raise PrivacyRefusal(f"cohort '{name}'", problem, "give a manifest in data.patients, or set unit: record")
+        wanted = Registration(
+            name, site, name, data, found.schema, unit, declared_size, fingerprints(found.train, unit, self.key)
+        )
+
+        def open_ledger(registration: Registration, new: bool) -> None:
+            if new:
+                cohort = Cohort(unit, policy.delta, registration.fingerprint)
+                Ledger.create(self._ledger_path(registration), cohort, policy, self.key)
+            else:
+                self.ledger(registration)
+
+        return self.register.add(wanted, open_ledger)
+
+    def ledger(self, registration: Registration) -> Ledger:
+        """The ledger of a cohort, which must be there."""
+        return Ledger(self._ledger_path(registration), self.key)
+
+    def cost(self, study: Study, registration: Registration, server: str) -> Cost:
+        """What a study would cost, and why it would be refused; nothing is written."""
+        plan, ledger, policy = study.plan, self.ledger(registration), self.policy()
+        objections = [*_misfits(study, registration), *policy.objections(plan, study.scenario.model.family, server)]
+        now = ledger.epsilon()
+        if not plan.private:
+            return Cost(now, now, now, policy.epsilon, tuple(objections))
+        after_round, after = (
+            epsilon([*ledger.mechanisms(), plan.mechanism(rounds * plan.steps_per_round)], ledger.cohort.delta)
+            for rounds in (1, plan.rounds)
+        )
+        if after_round > policy.epsilon:
+            objections.append(f"its first round would bring ε to {after_round:.4g}, above {policy.epsilon:g}")
+        return Cost(now, after_round, after, policy.epsilon, tuple(objections))
+
+    def approve(self, study: Study, registration: Registration, *, server: str, override: str = "") -> None:
+        """Signs a study's hash into the ledger and keeps the study as it was signed.
+
+        Raises:
+            PrivacyRefusal: it does not fit the cohort, the policy forbids it, or ε could come above 20 and there is no
+                override. The refusal is written.
+        """
+        ledger = self.ledger(registration)
+        ledger.enforce(self.policy())
+        misfits = _misfits(study, registration)
+        if misfits:
+            refusal = PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
+            ledger.refuse(study.study_id, study.plan.plan_id, 0, refusal)
+            raise refusal
+        ledger.approve(Approval(study.study_id, study.plan, study.scenario.model.family, server, override))
+        folder = self._study_folder(study.study_id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        study.save(folder)
+
+    def reject(self, study: Study, registration: Registration, reason: str) -> None:
+        """Writes down that the hospital does not agree, or no longer agrees, to a study."""
+        self.ledger(registration).reject(study.study_id, study.plan.plan_id, reason)
+
+    def site(self, study_id: str, registration: Registration) -> Site:
+        """The hospital as a participant of a study that it has approved.
+
+        Raises:
+            PrivacyRefusal: it has not approved it. The refusal is written.
+            ConfigError: the study was changed since. The refusal is written.
+        """
+        try:
+            study = self._approved(study_id)
+        except SiloganError as refusal:
+            self.ledger(registration).refuse(study_id, "", 0, refusal)
+            raise
+        return Site(
+            name=registration.site,
+            study=study,
+            declared_size=registration.declared_size,
+            read_images=self._reader(registration),
+            ledger_path=self._ledger_path(registration),
+            key_path=self.folder / _SITE_KEY,
+            read_policy=self.policy,
+            state_folder=self._study_folder(study_id) / "state",
+        )
+
+    def statements(self) -> dict[str, Statement]:
+        """What each ledger has been charged, by its name."""
+        ledgers = {one.ledger: one for one in self.register.all()}
+        return {name: state(self.ledger(one).entries()) for name, one in ledgers.items()}
+
+    def _approved(self, study_id: str) -> Study:
+        """A study as it was kept when it was approved; whether it still is, the ledger knows."""
+        folder = self._study_folder(study_id)
+        if not (folder / RUN_FILE).is_file():
+            raise PrivacyRefusal("study", "is not approved by this hospital", "have it review the study")
+        study = Study.load(folder)
+        if study.study_id != study_id:
+            raise ConfigError(f"run folder '{folder}'", "holds another study than the one approved", "restore it")
+        if not study.plan.private:  # such a site would have no ledger to ask
+            raise PrivacyRefusal("study", "trains without privacy", "have the coordinator propose a private one")
+        return study
+
+    def _reader(self, registration: Registration) -> Callable[[], Images]:
+        def read_images() -> Images:
+            found = _real(registration.data)
+            if found.schema != registration.schema or unregistered(found.train, registration, self.key):
+                mend = "register the data under a name of its own with `silogan node init`"
+                raise DataError(f"cohort '{registration.name}'", "holds what was not registered", mend)
+            return found.train
+
+        return read_images
+
+    def _ledger_path(self, registration: Registration) -> Path:
+        return self.folder / _LEDGERS / f"{registration.ledger}.sqlite"
+
+    def _study_folder(self, study_id: str) -> Path:
+        return self.folder / _STUDIES / study_id
+
+
+def read_proposal(path: Path) -> Study:
+    """A study as a coordinator sends it: the `run.yaml` of its run.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not whole.
+    """
+    thing, mend = f"study '{path.name}'", "have the coordinator send it again"
+    try:
+        study = parse_study(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise ConfigError(thing, "cannot be read", "give a study's run.yaml") from None
+    if study is None:
+        raise ConfigError(thing, "is not whole: it does not have the hash that it names", mend)
+    return study
+
+
+def _misfits(study: Study, registration: Registration) -> list[str]:
+    """Why a study cannot be run on a cohort, whatever the policy says."""
+    found: list[str] = []
+    declaration = SiteDeclaration(registration.site, registration.declared_size)
+    if study.plan.seeded:
+        found.append("it is seeded: its noise could be known beforehand")
+    if declaration not in study.sites:
+        found.append(
+            f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
+        )
+    if study.schema != registration.schema:
+        found.append("its images have another size, channels or classes than the cohort's")
+    return found
+
+
+def _real(data: Data) -> ImageData:
+    """The hospital's data, in which no patient is made up."""
+    if data.images_per_patient != 1:
+        problem = f"is {data.images_per_patient}: simulated patients are for simulations"
+        raise ConfigError("data.images_per_patient", problem, "give a manifest in data.patients")
+    return read(data)

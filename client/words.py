@@ -1,0 +1,43 @@
+"""A study in plain words, for whoever decides about it at the hospital."""
+
+from collections.abc import Iterator
+
+from client.cohort import Registration
+from client.node import Cost
+from client.policy import reading
+from common.study import Study
+
+
+def explain(study: Study, registration: Registration, server: str, cost: Cost) -> Iterator[tuple[str, str]]:
+    """What is asked and what it would cost: pairs of a question and its answer."""
+    plan, scenario = study.plan, study.scenario
+    steps = plan.rounds * plan.steps_per_round
+    yield "study", f"{scenario.title or scenario.name}, {len(study.sites)} hospitals, asked for by {server}"
+    yield "hash", study.study_id
+    yield "data", f"cohort '{registration.name}', declared size {registration.declared_size}"
+    yield (
+        "model",
+        f"{scenario.model.family}, {study.schema.size}x{study.schema.size} pixels; a discriminator sees the data",
+    )
+    yield (
+        "each step",
+        f"each {plan.unit} takes part with probability q = {plan.sample_rate:g}, with at most k = "
+        f"{plan.records_per_patient} of its records; what it adds is clipped to C = {plan.clip_norm:g}; noise "
+        f"σ = {plan.noise_multiplier:g}",
+    )
+    yield "steps", f"{steps}: {plan.rounds} rounds of {plan.steps_per_round}, interrupted ones included"
+    yield (
+        "ε now",
+        f"{cost.epsilon_now:.4g} of {cost.epsilon_budget:g} spent on these patients, at δ = {plan.delta:g}",
+    )
+    yield "ε after one round", f"{cost.epsilon_after_round:.4g}"
+    share = cost.epsilon_after / cost.epsilon_budget
+    yield "ε after all", f"{cost.epsilon_after:.4g}, {share:.0%} of the budget: {reading(cost.epsilon_after)}"
+    if cost.epsilon_after > cost.epsilon_budget:
+        yield "budget", "does not pay for all rounds; the ledger stops the study when it is used up"
+    yield (
+        "who sees what",
+        "the coordinator sees the weights after noise, and the head of the ledger; no image, gradient, loss or count "
+        "leaves. It is trusted with nothing: the guarantee holds against it",
+    )
+    yield "verdict", "forbidden: " + "; ".join(cost.objections) if cost.objections else "allowed by the policy"

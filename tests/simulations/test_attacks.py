@@ -1,0 +1,125 @@
+"""`silogan audit --empirical`: both attacks in one answer, and the exit code where the bound is broken."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from typer.testing import CliRunner
+
+import silogan
+import simulations.attacks
+from common.config import load_scenario
+from common.errors import PrivacyRefusal, UsageError, VerificationError
+from simulations.attacks import Attacks, attack
+from simulations.empirical import EmpiricalAudit
+from simulations.membership import AttackResult, Membership
+from simulations.roc import Estimate
+from tests.simulations.test_empirical import SCENARIO
+
+FOUND = EmpiricalAudit(
+    epsilon_lower_bound=3.25,
+    confidence=0.95,
+    epsilon_analytic=9.5,
+    delta=1e-7,
+    unit="record",
+    canaries=20_000,
+    images_per_patient=1,
+    guesses=600,
+    correct=580,
+    largest_lower_bound=8.4,
+    auc=0.78,
+    true_positive_rate=0.1,
+)
+RESULT = AttackResult(Estimate(0.512, 0.49, 0.53), Estimate(0.013, 0.004, 0.03))
+ATTACKS = Attacks(FOUND, Membership({"discriminator": RESULT}, b"<svg/>"))
+BROKEN = replace(ATTACKS, empirical=replace(FOUND, epsilon_lower_bound=10.5))
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def silent() -> Console:
+    return Console(quiet=True)
+
+
+def invoke(*words: object) -> Any:
+    return CliRunner().invoke(silogan.app, ["audit", *map(str, words)])
+
+
+def found_by(monkeypatch: pytest.MonkeyPatch, attacks: Attacks) -> None:
+    monkeypatch.setattr(simulations.attacks, "attack", lambda *_: attacks)
+
+
+def test_lower_bound_above_the_analytic_one_is_a_fault() -> None:
+    ATTACKS.check()
+    with pytest.raises(VerificationError, match=r"ε is at least 10\.50, not at most 9\.50") as fault:
+        BROKEN.check()
+    assert fault.value.exit_code == 6
+
+
+def test_json_has_the_bound_and_both_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    found_by(monkeypatch, ATTACKS)
+    done = invoke("--empirical", SCENARIO, "--json")
+    assert done.exit_code == 0
+    printed = json.loads(done.stdout)
+    assert (printed["ok"], printed["epsilon_lower_bound"], printed["confidence"]) == (True, 3.25, 0.95)
+    assert printed["empirical"]["epsilon_analytic"] == 9.5
+    assert printed["empirical"]["holds"] is True
+    assert printed["membership"]["discriminator"]["auc"] == {"value": 0.512, "low": 0.49, "high": 0.53}
+    assert (printed["findings"], printed["cohorts"]) == ([], [])
+
+
+def test_table_shows_both_bounds_and_no_count_of_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    found_by(monkeypatch, ATTACKS)
+    shown = " ".join(invoke("--empirical", SCENARIO).stdout.split())
+    for words in ("3.25", "9.50", "95% confidence", "20,000 canaries can show ε up to 8.40", "0.490 to 0.530"):
+        assert words in shown
+
+
+def test_broken_bound_is_printed_and_ends_in_a_verification_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    found_by(monkeypatch, BROKEN)
+    done = invoke("--empirical", SCENARIO, "--json")
+    assert isinstance(done.exception, VerificationError)
+    assert json.loads(done.stdout)["ok"] is False
+
+
+def test_something_must_be_audited() -> None:
+    assert isinstance(invoke().exception, UsageError)
+
+
+def test_scenario_without_privacy_is_refused_before_anything_is_trained(silent: Console, tmp_path: Path) -> None:
+    values = yaml.safe_load(SCENARIO.read_text())
+    values["privacy"]["enabled"] = False
+    path = tmp_path / "plain.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert isinstance(invoke("--empirical", path).exception, PrivacyRefusal)
+
+
+def test_both_attacks_are_made_on_one_scenario(monkeypatch: pytest.MonkeyPatch, silent: Console) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def canaries(scenario: Any, *, progress: Any) -> EmpiricalAudit:
+        progress(1, 2)
+        asked.append(("canaries", scenario.name))
+        return FOUND
+
+    def membership(scenario: Any, console: Console) -> Membership:
+        asked.append(("membership", scenario.name))
+        return ATTACKS.membership
+
+    monkeypatch.setattr(simulations.attacks, "audit_one_run", canaries)
+    monkeypatch.setattr(simulations.attacks, "infer_of_scenario", membership)
+
+    assert attack(load_scenario(SCENARIO), silent) == ATTACKS
+    assert asked == [("canaries", "audit-digits"), ("membership", "audit-digits")]
