@@ -114,7 +114,12 @@ class Hospital:
 
     def round(self, study: Study, number: int = 1, **changes: Any) -> Reply:
         """One round of an approved study."""
-        return run_round(self.site(study), ask(study, number, **changes), make_weights(study))[0]
+        return self.round_of(self.site(study), number, **changes)
+
+    @staticmethod
+    def round_of(site: Site, number: int = 1, **changes: Any) -> Reply:
+        """One round as the site's own software does it, be it approved or not."""
+        return run_round(site, ask(site.study, number, **changes), make_weights(site.study))[0]
 
     def run_folder(self, study: Study, folder: Path, *, head: str, rounds: int) -> Path:
         """What a coordinator would know of the hospital, beside its key and a copy of its ledger."""
@@ -178,7 +183,7 @@ def assert_refused(
     request: Callable[[Watched], object],
     error: type[SiloganError] = PrivacyRefusal,
     *,
-    match: str = "",
+    match: str | None = None,
     written: bool = True,
 ) -> None:
     """The request fails in one line before data is read; nothing is charged, and the refusal is on record."""

@@ -139,9 +139,7 @@ def test_moments_are_all_that_there_are(
 
 @forks
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_kill_within_reserve_charges_the_whole_round_or_nothing(
-    hospital: Hospital, study: Study, moment: str
-) -> None:
+def test_kill_within_reserve_charges_the_whole_round_or_nothing(hospital: Hospital, study: Study, moment: str) -> None:
     killed_in(hospital, study, "reserve", moment)
     committed = MOMENTS.index(moment) >= MOMENTS.index("after COMMIT")
     assert hospital.kinds() == ["approve", "reserve"][: 1 + committed]
@@ -259,9 +257,7 @@ DONE, REFUSED, TRAINED, CRASHED = 10, 11, 12, 13
 
 @forks
 @pytest.mark.parametrize("bytes_at_most", [0, 4096, 16_384, 40_000, 10_000_000])
-def test_files_that_cannot_grow_never_cost_a_charge(
-    hospital: Hospital, study: Study, bytes_at_most: int
-) -> None:
+def test_files_that_cannot_grow_never_cost_a_charge(hospital: Hospital, study: Study, bytes_at_most: int) -> None:
     site = hospital.site(study)
 
     def work() -> int:
