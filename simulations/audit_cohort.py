@@ -12,7 +12,7 @@ from common.accounting import PRV_EPSILON_ERROR
 from server.templates.charts import Chart, figure
 from server.templates.markup import Html, details, join, table, tag
 from server.templates.page import banner, card
-from server.templates.privacy import against_an_attacker, between
+from server.templates.privacy import against_an_attacker
 from server.templates.words import NOTHING, count, downward, equals, moment, number, percent, small, upward
 
 RUNS_AT_A_GLANCE = 20
@@ -205,7 +205,7 @@ def _run_row(run: RunCharges) -> Iterable[str]:
     return (
         join([_short(run.study_id), " ", seeded]),
         run.asked_by or NOTHING,
-        between(_minute(run.first), _minute(run.last)),
+        _days(run),
         ", ".join(run.purposes),
         number(run.noise_multiplier, 4),
         number(run.sample_rate),
@@ -233,11 +233,12 @@ def _refusal_row(refusal: Refusal) -> Iterable[str]:
     return f"{refusal.entry:,}", moment(in_utc(refusal.created)), _short(refusal.study_id), where, refusal.reason
 
 
-def _minute(created: str) -> str:
-    at = _time(created)
-    return f"{at.date().isoformat()} {at:%H:%M}" if at else created
+def _days(run: RunCharges) -> Html:
+    """From the first charge to the last; a date is kept on one line."""
+    days = dict.fromkeys(at.date().isoformat() if (at := _time(time)) else time for time in (run.first, run.last))
+    return join((tag("span", day, style="white-space:nowrap") for day in days), " to ")
 
 
 def _short(study_id: str) -> str:
     """Enough of a hash to know it by."""
-    return study_id if len(study_id) <= 12 else f"{study_id[:12]}…"
+    return study_id if len(study_id) <= 12 else f"{study_id[:8]}…"

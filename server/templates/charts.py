@@ -89,7 +89,7 @@ def _svg(chart: Chart, points: list[tuple[int, float]]) -> Html:
         parts.append(tag("text", write(mark), x=LEFT - 6, y=up(mark) + 4, text_anchor="end"))
     for x in sorted({first, (first + last) // 2, last}):
         name, middle = chart.place(x), across(x)
-        reach = 3.0 * len(name)  # about half its width: a long one stays inside
+        reach = 3.4 * len(name)  # about half its width: a long one stays inside
         middle = min(max(middle, reach), WIDTH - reach)
         parts.append(tag("text", name, x=middle, y=HEIGHT - 6, text_anchor="middle"))
     if band:
