@@ -44,8 +44,16 @@ app = typer.Typer(
 )
 
 
+def _epilog(example: str) -> str:
+    return f"Example: {example}\n\n{EXIT_CODES}"
+
+
 node = typer.Typer(
-    name="node", help="A hospital: what it holds, what it allows, what it has spent.", no_args_is_help=True
+    name="node",
+    help="A hospital: what it holds, what it allows, what it has spent.",
+    epilog=_epilog("silogan node status node"),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
 )
 app.add_typer(node)
 
@@ -53,10 +61,6 @@ NodeFolder = Annotated[Path, typer.Argument(help="The hospital's own folder.")]
 Proposal = Annotated[Path, typer.Argument(help="The study as the coordinator sent it (run.yaml).")]
 CohortName = Annotated[str | None, typer.Option("--cohort", help="Registered cohort; the only one if not given.")]
 Server = Annotated[str, typer.Option("--server", help="The coordinator that asks.")]
-
-
-def _epilog(example: str) -> str:
-    return f"Example: {example}\n\n{EXIT_CODES}"
 
 
 class EngineName(StrEnum):

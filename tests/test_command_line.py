@@ -26,9 +26,12 @@ from client.chain import read_entries
 from client.data import read
 from client.ledger import spent
 from common.accounting import Mechanism, epsilon
-from common.config import Data
+from common.config import Data, parse_scenario
 from common.networks import FAMILIES
 from common.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from common.plan import make_plan
+from common.schema import ImageSchema
+from common.study import SiteDeclaration, Study
 from server.generator import load_generator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -321,12 +324,15 @@ def test_audit_refuses_to_write_over_a_ledger(run: Path) -> None:
 
 
 def commands() -> list[str]:
-    return sorted(typer.main.get_command(front_door.app).commands)  # type: ignore[attr-defined]
+    """Every command, those of a group after its name."""
+    found = typer.main.get_command(front_door.app).commands  # type: ignore[attr-defined]
+    below = [f"{name} {inner}" for name, command in found.items() for inner in getattr(command, "commands", ())]
+    return sorted([*found, *below])
 
 
 @pytest.mark.parametrize("command", commands())
 def test_help_has_an_example_and_the_exit_codes(command: str) -> None:
-    done = silogan(command, "--help")
+    done = silogan(*command.split(), "--help")
     text = " ".join(done.out.split())
     assert (done.code, done.err) == (0, "")
     assert f"Example: silogan {command} " in text
@@ -338,6 +344,7 @@ def test_help_has_an_example_and_the_exit_codes(command: str) -> None:
 
 def test_the_design_s_commands_are_there() -> None:
     assert {"simulate", "generate", "evaluate", "audit"} <= set(commands())
+    assert {f"node {name}" for name in ("init", "plan", "approve", "reject", "status")} <= set(commands())
 
 
 def test_without_arguments_the_help_is_shown() -> None:
@@ -598,3 +605,66 @@ def test_nothing_tells_a_patient_s_file_or_a_count(scenario: Path, tmp_path: Pat
             assert not re.search(rf"(?<![\w.-]){count}(?![\w.])", text), f"{name} tells {count}"
     for path in folder.rglob("*"):
         assert not path.is_file() or PATIENT.encode() not in path.read_bytes(), path.name
+
+
+# --- a hospital ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Path:
+    """A node with scikit-learn's digits."""
+    data = tmp_path / "data.yaml"
+    data.write_text("source: digits\n", encoding="utf-8")
+    words = ("--cohort", "digits", "--site", "bergen", "--data", data, "--size", 1000, "--record-level")
+    done = silogan("node", "init", tmp_path / "node", *words, "--epsilon", 8, "--delta", 1e-4)
+    assert done.code == 0, done.err
+    assert "it allows no server yet" in done.out
+    return tmp_path / "node"
+
+
+@pytest.fixture
+def proposal(hospital: Path) -> Path:
+    """A study that this hospital is asked to take part in."""
+    scenario = parse_scenario({**TINY, "seed": None, "privacy": {"epsilon": 8, "delta": 1e-4, "noise_multiplier": 2.0}})
+    schema = ImageSchema(8, 1, tuple("0123456789"))
+    study = Study(scenario, schema, make_plan(scenario), (SiteDeclaration("bergen", 1000),))
+    study.save(hospital.parent)
+    return hospital.parent / "run.yaml"
+
+
+def test_hospital_plans_approves_looks_and_rejects(hospital: Path, proposal: Path) -> None:
+    asked = (hospital, proposal, "--server", "coordinator")
+    before = silogan("node", "plan", *asked)
+    assert before.code == 5
+    assert "server 'coordinator' is not allowed" in before.err
+    assert_refused(silogan("node", "approve", *asked), 5, "'coordinator' is not allowed")
+    policy = hospital / "policy.yaml"
+    policy.write_text(policy.read_text("utf-8").replace("servers: []", "servers: [coordinator]"), "utf-8")
+    plan = silogan("node", "plan", *asked, "--json")
+    assert plan.code == 0, plan.err
+    cost = json.loads(plan.out)
+    assert cost["objections"] == []
+    assert 0 == cost["epsilon_now"] < cost["epsilon_after_round"] <= cost["epsilon_after"]
+    assert "allowed by the policy" in silogan("node", "plan", *asked).out
+    assert silogan("node", "approve", *asked).out == f"approved {cost['study_id']}\n"
+    status = json.loads(silogan("node", "status", hospital, "--json").out)
+    assert (status["digits"]["epsilon_charged"], status["digits"]["epsilon_left"]) == (0.0, 8.0)
+    assert "8 of 8 left" in silogan("node", "status", hospital).out
+    assert silogan("node", "reject", hospital, proposal, "--reason", "too soon").code == 0
+    audited = json.loads(silogan("audit", hospital, "--json").out)
+    assert audited["ok"]
+    assert [cohort["name"] for cohort in audited["cohorts"]] == ["digits"]
+
+
+def test_hospital_without_a_policy_refuses(hospital: Path, proposal: Path) -> None:
+    (hospital / "policy.yaml").unlink()
+    assert_refused(silogan("node", "approve", hospital, proposal, "--server", "coordinator"), 5, "policy")
+
+
+def test_data_that_does_not_know_its_patients_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "data.yaml"
+    data.write_text("source: digits\n", encoding="utf-8")
+    words = ("--cohort", "digits", "--site", "bergen", "--data", data, "--size", 1000)
+    assert_refused(silogan("node", "init", tmp_path / "node", *words), 5, "does not say whose each image is")
+    data.write_text("sauce: digits\n", encoding="utf-8")
+    assert_refused(silogan("node", "init", tmp_path / "node", *words), 3, "sauce", "source")

@@ -20,18 +20,14 @@ import resource
 import signal
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import client.ledger
-from client.audit import audit
-from client.chain import read_entries
 from client.ledger import Ledger, spent
-from client.site import Site, run_round
+from client.site import run_round
 from client.trainer import Progress, SiteTrainer
 from common.accounting import epsilon
 from common.errors import DataError, PrivacyRefusal, SiloganError
