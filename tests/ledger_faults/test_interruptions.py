@@ -20,18 +20,15 @@ import resource
 import signal
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import client.ledger
-from client.audit import audit
-from client.chain import read_entries
 from client.ledger import Ledger, spent
-from client.site import Site, run_round
+from client.site import run_round
 from client.trainer import Progress, SiteTrainer
 from common.accounting import epsilon
 from common.errors import DataError, PrivacyRefusal, SiloganError
@@ -220,8 +217,8 @@ def full_disk_in(patch: pytest.MonkeyPatch, method: str) -> None:
     def wrapped(ledger: Ledger, *values: Any) -> Any:
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(sqlite3, "connect", capped)
-            with pytest.raises(DataError, match="full"):
-                for _ in range(100):
+            with suppress(DataError):
+                while True:
                     ledger.refuse("", "", 0, PrivacyRefusal("-", "-", "-"))
             return work(ledger, *values)
 
