@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 SHARES = ((0.98, 0.25), (0.5, 0.25), (0.1, 0.1), (0.03, 0.1), (0.01, 0.1), (0.003, 0.1), (0.001, 0.1))
 """How many guesses are tried, as shares of the canaries, and which part of 1 - confidence pays for each.
 
-Fixed before anything is seen, and adding up to 1: the best of all the bounds then holds with the confidence (union
+Fixed before a run is audited, and adding up to 1: the best of all the bounds then holds with the confidence (union
 bound). Many guesses show a gross fault, few sure ones what a sound mechanism lets through. Not all canaries: half are
 guessed to be in, and the coins seldom put exactly half in.
 """
