@@ -11,7 +11,8 @@ after `reject`, policy tightened                    test_rejected_study_is_refus
 no policy, or one that cannot be read               test_without_a_policy_nothing_is_allowed
 unknown or missing key in the policy                test_policy_with_a_wrong_key_allows_nothing
 ε above 20 without an override                      test_epsilon_above_20_needs_an_override, ..._at_every_charge
-no privacy, seeded                                  test_study_that_a_node_never_runs_is_refused, and ..._put_on_the_disk_...
+no privacy, seeded                                  test_study_that_a_node_never_runs_is_refused
+no privacy, put on the disk by hand                 test_study_without_privacy_that_was_put_on_the_disk_is_refused
 """
 
 from collections.abc import Callable
