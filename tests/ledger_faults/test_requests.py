@@ -12,6 +12,7 @@ no policy, or one that cannot be read               test_without_a_policy_nothin
 unknown or missing key in the policy                test_policy_with_a_wrong_key_allows_nothing
 ε above 20 without an override                      test_epsilon_above_20_needs_an_override, ..._at_every_charge
 no privacy, seeded                                  test_study_that_a_node_never_runs_is_refused
+no privacy, put on the disk by hand                 test_study_without_privacy_that_was_put_on_the_disk_is_refused
 """
 
 from collections.abc import Callable
@@ -237,6 +238,14 @@ def test_study_that_a_node_never_runs_is_refused(hospital: Hospital, changes: di
     study = hospital.study("another", **changes)
     assert_refused(hospital, lambda _: hospital.approve(study))
     assert_refused(hospital, lambda _: hospital.round(study), match="not approved")
+
+
+def test_study_without_privacy_that_was_put_on_the_disk_is_refused(hospital: Hospital) -> None:
+    """Nobody approved it, and a site without privacy would have no ledger to find that in."""
+    study = hospital.study("another", enabled=False)
+    run_file(hospital, study).parent.mkdir()
+    study.save(run_file(hospital, study).parent)
+    assert_refused(hospital, lambda seen: hospital.round_of(seen.site(hospital.site(study))), match="without privacy")
 
 
 LOUD = 0.5  # σ of which two rounds pass ε = 20
