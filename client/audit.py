@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from client.chain import Entry, broken_links, read_entries
 from client.ledger import Approval, Charge, Purpose, approval_of, charge_of, policy_in_force, spent
-from client.policy import Policy
+from client.policy import OVERRIDE_ABOVE, Policy
 from client.statement import Statement, state
 from common.accounting import PRV_EPSILON_ERROR, Mechanism, epsilon, epsilon_pld, epsilon_rdp
 from common.errors import DataError
@@ -284,16 +284,19 @@ def _pld(charges: list[Mechanism], delta: float) -> float:
 
 
 def _over_budget(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
-    """Reservations that passed the budget when they were made; settlements that came later do not count."""
+    """Reservations that passed the budget, or 20 without an override; settlements that came later do not count."""
     budgets = [entry.content["policy"]["epsilon"] for entry in entries if "policy" in entry.content]
     every_reservation = [entry for entry in entries if entry.content["kind"] != "settle"]
-    if epsilon(spent(every_reservation), delta) <= min(budgets):
+    if epsilon(spent(every_reservation), delta) <= min(OVERRIDE_ABOVE, *budgets):
         return  # ε grows with every step, so no part of them passed it either
     for seq, entry in enumerate(entries, start=1):
         if entry.content["kind"] == "reserve":
             after, budget = epsilon(spent(entries[:seq]), delta), policy_in_force(entries[:seq]).epsilon
+            approval = approval_of(entries[:seq], entry.content["study_id"])
             if after > budget:
                 yield Finding(seq, f"brought ε to {after:.4g}, above the budget of {budget:g}")
+            if after > OVERRIDE_ABOVE and approval is not None and not approval.override.strip():
+                yield Finding(seq, f"brought ε to {after:.4g}, above {OVERRIDE_ABOVE:g} without an override")
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:

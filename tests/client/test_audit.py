@@ -150,6 +150,11 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "settled what never was": (written_anew(body(6, reservation=7)), 6, "not reserved"),
     "released twice": (written_anew(body(8, replay_key="release 1")), 8, "reserved for before"),
     "budget passed": (written_anew(body(8, steps=200)), 8, "above the budget"),
+    "above 20 without an override": (
+        written_anew(lambda bodies: (policy(epsilon=90.0)(bodies), body(8, noise_multiplier=0.2)(bodies))),
+        8,
+        "without an override",
+    ),
     "budget raised": (
         written_anew(lambda bodies: bodies.append({**bodies[0], "policy": {**bodies[0]["policy"], "epsilon": 9.0}})),
         9,
