@@ -38,7 +38,8 @@ class RunCharges:
         study_id, plan_id: which run, under which plan.
         asked_by: the coordinator, as it was last approved; empty where no approval is on record.
         purposes: what was paid for.
-        noise_multiplier, sample_rate, clip_norm, records_per_patient: the mechanism of its newest charge.
+        noise_multiplier, sample_rate, clip_norm, records_per_patient: the mechanism of its newest charge for
+            training; of its newest charge where none was for training.
         steps_settled: private steps that were taken.
         steps_reserved: further steps that are charged, since nobody settled them.
         refusals: requests that were refused.
@@ -124,12 +125,13 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
         approved = of_kind(of_run, "approve")
         if not reserved:
             continue
-        charge = charge_of(reserved[-1])
+        charges = [charge_of(entry) for entry in reserved]
+        charge = next((charge for charge in reversed(charges) if charge.purpose == "training"), charges[-1])
         yield RunCharges(
             study_id=study_id,
             plan_id=charge.plan_id,
             asked_by=approved[-1].content["server"] if approved else "",
-            purposes=tuple(dict.fromkeys(charge_of(entry).purpose for entry in reserved)),
+            purposes=tuple(dict.fromkeys(charge.purpose for charge in charges)),
             noise_multiplier=charge.noise_multiplier,
             sample_rate=charge.sample_rate,
             clip_norm=charge.clip_norm,

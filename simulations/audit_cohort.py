@@ -194,9 +194,10 @@ def _runs(statement: Statement) -> Html:
 
 
 LEGEND = (
-    "σ: noise, in multiples of the clipping norm C. q: chance of a patient or record to be in a step. k: most records "
-    "of one patient in a step. Not settled: steps that were reserved and are charged in full, as after a crash. ε "
-    "alone: of this run, were it the only one; those of several runs do not simply add up to the cohort's."
+    "σ: noise, in multiples of the clipping norm C (of training, where a run also paid for something else). q: chance "
+    "of a patient or record to be in a step. k: most records of one patient in a step. Not settled: steps that were "
+    "reserved and are charged in full, as after a crash. ε alone: of this run, were it the only one; those of several "
+    "runs do not simply add up to the cohort's."
 )
 
 

@@ -289,16 +289,16 @@ def test_audit_names_what_was_changed_and_ends_with_its_own_code(run: Path, tmp_
     shutil.copy(run / "ledgers" / f"{site}.sqlite", copy)
     db = sqlite3.connect(copy)
     db.execute("DROP TRIGGER entries_are_final")
-    db.execute("""UPDATE entries SET body = replace(body, '"steps":', '"steps":1') WHERE seq = 2""")
+    db.execute("""UPDATE entries SET body = replace(body, '"steps":', '"steps":1') WHERE seq = 3""")
     db.commit()
     db.close()
     done = silogan("audit", copy)
     assert done.code == 6
     assert done.err.startswith("silogan: audit: 1 thing does not hold; ")
-    assert "copy: entry 2 was changed after it was written" in done.out
+    assert "copy: entry 3 was changed after it was written" in done.out
     found = json.loads(silogan("audit", copy, "--json").out)
     assert not found["ok"]
-    assert found["findings"] == [{"cohort": "copy", "entry": 2, "problem": "was changed after it was written"}]
+    assert found["findings"] == [{"cohort": "copy", "entry": 3, "problem": "was changed after it was written"}]
 
 
 def test_audit_writes_a_page_also_of_what_does_not_hold(run: Path, tmp_path: Path) -> None:

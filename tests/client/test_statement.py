@@ -77,6 +77,14 @@ def test_each_run_has_its_own_terms_steps_and_epsilon(spent: Statement) -> None:
     assert second.epsilon == cost((20.0, 2))
 
 
+def test_a_statistic_does_not_pass_its_noise_off_as_the_training_s(ledger: Ledger) -> None:
+    ledger.reserve(Charge.for_round(PLAN, "first", 1))
+    ledger.reserve(Charge("first", PLAN.plan_id, 1, 1, 40.0, 1.0, 1.0, purpose="statistic"))
+    (run,) = state(ledger.entries()).runs
+    assert (run.noise_multiplier, run.purposes) == (SIGMA, ("training", "statistic"))
+    assert run.epsilon == cost((SIGMA, 5), (40.0, 1))
+
+
 def test_every_refusal_is_there_also_of_a_run_that_was_never_charged(spent: Statement) -> None:
     assert [(refusal.entry, refusal.study_id, refusal.round) for refusal in spent.refused] == [
         (9, "first", 99),
