@@ -36,6 +36,7 @@ from client.data import ImageData, Images
 from client.dpsgd import BookKeepingModule, PrivateOptimizer
 from client.dpsgd.rules import Contribution, Factors
 from client.ledger import Charge, Ledger
+from client.policy import Policy
 from client.randomness import SecureRandomness, SeededRandomness
 from client.site import Site, gan_weights, run_round
 from client.trainer import SiteTrainer
@@ -679,11 +680,11 @@ def exact_size_declared(patch: pytest.MonkeyPatch) -> None:
 
 def nothing_reserved(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ledger, "reserve", lambda *_: 1)
-    patch.setattr(Ledger, "settle", lambda *_: None)
+    patch.setattr(Ledger, "settle", lambda self, *_: self.head())
 
 
 def reserved_too_little(patch: pytest.MonkeyPatch) -> None:
-    wrap(patch, Ledger, "reserve", lambda original, self, charge: original(self, replace(charge, steps=1)))
+    wrap(patch, Ledger, "reserve", lambda original, self, charge, _: original(self, replace(charge, steps=1)))
     wrap(patch, Ledger, "settle", lambda original, self, reservation, _: original(self, reservation, 1))
 
 
@@ -691,15 +692,15 @@ def reserved_after_training(patch: pytest.MonkeyPatch) -> None:
     wanted: list[Charge] = []
     reserve = Ledger.reserve
 
-    def settle(original: Any, self: Ledger, reservation: int, steps: int) -> None:
-        original(self, reserve(self, wanted.pop()), steps)
+    def settle(original: Any, self: Ledger, reservation: int, steps: int) -> str:
+        return original(self, reserve(self, wanted.pop()), steps)
 
-    patch.setattr(Ledger, "reserve", lambda _, charge: wanted.append(charge) or 0)
+    patch.setattr(Ledger, "reserve", lambda _, charge, __: wanted.append(charge) or 0)
     wrap(patch, Ledger, "settle", settle)
 
 
 def settled_before_training(patch: pytest.MonkeyPatch) -> None:
-    def reserve(original: Any, self: Ledger, charge: Charge) -> int:
+    def reserve(original: Any, self: Ledger, charge: Charge, _: Policy) -> int:
         number = original(self, charge)
         self.settle(number, charge.steps)
         return number

@@ -44,8 +44,8 @@ SCENARIO: dict[str, Any] = {
 # generator (after which it is measured), or of the start of the command.
 MOMENTS: tuple[tuple[str | None, float], ...] = (
     *((None, 1.0), (None, 1.0)),
-    *((f"checkpoints/round-{number:06d}.safetensors", 0.7) for number in range(ROUNDS)),
-    *(("generator.safetensors", 0.5), ("generator.safetensors", 0.5)),
+    *((f"checkpoints/round-{number:06d}.safetensors", 0.2) for number in range(ROUNDS)),
+    *(("generator.safetensors", 0.1), ("generator.safetensors", 0.5)),  # at the second it is there from the start
 )
 
 
