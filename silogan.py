@@ -187,11 +187,12 @@ def audit(
     if not ledgers and html is not None:
         raise UsageError("--html", "is a page of ledgers, and none is given", "name ledgers or run folders")
     from simulations.audit import as_plain, audit_all
-    from simulations.audit_page import write_page
 
     audits = audit_all(ledgers or [])
     found = as_plain(audits)
     if html is not None:
+        from simulations.audit_page import write_page
+
         write_page(audits, html, datetime.now(UTC))
     attacks = None if empirical is None else _attack(empirical)
     if attacks is not None:

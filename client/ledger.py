@@ -271,10 +271,6 @@ class Ledger:
         with self._chain.transaction() as ledger:
             return ledger.entries
 
-    def epsilon_after(self, charge: Charge) -> float:
-        """ε if this were charged now."""
-        return epsilon([*self.mechanisms(), charge.mechanism], self.cohort.delta)
-
     def _objection(self, charge: Charge, entries: Sequence[Entry]) -> PrivacyRefusal | None:
         """Why a charge is refused: approval, then policy, then budget."""
         approval, policy = approval_of(entries, charge.study_id), policy_in_force(entries)
