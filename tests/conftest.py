@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,13 @@ def shared_data() -> Path:
         )
         pytest.skip(f"public data sets not found: {where}")
     return folder
+
+
+@pytest.fixture
+def threads_kept() -> Iterator[None]:
+    """Torch has as many threads after a test as before it: a run sets their number for the process."""
+    import torch  # noqa: PLC0415  (not before `pytest_configure` has set the environment)
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -33,6 +32,8 @@ from common.plan import make_plan
 from common.schema import ImageSchema
 from common.study import SiteDeclaration, Study
 from server.generator import load_generator
+
+pytestmark = pytest.mark.usefixtures("threads_kept")
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY: dict[str, Any] = {
@@ -85,13 +86,6 @@ def assert_refused(done: Done, code: int, *words: str) -> None:
     assert done.err.endswith("\n")
     assert done.out == ""
     assert [word for word in words if word not in done.err] == [], done.err
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """`silogan audit --empirical`: both attacks in one answer, and the exit code where the bound is broken."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from rich.console import Console
 from typer.testing import CliRunner
@@ -21,6 +19,8 @@ from simulations.empirical import EmpiricalAudit
 from simulations.membership import AttackResult, Membership
 from simulations.roc import Estimate
 from tests.simulations.test_empirical import SCENARIO
+
+pytestmark = pytest.mark.usefixtures("threads_kept")
 
 FOUND = EmpiricalAudit(
     epsilon_lower_bound=3.25,
@@ -39,13 +39,6 @@ FOUND = EmpiricalAudit(
 RESULT = AttackResult(Estimate(0.512, 0.49, 0.53), Estimate(0.013, 0.004, 0.03))
 ATTACKS = Attacks(FOUND, Membership({"discriminator": RESULT}, b"<svg/>"))
 BROKEN = replace(ATTACKS, empirical=replace(FOUND, epsilon_lower_bound=10.5))
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

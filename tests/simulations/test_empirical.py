@@ -4,12 +4,11 @@ The quick tests have few canaries, which cannot show a large ε; there a fault i
 can show. The slow ones have as many as the figures in simulations/benchmarks/results, and print them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
-import torch
 
 from common.config import Scenario, load_scenario
 from common.errors import PrivacyRefusal
@@ -17,18 +16,13 @@ from simulations.canaries import row_movement
 from simulations.empirical import audit_one_run
 from tests.simulations.breakages import clipping_off, leaked_losses, losses_leaked, noise_off, wrong_divisor
 
+pytestmark = pytest.mark.usefixtures("threads_kept")
+
 SCENARIO = Path(__file__).resolve().parents[2] / "simulations" / "scenarios" / "audit-digits.yaml"
 FEW = 4000
 BREAKAGES = [noise_off, clipping_off, wrong_divisor, losses_leaked]
 
 Break = Callable[[], AbstractContextManager[None]]
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

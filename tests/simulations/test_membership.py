@@ -1,7 +1,7 @@
 """Membership inference: it finds a generator and a discriminator that know the training images, and says no counts."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from server.generator import ReleasedGenerator
 from simulations.membership import infer, infer_of_scenario
 from simulations.simulate import simulate
 
+pytestmark = pytest.mark.usefixtures("threads_kept")
+
 VALUES: dict[str, Any] = {
     "name": "small",
     "seed": 1,
@@ -29,13 +31,6 @@ VALUES: dict[str, Any] = {
 }
 SCENARIO = parse_scenario(VALUES)
 ATTACKS = ["nearest synthetic image", "discriminator"]
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

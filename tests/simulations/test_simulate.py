@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
 
 from common.config import Scenario, parse_scenario
@@ -19,6 +18,8 @@ from server.checkpoint import Checkpoint
 from simulations.engines import ENGINES
 from simulations.prepare import holds_run
 from simulations.simulate import _with_absolute_paths, simulate
+
+pytestmark = pytest.mark.usefixtures("threads_kept")
 
 VALUES: dict[str, Any] = {
     "name": "small",
@@ -50,13 +51,6 @@ class FakeEngine:
         Checkpoint(study.study_id, self.rounds, weights, generator).save(run_dir)
         if self.error is not None:
             raise self.error
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
