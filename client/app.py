@@ -3,10 +3,11 @@
 import functools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.data import Images, read
@@ -33,32 +34,46 @@ _log = logging.getLogger("silogan.client")
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """One round of training; every fault becomes a refusal without details of the data.
+    """One round of a simulated site."""
+    index = context.node_config.get("partition-id", "?")
+
+    def site(_study_id: str) -> Site:
+        run_dir = Path(str(context.run_config["run-dir"]))
+        found = simulated_site(Study.load(run_dir), run_dir, int(index))
+        torch.set_num_threads(threads_for_each(len(found.study.sites)))  # rounding depends on it
+        return found
+
+    return Message(answer(message.content, f"site-{index}", site), reply_to=message)
+
+
+def answer(content: RecordDict, name: str, find_site: Callable[[str], Site]) -> RecordDict:
+    """Does the round that the server asks for; every fault becomes a refusal without details of the data.
+
+    Args:
+        content: what the server sent.
+        name: what to call the site as long as it is not found.
+        find_site: the site in the study whose hash is given.
 
     Privacy:
-        A message from the server is answered by a `Reply` or by the three parts of a `SiloganError`. The text of any
-        other exception, which could quote data, stays in the site's own log.
+        What comes back is a `Reply` or the three parts of a `SiloganError`. The text of any other exception, which
+        could quote data, is not told.
     """
-    name = f"site-{context.node_config.get('partition-id', '?')}"
     try:
-        run_dir, index = Path(str(context.run_config["run-dir"])), int(context.node_config["partition-id"])
-        site = simulated_site(Study.load(run_dir), run_dir, index)
+        instruction, weights = Instruction.from_record(content)
+        site = find_site(instruction.study_id)
         name = site.name
-        torch.set_num_threads(threads_for_each(len(site.study.sites)))  # rounding depends on it
-        instruction, weights = Instruction.from_record(message.content)
         reply, new_weights = run_round(site, instruction, weights)
-        return Message(reply.to_record(new_weights), reply_to=message)
+        return reply.to_record(new_weights)
     except SiloganError as error:
-        return Message(refusal_record(name, error), reply_to=message)
+        return refusal_record(name, error)
     except OSError as error:
         # not `error.strerror`: whoever raised the error may have put a patient's file into it
         reason = os.strerror(error.errno) if isinstance(error.errno, int) else type(error).__name__
-        full = DataError("site's disk", f"cannot be used ({reason})", "free or repair it")
-        return Message(refusal_record(name, full), reply_to=message)
+        return refusal_record(name, DataError("site's disk", f"cannot be used ({reason})", "free or repair it"))
     except Exception as error:
         _log.exception("round failed")
         fault = FederationError("site", f"failed with {type(error).__name__}", "see the site's own log")
-        return Message(refusal_record(name, fault), reply_to=message)
+        return refusal_record(name, fault)
 
 
 def simulated_site(study: Study, run_dir: Path, index: int) -> Site:

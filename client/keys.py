@@ -1,7 +1,6 @@
 """The site's signing key: Ed25519 (Bernstein et al., 2011), made at the site, and never sent anywhere."""
 
 import os
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from common.errors import DataError, VerificationError
+from common.files import create_secret
 
 _OTHERS = 0o077  # permissions of group and world
 
@@ -44,20 +44,9 @@ class SiteKey:
             DataError: the file cannot be written, or holds no key.
             VerificationError: the file is open to others.
         """
-        content = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        try:
-            # A temporary file is its owner's alone from the start, and a link fails where the name is taken.
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                os.link(file.name, path)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise DataError(
-                f"key '{path.name}'", f"cannot be written ({error.strerror})", "mend the disk or the folder's rights"
-            ) from None
+        write_new_key(
+            path, Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
         return SiteKey.load(path)
 
     @staticmethod
@@ -97,3 +86,19 @@ def is_signed(message: bytes, signature: str, public: str) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def write_new_key(path: Path, content: bytes) -> None:
+    """Writes a private key, readable by its owner only; if there is a file already, that one stays.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        create_secret(path, content)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise DataError(
+            f"key '{path.name}'", f"cannot be written ({error.strerror})", "mend the disk or the folder's rights"
+        ) from None

@@ -17,7 +17,7 @@ import yaml
 from client.cohort import Register, Registration, fingerprints, unregistered
 from client.data import ImageData, Images, read
 from client.keys import SiteKey
-from client.ledger import Approval, Cohort, Ledger
+from client.ledger import Approval, Cohort, Ledger, approval_of
 from client.policy import Policy
 from client.site import Site
 from client.statement import Statement, state
@@ -200,10 +200,37 @@ class Node:
             state_folder=self._study_folder(study_id) / "state",
         )
 
+    def taking_part(self, study_id: str) -> tuple[Registration, Approval]:
+        """The cohort that a study was approved for, and the approval.
+
+        Raises:
+            PrivacyRefusal: no cohort's ledger holds an approval of it. The refusal is written in each.
+        """
+        found: list[tuple[Registration, Approval]] = []
+        for registration in self.register.all():
+            approval = approval_of(self.ledger(registration).entries(), study_id)
+            if approval is not None:
+                found.append((registration, approval))
+        if not found:
+            refusal = PrivacyRefusal("study", "is not approved by this hospital", "have it review the study")
+            for one in {one.ledger: one for one in self.register.all()}.values():
+                self.ledger(one).refuse(study_id, "", 0, refusal)
+            raise refusal
+        roster = self._roster(study_id)
+        fitting = [(one, approval) for one, approval in found if SiteDeclaration(one.site, one.declared_size) in roster]
+        return (fitting or found)[0]
+
     def statements(self) -> dict[str, Statement]:
         """What each ledger has been charged, by its name."""
         ledgers = {one.ledger: one for one in self.register.all()}
         return {name: state(self.ledger(one).entries()) for name, one in ledgers.items()}
+
+    def _roster(self, study_id: str) -> tuple[SiteDeclaration, ...]:
+        """Who takes part in a study that was approved; nobody where it cannot be read, which `site` then refuses."""
+        try:
+            return self._approved(study_id).sites
+        except SiloganError:
+            return ()
 
     def _approved(self, study_id: str) -> Study:
         """A study as it was kept when it was approved; whether it still is, the ledger knows."""
@@ -254,8 +281,6 @@ def _misfits(study: Study, registration: Registration) -> list[str]:
     """Why a study cannot be run on a cohort, whatever the policy says."""
     found: list[str] = []
     declaration = SiteDeclaration(registration.site, registration.declared_size)
-    if study.plan.seeded:
-        found.append("it is seeded: its noise could be known beforehand")
     if declaration not in study.sites:
         found.append(
             f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"

@@ -22,7 +22,7 @@ _NO_LIMIT = 2**53
 
 
 class Policy(Section):
-    """What one hospital allows. Every key must be given: a limit that nobody set is not taken for granted."""
+    """What one hospital allows. Every limit must be given: one that nobody set is not taken for granted."""
 
     epsilon: Positive = Field(description="the most that may be spent on any patient, over all runs, servers and years")
     delta: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability that the bound may fail")
@@ -35,11 +35,14 @@ class Policy(Section):
     max_steps: Count = Field(description="private steps in all, over all runs")
     families: tuple[str, ...] = Field(description="model families that may be trained")
     servers: tuple[str, ...] = Field(description="coordinators that may ask")
+    seeded: bool = Field(default=False, description="noise from a known seed: for rehearsals without patients' data")
 
     def objections(self, plan: PrivacyPlan, family: str, server: str) -> Iterator[str]:
         """What the policy does not allow about a plan, in words; the budget aside, which the ledger knows."""
         if not plan.private:
             yield "it trains without privacy"
+        if plan.seeded and not self.seeded:
+            yield "it is seeded: its noise could be known beforehand"
         if plan.unit != self.unit:
             yield f"its unit is the {plan.unit}, not the {self.unit}"
         limits = (
@@ -88,6 +91,7 @@ class Policy(Section):
             max_steps=_NO_LIMIT,  # an interrupted round that is paid again counts twice; the budget decides
             families=(family,),
             servers=(server,),
+            seeded=plan.seeded,
         )
 
 
@@ -115,4 +119,5 @@ max_steps_per_round: 200    # private steps between two replies
 max_steps: 100000           # private steps in all, over all runs
 families: [{", ".join(sorted(FAMILIES))}]
 servers: []                 # coordinators that may ask, as [coordinator.example.org]; none yet
+# seeded: true              # for rehearsals with public data only: whoever knows the seed knows the noise
 """

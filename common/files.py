@@ -1,6 +1,7 @@
 """Files that are either there whole or not there at all, whatever kills the process."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +33,22 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """`write_atomically` for content that is already in memory."""
     write_atomically(path, lambda file: file.write(content))
+
+
+def create_secret(path: Path, content: bytes) -> None:
+    """Writes a file that only its owner can read, whole or not at all, and never over another.
+
+    Raises:
+        FileExistsError: there is one of that name, which stays.
+        OSError: the disk is full or the folder not writable; there is no file.
+    """
+    # A temporary file is its owner's alone from the start, and a link fails where the name is taken.
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        os.link(file.name, path)
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,73 +18,30 @@ machine that strangers log in to, use the in-process engine.
 
 import http.client
 import importlib.util
-import json
-import os
 import secrets
-import shutil
-import signal
-import socket
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import torch
 
-import common
+from common.bundle import stage
 from common.errors import FederationError, UsageError
+from common.flower import FlowerError, ask, environment, free_port, program, write_connection
+from common.supervise import ProcessGroup
 from server.outcome import OUTCOME_FILE, raise_outcome
 
 LOG_NAME = "ray.log"
 
 _START_SECONDS = 120.0  # for the SuperLink to import and listen
-_COMMAND_SECONDS = 120.0  # for one `flwr` command, which imports for 3 s on an idle core
 _WRAP_UP_SECONDS = 120.0  # from the outcome to the end of the run
-_STOP_SECONDS = 5.0  # for killed processes to be gone
 _LOOK_SECONDS = 0.5  # between two looks at the run
 _FOLLOWS = 5  # times that the run's log is followed anew, should it break off
 _RAY_ROOT_LENGTH = 35  # Ray appends 68 characters for its sockets, whose paths may have 107 (103 on macOS)
-
-# The run folder is a default in here, not a `flwr run --run-config`, whose parser knows no escapes.
-_APP = """\
-[project]
-name = "silogan"
-version = "0.0.0"
-description = "SiloGAN, staged for one simulation"
-license = "Apache-2.0"
-
-[tool.flwr.app]
-publisher = "silogan"
-
-[tool.flwr.app.components]
-serverapp = "server.app:app"
-clientapp = "client.app:app"
-
-[tool.flwr.app.config]
-run-dir = {run_dir}
-"""
-
-_CONNECTION = """\
-[superlink]
-default = "simulation"
-
-[superlink.simulation]
-address = "127.0.0.1:{port}"
-insecure = true
-"""
-
-
-# Leads the process group of the others; its input ends when this process, which holds the other end of the pipe, does.
-_GUARD = "import os, signal, sys; sys.stdin.buffer.read(); os.killpg(0, signal.SIGKILL)"
-
-
-class _LostError(Exception):
-    """Flower's runtime did not do its part; the message is a clause that says which."""
 
 
 class _Flower:
@@ -98,66 +55,22 @@ class _Flower:
 
     def __init__(self, env: dict[str, str], app: Path, log: IO[bytes]) -> None:
         self.env, self.app, self.log = env, app, log
-        guard = [sys.executable, "-I", "-c", _GUARD]
-        self.guard = subprocess.Popen(guard, cwd="/", stdin=subprocess.PIPE, process_group=0)  # noqa: S603
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._group = ProcessGroup()
 
-    def start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Starts a program that writes to the log and runs until it ends or `stop`."""
-        process = subprocess.Popen(  # noqa: S603
-            [self._path(program), *arguments],
-            env=self.env,
-            cwd=self.app,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-            process_group=self.guard.pid,
-        )
+        process = self._group.start((program(name, self.env), *arguments), self.env, self.app, self.log)
         self.processes.append(process)
         return process
 
     def ask(self, *arguments: str) -> dict[str, Any]:
         """Runs one `flwr` command and returns the JSON object that it prints, which must report success."""
-        try:
-            done = subprocess.run(  # noqa: S603
-                [self._path("flwr"), *arguments, "--format", "json"],
-                check=False,  # what it prints says more than its exit code
-                env=self.env,
-                cwd=self.app,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=self.log,
-                timeout=_COMMAND_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise _LostError(f"'flwr {arguments[0]}' took more than {_COMMAND_SECONDS:.0f} s") from None
-        try:
-            answer: object = json.loads(done.stdout)
-        except ValueError:
-            answer = None
-        if isinstance(answer, dict) and cast(dict[str, Any], answer).get("success"):
-            return cast(dict[str, Any], answer)
-        self.log.write(done.stdout)
-        raise _LostError(f"'flwr {arguments[0]}' failed")
+        return ask(self.env, self.app, self.log, *arguments)
 
     def stop(self) -> None:
         """Kills all of them. They hold nothing of worth, as results are in the run folder, and Ray ends slowly."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.guard.pid, signal.SIGKILL)
-        for process in self.processes:
-            process.wait()
-        self.guard.communicate()
-        deadline = time.monotonic() + _STOP_SECONDS
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left, or on macOS nobody alive
-            while time.monotonic() < deadline:
-                os.killpg(self.guard.pid, 0)
-                time.sleep(0.05)
-
-    def _path(self, program: str) -> str:
-        path = shutil.which(program, path=self.env["PATH"])
-        if path is None:
-            raise _LostError(f"the program '{program}' is not on the PATH")
-        return path
+        self._group.stop()
 
 
 def run(run_dir: Path, *, num_sites: int, workers: int) -> None:
@@ -190,7 +103,7 @@ def run(run_dir: Path, *, num_sites: int, workers: int) -> None:
             with _flower(Path(scratch), app, log) as flower:
                 run_id = _submit(flower, num_sites, max(1, min(workers, num_sites)))
                 end = _follow(flower, run_id, run_dir / OUTCOME_FILE)
-        except _LostError as lost:
+        except FlowerError as lost:
             end = str(lost)
     _conclude(run_dir, end)
 
@@ -203,52 +116,34 @@ def _scratch_root() -> str | None:
 
 def _stage(scratch: Path, run_dir: Path) -> Path:
     """Makes a folder with the app alone, as Ray prefers packages that it finds in the working directory."""
-    app, source = scratch / "app", Path(common.__file__).parent.parent
-    for package in ("common", "client", "server"):
-        shutil.copytree(source / package, app / package, ignore=shutil.ignore_patterns("__pycache__"))
+    app = scratch / "app"
     try:
-        (app / "pyproject.toml").write_text(_APP.format(run_dir=_toml_string(str(run_dir))), encoding="utf-8")
+        stage(app, str(run_dir))
     except UnicodeEncodeError:
         raise UsageError("--out", "the path of the run folder is not valid text", "choose another folder") from None
     return app
 
 
-def _toml_string(text: str) -> str:
-    """`text` as a TOML basic string: that of JSON, except that TOML wants DEL escaped as well."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
 def _environment(scratch: Path) -> dict[str, str]:
-    """Environment of all processes: this one's, private folders, this machine only, nothing sent or installed."""
-    path, no_proxy = os.environ.get("PATH"), os.environ.get("NO_PROXY", os.environ.get("no_proxy"))
-    env = os.environ | {
-        "FLWR_HOME": str(scratch / "flwr"),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_LOG_LEVEL": "INFO",  # DEBUG logs configurations in full
-        "RAY_TMPDIR": str(scratch),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system: one node, which listens on the loopback address
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "NO_PROXY": f"127.0.0.1,{no_proxy}" if no_proxy else "127.0.0.1",
-        "NO_COLOR": "1",
-        "PYTHONUNBUFFERED": "1",
-        # Flower starts its programs by name; they lie next to this Python, which need not be on the PATH.
-        "PATH": os.pathsep.join(filter(None, [sysconfig.get_path("scripts"), path])),
-    }
-    return {name: value for name, value in env.items() if name not in ("no_proxy", "FORCE_COLOR", "RAY_ADDRESS")}
+    """Environment of all processes: private folders, this machine only."""
+    env = environment(
+        scratch / "flwr",
+        RAY_TMPDIR=str(scratch),
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # on any system: one node, which listens on the loopback address
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN=secrets.token_hex(32),
+    )
+    env.pop("RAY_ADDRESS", None)
+    return env
 
 
 @contextmanager
 def _flower(scratch: Path, app: Path, log: IO[bytes]) -> Generator[_Flower]:
     """A local Flower runtime, from the moment it listens to the end of all that it started."""
-    env, port, secret = _environment(scratch), _free_port(), scratch / "secret"
+    env, port, secret = _environment(scratch), free_port(), scratch / "secret"
     secret.write_bytes(secrets.token_bytes(32))
-    home = Path(env["FLWR_HOME"])
-    home.mkdir()
-    (home / "config.toml").write_text(_CONNECTION.format(port=port), encoding="utf-8")
+    write_connection(Path(env["FLWR_HOME"]), "simulation", f"127.0.0.1:{port}")
     # With "process" isolation only the holder of the secret, our SuperExec, can take the run and its token.
     shared = ("--insecure", "--superexec-auth-secret-file", str(secret))
     mode = ("--simulation", "--isolation", "process", "--host", "127.0.0.1", "--port", str(port))
@@ -260,12 +155,6 @@ def _flower(scratch: Path, app: Path, log: IO[bytes]) -> Generator[_Flower]:
         yield flower
     finally:
         flower.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _await_listening(superlink: subprocess.Popen[bytes], port: int) -> None:
@@ -281,7 +170,7 @@ def _await_listening(superlink: subprocess.Popen[bytes], port: int) -> None:
         finally:
             connection.close()
         time.sleep(0.2)
-    raise _LostError("the local SuperLink did not start")
+    raise FlowerError("the local SuperLink did not start")
 
 
 def _submit(flower: _Flower, num_sites: int, actors: int) -> str:
@@ -317,16 +206,16 @@ def _follow(flower: _Flower, run_id: str, outcome: Path) -> str:
         reader, deadline = flower.start("flwr", "log", run_id, "--stream"), None
         while reader.poll() is None:
             if any(process.poll() is not None for process in runtime):
-                raise _LostError("a process of Flower's runtime stopped")
+                raise FlowerError("a process of Flower's runtime stopped")
             if deadline is None and outcome.exists():
                 deadline = time.monotonic() + _WRAP_UP_SECONDS
             if deadline is not None and time.monotonic() > deadline:
-                raise _LostError(f"it did not end within {_WRAP_UP_SECONDS:.0f} s of its outcome")
+                raise FlowerError(f"it did not end within {_WRAP_UP_SECONDS:.0f} s of its outcome")
             time.sleep(_LOOK_SECONDS)
         status = str(flower.ask("list", "--run-id", run_id)["runs"][0]["status"])
         if status.startswith("finished"):
             return status
-    raise _LostError("its log broke off")
+    raise FlowerError("its log broke off")
 
 
 def _conclude(run_dir: Path, end: str) -> None:

@@ -265,7 +265,7 @@ def test_malformed_message_is_refused(
 ) -> None:
     record = RecordDict({"weights": pack(make_weights(study))}) if content is None else content
     site, refusal = refusal_of(app(Message(record, 1, MessageType.TRAIN), context_of(run_dir)))
-    assert site == "north"
+    assert site == "site-0"  # who it is depends on the study, which is not known
     assert isinstance(refusal, FederationError)
 
 

@@ -99,13 +99,19 @@ def test_key_that_is_unknown_or_wrong_means_no(path: Path, change: dict[str, Any
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", sorted(Policy.model_fields))
-def test_every_key_must_be_given(path: Path, key: str) -> None:
+@pytest.mark.parametrize("key", sorted(set(Policy.model_fields) - {"seeded"}))
+def test_every_limit_must_be_given(path: Path, key: str) -> None:
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     del values[key]
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     with pytest.raises(PrivacyRefusal, match=f"{key}: is missing"):
         Policy.load(path)
+
+
+def test_no_seed_is_allowed_unless_it_is_said(path: Path) -> None:
+    assert not Policy.load(path).seeded
+    path.write_text(path.read_text(encoding="utf-8") + "seeded: true\n", encoding="utf-8")
+    assert Policy.load(path).seeded
 
 
 @pytest.mark.parametrize("content", [b"", b"[1, 2]", b"epsilon: [", b"\xff\xfe\x00", b"epsilon"], ids=repr)

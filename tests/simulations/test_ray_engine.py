@@ -9,7 +9,6 @@ import sys
 import sysconfig
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from flwr.common.config import get_fab_config, get_metadata_from_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+import common
 from common.errors import FederationError, PrivacyRefusal, SiloganError, UsageError
 from server.outcome import OUTCOME_FILE, write_outcome
 from simulations import ray_engine
@@ -249,13 +249,8 @@ def test_stages_the_app_alone(tmp_path: Path) -> None:
     assert {entry.name for entry in app.iterdir()} == {"common", "client", "server", "pyproject.toml"}
     assert not list(app.rglob("__pycache__"))
     config = get_fab_config(build_fab_from_disk(app))  # Flower's own validation
-    assert get_metadata_from_config(config) == ("silogan/silogan", "0.0.0")
+    assert get_metadata_from_config(config) == ("silogan/silogan", common.__version__)
     assert config["tool"]["flwr"]["app"]["config"] == {"run-dir": str(run_dir)}
-
-
-@given(st.text(st.characters(codec="utf-8")))
-def test_toml_strings_come_back(text: str) -> None:
-    assert tomllib.loads(f"value = {ray_engine._toml_string(text)}") == {"value": text}
 
 
 @given(st.integers(1, 16), st.integers(1, 300))

@@ -1,0 +1,124 @@
+"""A hospital's node at work: Flower's SuperNode and the warm executor, kept running.
+
+    this process ── supernode            connects outwards to the coordinator; fetches messages, sends replies
+                 └─ executor ── worker   does the rounds (`client/executor.py`, `client/worker.py`)
+
+All of them run as the user who started this process, who needs no rights but to read the data and write the node's
+folder. Nothing listens but the SuperNode's Runtime API, on the loopback address, behind a secret.
+"""
+
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+
+import common
+from client.connection import Connection
+from client.executor import Executor
+from client.node import Node
+from client.node_key import NODE_KEY, node_public_key
+from client.worker import node_worker
+from common.bundle import installed_digest
+from common.errors import ConfigError, UsageError, VerificationError
+from common.files import write_bytes_atomically
+from common.flower import FlowerError, environment, free_port, program
+from common.logs import log_to_stderr, open_log
+from common.supervise import Service, Supervisor, only_one
+
+LOG_FILE = Path("logs") / "node.jsonl"
+REVIEWED_FILE = "software.sha256"
+
+_SECRET, _FLOWER_HOME = "runtime.secret", "flower"
+# A SuperNode that comes back before its last heartbeat has lapsed is refused once, with exit code 305.
+_SUPERNODE_RESTART_SECONDS = 12.0
+
+_log = logging.getLogger("silogan.node")
+
+
+def start(folder: Path, *, as_root: bool = False) -> None:
+    """Runs the node in `folder` until it is stopped.
+
+    Raises:
+        UsageError: it runs already, or would run as root without `as_root`.
+        ConfigError: `node.yaml` is unusable, or Flower is not installed.
+        DataError: a key is missing.
+        VerificationError: the installed software is not what the hospital has reviewed.
+    """
+    node, connection = Node(folder), Connection.load(folder)
+    if os.geteuid() == 0 and not as_root:
+        mend = "start it as a user of its own, or add --as-root where nothing else is on the machine"
+        raise UsageError("node", "would run as root", mend)
+    node_public_key(folder)
+    check_reviewed(folder)
+    with only_one(node.folder, "node"):
+        open_log(folder / LOG_FILE)
+        _log.info("connecting to %s", connection.server)
+        Supervisor(folder, services(folder, connection)).run()
+        _log.info("stopped")
+
+
+def review(folder: Path) -> str:
+    """Writes down that the hospital has reviewed the software that is installed; returns its digest."""
+    digest = installed_digest()
+    write_bytes_atomically(folder / REVIEWED_FILE, f"{digest}\n".encode())
+    return digest
+
+
+def check_reviewed(folder: Path) -> None:
+    """Compares the installed software with what the hospital has reviewed.
+
+    Raises:
+        VerificationError: it is another, or none was reviewed.
+    """
+    try:
+        reviewed = (folder / REVIEWED_FILE).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        reviewed = ""
+    if reviewed != installed_digest():
+        problem = "differs from what this hospital has reviewed" if reviewed else "was never reviewed by this hospital"
+        raise VerificationError("software", problem, "review it, then run `silogan node check --review`")
+
+
+def services(folder: Path, connection: Connection) -> list[Service]:
+    """The programs of a node.
+
+    Raises:
+        ConfigError: Flower is not installed, or the folder cannot be written.
+    """
+    proxy = {"HTTPS_PROXY": connection.proxy, "HTTP_PROXY": connection.proxy} if connection.proxy else {}
+    env = environment(folder / _FLOWER_HOME, **proxy)
+    secret = folder / _SECRET
+    try:
+        secret.unlink(missing_ok=True)
+        with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+        supernode = program("flower-supernode", env)
+    except OSError as error:
+        raise ConfigError(f"node folder '{folder}'", f"cannot be written ({error.strerror})", "free it") from None
+    except FlowerError as error:
+        raise ConfigError("Flower", str(error), "install silogan with its dependencies") from None
+    host, port = "127.0.0.1", free_port()
+    command = (
+        *(supernode, "--superlink", connection.server, "--root-certificates", str(connection.ca.absolute())),
+        *("--auth-supernode-private-key", str((folder / NODE_KEY).absolute())),
+        *("--isolation", "process", "--superexec-auth-secret-file", str(secret.absolute())),
+        *("--host", host, "--port", str(port)),
+    )
+    root = Path(common.__file__).parent.parent  # so that `-m` finds this very software, and no other
+    executor = (sys.executable, "-m", "client.service", str(folder.absolute()), f"{host}:{port}")
+    return [
+        Service("supernode", command, env, folder, _SUPERNODE_RESTART_SECONDS),
+        Service("executor", executor, env, root),
+    ]
+
+
+def _execute(folder: Path, address: str) -> None:
+    """The executor's process."""
+    log_to_stderr()
+    worker = node_worker(folder)
+    Executor(address, folder / _SECRET, worker, installed_digest(), Connection.load(folder).deadline).run()
+
+
+if __name__ == "__main__":
+    _execute(Path(sys.argv[1]), sys.argv[2])

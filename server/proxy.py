@@ -1,0 +1,313 @@
+"""The reverse proxy in front of the SuperLink: nginx, which lets through what an enrolled hospital needs, no more.
+
+The SuperLink has one port for all its interfaces. Those for its operator (/v1/control) and for its own processes
+(/v1/runtime) must not be open to the network, so it listens on 127.0.0.1 only and nginx listens outside.
+
+    hospital ── TLS ── nginx ── TLS, verified ── SuperLink on 127.0.0.1
+                       │ ten routes, compared byte by byte; anything else is 404 and goes nowhere
+
+Privacy:
+    A request passes only if its method and its target as sent, before any decoding, are one of `ROUTES`; what nginx
+    then asks of the SuperLink is that route as written here, never a part of what was sent. Bodies are not logged.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography.x509 import DNSName
+
+from common.certificates import parse_name
+from common.errors import ConfigError
+from common.files import write_bytes_atomically
+
+ROUTES = tuple(
+    f"/v1/fleet/{call}"
+    for call in (
+        "activate-node",
+        "deactivate-node",
+        "send-node-heartbeat",
+        "pull-messages",
+        "push-messages",
+        "get-run",
+        "get-fab",
+        "push-object",
+        "pull-object",
+        "confirm-message-received",
+    )
+)
+"""What an enrolled SuperNode posts to (flwr 1.41, `supernode/fleet_http_connection.py`).
+
+`register-node` and `unregister-node` are left out: nodes are enrolled by the coordinator, over /v1/control.
+"""
+
+_OBJECTS = "/v1/fleet/push-object"  # the one route whose requests carry weights
+_MESSAGE_BYTES = 16 << 20  # for requests without weights: a list of 200 000 objects' names
+_CHECK_SECONDS = 60.0
+_BURST_SECONDS = 10  # a round's objects come all at once
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
+# A SuperNode tries again after 502, 503 and 504, not after other errors.
+_ERRORS = {
+    400: "the request cannot be read",
+    413: "the request is too large",
+    502: "the SuperLink does not answer",
+    503: "too many requests from this address",
+    504: "the SuperLink takes too long",
+}
+_AS_400 = (408, 411, 412, 414, 416, 494, 495, 496, 497)  # nginx's own names for requests that cannot be read
+_AS_502 = (500, 501, 505)
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """How nginx is to run in front of a SuperLink.
+
+    Attributes:
+        folder: the coordinator's folder, which holds server.pem, server.key and `superlink_ca`. What nginx writes goes
+            into `folder`/proxy: nginx.conf, nginx.pid, access.log (JSON lines), error.log and temporary files.
+        address: IP address to listen on; 0.0.0.0 for all of IPv4, :: for all of IPv6.
+        port: to listen on; below 1024 the system must allow it (`setcap cap_net_bind_service=+ep` on nginx).
+        superlink_port: where the SuperLink listens on 127.0.0.1.
+        superlink_name: DNS name (nginx compares no IP addresses) in the SuperLink's certificate.
+        superlink_ca: file in `folder` with the authority of the SuperLink's certificate. An institution's certificate
+            for the outside does not name localhost: the SuperLink then needs one from an `Authority` of its own.
+        object_bytes: largest request with weights, in bytes. Flower sends them in pieces of 5 MiB.
+        requests_per_second, connections: most for one address. A SuperNode has up to four requests at a time. What is
+            more gets 503, after which a SuperNode tries again.
+
+    Raises:
+        ConfigError: a value is none that nginx could use.
+    """
+
+    folder: Path
+    address: str
+    port: int
+    superlink_port: int
+    superlink_name: str = "localhost"
+    superlink_ca: str = "ca.pem"
+    object_bytes: int = 1 << 30
+    requests_per_second: int = 200
+    connections: int = 64
+
+    def __post_init__(self) -> None:
+        # These values become nginx's own language, so nothing else may pass.
+        try:
+            ip_address(self.address)
+        except ValueError:
+            mend = "give 0.0.0.0, ::, or an address of this machine"
+            raise ConfigError("address", f"{self.address!r} is no IP address", mend) from None
+        for key, most in (
+            ("port", 65535),
+            ("superlink_port", 65535),
+            ("object_bytes", 1 << 40),
+            ("requests_per_second", 10**6),
+            ("connections", 65535),
+        ):
+            value: object = getattr(self, key)
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise ConfigError(key, f"{value!r} is not a number from 1 to {most}", "correct the value")
+        if self.port == self.superlink_port:
+            raise ConfigError("port", f"{self.port} is also the SuperLink's", "take two ports")
+        if not isinstance(parse_name(self.superlink_name), DNSName) or "*" in self.superlink_name:
+            raise ConfigError("superlink_name", "is no DNS name", "give one that the certificate holds")
+        if not _FILE_NAME.fullmatch(self.superlink_ca):
+            raise ConfigError("superlink_ca", f"{self.superlink_ca!r} is no file in the folder", "correct the name")
+
+    @property
+    def run_folder(self) -> Path:
+        """Where nginx has its files."""
+        return self.folder / "proxy"
+
+    def write(self) -> Path:
+        """Writes nginx.conf and returns its path; a running nginx reads it, and new certificates, after SIGHUP.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        path = self.run_folder / "nginx.conf"
+        try:
+            self.run_folder.mkdir(mode=0o700, exist_ok=True)
+            write_bytes_atomically(path, self.text().encode())
+        except OSError as error:
+            problem, mend = f"cannot be written ({error.strerror})", "mend the disk or the folder's rights"
+            raise ConfigError("file 'nginx.conf'", problem, mend) from None
+        return path
+
+    def check(self) -> None:
+        """Has nginx read what `write` wrote, and the certificates.
+
+        Raises:
+            ConfigError: nginx is missing, or refuses it.
+        """
+        command = [*self.command(), "-t"]
+        try:
+            done = subprocess.run(  # noqa: S603
+                command, capture_output=True, text=True, errors="replace", timeout=_CHECK_SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            raise ConfigError("nginx", "cannot be run", "install it again") from None
+        if done.returncode:
+            raise _fault(done.stderr)
+
+    def command(self) -> list[str]:
+        """The command that runs nginx in the foreground until SIGTERM (at once) or SIGQUIT (when requests are done).
+
+        Its workers are processes of their own: who kills it with SIGKILL must kill its process group.
+
+        Raises:
+            ConfigError: nginx is missing.
+        """
+        return [str(find_nginx()), "-p", f"{self.run_folder.absolute()}/", "-c", "nginx.conf"]
+
+    def text(self) -> str:
+        """The configuration; all its paths are relative, so that no character of the folder's own can disturb."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        routes = "\n".join(self._location(route) for route in ROUTES)
+        pattern = "|".join(re.escape(route).replace(r"\-", "-") for route in ROUTES)
+        return _TEMPLATE.format(
+            # root would give its workers to another user, who may not enter the folder
+            user="user root;" if hasattr(os, "geteuid") and os.geteuid() == 0 else "",
+            listen=f"{host}:{self.port}",
+            pattern=pattern,
+            superlink_port=self.superlink_port,
+            superlink_name=self.superlink_name,
+            superlink_ca=self.superlink_ca,
+            rate=self.requests_per_second,
+            burst=self.requests_per_second * _BURST_SECONDS,
+            connections=self.connections,
+            message_bytes=_MESSAGE_BYTES,
+            errors=_error_pages(),
+            routes=routes,
+        )
+
+    def _location(self, route: str) -> str:
+        limit = f" client_max_body_size {self.object_bytes};" if route == _OBJECTS else ""
+        # With a path in `proxy_pass` the SuperLink is asked for that path, whatever was sent.
+        return f"        location = {route} {{{limit} proxy_pass https://superlink{route}; }}"
+
+
+def find_nginx() -> Path:
+    """Where nginx is: on the PATH, or in a folder for system programs, which a user's PATH may lack.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    found = shutil.which("nginx", path=path)
+    if found is None:
+        raise ConfigError("nginx", "is not installed", "install it (Debian, Ubuntu: apt install nginx-light)")
+    return Path(found)
+
+
+def _error_pages() -> str:
+    lines = [
+        f"        error_page {' '.join(map(str, _AS_400))} =400 @400;",
+        f"        error_page {' '.join(map(str, _AS_502))} =502 @502;",
+    ]
+    for code, words in _ERRORS.items():
+        lines.append(f"        error_page {code} @{code};")
+        lines.append(f'        location @{code} {{ return {code} "{words}\\n"; }}')
+    return "\n".join(lines)
+
+
+def _fault(said: str) -> ConfigError:
+    """One line of what `nginx -t` prints: the first fault, not the warnings before it."""
+    faults = [line for line in said.splitlines() if "[emerg]" in line]
+    words = faults[0].partition("[emerg]")[2].strip() if faults else "fails without a word"
+    if "Permission denied" in words and "bind()" in words:
+        mend = "take a port from 1024 on, or allow it: setcap cap_net_bind_service=+ep on nginx"
+    elif "SSL_CTX" in words or "certificate" in words or "PEM_" in words:
+        mend = "check the server's certificates"
+    else:
+        mend = "correct the server's configuration; nginx must be 1.18 or newer"
+    return ConfigError("nginx", f"refuses its configuration: {words}", mend)
+
+
+_TEMPLATE = """\
+# Written by SiloGAN at each start: changes are lost. Paths are relative to this folder.
+daemon off;
+{user}
+pid nginx.pid;
+error_log error.log warn;
+worker_processes 2;
+worker_shutdown_timeout 60s;
+events {{ worker_connections 2048; }}
+
+http {{
+    client_body_temp_path body;
+    proxy_temp_path answers;
+    fastcgi_temp_path unused;
+    uwsgi_temp_path unused;
+    scgi_temp_path unused;
+    default_type text/plain;
+    server_tokens off;
+
+    log_format lines escape=json '{{"time": "$time_iso8601", "address": "$remote_addr", '
+        '"request": "$request_method $request_uri", "status": $status, '
+        '"bytes_in": $request_length, "bytes_out": $bytes_sent, "seconds": $request_time}}';
+    access_log access.log lines;
+
+    # $request_uri is the target as it was sent: no %2f, .., // or capital letter can stand for something else.
+    map "$request_method $request_uri" $passes {{
+        default 0;
+        "~^POST ({pattern})$" 1;
+    }}
+    map $passes $nothing {{ default ""; }}
+
+    limit_req_zone $binary_remote_addr zone=requests:10m rate={rate}r/s;
+    limit_conn_zone $binary_remote_addr zone=connections:10m;
+
+    upstream superlink {{
+        server 127.0.0.1:{superlink_port};
+        keepalive 16;
+        keepalive_timeout 3s;   # the SuperLink ends idle connections after 5 s
+    }}
+
+    server {{
+        listen {listen} ssl;
+        ssl_certificate ../server.pem;
+        ssl_certificate_key ../server.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;
+        ssl_session_cache shared:tls:5m;
+        ssl_session_tickets off;
+
+        if ($passes = 0) {{ return 404 $nothing; }}
+        limit_req zone=requests burst={burst} nodelay;
+        limit_conn connections {connections};
+        client_max_body_size {message_bytes};
+        client_header_timeout 10s;
+        client_body_timeout 60s;
+        send_timeout 60s;
+        keepalive_timeout 75s;
+
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host {superlink_name};
+        # The SuperLink believes these from 127.0.0.1, so a client's own must not pass.
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto https;
+        proxy_set_header Forwarded "";
+        proxy_connect_timeout 5s;
+        proxy_read_timeout 60s;
+        proxy_next_upstream off;
+        proxy_redirect off;
+        proxy_ssl_verify on;
+        proxy_ssl_verify_depth 5;
+        proxy_ssl_trusted_certificate ../{superlink_ca};
+        proxy_ssl_name {superlink_name};
+        proxy_ssl_server_name on;
+        proxy_ssl_protocols TLSv1.2 TLSv1.3;
+
+{errors}
+
+        location / {{ return 404 $nothing; }}
+{routes}
+    }}
+}}
+"""
