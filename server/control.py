@@ -1,0 +1,161 @@
+"""The coordinator's hand on its SuperLink: enrol nodes, start and stop runs, ask how they stand.
+
+It talks to the SuperLink's Control API on the loopback address, over TLS. The proxy does not pass that interface on.
+It uses functions of flwr 1.41 that are not documented, which is why flwr is pinned to one minor version.
+"""
+
+import hashlib
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from flwr.cli.build import build_fab_from_disk
+from flwr.common.serde import fab_to_proto, user_config_to_proto
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+    UnregisterNodeRequest,
+)
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.fab import Fab
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, uses_nist_ec_curve
+
+from common.bundle import stage
+from common.errors import ConfigError, FederationError
+
+_Answer = TypeVar("_Answer")
+
+
+class Control:
+    """Commands to one SuperLink.
+
+    Args:
+        address: host:port of the SuperLink, on this machine.
+        authority: PEM file with the authority of its certificate.
+    """
+
+    def __init__(self, address: str, authority: Path) -> None:
+        self._address = address
+        self._authority = authority
+
+    def is_up(self) -> bool:
+        """Whether the SuperLink answers."""
+        try:
+            context = httpx.create_ssl_context(verify=str(self._authority), trust_env=False)
+            with httpx.Client(verify=context, trust_env=False, timeout=5) as client:
+                return client.get(f"https://{self._address}/health").is_success
+        except (httpx.HTTPError, OSError):
+            return False
+
+    def register(self, name: str, public_key: str) -> int:
+        """Enrols a node under a name; returns its number.
+
+        Raises:
+            FederationError: the SuperLink refuses, because the key is enrolled already, or does not answer.
+        """
+        key = public_key_to_bytes(parse_node_key(public_key))
+        request = RegisterNodeRequest(public_key=key, name=name)
+        return self._ask(lambda client: client.RegisterNode(request).node_id)
+
+    def unregister(self, node: int) -> None:
+        """Ends a node's enrolment.
+
+        Raises:
+            FederationError: the SuperLink does not know it, or does not answer.
+        """
+        self._ask(lambda client: client.UnregisterNode(UnregisterNodeRequest(node_id=node)))
+
+    def nodes(self) -> dict[int, str]:
+        """Status of each enrolled node by its number: online, offline, registered or unregistered."""
+        found = self._ask(lambda client: client.ListNodes(ListNodesRequest()))
+        return {node.node_id: node.status for node in found.nodes_info}
+
+    def start_run(self, run: str) -> int:
+        """Starts the installed software on a run folder of this coordinator; returns the run's number.
+
+        Raises:
+            FederationError: the SuperLink refuses or does not answer.
+        """
+        bundle = _bundle()
+        request = StartRunRequest(
+            fab=fab_to_proto(Fab(hashlib.sha256(bundle).hexdigest(), bundle, {})),
+            override_config=user_config_to_proto({"run-dir": run}),
+        )
+        return self._ask(lambda client: client.StartRun(request).run_id)
+
+    def stop_run(self, number: int) -> None:
+        """Stops a run.
+
+        Raises:
+            FederationError: the SuperLink does not know it, or does not answer.
+        """
+        self._ask(lambda client: client.StopRun(StopRunRequest(run_id=number)))
+
+    def run_status(self, number: int) -> str:
+        """How a run stands: `finished:completed`, `running`, ..., or `unknown` if the SuperLink does not know it."""
+        found = self._ask(lambda client: client.ListRuns(ListRunsRequest(run_id=number)))
+        if number not in found.run_dict:
+            return "unknown"
+        status = found.run_dict[number].status
+        return f"{status.status}:{status.sub_status}".rstrip(":")
+
+    def _ask(self, ask: Callable[[ControlHttpClient], _Answer]) -> _Answer:
+        with _answered(), self._client() as client:
+            return ask(client)
+
+    @contextmanager
+    def _client(self) -> Generator[ControlHttpClient]:
+        client = ControlHttpClient.from_server_address(
+            server_address=self._address,
+            insecure=False,
+            root_certificates=str(self._authority),
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
+    """A node's public key, as `silogan node init` prints it.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        key = load_ssh_public_key(text.strip().encode())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not uses_nist_ec_curve(key):
+        raise ConfigError("node's key", "is no ECDSA public key", "give the node.pub that `silogan node init` wrote")
+    return key
+
+
+def _bundle() -> bytes:
+    with TemporaryDirectory(prefix="silogan-") as scratch:
+        stage(Path(scratch) / "app")
+        return build_fab_from_disk(Path(scratch) / "app")
+
+
+@contextmanager
+def _answered() -> Generator[None]:
+    """Turns what the HTTP client raises into one line."""
+    try:
+        yield
+    except httpx.HTTPStatusError as error:
+        problem = f"refuses ({error.response.status_code}: {error.response.text[:200]})"
+        raise FederationError("SuperLink", problem, "see logs/server.jsonl") from None
+    except (httpx.HTTPError, OSError) as error:
+        problem = f"does not answer ({type(error).__name__})"
+        raise FederationError("SuperLink", problem, "start it with `silogan server start`") from None

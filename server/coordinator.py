@@ -1,0 +1,207 @@
+"""A coordinator's own folder, and its processes.
+
+    this process ── superlink   the hub, on the loopback address: takes and hands out messages, and knows the nodes
+                 ├─ superexec ── ServerApp   the rounds (`server/app.py`), one process a run
+                 ├─ proxy       nginx, the only one that the network reaches: it passes the hospitals' routes alone
+                 └─ dispatcher, metrics (threads)
+
+server.yaml         settings (`server/settings.py`)
+ca.pem ca.key server.pem server.key   certificates for the outside (`server/authority.py`)
+inner/              certificates of its own for the loopback address
+superexec.secret    lets the SuperExec, and nobody else, take a run and its token
+superlink.sqlite    Flower's own state
+sites.json          who is enrolled (`server/enrolment.py`)
+runs/NAME/          a run (`server/submission.py`)
+"""
+
+import logging
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.config import Scenario
+from common.errors import ConfigError, UsageError
+from common.files import create_secret, write_bytes_atomically
+from common.flower import FlowerError, environment, program
+from common.logs import open_log
+from common.study import SiteDeclaration, Study
+from common.supervise import Service, Supervisor, only_one, stop_running
+from server.authority import Authority
+from server.control import Control
+from server.dispatcher import Dispatcher
+from server.enrolment import Enrolment
+from server.proxy import Proxy
+from server.settings import SETTINGS_FILE, Settings, settings_template
+from server.submission import Runs, make_study
+
+LOG_FILE = Path("logs") / "server.jsonl"
+RUNS_VARIABLE = "SILOGAN_RUNS"
+"""Tells the ServerApp where the runs are."""
+
+_INNER, _SECRET, _DATABASE, _FLOWER_HOME = "inner", "superexec.secret", "superlink.sqlite", "flower"
+
+_log = logging.getLogger("silogan.server")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Certificates of the institution: the server's chain, its key, and the authorities that hospitals trust."""
+
+    chain: Path
+    key: Path
+    authorities: Path
+
+
+class Coordinator:
+    """The coordinator of a federation.
+
+    Args:
+        folder: its folder, which `create` has made.
+
+    Raises:
+        ConfigError: the folder is no coordinator's, or its settings are unusable.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.settings = Settings.load(self.folder)
+        self.authority = Authority(self.folder)
+        self.enrolment = Enrolment(self.folder)
+        self.runs = Runs(self.folder)
+        self.control = Control(f"127.0.0.1:{self.settings.superlink_port}", self.folder / _INNER / "ca.pem")
+
+    @staticmethod
+    def create(
+        folder: Path,
+        names: Sequence[str],
+        *,
+        listen: str = "0.0.0.0",
+        port: int = 9443,
+        given: Given | None = None,  # noqa: S104
+    ) -> "Coordinator":
+        """Makes the folder, its certificates and secrets; what is there already stays, but a new server certificate.
+
+        Raises:
+            ConfigError: the folder cannot be written, or a name or file is none.
+            VerificationError: the institution's certificates do not fit.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / _INNER).mkdir(mode=0o700, exist_ok=True)
+            if not (folder / SETTINGS_FILE).exists():
+                text = settings_template(tuple(names), listen, port)
+                write_bytes_atomically(folder / SETTINGS_FILE, text.encode())
+            with suppress(FileExistsError):
+                create_secret(folder / _SECRET, secrets.token_bytes(32))
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise ConfigError(f"server folder '{folder}'", problem, "choose another folder") from None
+        if given is None:
+            Authority.create(folder, f"SiloGAN {names[0]}"[:50]).renew(names)
+        else:
+            Authority.install(
+                folder, chain=given.chain, key=given.key, authorities=given.authorities, names=list(names)
+            )
+        Authority.create(folder / _INNER, "SiloGAN inner").renew(["localhost"])
+        return Coordinator(folder)
+
+    def propose(self, scenario: Scenario, sites: Sequence[str] | None = None) -> tuple[str, Study]:
+        """Makes the run folder of a scenario with enrolled hospitals (all, if none is named): its name and study.
+
+        Raises:
+            ConfigError: a hospital is not enrolled, or see `make_study`.
+        """
+        enrolled = {name: site for name, site in self.enrolment.all().items() if site.public_key}
+        for name in sites or ():
+            if name not in enrolled:
+                raise ConfigError(f"site '{name}'", "is not enrolled", "enrol it, or correct the name")
+        chosen = [enrolled[name] for name in sites or enrolled]
+        study = make_study(scenario, tuple(SiteDeclaration(one.name, one.declared_size) for one in chosen))
+        return self.runs.propose(study), study
+
+    def start(
+        self, *, supervise: bool = False, as_root: bool = False, also: Callable[["Coordinator"], object] | None = None
+    ) -> None:
+        """Runs the coordinator until it is stopped.
+
+        Args:
+            supervise: begin runs again that were lost, from their checkpoints.
+            as_root: run as root, where there is nobody else.
+            also: called once everything is started, as for metrics.
+
+        Raises:
+            UsageError: it runs already, or would run as root without `as_root`.
+            ConfigError: Flower or nginx is missing, or a certificate.
+            VerificationError: a certificate does not fit, or has expired.
+        """
+        if os.geteuid() == 0 and not as_root:
+            mend = "start it as a user of its own, or add --as-root where nothing else is on the machine"
+            raise UsageError("server", "would run as root", mend)
+        self.authority.check(self.settings.names)
+        with only_one(self.folder, "server"):
+            open_log(self.folder / LOG_FILE)
+            services = self.services()
+            dispatcher = Dispatcher(self.runs, self.enrolment, self.control, supervise=supervise)
+            dispatcher.start()
+            if also is not None:
+                also(self)
+            try:
+                Supervisor(self.folder, services).run()
+            finally:
+                dispatcher.stop()
+            _log.info("stopped")
+
+    def stop(self) -> None:
+        """Stops the coordinator that runs in this folder.
+
+        Raises:
+            UsageError: none runs.
+        """
+        stop_running(self.folder, "server")
+
+    def proxy(self) -> Proxy:
+        """How nginx is to run."""
+        return Proxy(
+            self.folder,
+            self.settings.listen,
+            self.settings.port,
+            self.settings.superlink_port,
+            superlink_ca=f"{_INNER}/ca.pem",
+            object_bytes=self.settings.object_bytes,
+        )
+
+    def services(self) -> list[Service]:
+        """The programs of a coordinator.
+
+        Raises:
+            ConfigError: Flower or nginx is missing, or refuses its configuration.
+        """
+        Authority(self.folder / _INNER).renew(["localhost"])
+        env = environment(self.folder / _FLOWER_HOME, **{RUNS_VARIABLE: str(self.folder / "runs")})
+        inner, secret = self.folder / _INNER, ("--superexec-auth-secret-file", str(self.folder / _SECRET))
+        address = ("--host", "127.0.0.1", "--port", str(self.settings.superlink_port))
+        try:
+            superlink, superexec = program("flower-superlink", env), program("flower-superexec", env)
+        except FlowerError as error:
+            raise ConfigError("Flower", str(error), "install silogan with its dependencies") from None
+        hub = (
+            *(superlink, "--isolation", "process", *secret, "--enable-supernode-auth", *address),
+            *("--database", str(self.folder / _DATABASE), "--disable-runtime-dependency-installation"),
+            *("--ssl-certfile", str(inner / "server.pem"), "--ssl-keyfile", str(inner / "server.key")),
+            *("--ssl-ca-certfile", str(inner / "ca.pem")),
+        )
+        runner = (
+            *(superexec, "--runtime-api-address", f"127.0.0.1:{self.settings.superlink_port}", *secret),
+            *("--root-certificates", str(inner / "ca.pem")),
+        )
+        proxy = self.proxy()
+        proxy.write()
+        proxy.check()
+        return [
+            Service("superlink", hub, env, self.folder, 2.0),
+            Service("superexec", runner, env, self.folder, 2.0),
+            Service("proxy", tuple(proxy.command()), env, self.folder, 2.0),
+        ]

@@ -1,0 +1,144 @@
+"""Runs of a coordinator: a folder each, and where each of them stands.
+
+    proposed ── queued ── running ── finished
+                  ▲          │
+                  └──────────┴── failed, stopped
+
+A run that failed goes on from its checkpoint when it is queued again.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+
+from common.config import Data, Scenario
+from common.errors import ConfigError, VerificationError
+from common.files import write_bytes_atomically
+from common.losses import LOSSES
+from common.networks import FAMILIES, build, check_private
+from common.plan import choose_unit, make_plan
+from common.registry import lookup
+from common.schema import ImageSchema
+from common.study import SiteDeclaration, Study
+from server.checkpoint import CHECKPOINT_FOLDER
+from server.samples import SAMPLES_FOLDER
+
+RUNS_FOLDER = "runs"
+_STATE_FILE = "submission.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+
+State = Literal["proposed", "queued", "running", "finished", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Where a run stands.
+
+    Attributes:
+        state: see above.
+        number: of its last submission at the SuperLink; 0 before the first.
+        attempts: submissions since the last round that was completed.
+        problem: why it failed or waits, in one line.
+    """
+
+    state: State = "proposed"
+    number: int = 0
+    attempts: int = 0
+    problem: str = ""
+
+
+def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
+    """Ties a scenario to hospitals, without a look at any data.
+
+    Raises:
+        ConfigError: the scenario names what does not exist, leaves open what the data looks like, or counts other
+            hospitals than those given.
+        PrivacyRefusal: its budget does not pay for one round.
+    """
+    lookup(LOSSES, scenario.training.loss, "training.loss")
+    lookup(FAMILIES, scenario.model.family, "model.family")
+    if scenario.sites.count != len(sites):
+        mend = f"--set sites.count={len(sites)}, or name the sites"
+        raise ConfigError("sites.count", f"is {scenario.sites.count}, but {len(sites)} sites take part", mend)
+    if not scenario.privacy.enabled:
+        raise ConfigError("privacy.enabled", "is false: hospitals refuse that", "set it, or use `silogan simulate`")
+    schema = _schema(scenario.data)
+    with torch.device("meta"):
+        check_private(build(scenario.model, schema).discriminator)
+    return Study(scenario, schema, make_plan(scenario, choose_unit(scenario, patients_known=True)), sites)
+
+
+class Runs:
+    """The runs of a coordinator.
+
+    Args:
+        folder: the coordinator's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / RUNS_FOLDER
+
+    def path(self, name: str) -> Path:
+        """The folder of a run.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if not _NAME.fullmatch(name) or not (self._folder / name / _STATE_FILE).is_file():
+            raise ConfigError(f"run '{name}'", "does not exist", "see `silogan server status`")
+        return self._folder / name
+
+    def propose(self, study: Study) -> str:
+        """Makes the folder of a study, unless it is there, and returns its name."""
+        name = f"{study.scenario.name}-{study.study_id[:8]}"
+        folder = self._folder / name
+        try:
+            for part in (CHECKPOINT_FOLDER, SAMPLES_FOLDER):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+            if not (folder / _STATE_FILE).exists():
+                study.save(folder)
+                self._write(folder, Submission())
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise ConfigError(f"run folder '{folder}'", problem, "free or repair the disk") from None
+        return name
+
+    def all(self) -> dict[str, Submission]:
+        """Every run by its name, the oldest first."""
+        paths = self._folder.glob(f"*/{_STATE_FILE}")
+        folders = sorted((path.parent for path in paths), key=lambda folder: (folder / "run.yaml").stat().st_mtime)
+        return {folder.name: self.get(folder.name) for folder in folders}
+
+    def get(self, name: str) -> Submission:
+        """Where a run stands.
+
+        Raises:
+            ConfigError: there is none of that name.
+            VerificationError: what was written down is damaged.
+        """
+        try:
+            return Submission(**json.loads((self.path(name) / _STATE_FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            problem, mend = f"has a damaged {_STATE_FILE}", "write {} into it, then submit the run again"
+            raise VerificationError(f"run '{name}'", problem, mend) from None
+
+    def set(self, name: str, submission: Submission) -> None:
+        """Writes down where a run stands."""
+        self._write(self.path(name), submission)
+
+    def _write(self, folder: Path, submission: Submission) -> None:
+        write_bytes_atomically(folder / _STATE_FILE, json.dumps(asdict(submission)).encode())
+
+
+def _schema(data: Data) -> ImageSchema:
+    """What the scenario says of the hospitals' images; the coordinator has none to look at."""
+    wanted = {"image_size": data.image_size, "channels": data.channels, "classes": data.classes}
+    for key, value in wanted.items():
+        if not value:
+            mend = f"--set data.{key}=..., as the hospitals' data is"
+            raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to look at", mend)
+    return ImageSchema(cast(int, data.image_size), cast(int, data.channels), cast(tuple[str, ...], data.classes))
