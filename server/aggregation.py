@@ -5,8 +5,8 @@ import math
 import torch
 from flwr.app import ArrayRecord
 
-from common.errors import FederationError
 from common.messages import Weights, unpack
+from server.quarantine import Offence
 
 # A sender could declare a small tensor and ship a large one; NumPy's own header takes well under this.
 _HEADER_BYTES = 1024
@@ -21,30 +21,30 @@ def checked_weights(record: ArrayRecord, reference: Weights, max_update_norm: fl
         max_update_norm: largest L2 distance from `reference`.
 
     Raises:
-        FederationError: other names, shapes or types; values that are not finite; or an update that is too long.
+        Offence: other names, shapes or types; values that are not finite; or an update that is too long.
     """
     mend = "the reply is left out of the average"
     if set(record.keys()) != set(reference):
-        raise FederationError("reply", "has other weights than were asked for", mend)
+        raise Offence("reply", "has other weights than were asked for", mend)
     for name, expected in reference.items():
         array = record[name]
         size = expected.numel() * expected.element_size()
         if tuple(array.shape) != tuple(expected.shape) or len(array.data) > size + _HEADER_BYTES:
-            raise FederationError(f"reply's {name}", "has another shape", mend)
+            raise Offence(f"reply's {name}", "has another shape", mend)
     try:
         weights = unpack(record)
     except Exception:  # whatever NumPy makes of hostile bytes
-        raise FederationError("reply", "cannot be unpacked", mend) from None
+        raise Offence("reply", "cannot be unpacked", mend) from None
     squared = 0.0
     for name, expected in reference.items():
         tensor = weights[name]
         if tensor.shape != expected.shape or tensor.dtype != expected.dtype:
-            raise FederationError(f"reply's {name}", "has another shape or type", mend)
+            raise Offence(f"reply's {name}", "has another shape or type", mend)
         if not bool(tensor.isfinite().all()):
-            raise FederationError(f"reply's {name}", "is not finite", mend)
+            raise Offence(f"reply's {name}", "is not finite", mend)
         squared += float((tensor.double() - expected.double()).square().sum())
     if math.sqrt(squared) > max_update_norm:
-        raise FederationError("reply", f"moves the weights by more than {max_update_norm:g}", mend)
+        raise Offence("reply", f"moves the weights by more than {max_update_norm:g}", mend)
     return weights
 
 

@@ -12,6 +12,7 @@ from common.seeding import random_generator
 from common.study import Study
 from server.checkpoint import Checkpoint
 from server.events import restore_events
+from server.grid import prompt
 from server.outcome import write_outcome
 from server.strategy import FederatedGAN
 
@@ -59,7 +60,7 @@ def federate(grid: Grid, run_dir: Path) -> None:
     remaining = study.scenario.training.rounds - start.round
     if remaining > 0:
         FederatedGAN(study, start, run_dir).start(
-            grid, pack(start.weights), num_rounds=remaining, timeout=study.scenario.federation.round_timeout
+            prompt(grid), pack(start.weights), num_rounds=remaining, timeout=study.scenario.federation.round_timeout
         )
 
 

@@ -28,6 +28,7 @@ class Checkpoint:
         training_seconds: time spent on training rounds so far.
         event: the round's event, in case it did not reach `events.jsonl`; empty before the first round.
         ledger_heads: last known ledger head of each site.
+        digests: SHA-256 of weights that were sent or accepted, the latest last; a reply may not repeat them.
     """
 
     study_id: str
@@ -37,6 +38,7 @@ class Checkpoint:
     training_seconds: float = 0.0
     event: dict[str, Any] = field(default_factory=dict[str, Any])
     ledger_heads: dict[str, str] = field(default_factory=dict[str, str])
+    digests: list[str] = field(default_factory=list[str])
 
     def save(self, run_dir: Path) -> None:
         """Writes the checkpoint durably and forgets all but the last two."""
@@ -47,6 +49,7 @@ class Checkpoint:
             "training_seconds": self.training_seconds,
             "event": self.event,
             "ledger_heads": self.ledger_heads,
+            "digests": self.digests,
         }
         # safetensors refuses tensors that share memory, as weights and average do after the first round
         ema = {f"ema.{name}": tensor.clone() for name, tensor in self.ema.items()}

@@ -1,4 +1,4 @@
-"""The coordinator's strategy: ask every site for a round, check, average, remember.
+"""The coordinator's strategy: ask every site for a round, check, combine, remember.
 
 Flower averages whatever arrives, waits for ever where sites are missing, and calls a run without a single reply a
 success (flwr 1.41); so quorum, refusal of unusable replies and checkpoints are this class's own.
@@ -14,36 +14,47 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common.errors import FederationError, PrivacyRefusal, SiloganError
-from common.messages import Instruction, Reply, Weights, pack, refusal_from_record
+from common.messages import Instruction, Reply, Weights, pack
 from common.study import Study
-from server.aggregation import WeightedMean, checked_weights, distance, moving_average
+from server.aggregation import distance, moving_average
 from server.checkpoint import Checkpoint
 from server.events import append_event
+from server.members import Members
+from server.quarantine import QUARANTINE_FILE, Quarantine
+from server.replies import RoundReplies, Usable, digest
+from server.robust import AGGREGATIONS
 from server.samples import save_round_samples
 
 _POLL_SECONDS = 0.2
+_REMEMBERED = 4096  # digests of weights, 64 bytes each in a checkpoint
 
 
 class FederatedGAN(Strategy):
-    """Weighted averaging of both networks with public weights, and a moving average of the generator.
+    """Combines the sites' networks as `federation.aggregation` says, and keeps a moving average of the generator.
 
     Args:
         study: what is trained, by whom.
         start: where to go on from.
         run_dir: where checkpoints, events and samples go.
+        quarantine: the sites' offences; in `quarantine.json` of the run folder if None.
+
+    Raises:
+        VerificationError: the file of offences is damaged.
 
     Privacy:
         Sees only what `common.messages.Reply` carries. Aggregation weights are public: uniform, or declared sizes.
     """
 
-    def __init__(self, study: Study, start: Checkpoint, run_dir: Path) -> None:
+    def __init__(self, study: Study, start: Checkpoint, run_dir: Path, quarantine: Quarantine | None = None) -> None:
         self._study = study
         self._state = start
         self._first_round = start.round
         self._run_dir = run_dir
         self._settings = study.scenario.federation
         self._roster = {site.name: index for index, site in enumerate(study.sites)}
-        self._nodes: dict[str, int] = {}
+        after = self._settings.quarantine_after
+        self._quarantine = quarantine or Quarantine(run_dir / QUARANTINE_FILE, after)
+        self._members = Members(self._roster, self._quarantine)
         self._asked_at = 0.0
 
     def summary(self) -> None:
@@ -56,8 +67,7 @@ class FederatedGAN(Strategy):
         instruction = Instruction(self._study.study_id, self._study.plan.plan_id, self._first_round + server_round)
         nodes = self._wait_for_sites(grid, all_of_them=server_round == 1)
         self._asked_at = time.monotonic()
-        sites = {node: site for site, node in self._nodes.items()}
-        heads = {node: self._state.ledger_heads.get(sites.get(node, ""), "") for node in nodes}
+        heads = {node: self._state.ledger_heads.get(self._members.site_of(node) or "", "") for node in nodes}
         return [
             Message(
                 replace(instruction, known_head=heads[node]).to_record(arrays),
@@ -71,21 +81,33 @@ class FederatedGAN(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Averages the usable replies, writes checkpoint and event.
+        """Combines the usable replies, writes checkpoint and event.
 
         Raises:
             PrivacyRefusal: no quorum, and sites refused for privacy.
-            FederationError: no quorum for another reason.
+            FederationError: no quorum for another reason, or too few replies for the aggregation.
         """
         number = self._first_round + server_round
-        mean = WeightedMean(self._state.weights)
+        known = dict.fromkeys([*self._state.digests, digest(self._state.weights)])
+        checked = RoundReplies(
+            number,
+            steps=self._study.plan.steps_per_round,
+            sent=self._state.weights,
+            max_update_norm=self._settings.max_update_norm,
+            members=self._members,
+            quarantine=self._quarantine,
+            known=known,
+        )
+        usable: Iterable[Usable] = self._in_roster_order(checked.usable(replies))
+        if self._settings.min_cosine is not None:
+            usable = checked.pointing_with_the_others(list(usable), self._settings.min_cosine)
+        combined = AGGREGATIONS[self._settings.aggregation](self._state.weights, self._settings)
         accepted: list[Reply] = []
-        refused: list[tuple[str, SiloganError]] = []
-        for reply, weights in self._in_roster_order(self._usable(number, replies, refused)):
-            mean.add(weights, self._weight(reply.site))
+        for reply, weights in usable:
+            combined.add(weights, self._weight(reply.site))
             accepted.append(reply)
-        self._require_quorum(number, accepted, refused)
-        self._advance(number, mean.value(), accepted, refused)
+        self._require_quorum(number, accepted, checked.refused)
+        self._advance(number, combined.value(), accepted, checked.refused, list(known)[-_REMEMBERED:])
         return pack(self._state.weights), None
 
     def configure_evaluate(
@@ -99,52 +121,21 @@ class FederatedGAN(Strategy):
         return None
 
     def _wait_for_sites(self, grid: Grid, *, all_of_them: bool) -> list[int]:
-        """Connected nodes: in the first round all, if they come in time; later a quorum is enough."""
-        wanted = len(self._roster) if all_of_them else self._study.scenario.quorum
+        """Nodes to ask: in the first round all that are not in quarantine, if they come in time; later a quorum."""
+        quorum, taken_out = self._study.scenario.quorum, self._members.quarantined
+        left = len(self._roster) - len(taken_out)
+        if left < quorum:
+            problem = f"{left} of {len(self._roster)} sites are left, quorum is {quorum}{_in_quarantine(taken_out)}"
+            raise FederationError("quorum", problem, "readmit a site that was mended")
+        wanted = left if all_of_them else quorum
         deadline = time.monotonic() + self._settings.join_timeout
-        while len(nodes := sorted(grid.get_node_ids())) < wanted and time.monotonic() < deadline:
+        while len(nodes := self._members.connected(grid)) < wanted and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-        if len(nodes) < self._study.scenario.quorum:
-            problem = f"{len(nodes)} of {len(self._roster)} sites connected, quorum is {self._study.scenario.quorum}"
-            raise FederationError("quorum", problem, "start the missing sites or lower federation.quorum")
+        if len(nodes) < quorum:
+            many = f"{len(nodes)} of {len(self._roster)} sites connected, quorum is {quorum}"
+            mend = "start the missing sites or lower federation.quorum"
+            raise FederationError("quorum", many + _in_quarantine(taken_out), mend)
         return nodes
-
-    def _usable(
-        self, number: int, replies: Iterable[Message], refused: list[tuple[str, SiloganError]]
-    ) -> Iterator[tuple[Reply, Weights]]:
-        """Replies that may be averaged; the others, with the reason, end up in `refused`."""
-        seen: set[str] = set()
-        for message in replies:
-            site = f"node {message.metadata.src_node_id}"
-            try:
-                if message.has_error():
-                    raise FederationError("site", f"sent no reply (code {message.error.code})", "see the site's log")
-                refusal = refusal_from_record(message.content)
-                if refusal is not None:
-                    site = refusal[0]
-                    raise refusal[1]
-                reply, record = Reply.from_record(message.content)
-                self._check_header(reply, number, message.metadata.src_node_id, seen)
-                site = reply.site
-                weights = checked_weights(record, self._state.weights, self._settings.max_update_norm)
-            except SiloganError as error:
-                refused.append((site, error))
-            except (TypeError, KeyError, ValueError):
-                refused.append((site, FederationError("reply", "has a malformed header", "update the site's software")))
-            else:
-                seen.add(reply.site)
-                yield reply, weights
-
-    def _check_header(self, reply: Reply, number: int, node: int, seen: set[str]) -> None:
-        mend = "the reply is left out of the average"
-        if reply.site not in self._roster or self._nodes.setdefault(reply.site, node) != node:
-            raise FederationError("reply", "comes from a node that is not this site", mend)
-        if reply.site in seen:
-            raise FederationError("reply", "is the site's second in one round", mend)
-        if reply.round != number or reply.steps != self._study.plan.steps_per_round:
-            raise FederationError("reply", "answers another round", mend)
-        if not 0 <= reply.fake_accuracy <= 1 or reply.d_steps_per_g_step < 1:
-            raise FederationError("reply", "has figures out of range", mend)
 
     def _in_roster_order(self, replies: Iterable[tuple[Reply, Weights]]) -> Iterator[tuple[Reply, Weights]]:
         """Replies in the order of the roster, so that rounding does not depend on who answers first.
@@ -177,10 +168,16 @@ class FederatedGAN(Strategy):
             )
         why = f"; {refused[0][0]}: {refused[0][1]}" if refused else ""
         problem = f"{len(accepted)} usable replies of {len(self._roster)} sites, quorum is {quorum}{why}"
+        problem += _in_quarantine(self._members.quarantined)
         raise FederationError(f"round {number}", problem, "mend the sites, then resume")
 
     def _advance(
-        self, number: int, weights: Weights, accepted: list[Reply], refused: list[tuple[str, SiloganError]]
+        self,
+        number: int,
+        weights: Weights,
+        accepted: list[Reply],
+        refused: list[tuple[str, SiloganError]],
+        digests: list[str],
     ) -> None:
         before = self._state
         seconds = time.monotonic() - self._asked_at
@@ -194,6 +191,7 @@ class FederatedGAN(Strategy):
             "seconds": round(seconds, 3),
             "sites_replied": len(accepted),
             "sites_refused": [{"site": site, "why": str(error)} for site, error in refused],
+            "quarantined": self._members.quarantined,
             "epsilon": None if spent is None else {"min": spent, "max": spent},
             "d_steps_per_g_step": sum(reply.d_steps_per_g_step for reply in accepted) / len(accepted),
             "fake_accuracy": sum(reply.fake_accuracy for reply in accepted) / len(accepted),
@@ -208,7 +206,13 @@ class FederatedGAN(Strategy):
             training_seconds=before.training_seconds + seconds,
             event=event,
             ledger_heads={**before.ledger_heads, **heads},
+            digests=digests,
         )
         self._state.save(self._run_dir)
         append_event(self._run_dir, event)
         save_round_samples(self._study, self._state.ema, number, self._run_dir)
+
+
+def _in_quarantine(sites: list[str]) -> str:
+    """The part of an error that names the sites in quarantine; empty where there are none."""
+    return f"; in quarantine: {', '.join(sites)}" if sites else ""

@@ -38,7 +38,12 @@ class InProcessGrid(Grid):
 
     Replies are delivered in the order of the messages. Where sites take about equally long, few replies wait to be
     collected: a server that averages as it receives then holds the weights of a few sites, however many there are.
+
+    Attributes:
+        streams: tells the server that replies come as they are ready, with no polling to wait for.
     """
+
+    streams = True
 
     def __init__(self, client: ClientFunction, contexts: dict[int, Context], workers: int) -> None:
         TaskIdentity.task_id = TaskIdentity.run_id = _RUN_ID

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from common.study import Study
@@ -44,9 +45,14 @@ def round_line(event: Event, study: Study) -> str:
     """One round in one line, in rich markup."""
     spent = event["epsilon"]
     epsilon = f"ε {spent['max']:.2f} of {study.plan.epsilon:g} per site" if spent else "[red]NON-PRIVATE[/red]"
-    refused = f"  [yellow]{len(event['sites_refused'])} refused[/yellow]" if event["sites_refused"] else ""
+    sites = f"{event['sites_replied']} of {len(study.sites)} sites"
+    if event["sites_refused"]:
+        sites += f"  [yellow]{len(event['sites_refused'])} refused[/yellow]"
+    names = escape(", ".join(event.get("quarantined", ())))  # rounds of older versions have none
+    if names:
+        sites += f"  [red]in quarantine: {names}[/red]"
     return (
-        f"round {event['round']:>3}  {event['sites_replied']} of {len(study.sites)} sites{refused}  {epsilon}  "
+        f"round {event['round']:>3}  {sites}  {epsilon}  "
         f"D on fakes {event['fake_accuracy']:.2f}  k {event['d_steps_per_g_step']:.0f}  {event['seconds']:.1f} s"
     )
 

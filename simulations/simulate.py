@@ -19,6 +19,7 @@ from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
 from server.events import EVENTS_FILE
 from server.generator import GENERATOR_FILE
 from server.outcome import OUTCOME_FILE
+from server.quarantine import QUARANTINE_FILE
 from server.samples import SAMPLES_FOLDER
 from simulations.engines import ENGINES
 from simulations.finish import REPORT_FILE, REPORT_PAGE, finish, finished_report
@@ -28,7 +29,7 @@ from simulations.ray_engine import LOG_NAME
 
 LOCK_FILE = ".lock"
 RUN_CONTENT = (
-    *(REPORT_FILE, REPORT_PAGE, GENERATOR_FILE, OUTCOME_FILE, EVENTS_FILE, LOG_NAME, SAMPLES_FOLDER),
+    *(REPORT_FILE, REPORT_PAGE, GENERATOR_FILE, OUTCOME_FILE, EVENTS_FILE, QUARANTINE_FILE, LOG_NAME, SAMPLES_FOLDER),
     *(CHECKPOINT_FOLDER, STATE_FOLDER, LEDGER_FOLDER, PARTITION_FILE, RUN_FILE),
 )
 

@@ -3,22 +3,24 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flwr.app import Error, Message, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from common.config import parse_scenario
-from common.messages import Instruction, Reply, Weights
+from common.messages import Instruction, Reply, Weights, pack
 from common.plan import make_plan
 from common.schema import ImageSchema
 from common.study import SiteDeclaration, Study
 from server.app import initial_weights
 from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
 from server.samples import SAMPLES_FOLDER
+from server.strategy import FederatedGAN
 
 SCHEMA = ImageSchema(8, 1, ("zero", "one", "two"))
 Answer = Callable[[int, Instruction, Weights], RecordDict | Error | None]
@@ -79,14 +81,17 @@ class FakeGrid(Grid):
     Attributes:
         answer: what a node replies to an instruction and weights; None is silence.
         nodes: ids of the connected nodes.
+        names: what the nodes are registered as, where they are.
         order: turns the replies of a round into the order in which they arrive.
         asked: the instructions sent, with their nodes.
     """
 
     answer: Answer
     nodes: list[int]
+    names: dict[int, str] = field(default_factory=dict[int, str])
     order: Callable[[list[Message]], list[Message]] = list
     asked: list[tuple[int, Instruction]] = field(default_factory=list)
+    streams: ClassVar[bool] = True
 
     def set_run(self, run: Run) -> None:
         raise NotImplementedError
@@ -107,6 +112,9 @@ class FakeGrid(Grid):
     def get_node_ids(self) -> list[int]:
         return list(self.nodes)
 
+    def get_nodes(self) -> list[NodeInfo]:
+        return [NodeInfo(node_id=node, name=self.names.get(node)) for node in self.get_node_ids()]
+
     def send_and_receive(self, messages: Iterable[Message], **_: object) -> list[Message]:
         replies: list[Message] = []
         for message in messages:
@@ -121,9 +129,12 @@ class FakeGrid(Grid):
 
 @pytest.fixture
 def honest(study: Study) -> Callable[..., Answer]:
-    """`honest(steps=2, ...)`: sites that answer rightly, but for the named fields; node n adds n to every weight."""
+    """`honest(steps=2, ...)`: sites that answer rightly, but for the named fields; node n adds n to every weight.
 
-    def make(shift: Callable[[int], float] = float, **changes: Any) -> Answer:
+    It adds a little more, by which no two replies of a run are the same: that would be an offence.
+    """
+
+    def make(shift: Callable[[int], float] = lambda node: node + 4e-7 * node**2, **changes: Any) -> Answer:
         def answer(node: int, instruction: Instruction, weights: Weights) -> RecordDict:
             reply = Reply(
                 site=f"site-{node}",
@@ -146,3 +157,23 @@ def make_grid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeGrid]:
     for name in ("_task_id", "_run_id", "_node_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
     return FakeGrid
+
+
+@pytest.fixture
+def federate(make_grid: Callable[..., Any], study: Study, start: Checkpoint, run_dir: Path) -> Callable[..., Any]:
+    """`federate(answer, rounds=1, ...)`: trains the tiny study for some rounds and returns the grid."""
+
+    def run(
+        answer: Answer,
+        *,
+        rounds: int = 1,
+        of: Study = study,
+        since: Checkpoint = start,
+        into: Path = run_dir,
+        **grid: Any,
+    ) -> Any:
+        nodes = make_grid(answer, **{"nodes": [1, 2, 3], **grid})
+        FederatedGAN(of, since, into).start(nodes, pack(since.weights), num_rounds=rounds)
+        return nodes
+
+    return run

@@ -27,26 +27,6 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.strategy._POLL_SECONDS", 0.001)
 
 
-@pytest.fixture
-def federate(make_grid: Callable[..., Any], study: Study, start: Checkpoint, run_dir: Path) -> Callable[..., Any]:
-    """`federate(answer, rounds=1, ...)`: trains the tiny study for some rounds and returns the grid."""
-
-    def run(
-        answer: Answer,
-        *,
-        rounds: int = 1,
-        of: Study = study,
-        since: Checkpoint = start,
-        into: Path = run_dir,
-        **grid: Any,
-    ) -> Any:
-        nodes = make_grid(answer, **{"nodes": ALL, **grid})
-        FederatedGAN(of, since, into).start(nodes, pack(since.weights), num_rounds=rounds)
-        return nodes
-
-    return run
-
-
 def latest(run_dir: Path) -> Checkpoint:
     checkpoint = Checkpoint.latest(run_dir)
     assert checkpoint is not None
@@ -175,6 +155,7 @@ def test_the_event_says_what_happened_and_nothing_else(
         "seconds": event["seconds"],
         "sites_replied": 2,
         "sites_refused": [],
+        "quarantined": [],
         "epsilon": {"min": spent, "max": spent},
         "d_steps_per_g_step": 1.5,
         "fake_accuracy": 0.375,

@@ -1,0 +1,128 @@
+"""A grid that looks for replies often: Flower's own over HTTP looks every 3 s (flwr 1.41)."""
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from logging import getLogger
+
+import httpx
+from flwr.app import Message, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from common.errors import FederationError
+
+_LOOK_SECONDS = 0.2
+_LOGGER = getLogger(__name__)
+
+
+def prompt(grid: Grid) -> Grid:
+    """The grid itself if its attribute `streams` says that it delivers replies as they come, else a `PromptGrid`."""
+    return grid if getattr(grid, "streams", False) else PromptGrid(grid)
+
+
+class PromptGrid(Grid):
+    """Another grid, whose replies are handed on within a fifth of a second.
+
+    Args:
+        grid: does all the work; the SuperLink behind it checks that a reply comes from the node that was asked.
+    """
+
+    streams = True
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    def set_run(self, run: Run) -> None:
+        """See `flwr.serverapp.Grid`."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """See `flwr.serverapp.Grid`."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """See `flwr.serverapp.Grid`."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """See `flwr.serverapp.Grid`."""
+        with _connected():
+            return self._grid.get_node_ids()
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """See `flwr.serverapp.Grid`."""
+        with _connected():
+            return self._grid.get_nodes()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """See `flwr.serverapp.Grid`."""
+        with _connected():
+            return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """See `flwr.serverapp.Grid`."""
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Sends at once, and returns an iterator over the replies as they come, errors among them.
+
+        It ends with the last reply, or `timeout` seconds after the messages were sent. An error names the node that
+        was asked, where Flower names itself.
+
+        Raises:
+            FederationError: the messages cannot be sent; or, while iterating, the SuperLink refuses the server (HTTP
+                4xx), which waiting does not mend.
+        """
+        sent = list(messages)
+        ids = self.push_messages(sent) if sent else []
+        asked = {
+            message_id: message.metadata.dst_node_id
+            for message_id, message in zip(ids, sent, strict=False)  # none come back where a push was too large
+            if message_id  # None for a message that the SuperLink does not take
+        }
+        return self._replies(asked, None if timeout is None else time.monotonic() + timeout)
+
+    def _replies(self, asked: dict[str, int], deadline: float | None) -> Iterator[Message]:
+        while asked:
+            # One at a time: what the SuperLink has handed out it does not hand out again, so a lost connection costs
+            # one reply at most, and one is in memory at a time.
+            for message_id in list(asked):
+                for reply in self._pull(message_id):
+                    node = asked.pop(message_id)
+                    if reply.has_error():
+                        reply.metadata.__dict__["_src_node_id"] = node
+                    yield reply
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            if asked:
+                time.sleep(_LOOK_SECONDS)
+
+    def _pull(self, message_id: str) -> list[Message]:
+        """The reply to a message, if it is there; a connection that is lost for a moment is none."""
+        try:
+            return list(self._grid.pull_messages([message_id]))[:1]
+        except httpx.HTTPStatusError as error:
+            status = error.response.status_code
+            if status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.TOO_MANY_REQUESTS:
+                problem = f"does not hand out replies (HTTP {status})"
+                raise FederationError("SuperLink", problem, "see its log, then resume") from error
+            _LOGGER.warning("no reply could be fetched (HTTP %d); trying again", status)
+        except (httpx.TransportError, OSError) as error:
+            _LOGGER.warning("no reply could be fetched (%s); trying again", type(error).__name__)
+        return []
+
+
+@contextmanager
+def _connected() -> Generator[None]:
+    """What Flower does not retry itself, as one line."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        problem = f"cannot be reached ({type(error).__name__})"
+        raise FederationError("SuperLink", problem, "see its log, then resume") from error

@@ -1,0 +1,145 @@
+"""The replies of a round, checked: nothing in them is trusted, and what no honest site sends is an offence."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+from flwr.app import ArrayRecord, Message, RecordDict
+
+from common.errors import FederationError, SiloganError
+from common.messages import Reply, Weights, refusal_from_record
+from server.aggregation import checked_weights
+from server.direction import FEWEST, cosines_with_median
+from server.members import Members
+from server.quarantine import Offence, Quarantine
+
+_LEFT_OUT = "the reply is left out of the average"
+Usable = tuple[Reply, Weights]
+
+
+class RoundReplies:
+    """The replies of one round: those that may be averaged, and why the others may not.
+
+    Args:
+        number: the round, from 1.
+        steps: private steps that a reply must have taken.
+        sent: the weights that the sites were asked to train.
+        max_update_norm: largest L2 distance of a reply from them.
+        members: which node is which site.
+        quarantine: where offences are written down.
+        known: digests of all weights of the run so far, sent or accepted; grows by those of this round.
+
+    Attributes:
+        refused: name and reason of each reply that is left out.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        steps: int,
+        sent: Weights,
+        max_update_norm: float,
+        members: Members,
+        quarantine: Quarantine,
+        known: dict[str, None],
+    ) -> None:
+        self._number, self._steps, self._sent, self._max_update_norm = number, steps, sent, max_update_norm
+        self._members, self._quarantine, self._known = members, quarantine, known
+        self._seen: set[str] = set()
+        self.refused: list[tuple[str, SiloganError]] = []
+
+    def usable(self, messages: Iterable[Message]) -> Iterator[Usable]:
+        """Replies that may be averaged, as they come."""
+        for message in messages:
+            node = message.metadata.src_node_id
+            title = [self._members.title(node)]
+            try:
+                reply, record = self._opened(message, title)
+                self._check_header(reply, node)
+                title[0] = reply.site
+                weights = checked_weights(record, self._sent, self._max_update_norm)
+                self._check_new(weights)
+            except SiloganError as error:
+                self._refuse(title[0], error, self._members.site_of(node))
+            else:
+                self._seen.add(reply.site)
+                yield reply, weights
+
+    def pointing_with_the_others(self, replies: list[Usable], min_cosine: float) -> list[Usable]:
+        """The replies but for those whose direction (`server/direction.py`) is below `min_cosine`.
+
+        Fewer than three updates have no majority, and all of them pass.
+        """
+        if len(replies) < FEWEST:
+            return replies
+        passed: list[Usable] = []
+        cosines = cosines_with_median([weights for _, weights in replies], self._sent)
+        for cosine, usable in zip(cosines, replies, strict=True):
+            site = usable[0].site
+            if cosine >= min_cosine:
+                passed.append(usable)
+                continue
+            problem = f"points against the other sites' updates (cosine {cosine:.2f}, at least {min_cosine:g} is asked)"
+            self._refuse(site, Offence("reply", problem, _LEFT_OUT), site)
+        return passed
+
+    def _refuse(self, title: str, error: SiloganError, site: str | None) -> None:
+        """Notes a refusal, and an offence of whose site the node is; never of the site that a reply merely names."""
+        self.refused.append((title, error))
+        if isinstance(error, Offence) and site is not None:
+            self._quarantine.record(site, self._number, f"{error.thing}: {error.problem}")
+
+    def _opened(self, message: Message, title: list[str]) -> tuple[Reply, ArrayRecord]:
+        """Header and weights of a reply; a refusal is raised, with its site in `title`."""
+        if message.has_error():
+            raise FederationError("site", f"sent no reply (code {message.error.code})", "see the site's log")
+        refusal = _refusal(message.content)
+        if refusal is not None:
+            if self._members.named and refusal[0] != self._members.site_of(message.metadata.src_node_id):
+                raise Offence("refusal", "comes from a node that is not this site", "mend the site's configuration")
+            title[0] = refusal[0]
+            raise refusal[1]
+        try:
+            return Reply.from_record(message.content)
+        except (SiloganError, TypeError, KeyError, ValueError) as error:
+            raise _malformed(error) from None
+
+    def _check_header(self, reply: Reply, node: int) -> None:
+        self._members.claim(node, reply.site)
+        if reply.site in self._quarantine.sites:
+            raise FederationError("reply", "is of a site in quarantine", "readmit the site, or let it be")
+        if reply.site in self._seen:
+            raise Offence("reply", "is the site's second in one round", _LEFT_OUT)
+        if reply.round != self._number or reply.steps != self._steps:
+            raise Offence("reply", "answers another round", _LEFT_OUT)
+        if not 0 <= reply.fake_accuracy <= 1 or reply.d_steps_per_g_step < 1:
+            raise Offence("reply", "has figures out of range", _LEFT_OUT)
+
+    def _check_new(self, weights: Weights) -> None:
+        """Training under noise never ends where it began, nor twice in one place."""
+        found = digest(weights)
+        if found in self._known:
+            raise Offence("reply", "repeats weights that were sent before", _LEFT_OUT)
+        self._known[found] = None
+
+
+def digest(weights: Weights) -> str:
+    """SHA-256 over the values of all weights, in the order of their names."""
+    hashed = hashlib.sha256()
+    for name in sorted(weights):
+        hashed.update(weights[name].numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def _refusal(content: RecordDict) -> tuple[str, SiloganError] | None:
+    try:
+        return refusal_from_record(content)
+    except (TypeError, KeyError, ValueError) as error:
+        raise _malformed(error) from None
+
+
+def _malformed(error: Exception) -> Offence:
+    """The offence of a reply that cannot be read, in the words of what reads it where those are one line."""
+    if isinstance(error, SiloganError):
+        return Offence(error.thing, error.problem, error.mend)
+    return Offence("reply", "has a malformed header", "update the site's software")
