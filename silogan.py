@@ -21,16 +21,15 @@ from click import UsageError as UsageFault
 from rich.console import Console
 from rich.table import Table
 
+from client.commands import node
+from common.command_line import EXIT_CODES, epilog
 from common.errors import SiloganError, UsageError, VerificationError
+from server.commands import server
 
 if TYPE_CHECKING:
     from common.config import Scenario
     from simulations.attacks import Attacks
 
-EXIT_CODES = (
-    "Exit codes: 0 done; 2 wrong usage; 3 bad configuration; 4 bad data; 5 refused for privacy; "
-    "6 verification failed; 7 the federation failed; 130 interrupted."
-)
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -44,23 +43,8 @@ app = typer.Typer(
 )
 
 
-def _epilog(example: str) -> str:
-    return f"Example: {example}\n\n{EXIT_CODES}"
-
-
-node = typer.Typer(
-    name="node",
-    help="A hospital: what it holds, what it allows, what it has spent.",
-    epilog=_epilog("silogan node status node"),
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
 app.add_typer(node)
-
-NodeFolder = Annotated[Path, typer.Argument(help="The hospital's own folder.")]
-Proposal = Annotated[Path, typer.Argument(help="The study as the coordinator sent it (run.yaml).")]
-CohortName = Annotated[str | None, typer.Option("--cohort", help="Registered cohort; the only one if not given.")]
-Server = Annotated[str, typer.Option("--server", help="The coordinator that asks.")]
+app.add_typer(server)
 
 
 class EngineName(StrEnum):
@@ -82,9 +66,7 @@ def _root(debug: Annotated[bool, typer.Option("--debug", help="Show a traceback 
     os.environ["SILOGAN_DEBUG"] = "1" if debug else ""
 
 
-@app.command(
-    epilog=_epilog("silogan simulate simulations/scenarios/digits.yaml --set training.rounds=5 --out runs/try")
-)
+@app.command(epilog=epilog("silogan simulate simulations/scenarios/digits.yaml --set training.rounds=5 --out runs/try"))
 def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME if not given.")] = None,
@@ -129,7 +111,7 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         _print_seeds(reports)
 
 
-@app.command(epilog=_epilog("silogan generate runs/digits --count 1000 --out synthetic --labels 3,7"))
+@app.command(epilog=epilog("silogan generate runs/digits --count 1000 --out synthetic --labels 3,7"))
 def generate(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images.")],
@@ -151,7 +133,7 @@ def generate(
     print(f"{count} synthetic images in {out}{note}")
 
 
-@app.command(epilog=_epilog("silogan evaluate runs/mnist --real shared/data --json"))
+@app.command(epilog=epilog("silogan evaluate runs/mnist --real shared/data --json"))
 def evaluate(
     synthetic: Annotated[Path, typer.Argument(help="Run folder, or images written by silogan generate.")],
     real: Annotated[
@@ -169,7 +151,7 @@ def evaluate(
         _print_figures(figures)
 
 
-@app.command(epilog=_epilog("silogan audit runs/demo/seed-0"))
+@app.command(epilog=epilog("silogan audit runs/demo/seed-0"))
 def audit(
     ledgers: Annotated[
         list[Path] | None, typer.Argument(help="Ledgers, copies of them, nodes, or run folders.")
@@ -210,130 +192,6 @@ def audit(
         count = len(found["findings"])
         problem = "1 thing does not hold" if count == 1 else f"{count} things do not hold"
         raise VerificationError("audit", problem, "ask the hospital, and restore the newest copy of its ledger")
-
-
-@node.command("init", epilog=_epilog("silogan node init node --cohort xrays --site bergen --data data.yaml --size 300"))
-def node_init(
-    folder: NodeFolder,
-    cohort: Annotated[str, typer.Option(help="Name of the data set at this hospital.")],
-    site: Annotated[str, typer.Option(help="The hospital's name in rosters.")],
-    data: Annotated[Path, typer.Option(help="How to read it: the keys of a scenario's data section (YAML).")],
-    size: Annotated[int, typer.Option(min=1, help="Number of patients as you make it public; round it.")],
-    record_level: Annotated[
-        bool, typer.Option("--record-level", help="Protect single records, where nobody knows whose they are.")
-    ] = False,
-    epsilon: Annotated[float, typer.Option(min=0, help="Budget that a new policy starts with.")] = 1.0,
-    delta: Annotated[
-        float, typer.Option(min=0, max=1, help="δ of a new policy; a ledger keeps the one it has.")
-    ] = 1e-5,
-) -> None:
-    """Register a data set: make the key, a policy to edit and the ledger, or join the ledger of its patients."""
-    from client.node import Node
-    from client.policy import template
-    from common.config import Data, parse, read_keys
-
-    section = parse(Data, read_keys(data, "data", "write for example source: folder"), "data")
-    unit = "record" if record_level else "patient"
-    hospital = Node.create(folder, template(epsilon=epsilon, delta=delta, unit=unit))
-    registration, sharing = hospital.add_cohort(name=cohort, site=site, data=section, declared_size=size)
-    if sharing:
-        print(f"shares patients with {', '.join(sharing)}: charged in the ledger '{registration.ledger}'")
-    print(f"cohort '{registration.name}' ({registration.unit}-level) is registered in {folder}")
-    print(f"public key {hospital.key.public}")
-    if not hospital.policy().servers:
-        print(f"now edit {folder / 'policy.yaml'}: it allows no server yet")
-
-
-@node.command("plan", epilog=_epilog("silogan node plan node run.yaml --server coordinator.example.org"))
-def node_plan(
-    folder: NodeFolder,
-    proposal: Proposal,
-    server: Server,
-    cohort: CohortName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
-) -> None:
-    """Show in plain words what a study asks and what it would cost. Exit code 5 if the policy forbids it."""
-    from dataclasses import asdict
-
-    from client.node import Node, read_proposal
-    from client.words import explain
-    from common.errors import PrivacyRefusal
-
-    hospital, study = Node(folder), read_proposal(proposal)
-    registration = hospital.register.get(cohort)
-    cost = hospital.cost(study, registration, server)
-    if as_json:
-        print(json.dumps({"study_id": study.study_id, "plan_id": study.plan.plan_id, **asdict(cost)}, indent=2))
-    else:
-        table = Table(show_header=False, box=None)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for question, answer in explain(study, registration, server, cost):
-            table.add_row(question, answer)
-        Console(markup=False).print(table)
-    if cost.objections:
-        raise PrivacyRefusal("study", "; ".join(cost.objections), "do not approve it, or change the policy")
-
-
-@node.command("approve", epilog=_epilog("silogan node approve node run.yaml --server coordinator.example.org"))
-def node_approve(
-    folder: NodeFolder,
-    proposal: Proposal,
-    server: Server,
-    cohort: CohortName = None,
-    override: Annotated[str, typer.Option(help="Why ε above 20 is accepted; is signed.")] = "",
-) -> None:
-    """Sign a study's hash: just this study may then be run, within policy and budget."""
-    from client.node import Node, read_proposal
-
-    hospital, study = Node(folder), read_proposal(proposal)
-    hospital.approve(study, hospital.register.get(cohort), server=server, override=override)
-    print(f"approved {study.study_id}")
-
-
-@node.command("reject", epilog=_epilog('silogan node reject node run.yaml --reason "too many steps"'))
-def node_reject(
-    folder: NodeFolder,
-    proposal: Proposal,
-    reason: Annotated[str, typer.Option(help="Why; is signed.")],
-    cohort: CohortName = None,
-) -> None:
-    """Write down that the hospital does not agree to a study, or no longer."""
-    from client.node import Node, read_proposal
-
-    hospital, study = Node(folder), read_proposal(proposal)
-    hospital.reject(study, hospital.register.get(cohort), reason)
-    print(f"rejected {study.study_id}")
-
-
-@node.command("status", epilog=_epilog("silogan node status node --json"))
-def node_status(
-    folder: NodeFolder, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False
-) -> None:
-    """Show what has been spent, reserved and left on each cohort's patients, run by run."""
-    from dataclasses import asdict
-
-    from client.node import Node
-
-    statements = Node(folder).statements()
-    if as_json:
-        plain = {name: {**asdict(one), "epsilon_left": one.epsilon_left} for name, one in statements.items()}
-        print(json.dumps(plain, indent=2))
-        return
-    console = Console(markup=False)
-    for name, one in statements.items():
-        used = min(1.0, one.epsilon_charged / one.epsilon_budget)
-        bar = "█" * round(30 * used) + "░" * (30 - round(30 * used))
-        console.print(f"{name} ({one.unit}-level, δ = {one.delta:g})")
-        reserved = one.epsilon_charged - one.epsilon_settled
-        left = f"{one.epsilon_left:.4g} of {one.epsilon_budget:g} left"
-        console.print(f"  {bar} ε {one.epsilon_charged:.4g} charged, {reserved:.4g} of it reserved, {left}")
-        table = Table("run", "asked by", "σ", "q", "steps", "reserved", "refused", "ε alone", "last")
-        for run in one.runs:
-            figures = (f"{run.noise_multiplier:g}", f"{run.sample_rate:g}", f"{run.steps_settled}")
-            more = (f"{run.steps_reserved}", f"{run.refusals}", f"{run.epsilon:.4g}", run.last)
-            table.add_row(run.study_id[:12], run.asked_by, *figures, *more)
-        console.print(table)
 
 
 def main() -> None:

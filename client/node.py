@@ -135,6 +135,15 @@ class Node:
         """The ledger of a cohort, which must be there."""
         return Ledger(self._ledger_path(registration), self.key)
 
+    def check_cohort(self, registration: Registration) -> None:
+        """Reads a cohort's data as a round would, and its ledger.
+
+        Raises:
+            DataError: the data is not what was registered, or the ledger is missing.
+        """
+        self.ledger(registration).entries()
+        self._reader(registration)()
+
     def ledger_paths(self) -> list[Path]:
         """Where the ledgers of all cohorts are, or were."""
         return list(dict.fromkeys(self._ledger_path(one) for one in self.register.all()))

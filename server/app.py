@@ -1,20 +1,27 @@
 """The Flower ServerApp of the coordinator: begin or go on, and say how it ended."""
 
+import os
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common.errors import FederationError, SiloganError, VerificationError
+from common.files import write_bytes_atomically
 from common.messages import Weights, pack
 from common.networks import build, initialise
 from common.seeding import random_generator
 from common.study import Study
 from server.checkpoint import Checkpoint
 from server.events import restore_events
+from server.generator import GENERATOR_FILE, release, save_generator
 from server.grid import prompt
 from server.outcome import write_outcome
+from server.samples import SAMPLES_FOLDER, sample_grid
 from server.strategy import FederatedGAN
+
+RUNS_VARIABLE = "SILOGAN_RUNS"
+"""Environment variable of a coordinator's ServerApp: the folder of its runs."""
 
 app = ServerApp()
 
@@ -23,12 +30,18 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Runs the rounds that are still to do; `run-dir` in the run's configuration holds the study.
 
+    A coordinator gives the name of a run in its own folder of runs, and the generator is released at the end; a
+    simulation gives a whole path, and does that itself.
+
     Raises:
         SiloganError: how the run failed; it is in the run folder's `outcome.json` as well.
     """
-    run_dir = Path(str(context.run_config["run-dir"]))
+    runs = os.environ.get(RUNS_VARIABLE, "")
+    run_dir = Path(runs) / str(context.run_config["run-dir"])
     try:
         federate(grid, run_dir)
+        if runs:
+            conclude(run_dir)
     except OSError as error:
         failure = FederationError(
             "server", f"cannot write the run folder ({error.strerror})", "mend the disk, then --resume"
@@ -62,6 +75,20 @@ def federate(grid: Grid, run_dir: Path) -> None:
         FederatedGAN(study, start, run_dir).start(
             prompt(grid), pack(start.weights), num_rounds=remaining, timeout=study.scenario.federation.round_timeout
         )
+
+
+def conclude(run_dir: Path) -> None:
+    """Writes the generator that a finished run releases, and a sheet of its samples.
+
+    Raises:
+        VerificationError: there is no checkpoint, or it is damaged.
+    """
+    study, checkpoint = Study.load(run_dir), Checkpoint.latest(run_dir)
+    if checkpoint is None:
+        raise VerificationError(f"run folder '{run_dir}'", "has no checkpoint", "submit the run again")
+    save_generator(study, checkpoint.ema, run_dir / GENERATOR_FILE)
+    grid = sample_grid(release(study, checkpoint.ema))
+    write_bytes_atomically(run_dir / SAMPLES_FOLDER / "final.png", grid)
 
 
 def initial_weights(study: Study) -> Weights:

@@ -29,6 +29,7 @@ from common.flower import FlowerError, environment, program
 from common.logs import open_log
 from common.study import SiteDeclaration, Study
 from common.supervise import Service, Supervisor, only_one, stop_running
+from server.app import RUNS_VARIABLE
 from server.authority import Authority
 from server.control import Control
 from server.dispatcher import Dispatcher
@@ -38,9 +39,6 @@ from server.settings import SETTINGS_FILE, Settings, settings_template
 from server.submission import Runs, make_study
 
 LOG_FILE = Path("logs") / "server.jsonl"
-RUNS_VARIABLE = "SILOGAN_RUNS"
-"""Tells the ServerApp where the runs are."""
-
 _INNER, _SECRET, _DATABASE, _FLOWER_HOME = "inner", "superexec.secret", "superlink.sqlite", "flower"
 
 _log = logging.getLogger("silogan.server")
@@ -78,9 +76,9 @@ class Coordinator:
         folder: Path,
         names: Sequence[str],
         *,
-        listen: str = "0.0.0.0",
+        listen: str = "0.0.0.0",  # noqa: S104  (its purpose)
         port: int = 9443,
-        given: Given | None = None,  # noqa: S104
+        given: Given | None = None,
     ) -> "Coordinator":
         """Makes the folder, its certificates and secrets; what is there already stays, but a new server certificate.
 

@@ -73,6 +73,7 @@ class FederatedGAN(Strategy):
                 replace(instruction, known_head=heads[node]).to_record(arrays),
                 node,
                 MessageType.TRAIN,
+                ttl=self._settings.round_timeout,  # a later reply is of no use: the site gives up then
                 group_id=str(instruction.round),
             )
             for node in nodes

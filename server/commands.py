@@ -1,0 +1,223 @@
+"""`silogan server`: the coordinator's commands. Parses arguments and calls into this room."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from common.command_line import epilog
+from common.errors import ConfigError, UsageError
+
+server = typer.Typer(
+    name="server",
+    help="The coordinator: enrol hospitals, submit studies, keep runs going.",
+    epilog=epilog("silogan server status server"),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+ServerFolder = Annotated[Path, typer.Option("--folder", help="The coordinator's folder.")]
+HERE = Path("server")
+
+
+@server.command("init", epilog=epilog("silogan server init --name fl.example.org"))
+def server_init(
+    name: Annotated[list[str], typer.Option("--name", help="Host name or address that hospitals use; repeatable.")],
+    folder: ServerFolder = HERE,
+    listen: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
+    port: Annotated[int, typer.Option(min=1, max=65533, help="The one port that is open to the network.")] = 9443,
+    certificate: Annotated[Path | None, typer.Option(help="The institution's certificate chain (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    authorities: Annotated[Path | None, typer.Option(help="What hospitals are to trust (PEM).")] = None,
+) -> None:
+    """Make the coordinator's folder: settings, secret, and a certificate from a private authority or a given one."""
+    from server.coordinator import Coordinator, Given
+
+    given = None
+    if certificate or key or authorities:
+        if not (certificate and key and authorities):
+            mend = "give --certificate, --key and --authorities"
+            raise UsageError("--certificate", "needs its key and authorities", mend)
+        given = Given(certificate, key, authorities)
+    Coordinator.create(folder, name, listen=listen, port=port, given=given)
+    print(f"coordinator '{name[0]}' in {folder}; give the hospitals {folder / 'ca.pem'} and {name[0]}:{port}")
+    if given is None:
+        print(f"keep a copy of {folder / 'ca.key'} off-line: whoever has it can pretend to be this coordinator")
+
+
+@server.command("start", epilog=epilog("silogan server start --supervise"))
+def server_start(
+    folder: ServerFolder = HERE,
+    supervise: Annotated[bool, typer.Option("--supervise", help="Begin lost runs again where they were.")] = False,
+    as_root: Annotated[bool, typer.Option("--as-root", help="Run as root, which it does not need.")] = False,
+) -> None:
+    """Run the coordinator until it is stopped: SuperLink, ServerApp and proxy, kept running."""
+    from server.coordinator import Coordinator
+    from server.metrics import serve_metrics
+
+    Coordinator(folder).start(supervise=supervise, as_root=as_root, also=serve_metrics)
+
+
+@server.command("enrol", epilog=epilog("silogan server enrol bergen node.pub --size 300"))
+def server_enrol(
+    site: Annotated[str, typer.Argument(help="The hospital's name in rosters.")],
+    key: Annotated[Path | None, typer.Argument(help="Its node.pub, or its request.json, which says the size.")] = None,
+    folder: ServerFolder = HERE,
+    size: Annotated[int | None, typer.Option(min=1, help="Its declared size.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Let it in no more.")] = False,
+    readmit: Annotated[str | None, typer.Option(metavar="RUN", help="End its quarantine in a run.")] = None,
+) -> None:
+    """Let a hospital in, or out. A new key for a name replaces the old one."""
+    from common.study import Study
+    from server.coordinator import Coordinator
+    from server.quarantine import QUARANTINE_FILE, Quarantine
+
+    coordinator = Coordinator(folder)
+    if readmit is not None:
+        run = coordinator.runs.path(readmit)
+        after = Study.load(run).scenario.federation.quarantine_after
+        Quarantine(run / QUARANTINE_FILE, after).readmit(site)
+        print(f"'{site}' is asked again in {readmit}")
+    elif remove:
+        coordinator.enrolment.remove(site)
+        print(f"'{site}' is let in no more")
+    elif key is None:
+        raise UsageError("enrol", f"has no key of '{site}'", "give its node.pub or request.json")
+    else:
+        public, declared = _request(site, key, size)
+        coordinator.enrolment.enrol(site, public, declared)
+        print(f"'{site}' is enrolled with declared size {declared}")
+
+
+@server.command("submit", epilog=epilog("silogan server submit chest-xray.yaml --propose"))
+def server_submit(
+    scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
+    folder: ServerFolder = HERE,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")] = None,
+    sites: Annotated[str | None, typer.Option(help="Hospitals, as in bergen,oslo; all if not given.")] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Only write run.yaml, for review.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Propose a study, and queue it. A run that failed or was stopped goes on from its last round."""
+    from common.config import load_scenario
+    from server.coordinator import Coordinator
+    from server.submission import Submission
+
+    coordinator = Coordinator(folder)
+    chosen = None if sites is None else [site.strip() for site in sites.split(",")]
+    name, study = coordinator.propose(load_scenario(scenario, overrides), chosen)
+    plan = study.plan
+    epsilon = plan.epsilon_after(plan.rounds * plan.steps_per_round)
+    before = coordinator.runs.get(name)
+    if not propose and before.state not in ("queued", "running", "finished"):
+        coordinator.runs.set(name, Submission("queued"))
+    state = coordinator.runs.get(name).state
+    run_yaml = coordinator.runs.path(name) / "run.yaml"
+    facts: dict[str, Any] = {
+        "run": name,
+        "study_id": study.study_id,
+        "plan_id": plan.plan_id,
+        "state": state,
+        "proposal": str(run_yaml),
+        "cost": {site.name: {"epsilon": epsilon, "delta": plan.delta, "unit": plan.unit} for site in study.sites},
+    }
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    print(f"run {name} is {state}")
+    print(f"study {study.study_id}")
+    print(f"plan  {plan.plan_id}")
+    print(f"costs each of {len(study.sites)} sites at most ε = {epsilon:.4g} at δ = {plan.delta:g} ({plan.unit}-level)")
+    if state in ("proposed", "queued"):
+        print(f"the hospitals review and approve {run_yaml}")
+
+
+@server.command("status", epilog=epilog("silogan server status --live"))
+def server_status(
+    folder: ServerFolder = HERE,
+    live: Annotated[bool, typer.Option("--live", help="Look again every second, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show programs, certificates, hospitals and runs: rounds, who answered, ledger heads, time left."""
+    from server.coordinator import Coordinator
+    from server.status import status
+
+    coordinator = Coordinator(folder)
+    if as_json:
+        print(json.dumps(status(coordinator), indent=2))
+    elif live:
+        with Live(_tables(status(coordinator)), console=Console(markup=False), auto_refresh=False) as view:
+            while True:
+                time.sleep(1)
+                view.update(_tables(status(coordinator)), refresh=True)
+    else:
+        Console(markup=False).print(_tables(status(coordinator)))
+
+
+@server.command("stop", epilog=epilog("silogan server stop"))
+def server_stop(
+    run: Annotated[str | None, typer.Argument(help="A run to stop; the whole coordinator if not given.")] = None,
+    folder: ServerFolder = HERE,
+) -> None:
+    """Stop a run after what it is doing, or the coordinator."""
+    from dataclasses import replace
+
+    from server.coordinator import Coordinator
+
+    coordinator = Coordinator(folder)
+    if run is None:
+        coordinator.stop()
+        print("stopped")
+        return
+    submission = coordinator.runs.get(run)
+    if submission.state not in ("queued", "running"):
+        raise UsageError(f"run '{run}'", f"is {submission.state}", "nothing is to be stopped")
+    coordinator.runs.set(run, replace(submission, state="stopped", problem="stopped by the coordinator"))
+    print(f"run {run} is stopped; submit it again to go on")
+
+
+def _request(site: str, path: Path, size: int | None) -> tuple[str, int]:
+    """The public key and declared size that a hospital has sent."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"file '{path}'", "cannot be read", "give the hospital's node.pub or request.json") from None
+    if path.suffix == ".json":
+        try:
+            request = json.loads(text)
+            name, text, declared = str(request["site"]), str(request["public_key"]), int(request["declared_size"])
+        except (ValueError, TypeError, KeyError):
+            raise ConfigError(f"file '{path}'", "is no request", "have the hospital send it again") from None
+        if name != site:
+            raise ConfigError(f"file '{path}'", f"is the request of '{name}', not '{site}'", "correct the name")
+        size = size or declared
+    if size is None:
+        raise UsageError("--size", "is missing", "give the declared size, or the hospital's request.json")
+    return text, size
+
+
+def _tables(found: dict[str, Any]) -> Group:
+    """The facts of `server.status.status` for a person."""
+    certificate, services = found["certificate"], found["services"]
+    up = ", ".join(services) if services else "not running"
+    lines = [f"coordinator: {up}", f"certificate: {certificate['days_left']} days left", *certificate["warnings"]]
+    sites = Table("site", "node", "declared size", title="hospitals")
+    for site in found["sites"]:
+        sites.add_row(site["name"], site["status"], str(site["declared_size"]))
+    runs = Table("run", "state", "round", "answered", "refused", "ε", "left", "why", title="runs")
+    for run in found["runs"]:
+        left = "" if run["seconds_left"] is None else f"{run['seconds_left']:.0f} s"
+        refused = ", ".join(run["refused"])
+        epsilon = "" if run["epsilon"] is None else f"{run['epsilon']:.3g}"
+        figures = (f"{run['round']} of {run['rounds']}", f"{run['answered']}", refused, epsilon, left, run["problem"])
+        runs.add_row(run["name"], run["state"], *figures)
+    heads = Table("run", "site", "ledger head", title="ledgers, as last seen")
+    for run in found["runs"]:
+        for site, head in run["ledger_heads"].items():
+            heads.add_row(run["name"], site, head[:16])
+    return Group(*lines, sites, runs, heads)

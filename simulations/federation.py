@@ -1,0 +1,301 @@
+"""A federation on one machine, as hospitals would run it: real processes, TLS, keys, policies and ledgers.
+
+    python -m simulations.federation --out runs/federation
+
+A coordinator and three hospitals train the digits scenario over their own network, where the system allows it each in a
+network namespace of its own. The same scenario is then simulated in one process, and the weights are compared.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from client.app import PARTITION_FILE
+from client.data import Images, read
+from client.data.positions import load_positions
+from common.config import load_scenario
+from common.errors import FederationError
+from common.flower import free_port
+from common.study import Study
+from server.checkpoint import Checkpoint
+from simulations.simulate import simulate
+
+SCENARIO = Path(__file__).parent / "scenarios" / "digits.yaml"
+SITES = 3
+_WAIT_SECONDS = 1200.0
+_SUBNET, _BRIDGE = "10.213.7", "silogan0"
+
+
+@dataclass
+class Host:
+    """A machine of the federation: a folder, an address, and the command that puts a program onto it."""
+
+    name: str
+    folder: Path
+    address: str
+    prefix: tuple[str, ...] = ()
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+
+    def run(self, *arguments: str) -> str:
+        """Runs one `silogan` command here and returns what it prints.
+
+        Raises:
+            FederationError: it failed; what it said is in the error.
+        """
+        done = subprocess.run(self._command(arguments), capture_output=True, text=True, check=False, env=_env())  # noqa: S603
+        if done.returncode:
+            raise FederationError(
+                f"{self.name}: silogan {arguments[0]} {arguments[1]}", done.stderr.strip(), "see above"
+            )
+        return done.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts a `silogan` command that runs on."""
+        with (self.folder.parent / f"{self.name}.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603
+                self._command(arguments), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_env()
+            )
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        """Ends what was started here."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+        self.processes.clear()
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        return [*self.prefix, sys.executable, "-m", "silogan", *arguments]
+
+
+@dataclass
+class Federation:
+    """A coordinator and its hospitals."""
+
+    server: Host
+    hospitals: list[Host]
+    port: int
+
+    @property
+    def address(self) -> str:
+        """Where hospitals find the coordinator."""
+        return f"{self.server.address}:{self.port}"
+
+    def status(self) -> dict[str, Any]:
+        """What `silogan server status --json` says."""
+        return json.loads(self.server.run("server", "status", "--folder", str(self.server.folder), "--json"))
+
+    def start(self, host: Host) -> None:
+        """Starts a host's programs."""
+        root = ("--as-root",) if os.geteuid() == 0 else ()
+        if host is self.server:
+            host.start("server", "start", "--supervise", "--folder", str(host.folder), *root)
+        else:
+            host.start("node", "start", str(host.folder), *root)
+
+    def submit(self, *overrides: str) -> dict[str, Any]:
+        """Queues the scenario, and has each hospital approve it."""
+        settings = [word for override in overrides for word in ("--set", override)]
+        folder = ("--folder", str(self.server.folder))
+        proposal = json.loads(
+            self.server.run("server", "submit", str(SCENARIO), *folder, *settings, "--propose", "--json")
+        )
+        for host in self.hospitals:
+            host.run("node", "approve", str(host.folder), proposal["proposal"], "--server", self.address)
+        return json.loads(self.server.run("server", "submit", str(SCENARIO), *folder, *settings, "--json"))
+
+    def stop(self) -> None:
+        """Ends everything."""
+        for host in [*self.hospitals, self.server]:
+            host.stop()
+
+
+def settings() -> list[str]:
+    """What the digits scenario needs to be told, since the coordinator has no data to look at."""
+    classes = ", ".join(f'"{digit}"' for digit in range(10))
+    data = ["data.image_size=8", "data.channels=1", f"data.classes=[{classes}]"]
+    return [*data, "privacy.unit=record", f"sites.count={SITES}", "evaluation.enabled=false"]
+
+
+def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]") -> Federation:
+    """Makes the folders of a coordinator and its hospitals through the command line, and enrols them."""
+    server, *hospitals = hosts
+    port = free_port()
+    server.run("server", "init", "--name", server.address, "--port", str(port), "--folder", str(server.folder))
+    _spread_ports(server.folder)
+    federation = Federation(server, hospitals, port)
+    images = read(study.scenario.data)
+    for index, (host, site) in enumerate(zip(hospitals, study.sites, strict=True)):
+        share = images.train.select(load_positions(simulated / PARTITION_FILE, index))
+        data = _write_data(out / f"{host.name}-data", share, images.test)
+        host.run(
+            *("node", "init", str(host.folder), "--cohort", "digits", "--site", site.name, "--data", str(data)),
+            *("--size", str(site.declared_size), "--record-level", "--epsilon", "10", "--delta", "1e-4"),
+            *("--server", federation.address, "--ca", str(server.folder / "ca.pem")),
+        )
+        policy = host.folder / "policy.yaml"
+        text = policy.read_text(encoding="utf-8").replace("servers: []", f"servers: ['{federation.address}']")
+        policy.write_text(f"{text}seeded: true\n", encoding="utf-8")
+        server.run("server", "enrol", site.name, str(host.folder / "request.json"), "--folder", str(server.folder))
+    return federation
+
+
+def wait_for(federation: Federation, run: str, states: tuple[str, ...], seconds: float = _WAIT_SECONDS) -> str:
+    """Waits until a run is in one of `states`, and returns which.
+
+    Raises:
+        FederationError: it is not in time.
+    """
+    path = federation.server.folder / "runs" / run / "submission.json"
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        state = json.loads(path.read_text(encoding="utf-8"))["state"]
+        if state in states:
+            return state
+        time.sleep(0.5)
+    raise FederationError(f"run {run}", f"is not {' or '.join(states)} within {seconds:.0f} s", "see logs/server.jsonl")
+
+
+@contextmanager
+def hosts(out: Path) -> Generator[list[Host]]:
+    """A coordinator and three hospitals, each in a network namespace where the system allows that."""
+    names = ["coordinator", *(f"hospital-{number}" for number in range(1, SITES + 1))]
+    isolated = os.geteuid() == 0 and shutil.which("ip") is not None and _ip("netns", "list")
+    made = [Host(name, out / name, "127.0.0.1") for name in names]
+    try:
+        if isolated:
+            _connect(made)
+        yield made
+    finally:
+        for host in made:
+            host.stop()
+        if isolated:
+            _disconnect(made)
+
+
+def _connect(made: list[Host]) -> None:
+    """Gives each host a namespace, and an address on a bridge between them."""
+    _disconnect(made)
+    _must_ip("link", "add", _BRIDGE, "type", "bridge")
+    _must_ip("link", "set", _BRIDGE, "up")
+    for number, host in enumerate(made, start=1):
+        space, inside, outside = f"silogan-{number}", f"sgi{number}", f"sgo{number}"
+        _must_ip("netns", "add", space)
+        _must_ip("link", "add", inside, "type", "veth", "peer", "name", outside)
+        _must_ip("link", "set", outside, "master", _BRIDGE, "up")
+        _must_ip("link", "set", inside, "netns", space)
+        host.address = f"{_SUBNET}.{number}"
+        _must_ip("-n", space, "addr", "add", f"{host.address}/24", "dev", inside)
+        _must_ip("-n", space, "link", "set", inside, "up")
+        _must_ip("-n", space, "link", "set", "lo", "up")
+        host.prefix = ("ip", "netns", "exec", space)
+
+
+def _disconnect(made: list[Host]) -> None:
+    for number in range(1, len(made) + 1):
+        _ip("netns", "delete", f"silogan-{number}")
+    _ip("link", "delete", _BRIDGE)
+
+
+def _ip(*arguments: str) -> bool:
+    return subprocess.run(["ip", *arguments], capture_output=True, check=False).returncode == 0  # noqa: S603, S607
+
+
+def _must_ip(*arguments: str) -> None:
+    if not _ip(*arguments):
+        raise FederationError("network namespaces", f"'ip {' '.join(arguments)}' failed", "run as an ordinary user")
+
+
+def _spread_ports(folder: Path) -> None:
+    """Free ports for what listens on the loopback address, where other programs may be."""
+    path = folder / "server.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    free = {"superlink_port": free_port(), "metrics_port": free_port()}
+    changed = [f"{key}: {free[key]}" if (key := line.partition(":")[0]) in free else line for line in lines]
+    path.write_text("\n".join(changed) + "\n", encoding="utf-8")
+
+
+def _write_data(folder: Path, share: Images, test: Images) -> Path:
+    """One hospital's share as an .npz file, and the `data.yaml` that names it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {}
+    for part, images in (("train", share), ("test", test)):
+        arrays |= {f"{part}_images": images.pixels[:, 0].numpy(), f"{part}_labels": images.labels.numpy()}
+    np.savez(folder / "share.npz", **arrays)
+    classes = ", ".join(f'"{digit}"' for digit in range(10))
+    text = f"source: medmnist\nroot: {json.dumps(str(folder / 'share.npz'))}\nclasses: [{classes}]\n"
+    (folder / "data.yaml").write_text(text, encoding="utf-8")
+    return folder / "data.yaml"
+
+
+def _env() -> dict[str, str]:
+    """Each hospital has one thread: they share this machine, and rounding depends on it."""
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def _differences(run: Path, simulated: Path) -> int:
+    """How many tensors of two runs' last checkpoints are not equal bit for bit."""
+    ours, theirs = Checkpoint.latest(run), Checkpoint.latest(simulated)
+    if ours is None or theirs is None or ours.weights.keys() != theirs.weights.keys():
+        raise FederationError("weights", "cannot be compared", "see the runs' checkpoints")
+    return sum(not ours.weights[name].equal(theirs.weights[name]) for name in ours.weights)
+
+
+def main(out: Path = Path("runs/federation"), rounds: int = 20) -> None:
+    """Runs the federation and the simulation, and compares them."""
+    console = Console(markup=False, highlight=False)
+    out = out.absolute()
+    shutil.rmtree(out, ignore_errors=True)
+    overrides = [*settings(), f"training.rounds={rounds}"]
+    simulated = out / "simulated"
+    simulate(load_scenario(SCENARIO, overrides), simulated)
+    study = Study.load(simulated)
+    console.print(f"simulated {rounds} rounds of {study.scenario.title} with {SITES} sites in one process")
+    with hosts(out) as made:
+        federation = set_up(out, study, simulated, made)
+        where = "network namespaces" if made[0].prefix else "processes"
+        console.print(f"coordinator at {federation.address} and {SITES} hospitals, in separate {where}, enrolled")
+        for host in made:
+            federation.start(host)
+        run = federation.submit(*overrides)["run"]
+        console.print(f"run {run} approved by each hospital and queued")
+        began = time.monotonic()
+        state = wait_for(federation, run, ("finished", "failed"))
+        console.print(f"{state} after {time.monotonic() - began:.0f} s")
+        folder = federation.server.folder / "runs" / run
+        checkpoint = Checkpoint.latest(folder)
+        federation.stop()
+        for host in made[1:]:
+            spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
+            audit = json.loads(host.run("audit", str(host.folder), "--json"))
+            head = "" if checkpoint is None else checkpoint.ledger_heads.get(host.name.replace("hospital", "site"), "")
+            verdict = "verified" if audit["ok"] else "DOES NOT HOLD"
+            console.print(f"{host.name}: ε {spent['epsilon_charged']:.4g} charged, ledger {head[:12]} {verdict}")
+    if state != "finished":
+        raise SystemExit(FederationError.exit_code)
+    different = _differences(folder, simulated)
+    console.print(
+        "weights: identical to `silogan simulate`" if not different else f"weights: {different} tensors differ"
+    )
+    raise SystemExit(FederationError.exit_code if different else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
