@@ -155,8 +155,8 @@ class Federation(Section):
     max_update_norm: Positive = Field(default=1000.0, description="largest L2 change of a site's weights in a round")
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         default=None,
-        description="smallest cosine of a site's generator update with the median of all; off if none. 0 is advised: of "
-        "four sites with digits honest ones had 0.71 or more, classes spread evenly or not, reversed ones -0.40 or less",
+        description="smallest cosine of a site's generator update with the median of all; off if none. 0 is advised: "
+        "with digits on four sites, evenly or by class, honest ones had 0.71 or more and reversed ones -0.40 or less",
     )
     quarantine_after: Count = Field(
         default=3, description="replies that no honest site sends, after which a site is not asked any more"
