@@ -143,7 +143,8 @@ class FederatedGAN(Strategy):
         Engines that deliver in that order (the in-process grid) are passed through without holding anything back.
         """
         waiting: dict[int, Usable] = {}
-        awaited = [index for site, index in self._roster.items() if site not in self._quarantine.sites]
+        kept_out = self._quarantine.sites
+        awaited = [index for site, index in self._roster.items() if site not in kept_out]
         due = 0
         for reply, weights in replies:
             waiting[self._roster[reply.site]] = (reply, weights)

@@ -34,7 +34,7 @@ Poison = Callable[[int, Weights, Weights], Weights]
 
 
 def poison(number: int, sent: Weights, trained: Weights) -> Weights:
-    """Not a number; what was sent out; an update turned round and far too long to miss."""
+    """Not a number; what was sent out; an update turned round."""
     if number == 1:
         return {name: tensor * torch.nan for name, tensor in trained.items()}
     if number == 2:
