@@ -156,8 +156,7 @@ class Federation(Section):
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         default=None,
         description="smallest cosine of a site's generator update with the median of all; off if none. 0 is advised: "
-        "of four sites with digits honest ones had 0.71 or more, classes spread evenly or not, reversed ones "
-        "-0.40 or less",
+        "with digits on four sites, evenly or by class, honest ones had 0.71 or more and reversed ones -0.40 or less",
     )
     quarantine_after: Count = Field(
         default=3, description="replies that no honest site sends, after which a site is not asked any more"

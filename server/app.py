@@ -51,6 +51,9 @@ def main(grid: Grid, context: Context) -> None:
     except SiloganError as error:
         write_outcome(run_dir, error)
         raise
+    except Exception as error:  # the SuperExec shows nobody what its processes say
+        write_outcome(run_dir, FederationError("server", f"failed with {type(error).__name__}", "see the traceback"))
+        raise
     write_outcome(run_dir, None)
 
 

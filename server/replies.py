@@ -52,15 +52,19 @@ class RoundReplies:
         """Replies that may be averaged, as they come."""
         for message in messages:
             node = message.metadata.src_node_id
-            title = [self._members.title(node)]
+            title = self._members.title(node)
             try:
-                reply, record = self._opened(message, title)
+                refusal = self._refusal(message)
+                if refusal is not None:
+                    title, error = refusal
+                    raise error
+                reply, record = _opened(message.content)
                 self._check_header(reply, node)
-                title[0] = reply.site
+                title = reply.site
                 weights = checked_weights(record, self._sent, self._max_update_norm)
                 self._check_new(weights)
             except SiloganError as error:
-                self._refuse(title[0], error, self._members.site_of(node))
+                self._refuse(title, error, self._members.site_of(node))
             else:
                 self._seen.add(reply.site)
                 yield reply, weights
@@ -89,20 +93,18 @@ class RoundReplies:
         if isinstance(error, Offence) and site is not None:
             self._quarantine.record(site, self._number, f"{error.thing}: {error.problem}")
 
-    def _opened(self, message: Message, title: list[str]) -> tuple[Reply, ArrayRecord]:
-        """Header and weights of a reply; a refusal is raised, with its site in `title`."""
+    def _refusal(self, message: Message) -> tuple[str, SiloganError] | None:
+        """The site and its error if the reply is a refusal, else None."""
         if message.has_error():
             raise FederationError("site", f"sent no reply (code {message.error.code})", "see the site's log")
-        refusal = _refusal(message.content)
-        if refusal is not None:
-            if self._members.named and refusal[0] != self._members.site_of(message.metadata.src_node_id):
-                raise Offence("refusal", "comes from a node that is not this site", "mend the site's configuration")
-            title[0] = refusal[0]
-            raise refusal[1]
         try:
-            return Reply.from_record(message.content)
-        except (SiloganError, TypeError, KeyError, ValueError) as error:
+            refusal = refusal_from_record(message.content)
+        except (TypeError, KeyError, ValueError) as error:
             raise _malformed(error) from None
+        proven = self._members.site_of(message.metadata.src_node_id) if self._members.named else None
+        if refusal is not None and proven is not None and refusal[0] != proven:
+            raise Offence("refusal", "comes from a node that is not this site", "mend the site's configuration")
+        return refusal
 
     def _check_header(self, reply: Reply, node: int) -> None:
         self._members.claim(node, reply.site)
@@ -131,10 +133,10 @@ def digest(weights: Weights) -> str:
     return hashed.hexdigest()
 
 
-def _refusal(content: RecordDict) -> tuple[str, SiloganError] | None:
+def _opened(content: RecordDict) -> tuple[Reply, ArrayRecord]:
     try:
-        return refusal_from_record(content)
-    except (TypeError, KeyError, ValueError) as error:
+        return Reply.from_record(content)
+    except (SiloganError, TypeError, KeyError, ValueError) as error:
         raise _malformed(error) from None
 
 

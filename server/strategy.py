@@ -52,8 +52,8 @@ class FederatedGAN(Strategy):
         self._run_dir = run_dir
         self._settings = study.scenario.federation
         self._roster = {site.name: index for index, site in enumerate(study.sites)}
-        after = self._settings.quarantine_after
-        self._quarantine = quarantine or Quarantine(run_dir / QUARANTINE_FILE, after)
+        file = run_dir / QUARANTINE_FILE
+        self._quarantine = quarantine or Quarantine(file, self._settings.quarantine_after)
         self._members = Members(self._roster, self._quarantine)
         self._asked_at = 0.0
 
@@ -138,17 +138,19 @@ class FederatedGAN(Strategy):
             raise FederationError("quorum", many + _in_quarantine(taken_out), mend)
         return nodes
 
-    def _in_roster_order(self, replies: Iterable[tuple[Reply, Weights]]) -> Iterator[tuple[Reply, Weights]]:
+    def _in_roster_order(self, replies: Iterable[Usable]) -> Iterator[Usable]:
         """Replies in the order of the roster, so that rounding does not depend on who answers first.
 
         Engines that deliver in that order (the in-process grid) are passed through without holding anything back.
         """
-        waiting: dict[int, tuple[Reply, Weights]] = {}
+        waiting: dict[int, Usable] = {}
+        kept_out = self._quarantine.sites
+        awaited = [index for site, index in self._roster.items() if site not in kept_out]
         due = 0
         for reply, weights in replies:
             waiting[self._roster[reply.site]] = (reply, weights)
-            while due in waiting:
-                yield waiting.pop(due)
+            while due < len(awaited) and awaited[due] in waiting:
+                yield waiting.pop(awaited[due])
                 due += 1
         for index in sorted(waiting):
             yield waiting.pop(index)

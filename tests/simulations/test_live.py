@@ -59,6 +59,12 @@ def test_a_line_tells_of_refusals_and_of_missing_privacy() -> None:
     assert "ε" not in line
 
 
+def test_a_line_names_the_sites_in_quarantine() -> None:
+    line = plain(round_line(event(2, sites_replied=1, quarantined=["site-2", "[odd]"]), study()))
+    assert "1 of 2 sites  in quarantine: site-2, [odd]  ε 1.00 of 8" in line
+    assert "quarantine" not in plain(round_line(event(2, quarantined=[]), study()))
+
+
 def view(console: Console, run_dir: Path) -> None:
     """Two rounds end while somebody looks; the second right before the end."""
     with live_view(study(), run_dir, console):
