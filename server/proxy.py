@@ -241,7 +241,7 @@ _TEMPLATE = """\
 daemon off;
 {user}
 pid nginx.pid;
-error_log error.log warn;
+error_log error.log error;
 worker_processes 2;
 worker_shutdown_timeout 60s;
 events {{ worker_connections 2048; }}
@@ -287,6 +287,7 @@ http {{
 
         limit_req zone=requests burst={burst} nodelay;
         limit_conn connections {connections};
+        client_max_body_size 0;   # each route has its own; an error is answered whatever was sent
         client_header_timeout 10s;
         client_body_timeout 60s;
         send_timeout 60s;
@@ -312,7 +313,7 @@ http {{
 
 {errors}
 
-        location / {{ client_max_body_size 0; return 404 $nothing; }}  # also for bodies of any size
+        location / {{ return 404 $nothing; }}
 {routes}
     }}
 }}

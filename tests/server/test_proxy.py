@@ -331,11 +331,14 @@ def test_outside_and_inside_may_have_authorities_of_their_own(tmp_path: Path) ->
 
 @needs_nginx
 def test_superlink_that_is_down(tmp_path: Path) -> None:
+    """502 whatever was sent: a SuperNode tries again after it."""
     Authority.create(tmp_path).renew(["fl.example.org"])
     with serving(tmp_path) as superlink:
         proxy = Proxy(tmp_path, "127.0.0.1", free_port(), free_port())
         with running(proxy):
-            assert Front(proxy, superlink).post().status_code == 502
+            for body in (b"", b"x" * (3 << 20)):
+                answer = Front(proxy, superlink).post(WEIGHTS, content=body)
+                assert (answer.status_code, answer.text) == (502, "the SuperLink does not answer\n")
 
 
 # --- running it ------------------------------------------------------------------------------------------------------
