@@ -246,7 +246,7 @@ def _ask(host: str, port: int, ca_file: Path, seconds: float) -> _Answer:
         with httpx.Client(verify=context, timeout=seconds) as client, client.stream("GET", url) as response:
             received = asked + (datetime.now(UTC) - asked) / 2
             tls: ssl.SSLObject = response.extensions["network_stream"].get_extra_info("ssl_object")
-            presented = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
+            presented = x509.load_der_x509_certificate(tls.getpeercert(True) or b"")
             return _Answer(CertificateFacts.of(presented), response.headers.get("date", ""), received)
     except httpx.TransportError as error:
         raise _fault(error, host, port) from None

@@ -103,7 +103,7 @@ class Authority:
             return authority
         if not 0 < len(name) <= 50:
             raise ConfigError("authority's name", "must have 1 to 50 characters", "shorten it")
-        with suppress(FileExistsError):
+        with suppress(FileExistsError):  # of a creation that was interrupted
             _write(authority.ca_key, lambda path: create_secret(path, _new_key()))
         certificate = _self_signed(_load_ec_key(authority.ca_key), name, at or datetime.now(UTC))
         _write(authority.ca_pem, lambda path: write_bytes_atomically(path, _pem([certificate])))
@@ -168,7 +168,10 @@ class Authority:
             raise ConfigError(f"days={days}", "is not a time", "give at least 1")
         every = [parse_name(name) for name in dict.fromkeys([*names, *INNER_NAMES])]
         authority, authority_key = self._signer()
-        with suppress(FileExistsError):
+        if at >= authority.not_valid_after_utc:
+            problem, mend = "has expired", "create a new one and give it to the hospitals"
+            raise VerificationError("authority in ca.pem", problem, mend)
+        if not self.server_key.exists():
             _write(self.server_key, lambda path: create_secret(path, _new_key()))
         key = _load_ec_key(self.server_key)
         until = min(at + timedelta(days=days), authority.not_valid_after_utc)

@@ -109,7 +109,7 @@ class Proxy:
             ("connections", 65535),
         ):
             value: object = getattr(self, key)
-            if not isinstance(value, int) or not 1 <= value <= most:
+            if type(value) is not int or not 1 <= value <= most:
                 raise ConfigError(key, f"{value!r} is not a number from 1 to {most}", "correct the value")
         if self.port == self.superlink_port:
             raise ConfigError("port", f"{self.port} is also the SuperLink's", "take two ports")
@@ -180,15 +180,18 @@ class Proxy:
             rate=self.requests_per_second,
             burst=self.requests_per_second * _BURST_SECONDS,
             connections=self.connections,
-            message_bytes=_MESSAGE_BYTES,
             errors=_error_pages(),
             routes=routes,
         )
 
     def _location(self, route: str) -> str:
-        limit = f" client_max_body_size {self.object_bytes};" if route == _OBJECTS else ""
         # With a path in `proxy_pass` the SuperLink is asked for that path, whatever was sent.
-        return f"        location = {route} {{{limit} proxy_pass https://superlink{route}; }}"
+        return f"""\
+        location = {route} {{
+            if ($passes = 0) {{ return 404 $nothing; }}
+            client_max_body_size {self.object_bytes if route == _OBJECTS else _MESSAGE_BYTES};
+            proxy_pass https://superlink{route};
+        }}"""
 
 
 def find_nginx() -> Path:
@@ -205,13 +208,15 @@ def find_nginx() -> Path:
 
 
 def _error_pages() -> str:
+    # Paths, not named locations: nginx has none of these for a request whose own path it could not read.
     lines = [
-        f"        error_page {' '.join(map(str, _AS_400))} =400 @400;",
-        f"        error_page {' '.join(map(str, _AS_502))} =502 @502;",
+        "        error_page 404 405 =404 /error/404;",
+        "        location = /error/404 { internal; return 404 $nothing; }",
     ]
     for code, words in _ERRORS.items():
-        lines.append(f"        error_page {code} @{code};")
-        lines.append(f'        location @{code} {{ return {code} "{words}\\n"; }}')
+        also = {400: _AS_400, 502: _AS_502}.get(code, ())
+        lines.append(f"        error_page {' '.join(map(str, (code, *also)))} ={code} /error/{code};")
+        lines.append(f'        location = /error/{code} {{ internal; return {code} "{words}\\n"; }}')
     return "\n".join(lines)
 
 
@@ -219,7 +224,10 @@ def _fault(said: str) -> ConfigError:
     """One line of what `nginx -t` prints: the first fault, not the warnings before it."""
     faults = [line for line in said.splitlines() if "[emerg]" in line]
     words = faults[0].partition("[emerg]")[2].strip() if faults else "fails without a word"
-    if "Permission denied" in words and "bind()" in words:
+    words = re.sub(r"^\d+#\d+: ", "", words)  # its process
+    if "bind()" in words and "Cannot assign" in words:
+        mend = "give an address of this machine, or 0.0.0.0"
+    elif "bind()" in words:
         mend = "take a port from 1024 on, or allow it: setcap cap_net_bind_service=+ep on nginx"
     elif "SSL_CTX" in words or "certificate" in words or "PEM_" in words:
         mend = "check the server's certificates"
@@ -233,7 +241,7 @@ _TEMPLATE = """\
 daemon off;
 {user}
 pid nginx.pid;
-error_log error.log warn;
+error_log error.log error;
 worker_processes 2;
 worker_shutdown_timeout 60s;
 events {{ worker_connections 2048; }}
@@ -277,10 +285,9 @@ http {{
         ssl_session_cache shared:tls:5m;
         ssl_session_tickets off;
 
-        if ($passes = 0) {{ return 404 $nothing; }}
         limit_req zone=requests burst={burst} nodelay;
         limit_conn connections {connections};
-        client_max_body_size {message_bytes};
+        client_max_body_size 0;   # each route has its own; an error is answered whatever was sent
         client_header_timeout 10s;
         client_body_timeout 60s;
         send_timeout 60s;

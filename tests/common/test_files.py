@@ -1,12 +1,13 @@
 """A file is there whole or not at all, and on the disk before anybody relies on it."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from common.files import write_atomically, write_bytes_atomically
+from common.files import create_secret, write_atomically, write_bytes_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -94,3 +95,38 @@ def test_the_content_is_synced_before_the_rename_and_the_folder_after(
 def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_bytes_atomically(tmp_path / "no" / "run.yaml", b"")
+
+
+def test_a_secret_is_its_owner_s_alone_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "site.key"
+    create_secret(path, b"first")
+    with pytest.raises(FileExistsError):
+        create_secret(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert os.name != "posix" or path.stat().st_mode & 0o777 == 0o600
+    assert names(tmp_path) == ["site.key"]
+
+
+def test_of_secrets_written_at_once_one_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "site.key"
+
+    def create(number: int) -> int:
+        try:
+            create_secret(path, str(number).encode())
+        except FileExistsError:
+            return -1
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        written = set(pool.map(create, range(8))) - {-1}
+    assert written == {int(path.read_bytes())}
+
+
+def test_a_secret_that_the_disk_does_not_take_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        create_secret(tmp_path / "site.key", b"secret")
+    assert names(tmp_path) == []
