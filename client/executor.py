@@ -30,6 +30,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from client.worker import Worker
 from common.bundle import bundle_digest
+from common.envelope import fold, unfold
 from common.errors import SiloganError, VerificationError
 from common.messages import refusal_record
 
@@ -99,7 +100,7 @@ class Executor:
             if bundle_digest(bundle) != self._reviewed:
                 problem = "is other software than this hospital has reviewed"
                 raise VerificationError("bundle", problem, "run the same version of silogan on both sides")
-            return self._worker.ask(message.content, min(self._seconds, message.metadata.ttl))
+            return fold(self._worker.ask(unfold(message.content), min(self._seconds, message.metadata.ttl)))
         except SiloganError as error:
             _log.warning("refused: %s", error)
             return refusal_record("hospital", error)

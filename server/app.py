@@ -15,7 +15,7 @@ from common.study import Study
 from server.checkpoint import Checkpoint
 from server.events import restore_events
 from server.generator import GENERATOR_FILE, release, save_generator
-from server.grid import prompt
+from server.grid import PromptGrid, prompt
 from server.outcome import write_outcome
 from server.samples import SAMPLES_FOLDER, sample_grid
 from server.strategy import FederatedGAN
@@ -39,7 +39,7 @@ def main(grid: Grid, context: Context) -> None:
     runs = os.environ.get(RUNS_VARIABLE, "")
     run_dir = Path(runs) / str(context.run_config["run-dir"])
     try:
-        federate(grid, run_dir)
+        federate(PromptGrid(grid, folds=True) if runs else grid, run_dir)
         if runs:
             conclude(run_dir)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from logging import getLogger
 
@@ -12,6 +12,7 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
+from common.envelope import fold, unfold
 from common.errors import FederationError
 
 _LOOK_SECONDS = 0.2
@@ -28,12 +29,14 @@ class PromptGrid(Grid):
 
     Args:
         grid: does all the work; the SuperLink behind it checks that a reply comes from the node that was asked.
+        folds: whether weights travel as one object, which the nodes must unfold (`common/envelope.py`).
     """
 
     streams = True
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, *, folds: bool = False) -> None:
         self._grid = grid
+        self._folds = folds
 
     def set_run(self, run: Run) -> None:
         """See `flwr.serverapp.Grid`."""
@@ -80,6 +83,8 @@ class PromptGrid(Grid):
                 4xx), which waiting does not mend.
         """
         sent = list(messages)
+        for message in sent if self._folds else ():
+            message.content = fold(message.content)
         ids = self.push_messages(sent) if sent else []
         asked = {
             message_id: message.metadata.dst_node_id
@@ -97,6 +102,9 @@ class PromptGrid(Grid):
                     node = asked.pop(message_id)
                     if reply.has_error():
                         reply.metadata.__dict__["_src_node_id"] = node
+                    elif self._folds:
+                        with suppress(FederationError):  # left as it is: other weights than were asked for
+                            reply.content = unfold(reply.content)
                     yield reply
             if deadline is not None and time.monotonic() >= deadline:
                 return
