@@ -20,7 +20,7 @@ class Settings(Section):
     port: Port = Field(default=9443, description="port that the proxy listens on: the only one open to the network")
     superlink_port: Port = Field(default=9444, description="of the SuperLink, on the loopback address")
     metrics_port: Port = Field(default=9445, description="of the metrics for Prometheus, on the loopback address")
-    object_bytes: Count = Field(default=1 << 30, description="largest piece of weights that a hospital may send")
+    object_bytes: Count = Field(default=1 << 26, description="largest piece of weights that a hospital may send")
 
     @staticmethod
     def load(folder: Path) -> "Settings":
@@ -43,5 +43,5 @@ listen: {listen}
 port: {port}            # the only one open to the network; hospitals need nothing but this
 superlink_port: {port + 1}  # on the loopback address, as the next
 metrics_port: {port + 2}
-object_bytes: {1 << 30}
+object_bytes: {1 << 26}
 """
