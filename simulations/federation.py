@@ -8,14 +8,17 @@ network namespace of its own. The same scenario is then simulated in one process
 
 import json
 import os
+import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from rich.console import Console
 from client.app import PARTITION_FILE
 from client.data import Images, read
 from client.data.positions import load_positions
+from client.service import LOG_FILE
 from common.config import load_scenario
 from common.errors import FederationError
 from common.flower import free_port
@@ -258,6 +262,31 @@ def _differences(run: Path, simulated: Path) -> int:
     return sum(not ours.weights[name].equal(theirs.weights[name]) for name in ours.weights)
 
 
+def _pace(nodes: list[Path]) -> str:
+    """How long rounds took and how much of that was work at the slowest site, from the nodes' own logs.
+
+    A round lasts from one answer of a site to its next one. The first round, in which sites read their data and warm
+    up, is left out.
+    """
+    ended: dict[int, list[datetime]] = {}
+    worked: dict[int, list[float]] = {}
+    for node in nodes:
+        for line in (node / LOG_FILE).read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            found = re.fullmatch(r"round (\d+) answered in ([\d.]+) s", entry["message"])
+            if found:
+                ended.setdefault(int(found[1]), []).append(datetime.fromisoformat(entry["time"]))
+                worked.setdefault(int(found[1]), []).append(float(found[2]))
+    rounds = sorted(set(ended) & {number + 1 for number in ended})
+    if not rounds:
+        return "rounds: too few to say how long one takes"
+    lasted = [(max(ended[number]) - max(ended[number - 1])).total_seconds() for number in rounds]
+    work = [max(worked[number]) for number in rounds]
+    beside = statistics.median(whole - part for whole, part in zip(lasted, work, strict=True))
+    whole, part = statistics.median(lasted), statistics.median(work)
+    return f"a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s beside it (medians)"
+
+
 def main(out: Path = Path("runs/federation"), rounds: int = 20) -> None:
     """Runs the federation and the simulation, and compares them."""
     console = Console(markup=False, highlight=False)
@@ -282,6 +311,7 @@ def main(out: Path = Path("runs/federation"), rounds: int = 20) -> None:
         folder = federation.server.folder / "runs" / run
         checkpoint = Checkpoint.latest(folder)
         federation.stop()
+        console.print(_pace([host.folder for host in made[1:]]))
         for host in made[1:]:
             spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
             audit = json.loads(host.run("audit", str(host.folder), "--json"))
