@@ -1,6 +1,5 @@
 """Bringing runs to their end: one at a time, each begun again from its checkpoint when it is lost."""
 
-import json
 import logging
 import threading
 import time
@@ -10,7 +9,7 @@ from common.errors import FederationError, SiloganError
 from server.checkpoint import Checkpoint
 from server.control import Control
 from server.enrolment import Enrolment
-from server.outcome import OUTCOME_FILE
+from server.outcome import OUTCOME_FILE, raise_outcome
 from server.submission import Runs, Submission
 
 _LOOK_SECONDS = 1.0
@@ -94,13 +93,13 @@ class Dispatcher:
         """Ends a run that has left an outcome, or of which the SuperLink says that it is over."""
         path = self._runs.path(name) / OUTCOME_FILE
         if path.exists():
-            outcome = json.loads(path.read_text(encoding="utf-8"))
-            if outcome["exit_code"] == 0:
+            try:
+                raise_outcome(self._runs.path(name))
+            except SiloganError as error:
+                self._fail(name, submission, str(error), again=isinstance(error, FederationError))
+            else:
                 self._runs.set(name, replace(submission, state="finished", attempts=0, problem=""))
                 _log.info("run %s finished", name)
-            else:
-                error = SiloganError(**outcome["error"])
-                self._fail(name, submission, str(error), again=outcome["exit_code"] == FederationError.exit_code)
             return
         if time.monotonic() - self._asked < _ASK_SECONDS:
             return

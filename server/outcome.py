@@ -26,7 +26,8 @@ def raise_outcome(run_dir: Path) -> None:
     """
     try:
         content = json.loads((run_dir / OUTCOME_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        failed = bool(content["exit_code"])
+    except (OSError, ValueError, TypeError, KeyError):
         raise FederationError("server", "ended without a word", "see the run folder's logs, then --resume") from None
-    if content["exit_code"]:
+    if failed:
         raise ERRORS_BY_EXIT_CODE.get(content["exit_code"], FederationError)(**content["error"])
