@@ -22,15 +22,18 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo federation test check bench lock clean
 
 help: ## print this list
 	@echo "SiloGAN: the first target that needs it installs everything into .venv (several GB on Linux, with CUDA)."
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "Options: PYTHON=python3.12 chooses the interpreter, V=1 shows the installer's progress."
 
 demo: .venv/.installed ## train on the digits with three seeds; results in runs/demo
 	.venv/bin/silogan simulate simulations/scenarios/digits.yaml --seeds 0,1,2 --out runs/demo --overwrite
+
+federation: .venv/.installed ## run a coordinator and three hospitals over TLS; needs nginx
+	.venv/bin/python -m simulations.federation --out runs/federation
 
 test: .venv/.installed ## run all tests
 	.venv/bin/python -m pytest

@@ -5,6 +5,7 @@ It uses functions of flwr 1.41 that are not documented, which is why flwr is pin
 """
 
 import hashlib
+import ssl
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ class Control:
     def is_up(self) -> bool:
         """Whether the SuperLink answers."""
         try:
-            context = httpx.create_ssl_context(verify=str(self._authority), trust_env=False)
+            context = ssl.create_default_context(cafile=self._authority)
             with httpx.Client(verify=context, trust_env=False, timeout=5) as client:
                 return client.get(f"https://{self._address}/health").is_success
         except (httpx.HTTPError, OSError):
@@ -118,7 +119,7 @@ class Control:
         client = ControlHttpClient.from_server_address(
             server_address=self._address,
             insecure=False,
-            root_certificates=str(self._authority),
+            root_certificates=self._authority.read_bytes(),
             interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
         )
         try:

@@ -17,7 +17,7 @@ class Wrapper(Discriminator):
         super().__init__()
         self.features = nn.Sequential(*layers)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return self.features(images)
 
 
