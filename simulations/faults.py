@@ -24,7 +24,7 @@ from client.service import REVIEWED_FILE
 from common.config import load_scenario
 from common.study import Study
 from common.supervise import running
-from simulations.federation import SCENARIO, Federation, Host, hosts, set_up, settings, wait_for
+from simulations.federation import SCENARIO, Federation, Host, hosts, link_of, set_up, settings, wait_for
 from simulations.simulate import simulate
 
 ROUNDS = 6
@@ -78,7 +78,7 @@ def server_killed(federation: Federation) -> str:
 def network_cut(federation: Federation) -> str:
     """A hospital is cut off for 60 seconds (with network namespaces only)."""
     host = federation.hospitals[0]
-    link = f"sgo{1 + 1 + federation.hospitals.index(host)}"  # the coordinator has the first
+    link = link_of(2 + federation.hospitals.index(host))  # the coordinator has the first
     subprocess.run(["ip", "link", "set", link, "down"], check=True)  # noqa: S603, S607
     time.sleep(60)
     subprocess.run(["ip", "link", "set", link, "up"], check=True)  # noqa: S603, S607

@@ -40,7 +40,9 @@ from simulations.simulate import simulate
 SCENARIO = Path(__file__).parent / "scenarios" / "digits.yaml"
 SITES = 3
 _WAIT_SECONDS = 1200.0
-_SUBNET, _BRIDGE = "10.213.7", "silogan0"
+_SUBNET = "10.213.7"
+_OURS = f"sg{os.getpid() % 100_000}"  # begins the names of what this process makes, of 15 characters at most
+_BRIDGE = f"{_OURS}b"
 
 
 @dataclass
@@ -199,13 +201,18 @@ def _connect(made: list[Host]) -> bool:
         _disconnect(made)
         return False
     for number, host in enumerate(made, start=1):
-        host.address, host.prefix = f"{_SUBNET}.{number}", ("ip", "netns", "exec", f"silogan-{number}")
+        host.address, host.prefix = f"{_SUBNET}.{number}", ("ip", "netns", "exec", f"{_OURS}-{number}")
     return True
+
+
+def link_of(number: int) -> str:
+    """The network link of the host that was made as the `number`-th, from 1."""
+    return f"{_OURS}o{number}"
 
 
 def _wire(number: int) -> bool:
     """Connects one host's namespace to the bridge, which the first one makes."""
-    space, inside, outside = f"silogan-{number}", f"sgi{number}", f"sgo{number}"
+    space, inside, outside = f"{_OURS}-{number}", f"{_OURS}i{number}", link_of(number)
     bridge = [("link", "add", _BRIDGE, "type", "bridge"), ("link", "set", _BRIDGE, "up")] if number == 1 else []
     commands = [
         *bridge,
@@ -222,7 +229,7 @@ def _wire(number: int) -> bool:
 
 def _disconnect(made: list[Host]) -> None:
     for number in range(1, len(made) + 1):
-        _ip("netns", "delete", f"silogan-{number}")
+        _ip("netns", "delete", f"{_OURS}-{number}")
     _ip("link", "delete", _BRIDGE)
 
 
