@@ -102,9 +102,8 @@ class RoundReplies:
         except (TypeError, KeyError, ValueError) as error:
             raise _malformed(error) from None
         proven = self._members.site_of(message.metadata.src_node_id) if self._members.named else None
-        if refusal is not None and proven is not None and refusal[0] != proven:
-            raise Offence("refusal", "comes from a node that is not this site", "mend the site's configuration")
-        return refusal
+        # A node may refuse before it knows which of its cohorts is asked for; its name is proven whatever it says.
+        return refusal if refusal is None or proven is None else (proven, refusal[1])
 
     def _check_header(self, reply: Reply, node: int) -> None:
         self._members.claim(node, reply.site)

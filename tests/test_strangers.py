@@ -6,11 +6,15 @@ The coordinator is real: SuperLink, SuperExec and nginx, as `silogan server star
 import json
 import os
 import shutil
+import socket
+import socketserver
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from flwr.proto.fab_pb2 import GetFabRequest
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -36,6 +40,12 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from client.joining import prepare_connection
+from client.node import Node as Hospital
+from client.node_key import NODE_KEY
+from client.policy import template
+from common.config import Data
+from common.files import create_secret
 from common.flower import free_port
 from server.coordinator import Coordinator
 from server.settings import SETTINGS_FILE
@@ -217,3 +227,66 @@ def test_nothing_of_the_hub_is_open_to_the_network(target: Target) -> None:
     assert '"--isolation", "process"' in command
     assert '"--enable-supernode-auth"' in command
     assert '"--insecure"' not in command
+
+
+class Recorder(socketserver.ThreadingTCPServer):
+    """An HTTP proxy that connects whoever asks, and remembers where to."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Tunnel)
+        self.asked: list[str] = []
+
+
+class _Tunnel(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        method, wanted, _ = self.rfile.readline().decode().split()
+        while self.rfile.readline().strip():
+            pass
+        assert isinstance(self.server, Recorder)
+        self.server.asked.append(f"{method} {wanted}")
+        host, _, port = wanted.rpartition(":")
+        with socket.create_connection((host, int(port))) as there:
+            self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_copy, args=(there, self.request), daemon=True)
+            back.start()
+            _copy(self.request, there)
+            back.join()
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while content := source.recv(1 << 16):
+            sink.sendall(content)
+        sink.shutdown(socket.SHUT_WR)
+
+
+def test_a_node_contacts_its_coordinator_and_nothing_else(target: Target, tmp_path: Path) -> None:
+    """All traffic of a node's programs goes through a proxy that records where to."""
+    folder = tmp_path / "node"
+    node = Hospital.create(folder, template(epsilon=1.0, delta=1e-4, unit="record"))
+    registration, _ = node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=100)
+    private = target.key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    create_secret(folder / NODE_KEY, private)
+    with Recorder() as recorder:
+        threading.Thread(target=recorder.serve_forever, daemon=True).start()
+        coordinator = f"localhost:{target.coordinator.settings.port}"  # 127.0.0.1 is reached without a proxy
+        proxy = f"http://127.0.0.1:{recorder.server_address[1]}"
+        prepare_connection(folder, registration, server=coordinator, ca=Path(target.ca), proxy=proxy)
+        env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        command = [sys.executable, "-m", "silogan", "node", "start", str(folder)]
+        command += ["--as-root"] if os.geteuid() == 0 else []
+        with subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL) as process:
+            log, deadline = folder / "logs" / "node.jsonl", time.monotonic() + 120
+            while time.monotonic() < deadline:
+                text = log.read_text(encoding="utf-8") if log.exists() else ""
+                if "SuperNode ID" in text and '"message": "ready"' in text:
+                    break
+                time.sleep(0.2)
+            time.sleep(4)  # it asks for work every 3 s
+            process.terminate()
+            assert process.wait(timeout=60) == 0
+        recorder.shutdown()
+    assert "SuperNode ID" in text
+    assert set(recorder.asked) == {f"CONNECT {coordinator}"}

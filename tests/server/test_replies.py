@@ -120,14 +120,22 @@ def test_what_no_honest_site_sends_is_an_offence_of_the_node_that_sent_it(
         RecordDict({"header": HEADER, "weights": ArrayRecord()}),
         RecordDict({"refusal": ConfigRecord()}),
         RecordDict({"refusal": ArrayRecord()}),
-        refusal_record("site-1", PrivacyRefusal("budget", "is spent", "stop")),
     ],
-    ids=["nothing", "no weights", "other weights", "an empty refusal", "no refusal", "another's refusal"],
+    ids=["nothing", "no weights", "other weights", "an empty refusal", "no refusal"],
 )
 def test_what_is_no_reply_is_an_offence(one_is_bad: Callable[..., Any], run_dir: Path, record: RecordDict) -> None:
     one_is_bad(lambda *_: record)
     assert offences(run_dir) == {"site-2": 1}
     assert [entry["site"] for entry in refused(run_dir)] == ["site-2"]
+
+
+@pytest.mark.parametrize("says", ["site-1", "hospital", ""])
+def test_a_refusal_is_its_nodes_whatever_name_it_gives(
+    one_is_bad: Callable[..., Any], run_dir: Path, says: str
+) -> None:
+    one_is_bad(lambda *_: refusal_record(says, PrivacyRefusal("budget", "is spent", "stop")))
+    assert offences(run_dir) == {}
+    assert [(entry["site"], entry["why"]) for entry in refused(run_dir)] == [("site-2", "budget: is spent; stop")]
 
 
 def test_another_shape_is_an_offence(
