@@ -151,20 +151,29 @@ def _happens(federation: Federation, name: str, fault: Fault, override: str) -> 
         f"round {event['round']}: {one['site']}: {one['why']}" for event in rounds for one in event["sites_refused"]
     ]
     study_id = Study.load(folder).study_id
-    ledgers = ", ".join(_ledger(host, study_id, rounds) for host in federation.hospitals)
+    ledgers = ", ".join(
+        _ledger(host, study_id, len(rounds), averaged)
+        for host, averaged in zip(federation.hospitals, _averaged(rounds, len(federation.hospitals)), strict=True)
+    )
     return (name, done, f"{state}, {len(rounds)} rounds", f"{took:.0f} s", "; ".join(lost)[:300], ledgers)
 
 
-def _ledger(host: Host, study_id: str, rounds: list[dict[str, Any]]) -> str:
+def _averaged(rounds: list[dict[str, Any]], sites: int) -> list[int]:
+    """How many rounds of each site were averaged. Only the first site is ever away, and what it lacks is its own."""
+    named = [[refusal["site"] for refusal in event["sites_refused"]] for event in rounds]
+    others = [sum(f"site-{number}" not in names for names in named) for number in range(2, sites + 1)]
+    return [sum(event["sites_replied"] for event in rounds) - sum(others), *others]
+
+
+def _ledger(host: Host, study_id: str, rounds: int, averaged: int) -> str:
     """Rounds of a site that were averaged, settled and reserved only; and whether its ledger holds."""
-    site = host.name.replace("hospital", "site")
-    averaged = sum(site not in {refusal["site"] for refusal in event["sites_refused"]} for event in rounds)
     spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
     charged = next(run for run in spent["runs"] if run["study_id"] == study_id)
     settled, reserved = charged["steps_settled"] // 200, charged["steps_reserved"] // 200
     audit = json.loads(host.run("audit", str(host.folder), "--json"))
-    exact = audit["ok"] and settled >= averaged and settled + reserved <= len(rounds) + 1
-    return f"{site}: {averaged} averaged, {settled} settled, {reserved} reserved, {'exact' if exact else 'NOT EXACT'}"
+    exact = audit["ok"] and settled >= averaged and settled + reserved <= rounds + 1
+    verdict = "exact" if exact else "NOT EXACT"
+    return f"{host.name}: {averaged} averaged, {settled} settled, {reserved} reserved, {verdict}"
 
 
 def _worker(host: Host) -> int:
