@@ -23,6 +23,7 @@ from common.logs import describe, log_to_stderr
 
 READY = "ready"
 """What a worker says first."""
+_ENDED = "ended"
 _START_SECONDS = 300.0  # to import torch, on a slow disk
 
 _log = logging.getLogger("silogan.worker")
@@ -71,12 +72,11 @@ class Worker:
             pipe.send(content)
             answer = _receive(pipe, seconds)
         except OSError:
-            answer = None
+            answer = _ENDED
         if isinstance(answer, RecordDict):
             return answer
-        ended = self._running is None or not self._running[0].is_alive()
         self.stop()
-        if ended:
+        if answer == _ENDED:
             problem, mend = "ended in the middle of the round", "see the site's own log; it joins again by itself"
         else:
             problem, mend = f"did not finish the round within {seconds:.0f} s", "give it longer or a faster machine"
@@ -94,11 +94,11 @@ class Worker:
 
 
 def _receive(pipe: Pipe, seconds: float) -> object:
-    """What the process sends, None if nothing comes in time or it ends."""
+    """What the process sends, None if nothing comes in time, `_ENDED` if it ends."""
     try:
         return pipe.recv() if pipe.poll(seconds) else None
     except (EOFError, OSError):
-        return None
+        return _ENDED
 
 
 def serve_node(folder: Path, pipe: Pipe) -> None:
