@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from flwr.app import Message, RecordDict
+from flwr.app import Message, Metadata, RecordDict
 from flwr.common.constant import SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
 from flwr.supercore.constant import TaskType
@@ -32,10 +32,11 @@ from client.worker import Worker
 from common.bundle import bundle_digest
 from common.envelope import fold, unfold
 from common.errors import SiloganError, VerificationError
-from common.messages import refusal_record
+from common.messages import refusal_from_record, refusal_record
 
 _LOOK_SECONDS = 0.1  # between two questions for a task
 _RETRY_SECONDS = 1.0  # after the SuperNode could not be reached
+_REPLY_SECONDS = 5.0  # kept for the way back, since a SuperNode looks for answers every three seconds
 _PROTECTED = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 _log = logging.getLogger("silogan.executor")
@@ -100,10 +101,14 @@ class Executor:
             if bundle_digest(bundle) != self._reviewed:
                 problem = "is other software than this hospital has reviewed"
                 raise VerificationError("bundle", problem, "run the same version of silogan on both sides")
-            return fold(self._worker.ask(unfold(message.content), min(self._seconds, message.metadata.ttl)))
+            seconds = min(self._seconds, _time_left(message.metadata))
+            answer = fold(self._worker.ask(unfold(message.content), seconds))
         except SiloganError as error:
-            _log.warning("refused: %s", error)
-            return refusal_record("hospital", error)
+            answer = refusal_record("hospital", error)
+        refusal = refusal_from_record(answer)
+        if refusal is not None:
+            _log.warning("refused: %s", refusal[1])
+        return answer
 
     def _connect(self, interceptor: ProtobufClientInterceptor, *, retry: bool = False) -> RuntimeHttpClient:
         return RuntimeHttpClient.from_server_address(
@@ -113,6 +118,11 @@ class Executor:
             interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperExec"), interceptor],
             retry_invoker=make_simple_http_retry_invoker() if retry else None,
         )
+
+
+def _time_left(metadata: Metadata) -> float:
+    """Seconds until an answer would come too late, by this machine's clock."""
+    return max(1.0, metadata.created_at + metadata.ttl - time.time() - _REPLY_SECONDS)
 
 
 def _beat(client: RuntimeHttpClient) -> bool:

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -35,20 +35,31 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
     write_atomically(path, lambda file: file.write(content))
 
 
-def create_secret(path: Path, content: bytes) -> None:
+def create_privately(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Writes a file that only its owner can read, whole or not at all, and never over another.
+
+    Args:
+        path: the final path; its folder must exist.
+        write: gets the open temporary file and writes the content.
 
     Raises:
         FileExistsError: there is one of that name, which stays.
         OSError: the disk is full or the folder not writable; there is no file.
     """
+    if path.exists():  # before the work; the link below is what decides
+        raise FileExistsError(path)
     # A temporary file is its owner's alone from the start, and a link fails where the name is taken.
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-        file.write(content)
+        write(cast(BinaryIO, file))
         file.flush()
         os.fsync(file.fileno())
         os.link(file.name, path)
     _sync_folder(path.parent)
+
+
+def create_secret(path: Path, content: bytes) -> None:
+    """`create_privately` for content that is already in memory."""
+    create_privately(path, lambda file: file.write(content))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -181,6 +181,31 @@ def server_stop(
     print(f"run {run} is stopped; submit it again to go on")
 
 
+@server.command("backup", epilog=epilog("silogan server backup monday.tar.gz"))
+def server_backup(
+    path: Annotated[Path, typer.Argument(help="File to make.")],
+    folder: ServerFolder = HERE,
+) -> None:
+    """Copy the coordinator's folder into one file, also while it runs. Keep it safe: all of its keys are in it."""
+    from server.backup import back_up
+    from server.coordinator import Coordinator
+
+    count = back_up(Coordinator(folder), path)
+    print(f"{count} files in {path}; it holds the coordinator's keys: keep it as safe as these")
+
+
+@server.command("restore", epilog=epilog("silogan server restore monday.tar.gz --folder server"))
+def server_restore(
+    path: Annotated[Path, typer.Argument(help="What `silogan server backup` has made.")],
+    folder: ServerFolder = HERE,
+) -> None:
+    """Make a coordinator's folder from a backup."""
+    from server.backup import restore
+
+    runs = restore(path, folder).runs.all()
+    print(f"restored into {folder} with {len(runs)} runs; start it with `silogan server start --supervise`")
+
+
 def _request(site: str, path: Path, size: int | None) -> tuple[str, int]:
     """The public key and declared size that a hospital has sent."""
     try:

@@ -39,7 +39,8 @@ from server.settings import SETTINGS_FILE, Settings, settings_template
 from server.submission import Runs, make_study
 
 LOG_FILE = Path("logs") / "server.jsonl"
-_INNER, _SECRET, _DATABASE, _FLOWER_HOME = "inner", "superexec.secret", "superlink.sqlite", "flower"
+DATABASE = "superlink.sqlite"
+_INNER, _SECRET, _FLOWER_HOME = "inner", "superexec.secret", "flower"
 
 _log = logging.getLogger("silogan.server")
 
@@ -187,7 +188,7 @@ class Coordinator:
             raise ConfigError("Flower", str(error), "install silogan with its dependencies") from None
         hub = (
             *(superlink, "--isolation", "process", *secret, "--enable-supernode-auth", *address),
-            *("--database", str(self.folder / _DATABASE), "--disable-runtime-dependency-installation"),
+            *("--database", str(self.folder / DATABASE), "--disable-runtime-dependency-installation"),
             *("--ssl-certfile", str(inner / "server.pem"), "--ssl-keyfile", str(inner / "server.key")),
             *("--ssl-ca-certfile", str(inner / "ca.pem")),
         )

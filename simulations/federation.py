@@ -47,12 +47,22 @@ _BRIDGE = f"{_OURS}b"
 
 @dataclass
 class Host:
-    """A machine of the federation: a folder, an address, and the command that puts a program onto it."""
+    """A machine of the federation.
+
+    Attributes:
+        name: what it is called.
+        folder: of its coordinator or node.
+        address: of its network link.
+        prefix: the command that puts a program onto it.
+        software: where its copy of this software is; the one that runs now if not given.
+        processes: what was started here.
+    """
 
     name: str
     folder: Path
     address: str
     prefix: tuple[str, ...] = ()
+    software: Path | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
 
     def run(self, *arguments: str) -> str:
@@ -61,18 +71,29 @@ class Host:
         Raises:
             FederationError: it failed; what it said is in the error.
         """
-        done = subprocess.run(self._command(arguments), capture_output=True, text=True, check=False, env=_env())  # noqa: S603
+        done = self.execute("-m", "silogan", *arguments)
         if done.returncode:
             raise FederationError(
                 f"{self.name}: silogan {arguments[0]} {arguments[1]}", done.stderr.strip(), "see above"
             )
         return done.stdout
 
+    def execute(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs Python here and returns how that ended."""
+        return subprocess.run(  # noqa: S603
+            self._command(arguments), capture_output=True, text=True, check=False, env=_env(), cwd=self.software
+        )
+
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Starts a `silogan` command that runs on."""
         with (self.folder.parent / f"{self.name}.log").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603
-                self._command(arguments), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_env()
+                self._command(("-m", "silogan", *arguments)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_env(),
+                cwd=self.software,
             )
         self.processes.append(process)
         return process
@@ -88,13 +109,14 @@ class Host:
         self.processes.clear()
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
-        return [*self.prefix, sys.executable, "-m", "silogan", *arguments]
+        return [*self.prefix, sys.executable, *arguments]
 
 
 @dataclass
 class Federation:
-    """A coordinator and its hospitals."""
+    """A coordinator and its hospitals, and the folder that holds theirs."""
 
+    out: Path
     server: Host
     hospitals: list[Host]
     port: int
@@ -146,7 +168,7 @@ def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]") -> Fed
     port = free_port()
     server.run("server", "init", "--name", server.address, "--port", str(port), "--folder", str(server.folder))
     _spread_ports(server.folder)
-    federation = Federation(server, hospitals, port)
+    federation = Federation(out, server, hospitals, port)
     images = read(study.scenario.data)
     for index, (host, site) in enumerate(zip(hospitals, study.sites, strict=True)):
         share = images.train.select(load_positions(simulated / PARTITION_FILE, index))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from client.preflight import preflight
 from common.bundle import installed_digest
 from common.config import Data
 from common.errors import ConfigError, DataError, PrivacyRefusal, SiloganError, UsageError, VerificationError
-from common.messages import Instruction, Reply, Weights, pack, refusal_from_record
+from common.messages import Instruction, Reply, Weights, pack, refusal_from_record, refusal_record
 from common.plan import make_plan
 from common.schema import ImageSchema
 from common.study import SiteDeclaration, Study
@@ -206,13 +207,29 @@ def message(seconds: float) -> Message:
     return Message(RecordDict(), 1, MessageType.TRAIN, ttl=seconds)
 
 
-@pytest.mark.parametrize(("ttl", "allowed"), [(30.0, 30.0), (500.0, 100.0)])
-def test_a_round_has_the_shorter_of_both_deadlines(
-    executor: Executor, monkeypatch: pytest.MonkeyPatch, ttl: float, allowed: float
+@pytest.mark.parametrize(
+    ("ttl", "late", "allowed"), [(30.0, 0, 25.0), (30.0, 10, 15.0), (500.0, 0, 100.0), (8.0, 9, 1.0)]
+)
+def test_a_round_has_the_shorter_of_both_deadlines_less_the_way_back(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch, ttl: float, late: float, allowed: float
 ) -> None:
     monkeypatch.setattr("client.executor.bundle_digest", lambda _bundle: installed_digest())
-    executor._answer(message(ttl), b"")
-    assert executor._worker.seconds == [allowed]  # type: ignore[attr-defined]
+    asked = message(ttl)
+    monkeypatch.setattr("client.executor.time", SimpleNamespace(time=lambda: asked.metadata.created_at + late))
+    executor._answer(asked, b"")
+    assert executor._worker.seconds == [pytest.approx(allowed)]  # type: ignore[attr-defined]
+
+
+def test_a_refusal_is_in_the_hospitals_own_log(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.executor.bundle_digest", lambda _bundle: installed_digest())
+    refused = refusal_record("bergen", DataError("site's disk", "is full", "free it"))
+    monkeypatch.setattr(executor._worker, "ask", lambda _content, _seconds: refused)
+    log: list[str] = []
+    monkeypatch.setattr(
+        "client.executor._log", SimpleNamespace(warning=lambda *parts: log.append(parts[0] % parts[1:]))
+    )
+    executor._answer(message(30.0), b"")
+    assert log == ["refused: site's disk: is full; free it"]
 
 
 def test_other_software_is_refused_before_anything_is_done(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,100 @@
+"""Runs the fault campaign and prints a table of outcomes.
+
+    python -m simulations.faults --out runs/faults [--only NAME]
+
+One coordinator and three hospitals, as in simulations/federation.py, train one short run a fault, with real randomness.
+After each, every ledger is audited, and compared with what the coordinator has seen: a round that it has averaged must
+be settled in the site's ledger, and no site may have been charged for more rounds than it was asked for.
+"""
+
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from common.config import load_scenario
+from common.study import Study
+from simulations.faults import FAULTS, Fault, seen
+from simulations.faults.runs import STEPS, submit_short
+from simulations.faults.surroundings import clock_skewed, disk_full, mount_small_disk, unmount
+from simulations.federation import SCENARIO, Federation, hosts, set_up, settings, wait_for
+from simulations.simulate import simulate
+
+_HEADER = ("fault", "what was done", "the run", "seconds", "the coordinator saw", "the hospital saw", "ledgers")
+
+
+def main(out: Path = Path("runs/faults"), only: str = "") -> None:
+    """Sets up one federation and lets each fault happen in a run of its own."""
+    console = Console(markup=False, highlight=False)
+    out = out.absolute()
+    chosen = {name: fault for name, fault in FAULTS.items() if only in ("", name)}
+    small = out / "hospital-1"
+    unmount(small)
+    shutil.rmtree(out, ignore_errors=True)
+    mounted = mount_small_disk(small)
+    try:
+        simulated = out / "simulated"
+        simulate(load_scenario(SCENARIO, [*settings(), "training.rounds=1"]), simulated)
+        with hosts(out) as made:
+            federation = set_up(out, Study.load(simulated), simulated, made)
+            for host in made:
+                federation.start(host)
+            _print(console, _HEADER)
+            _print(console, ("---",) * len(_HEADER))
+            for number, (name, fault) in enumerate(chosen.items()):
+                missing = _missing(fault, isolated=bool(made[0].prefix), mounted=mounted)
+                # another ε for each, so that each is a study of its own
+                epsilon = 1 + number / 100
+                row = (f"not run: {missing}",) if missing else _happens(federation, fault, epsilon)
+                _print(console, (name, *row))
+    finally:
+        unmount(small)
+
+
+def _print(console: Console, row: tuple[str, ...]) -> None:
+    console.print(f"| {' | '.join(row)} |", soft_wrap=True)
+
+
+def _missing(fault: Fault, *, isolated: bool, mounted: bool) -> str:
+    """What this machine lacks for a fault; empty if nothing."""
+    if fault.__name__.startswith("network") and not isolated:
+        return "needs network namespaces"
+    if fault is disk_full and not mounted:
+        return "needs a disk of its own (mount)"
+    if fault is clock_skewed and shutil.which("faketime") is None:
+        return "needs faketime"
+    return ""
+
+
+def _happens(federation: Federation, fault: Fault, epsilon: float) -> tuple[str, ...]:
+    """One run with one fault in its middle: the row of the table, but its name."""
+    run = submit_short(federation, epsilon)["run"]
+    folder = federation.server.folder / "runs" / run
+    events = folder / "events.jsonl"
+    began, since = time.monotonic(), datetime.now(UTC).isoformat()
+    while len(seen.rounds_of(events)) < 2:
+        if time.monotonic() - began > 300:
+            return ("the run did not begin",)
+        time.sleep(0.1)
+    time.sleep(5)  # into a round
+    steps = fault(federation)
+    done = [next(steps)]
+    state = wait_for(federation, run, ("finished", "failed"), seconds=600)
+    took = time.monotonic() - began
+    done += steps
+    rounds = seen.rounds_of(events)
+    return (
+        "; ".join(done),
+        f"{state}, {len(rounds)} rounds",
+        f"{took:.0f}",
+        seen.refused(rounds),
+        seen.warned(federation.hospitals[0], since),
+        seen.ledgers(federation, Study.load(folder).study_id, rounds, STEPS),
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

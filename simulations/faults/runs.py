@@ -1,0 +1,22 @@
+"""The short run that each fault happens in."""
+
+from typing import Any
+
+from simulations.federation import Federation, settings
+
+STEPS = 200
+"""Of a round: some seconds of work, so that there is a middle of it."""
+
+
+def submit_short(federation: Federation, epsilon: float) -> dict[str, Any]:
+    """Submits six rounds, with randomness of its own. Each ε makes another study of it."""
+    return federation.submit(
+        *settings(),
+        "training.rounds=6",
+        f"training.local_steps={STEPS}",
+        "seed=null",
+        "federation.quorum=2",
+        "federation.round_timeout=30",
+        "federation.join_timeout=60",
+        f"privacy.epsilon={epsilon}",
+    )

@@ -1,0 +1,108 @@
+"""What programs stand on gives way: network, disk, clock, certificate."""
+
+import errno
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from server.authority import Authority
+from simulations.federation import Federation, Host, link_of
+
+SMALL_DISK_BYTES = 128 << 20
+"""Size of the disk that the first hospital's folder is on."""
+_PIECE = bytes(1 << 20)
+
+
+def network_cut(federation: Federation) -> Iterator[str]:
+    """A hospital is cut off for 60 seconds."""
+    _link(federation.hospitals[0], "down")
+    time.sleep(60)
+    _link(federation.hospitals[0], "up")
+    yield "cut off for 60 s"
+
+
+def network_cut_for_good(federation: Federation) -> Iterator[str]:
+    """A hospital is cut off until the run has ended."""
+    _link(federation.hospitals[0], "down")
+    yield "cut off until the run had ended"
+    _link(federation.hospitals[0], "up")
+
+
+def disk_full(federation: Federation) -> Iterator[str]:
+    """The disk of a hospital's folder is full for 30 seconds."""
+    filler = federation.hospitals[0].folder / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(_PIECE)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    time.sleep(30)
+    filler.unlink()
+    yield "disk full for 30 s"
+
+
+def clock_skewed(federation: Federation) -> Iterator[str]:
+    """A hospital's clock is an hour ahead, and is then set right."""
+    host = federation.hospitals[0]
+    host.stop()
+    right, host.prefix = host.prefix, (*host.prefix, "faketime", "-f", "+3600s")
+    federation.start(host)
+    time.sleep(30)
+    finding = _finding(host, "clock")
+    host.stop()
+    host.prefix = right
+    federation.start(host)
+    yield f"clock an hour ahead for 30 s; `node check`: {finding}"
+
+
+def certificate_expired(federation: Federation) -> Iterator[str]:
+    """The coordinator comes back with a certificate that has expired, which is then renewed."""
+    server = federation.server
+    server.stop()
+    Authority(server.folder).renew([server.address], days=1, at=datetime.now(UTC) - timedelta(days=3))
+    federation.start(server)
+    time.sleep(30)
+    finding = _finding(federation.hospitals[0], "coordinator")
+    server.run("server", "init", "--name", server.address, "--folder", str(server.folder))
+    server.stop()
+    federation.start(server)
+    yield f"certificate expired for 30 s; `node check`: {finding}"
+
+
+def mount_small_disk(folder: Path) -> bool:
+    """Puts a folder onto a small disk in memory; False where that is not allowed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return _succeeds("mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(folder))
+
+
+def unmount(folder: Path) -> None:
+    """Ends `mount_small_disk`."""
+    _succeeds("umount", str(folder))
+
+
+def _link(host: Host, state: str) -> None:
+    link = link_of(int(host.address.rpartition(".")[2]))
+    if not _succeeds("ip", "link", "set", link, state):
+        raise OSError(errno.EPERM, "network link")
+
+
+def _finding(host: Host, name: str) -> str:
+    """What `silogan node check` says about one thing."""
+    checks = json.loads(host.execute("-m", "silogan", "node", "check", str(host.folder), "--json").stdout)
+    found = next(check for check in checks if check["name"] == name)
+    return f"{found['finding']}; {found['mend']}"
+
+
+def _succeeds(*command: str) -> bool:
+    if shutil.which(command[0]) is None:
+        return False
+    with suppress(OSError):
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+    return False
