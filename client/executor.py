@@ -24,7 +24,6 @@ from flwr.supercore.interceptors import (
     SuperExecAuthHttpInterceptor,
 )
 from flwr.supercore.protobuf.client import ProtobufClientInterceptor
-from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
@@ -82,7 +81,7 @@ class Executor:
 
     def _do(self, token: str) -> None:
         """Pulls a task's message, has it answered, and pushes the answer."""
-        client = self._connect(RuntimeTokenHttpInterceptor(token), retry=True)
+        client = self._connect(RuntimeTokenHttpInterceptor(token))
         heartbeat = HeartbeatSender(partial(_beat, client))
         heartbeat.start()
         try:
@@ -110,13 +109,14 @@ class Executor:
             _log.warning("refused: %s", refusal[1])
         return answer
 
-    def _connect(self, interceptor: ProtobufClientInterceptor, *, retry: bool = False) -> RuntimeHttpClient:
+    def _connect(self, interceptor: ProtobufClientInterceptor) -> RuntimeHttpClient:
         return RuntimeHttpClient.from_server_address(
             server_address=self._address,
             insecure=True,  # both are on this machine, and each request is signed
             root_certificates=None,
             interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperExec"), interceptor],
-            retry_invoker=make_simple_http_retry_invoker() if retry else None,
+            # Flower's own would interrupt this process where a SuperNode that was started again refuses an old token.
+            retry_invoker=None,
         )
 
 

@@ -134,6 +134,11 @@ class Supervisor:
         """Makes `run` return."""
         self._stopping.set()
 
+    def process(self, name: str) -> int | None:
+        """Process number of a service; None while it is down."""
+        running = self._running.get(name)
+        return None if running is None else running.pid
+
     def _look_after(self, service: Service) -> None:
         process = self._running.get(service.name)
         if process is not None and process.poll() is not None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,7 +152,8 @@ def server_status(
     if as_json:
         print(json.dumps(status(coordinator), indent=2))
     elif live:
-        with Live(_tables(status(coordinator)), console=Console(markup=False), auto_refresh=False) as view:
+        view = Live(_tables(status(coordinator)), console=Console(markup=False), auto_refresh=False)
+        with suppress(KeyboardInterrupt), view:
             while True:
                 time.sleep(1)
                 view.update(_tables(status(coordinator)), refresh=True)

@@ -148,10 +148,16 @@ class Coordinator:
             if also is not None:
                 also(self)
             try:
-                Supervisor(self.folder, services).run()
+                supervisor = Supervisor(self.folder, services)
+                supervisor.run(meanwhile=lambda: self._rotate_logs(supervisor.process("proxy")))
             finally:
                 dispatcher.stop()
             _log.info("stopped")
+
+    def _rotate_logs(self, process: int | None) -> None:
+        with suppress(OSError):  # nginx is just being started again: the next time
+            if process is not None:
+                self.proxy().rotate_logs(process)
 
     def stop(self) -> None:
         """Stops the coordinator that runs in this folder.

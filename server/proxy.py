@@ -14,6 +14,7 @@ Privacy:
 import os
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -48,6 +49,7 @@ ROUTES = tuple(
 _OBJECTS = "/v1/fleet/push-object"  # the one route whose requests carry weights
 _MESSAGE_BYTES = 16 << 20  # for requests without weights: a list of 200 000 objects' names
 _CHECK_SECONDS = 60.0
+_LOG_BYTES = 10 << 20
 _BURST_SECONDS = 10  # a round's objects come all at once
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
@@ -163,6 +165,18 @@ class Proxy:
             ConfigError: nginx is missing.
         """
         return [str(find_nginx()), "-p", f"{self.run_folder.absolute()}/", "-c", "nginx.conf"]
+
+    def rotate_logs(self, process: int) -> None:
+        """Puts logs that have grown large aside, each in place of the one before, and has nginx begin new ones.
+
+        Args:
+            process: number of the nginx that `command` has started.
+        """
+        large = [path for path in self.run_folder.glob("*.log") if path.stat().st_size > _LOG_BYTES]
+        for path in large:
+            path.replace(path.with_name(f"{path.name}.1"))
+        if large:
+            os.kill(process, signal.SIGUSR1)
 
     def text(self) -> str:
         """The configuration; all its paths are relative, so that no character of the folder's own can disturb."""

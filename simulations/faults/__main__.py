@@ -75,11 +75,10 @@ def _happens(federation: Federation, fault: Fault, epsilon: float) -> tuple[str,
     folder = federation.server.folder / "runs" / run
     events = folder / "events.jsonl"
     began, since = time.monotonic(), datetime.now(UTC).isoformat()
-    while len(seen.rounds_of(events)) < 2:
+    while len(seen.rounds_of(events)) < 2 or not seen.in_a_round(federation.hospitals[0]):
         if time.monotonic() - began > 300:
             return ("the run did not begin",)
         time.sleep(0.1)
-    time.sleep(5)  # into a round
     steps = fault(federation)
     done = [next(steps)]
     state = wait_for(federation, run, ("finished", "failed"), seconds=600)

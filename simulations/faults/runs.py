@@ -5,7 +5,7 @@ from typing import Any
 from simulations.federation import Federation, settings
 
 STEPS = 200
-"""Of a round: some seconds of work, so that there is a middle of it."""
+"""Of a round: as many as a new policy allows."""
 
 
 def submit_short(federation: Federation, epsilon: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from client.chain import read_entries
 from client.service import LOG_FILE
 from common.logs import is_line
 from server.quarantine import QUARANTINE_FILE
@@ -17,6 +18,12 @@ _LONGEST = 300  # characters of what is told
 def rounds_of(events: Path) -> list[dict[str, Any]]:
     """The rounds that a run has completed, as it wrote them down."""
     return [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()] if events.exists() else []
+
+
+def in_a_round(host: Host) -> bool:
+    """Whether a hospital is at work: it has reserved a round, and not settled it."""
+    ledger = read_entries(host.folder / "ledgers" / "digits.sqlite")
+    return ledger[-1].content["kind"] == "reserve"
 
 
 def refused(rounds: list[dict[str, Any]]) -> str:

@@ -373,6 +373,23 @@ def test_log_has_a_line_of_json_for_each_request_and_no_body(front: Front) -> No
 
 
 @needs_nginx
+def test_large_logs_are_put_aside_and_nginx_goes_on(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = front.proxy.run_folder / "access.log"
+    process = int((front.proxy.run_folder / "nginx.pid").read_text())
+    front.post()
+    wait_until(lambda: log.stat().st_size > 0)
+    front.proxy.rotate_logs(process)  # not large yet
+    assert not log.with_name("access.log.1").exists()
+    monkeypatch.setattr("server.proxy._LOG_BYTES", 10)
+    for _ in range(2):
+        before = log.read_bytes()
+        front.proxy.rotate_logs(process)
+        assert log.with_name("access.log.1").read_bytes().startswith(before)
+        # a worker may write a last line to the old one
+        wait_until(lambda: front.post().status_code == 200 and log.exists() and log.stat().st_size > 0)
+
+
+@needs_nginx
 def test_all_that_nginx_writes_is_in_its_folder(front: Front) -> None:
     found = {path.name for path in front.proxy.run_folder.iterdir()}
     assert found == {"nginx.conf", "nginx.pid", "access.log", "error.log", "body", "answers", "unused"}
