@@ -245,7 +245,7 @@ def _reservation_problems(charge: Charge, before: Sequence[Entry]) -> Iterator[s
     if approval is None:
         yield "reserves for a plan that was not approved"
         return
-    problem = approval.forbids(charge) if charge.purpose == "training" else None
+    problem = approval.forbids(charge)
     if problem:
         yield problem
     yield from _against_policy(approval, before)

@@ -25,7 +25,7 @@ from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationE
 from common.plan import PrivacyPlan
 from common.study import versions
 
-Purpose = Literal["training", "statistic", "evaluation", "image"]
+Purpose = Literal["training", "warm_start", "statistic", "evaluation", "image"]
 """What a charge pays for: all of them compose."""
 
 
@@ -86,6 +86,27 @@ class Charge:
             replay_key=replay_key,
         )
 
+    @staticmethod
+    def for_warm_start(plan: PrivacyPlan, study_id: str, replay_key: str = "") -> "Charge":
+        """The charge for the statistics that `plan` releases once, before its first round.
+
+        Raises:
+            PrivacyRefusal: it releases none.
+        """
+        if plan.warm_start_noise_multiplier is None:
+            raise PrivacyRefusal("privacy plan", "has no warm start", "have the hospital review the new plan")
+        return Charge(
+            study_id=study_id,
+            plan_id=plan.plan_id,
+            round=0,
+            steps=1,
+            noise_multiplier=plan.warm_start_noise_multiplier,
+            sample_rate=1.0,
+            clip_norm=1.0,
+            replay_key=replay_key,
+            purpose="warm_start",
+        )
+
     @property
     def mechanism(self) -> Mechanism:
         """What the accountant sees of it."""
@@ -118,7 +139,12 @@ class Approval:
         return Approval(content["study_id"], plan, content["family"], content["server"], content["override"])
 
     def forbids(self, charge: Charge) -> str | None:
-        """Why a charge is not what was approved; None if it is."""
+        """Why a charge is not what was approved; None if it is, or is for what a plan does not say."""
+        if charge.purpose not in ("training", "warm_start"):
+            return None
+        if charge.purpose == "warm_start":
+            allowed = Charge.for_warm_start(self.plan, self.study_id, charge.replay_key)
+            return None if charge == allowed else "differs from the warm start that was approved"
         allowed = Charge.for_round(self.plan, self.study_id, charge.round)
         different = [
             name
@@ -276,7 +302,7 @@ class Ledger:
         approval, policy = approval_of(entries, charge.study_id), policy_in_force(entries)
         if approval is None:
             return PrivacyRefusal("privacy plan", "is not approved by this hospital", "have it review the plan")
-        problem = approval.forbids(charge) if charge.purpose == "training" else None
+        problem = approval.forbids(charge)
         if problem:
             return PrivacyRefusal("privacy plan", problem, "have the hospital review the new plan")
         return self._forbidden(approval, policy) or self._over_limit(charge, approval, entries)
@@ -289,8 +315,8 @@ class Ledger:
             first_round = Charge.for_round(plan, approval.study_id, 1)
             refusal = self._over_limit(first_round, approval, entries)
         if refusal is None and not approval.override.strip():
-            every_round = plan.mechanism(plan.rounds * plan.steps_per_round)
-            most = min(policy.epsilon, epsilon([*spent(entries), every_round], self.cohort.delta))
+            all_of_it = plan.mechanisms(plan.rounds * plan.steps_per_round)
+            most = min(policy.epsilon, epsilon([*spent(entries), *all_of_it], self.cohort.delta))
             if most > OVERRIDE_ABOVE:
                 problem = f"could bring ε to {most:.4g}, above {OVERRIDE_ABOVE:g}"
                 refusal = PrivacyRefusal("privacy plan", problem, "approve it with --override and the reason")

@@ -156,7 +156,7 @@ class Node:
         if not plan.private:
             return Cost(now, now, now, policy.epsilon, tuple(objections))
         after_round, after = (
-            epsilon([*ledger.mechanisms(), plan.mechanism(rounds * plan.steps_per_round)], ledger.cohort.delta)
+            epsilon([*ledger.mechanisms(), *plan.mechanisms(rounds * plan.steps_per_round)], ledger.cohort.delta)
             for rounds in (1, plan.rounds)
         )
         if after_round > policy.epsilon:

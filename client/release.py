@@ -1,13 +1,48 @@
-"""Releases beside training: a noisy sum over the site's units, charged in the same book before it is computed.
+"""Releases beside training: noisy sums over the site's units, charged in the same book before they are computed.
 
 What a statistic, an evaluation on real data or an image made from single patients would give away is bounded like a
 training step: each unit's part is clipped, noise is added to the sum, and the ledger has charged it beforehand.
 """
 
+import torch
 from torch import Tensor
 
+from client.data import Images, to_unit_range
 from client.ledger import Charge, Ledger, Purpose
 from client.randomness import Randomness
+from client.units import Units
+from common.moments import Moments
+
+_AT_A_TIME = 4096  # images that are in memory as floats
+
+
+def noisy_moments(
+    images: Images, units: Units, moments: Moments, *, noise_multiplier: float, randomness: Randomness
+) -> Tensor:
+    """Releases the sum over the site's units of what they add to the classes' moments, and Gaussian noise.
+
+    Args:
+        images: the site's training images.
+        units: the units among them.
+        moments: what a record adds.
+        noise_multiplier: σ; 0 only in a run without privacy.
+        randomness: source of the noise.
+
+    Returns:
+        float32[moments.size].
+
+    Privacy:
+        Unit: of `units`, which counts for the mean of what its records add. Neighbouring: add or remove one.
+        Sensitivity: 1 (`common/moments.py`). One Gaussian release with q = 1, for which the caller has charged
+        `Charge.for_warm_start`. The result may leave.
+    """
+    shares = units.shares().to(images.labels.device)
+    total = torch.zeros(moments.size, dtype=torch.float64, device=images.labels.device)
+    for start in range(0, len(images), _AT_A_TIME):
+        part = slice(start, start + _AT_A_TIME)
+        total += moments.total(to_unit_range(images.pixels[part]), images.labels[part], shares[part])
+    noise = randomness.normal(moments.size).to(total)
+    return (total + noise_multiplier * noise).float()
 
 
 def noisy_sum(

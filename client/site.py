@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,13 +12,16 @@ from client.keys import SiteKey
 from client.ledger import Charge, Ledger
 from client.policy import Policy
 from client.randomness import Randomness, SecureRandomness, SeededRandomness
+from client.release import noisy_moments
 from client.site_state import RoundState, SiteState, request_key
-from client.trainer import SiteTrainer
+from client.trainer import Progress, SiteTrainer
+from client.units import Units
 from common.device import choose_device
 from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
-from common.messages import Instruction, Reply, Weights
+from common.messages import STATISTICS, Instruction, Reply, Weights
+from common.moments import Moments
 from common.networks import GAN, build, check_private
-from common.seeding import seeded_generator
+from common.seeding import random_generator, seeded_generator
 from common.study import Study
 
 
@@ -55,8 +59,16 @@ class Site:
         return Ledger(self.ledger_path, SiteKey.load(self.key_path)) if self.study.plan.private else None
 
 
+class _Outcome(NamedTuple):
+    """What the work of a round came to; `state` stays at the site."""
+
+    progress: Progress
+    weights: Weights
+    state: dict[str, Any]
+
+
 def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[Reply, Weights]:
-    """Answers one instruction of the server.
+    """Answers one instruction of the server; round 0 is the warm start, where the plan has one.
 
     Raises:
         PrivacyRefusal: another study or plan than the site has approved, a policy that forbids it or cannot be read, or
@@ -76,21 +88,13 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     if done is not None and done.request_key == key:
         return done.reply, done.weights
     # what can be found wrong without the data is found before the budget is charged
-    gan = _load(site.study, weights)
-    device = choose_device(site.study.scenario.training.device)
-    before = states.load(instruction.round - 1)
-    plan = site.study.plan
+    work, before = _prepare(site, instruction.round, weights, states)
     reservation = 0
     if ledger is not None:
         _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
         policy = _policy(site, instruction, ledger)
-        replay_key = key if plan.seeded else ""
-        charge = Charge.for_round(plan, site.study.study_id, instruction.round, replay_key)
-        reservation = ledger.reserve(charge, policy)
-    trainer = _trainer(site, instruction.round, gan, device)
-    if before is not None:
-        trainer.load_state(before.trainer)
-    progress = trainer.run()
+        reservation = ledger.reserve(_charge(site.study, instruction.round, key), policy)
+    progress, new_weights, state = work()
     head = ""
     if ledger is not None:
         head = ledger.settle(reservation, progress.steps)
@@ -102,9 +106,51 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
         d_steps_per_g_step=progress.d_steps_per_g_step,
         ledger_head=head,
     )
-    outcome = RoundState(key, reply, gan_weights(gan), trainer.state())
-    states.save(outcome)
-    return reply, outcome.weights
+    states.save(RoundState(key, reply, new_weights, state))
+    return reply, new_weights
+
+
+def _prepare(
+    site: Site, number: int, weights: Weights, states: SiteState
+) -> tuple[Callable[[], _Outcome], RoundState | None]:
+    """What the round will do, and the state before it. No data is read yet."""
+    device = choose_device(site.study.scenario.training.device)
+    if number == 0:
+        return lambda: _release_statistics(site), None
+    gan, before = _load(site.study, weights), states.load(number - 1)
+    return lambda: _train(site, number, gan, device, before), before
+
+
+def _charge(study: Study, number: int, key: str) -> Charge:
+    replay_key = key if study.plan.seeded else ""
+    if number == 0:
+        return Charge.for_warm_start(study.plan, study.study_id, replay_key)
+    return Charge.for_round(study.plan, study.study_id, number, replay_key)
+
+
+def _train(site: Site, number: int, gan: GAN, device: torch.device, before: RoundState | None) -> _Outcome:
+    trainer = _trainer(site, number, gan, device)
+    if before is not None and before.trainer:
+        trainer.load_state(before.trainer)
+    progress = trainer.run()
+    return _Outcome(progress, gan_weights(gan), trainer.state())
+
+
+def _release_statistics(site: Site) -> _Outcome:
+    """The warm start: noisy moments of the site's classes, on the CPU."""
+    plan, settings = site.study.plan, site.study.scenario.training.warm_start
+    if settings is None or plan.warm_start_noise_multiplier is None:  # a plan with one has settings
+        raise PrivacyRefusal("round 0", "is not among the plan's", "stop here")
+    images = site.read_images()
+    randomness = _randomness(site, 0, torch.device("cpu"))
+    released = noisy_moments(
+        images,
+        Units(images, plan),
+        Moments(site.study.schema, settings),
+        noise_multiplier=plan.warm_start_noise_multiplier if plan.private else 0.0,
+        randomness=randomness,
+    )
+    return _Outcome(Progress(steps=1, fake_accuracy=0.0, d_steps_per_g_step=1), {STATISTICS: released}, {})
 
 
 def gan_weights(gan: GAN) -> Weights:
@@ -148,7 +194,8 @@ def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | No
         return PrivacyRefusal(
             "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
         )
-    if not 1 <= instruction.round <= study.plan.rounds:
+    first = 0 if study.plan.warm_start_noise_multiplier is not None else 1
+    if not first <= instruction.round <= study.plan.rounds:
         return PrivacyRefusal(f"round {instruction.round}", f"is not among the plan's {study.plan.rounds}", "stop here")
     return None
 
@@ -179,15 +226,7 @@ def _trainer(site: Site, round_number: int, gan: GAN, device: torch.device) -> S
     scenario, plan = site.study.scenario, site.study.plan
     for network in gan:
         network.to(device)
-    randomness: Randomness
-    if scenario.seed is None:
-        randomness = SecureRandomness(device)
-        public = torch.Generator(device)
-        public.seed()
-    else:
-        stream = (scenario.seed, site.name, round_number)
-        randomness = SeededRandomness(seeded_generator(*stream, "private", device=device))
-        public = seeded_generator(*stream, "public", device=device)
+    public = random_generator(scenario.seed, site.name, round_number, "public", device=device)
     return SiteTrainer(
         gan,
         site.read_images().to(device),
@@ -195,6 +234,13 @@ def _trainer(site: Site, round_number: int, gan: GAN, device: torch.device) -> S
         plan=plan,
         training=scenario.training,
         num_classes=site.study.schema.num_classes,
-        randomness=randomness,
+        randomness=_randomness(site, round_number, device),
         public=public,
     )
+
+
+def _randomness(site: Site, round_number: int, device: torch.device) -> Randomness:
+    seed = site.study.scenario.seed
+    if seed is None:
+        return SecureRandomness(device)
+    return SeededRandomness(seeded_generator(seed, site.name, round_number, "private", device=device))

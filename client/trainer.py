@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam
+from torch.optim import SGD, Adam, Optimizer
 
 from client.adaptive import DiscriminatorFrequency
 from client.data import Images, to_unit_range
@@ -19,7 +19,7 @@ from client.units import Units
 from common.config import Training
 from common.errors import ConfigError
 from common.losses import LOSSES, Loss
-from common.networks import GAN
+from common.networks import GAN, Discriminator
 from common.plan import PrivacyPlan
 from common.registry import lookup
 
@@ -81,9 +81,7 @@ class SiteTrainer:
         self._g_optimizer = Adam(
             self._generator.parameters(), lr=training.lr_generator, betas=training.betas, fused=True
         )
-        self._d_optimizer = Adam(
-            self._discriminator.parameters(), lr=training.lr_discriminator, betas=training.betas, fused=True
-        )
+        self._d_optimizer = _discriminator_optimizer(self._discriminator, training)
         self._engine = self._choose_engine()
         device = self._public.device.type
         self._micro_batch = training.micro_batch or MICRO_BATCH.get(device, MICRO_BATCH["cpu"])
@@ -96,7 +94,7 @@ class SiteTrainer:
         self._discriminator.train()
         for _ in range(self._plan.steps_per_round):
             self._discriminator_step()
-            if self._frequency.generator_is_due():
+            if self._frequency.generator_is_due() and not self._training.server_generator_steps:
                 self._generator_step()
         return Progress(self._plan.steps_per_round, self._frequency.fake_accuracy, self._frequency.d_steps_per_g_step)
 
@@ -192,3 +190,11 @@ class SiteTrainer:
 
 def _slices(start: int, stop: int, size: int) -> list[slice]:
     return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+
+
+def _discriminator_optimizer(discriminator: Discriminator, training: Training) -> Optimizer:
+    """Adam; or plain steps where the server puts Adam on their average (`server/training.py`)."""
+    parameters, lr = discriminator.parameters(), training.lr_discriminator
+    if training.discriminator_adam == "server":
+        return SGD(parameters, lr=lr)
+    return Adam(parameters, lr=lr, betas=training.betas, fused=True)

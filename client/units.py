@@ -52,6 +52,15 @@ class Units:
         self._count = len(self._of_patients.counts)
         self.views = int(self._of_patients.counts.max().clamp(max=plan.records_per_patient)) if len(images) else 1
 
+    def shares(self) -> Tensor:
+        """What each image counts for where every unit counts for one: float64[N]; those of a unit add up to 1."""
+        if self._of_patients is None:
+            return torch.ones(self._count, dtype=torch.float64)
+        records = self._of_patients
+        shares = torch.empty(len(records.order), dtype=torch.float64, device=records.order.device)
+        shares[records.order] = records.counts.double().reciprocal().repeat_interleave(records.counts)
+        return shares
+
     def sample(self, randomness: Randomness) -> Bags:
         """A Poisson sample of the units, and at most V records of each, drawn without replacement."""
         chosen = randomness.poisson_sample(self._count, self._rate)

@@ -19,6 +19,12 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
         "model",
         f"{scenario.model.family}, {study.schema.size}x{study.schema.size} pixels; a discriminator sees the data",
     )
+    if plan.warm_start_noise_multiplier is not None:
+        yield (
+            "before the first",
+            "averages and covariances of each class's images, blurred, are released once, for all hospitals to start "
+            f"from; each {plan.unit} adds at most 1; noise σ = {plan.warm_start_noise_multiplier:g}",
+        )
     yield (
         "each step",
         f"each {plan.unit} takes part with probability q = {plan.sample_rate:g}, with at most k = "

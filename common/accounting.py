@@ -95,17 +95,30 @@ def epsilon_pld(mechanisms: Iterable[Mechanism], delta: float, discretization: f
 
 
 @lru_cache(maxsize=256)
-def find_noise_multiplier(target_epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """The smallest σ, to four digits and rounded up, whose `steps` cost at most `target_epsilon`.
+def find_noise_multiplier(
+    target_epsilon: float, delta: float, sample_rate: float, steps: int, beside: tuple[Mechanism, ...] = ()
+) -> float:
+    """The smallest σ, to four digits and rounded up, whose `steps` and what is `beside` cost at most `target_epsilon`.
 
     Brent's method on log ε over log σ, where the curve is nearly straight; RDP, which is cheap, brackets the root.
 
     Raises:
-        ConfigError: the target is below what RDP shows for any noise (about 0.004 at δ = 1e-5).
+        ConfigError: the target is below what RDP shows for any noise (about 0.004 at δ = 1e-5), or what is `beside`
+            alone costs as much.
     """
+    if beside and _epsilon_prv(merge(beside), delta) >= target_epsilon:
+        alone = _epsilon_prv(merge(beside), delta)
+        raise ConfigError(
+            "privacy.epsilon",
+            f"{target_epsilon:g} does not pay for the warm start alone (ε = {alone:.3g})",
+            "raise it, or the warm start's noise_multiplier",
+        )
+
+    def all_of_it(sigma: float) -> tuple[Mechanism, ...]:
+        return merge((*beside, Mechanism(sigma, sample_rate, steps)))
 
     def excess(log_sigma: float, accountant: Callable[..., float]) -> float:
-        cost = accountant((Mechanism(math.exp(log_sigma), sample_rate, steps),), delta)
+        cost = accountant(all_of_it(math.exp(log_sigma)), delta)
         return math.log(max(cost, _NEARLY_FREE) / target_epsilon)
 
     low = high = 0.0
@@ -122,7 +135,7 @@ def find_noise_multiplier(target_epsilon: float, delta: float, sample_rate: floa
     sigma = math.exp(_root(excess, lowest, loose + 0.01, _epsilon_prv, tolerance=1e-4))
     unit = 10.0 ** (math.floor(math.log10(sigma)) - 3)
     digits = math.ceil(sigma / unit)
-    while _epsilon_prv((Mechanism(digits * unit, sample_rate, steps),), delta) > target_epsilon:
+    while _epsilon_prv(all_of_it(digits * unit), delta) > target_epsilon:
         digits += 1
     return float(f"{digits * unit:.4g}")
 

@@ -91,6 +91,21 @@ class Adaptive(Section):
     ladder: tuple[Count, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
+class WarmStart(Section):
+    """Noisy class-wise statistics, released once; the server trains both networks on what they describe."""
+
+    noise_multiplier: Positive = Field(
+        default=2.0, description="σ of the release; it is charged like a step with q = 1"
+    )
+    frequencies: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=12, description="lowest spatial frequencies of an image, in each direction, that are looked at"
+    )
+    largest_norm: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.4, description="clipping norm of an image, as a share of an all-white one's"
+    )
+    steps: Count = Field(default=1000, description="steps of each network at the server, which cost no privacy")
+
+
 class Training(Section):
     """The article's algorithm: k discriminator steps, then one generator step (`client/trainer.py`)."""
 
@@ -101,8 +116,19 @@ class Training(Section):
     )
     generator_batch_size: Count = Field(default=64, description="fakes in a generator step")
     d_steps_per_g_step: Annotated[int, Field(ge=1)] | Adaptive = Field(default=5, description="k, or the adaptive rule")
+    warm_start: WarmStart | None = Field(
+        default=None, description="what the first round starts from; fresh weights if none"
+    )
+    server_generator_steps: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="generator steps a round at the server, on the averaged discriminator; if 0, sites train it",
+    )
     loss: str = "nonsaturating"
     weight_clip: Positive | None = Field(default=None, description="clamp of D's weights, for the Wasserstein loss")
+    discriminator_adam: Literal["site", "server"] = Field(
+        default="site",
+        description="where D's Adam is: at each site, or at the server on the average of the sites' plain steps",
+    )
     lr_generator: Positive = 1e-3
     lr_discriminator: Positive = 1e-3
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
@@ -228,6 +254,14 @@ class Scenario(Section):
     def _sites_outnumber_the_hostile(self) -> "Scenario":
         if self.sites.count < self.federation.replies_needed:
             raise ValueError(f"{self.federation.aggregation_rule}, and sites.count={self.sites.count}")
+        return self
+
+    @model_validator(mode="after")
+    def _directions_are_of_generators_that_sites_train(self) -> "Scenario":
+        if self.federation.min_cosine is not None and self.training.server_generator_steps:
+            raise ValueError(
+                "federation.min_cosine compares what sites made of the generator: it needs server_generator_steps=0"
+            )
         return self
 
     @model_validator(mode="after")

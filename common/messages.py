@@ -18,6 +18,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from common.errors import ERRORS_BY_EXIT_CODE, FederationError, SiloganError
 
 Weights = dict[str, torch.Tensor]
+STATISTICS = "statistics"
+"""Name under which the reply to a warm start has its vector, in place of weights."""
 _WEIGHTS, _HEADER = "weights", "header"
 _UPDATE = "run the same version of silogan on both sides"
 
@@ -29,7 +31,7 @@ class Instruction:
     Attributes:
         study_id: names the run.
         plan_id: hash of the privacy plan the site must have approved.
-        round: 1 for the first.
+        round: 1 for the first; 0 asks for the statistics of a warm start.
         known_head: hash of the last entry of the site's ledger that the server has seen; empty if it has seen none.
     """
 

@@ -32,13 +32,15 @@ class PrivacyPlan:
         steps_per_round: private discriminator steps between two replies.
         rounds: rounds the run may take, interruptions included.
         records_per_patient: k, most records of a unit in one step; 1 where a unit is a record.
+        warm_start_noise_multiplier: σ of the one release of statistics before the first round (`common/moments.py`);
+            None where there is none.
 
     Privacy:
         Unit: `unit`; a patient is all records of one person at one hospital. Neighbouring: add or remove one unit, with
         any number of records. A unit that is sampled adds the mean gradient of at most `records_per_patient` of its
-        records, clipped as one: a step's sum has sensitivity C whatever k is. `rounds · steps_per_round` steps together
-        are (`epsilon`, `delta`)-differentially private for each site's units. The weights after a step, and whatever is
-        computed from them alone, may leave; nothing else may.
+        records, clipped as one: a step's sum has sensitivity C whatever k is. `rounds · steps_per_round` steps and the
+        warm start together are (`epsilon`, `delta`)-differentially private for each site's units. The weights after a
+        step, the warm start's noisy statistics, and whatever is computed from them alone, may leave; nothing else may.
     """
 
     private: bool
@@ -52,6 +54,7 @@ class PrivacyPlan:
     steps_per_round: int
     rounds: int
     records_per_patient: int = 1
+    warm_start_noise_multiplier: float | None = None
 
     @property
     def plan_id(self) -> str:
@@ -62,9 +65,13 @@ class PrivacyPlan:
         """The mechanism that `steps` private steps amount to."""
         return Mechanism(self.noise_multiplier, self.sample_rate, steps)
 
+    def mechanisms(self, steps: int) -> list[Mechanism]:
+        """All that `steps` private steps come to, the warm start before them included."""
+        return [*_warm_start(self.warm_start_noise_multiplier), self.mechanism(steps)]
+
     def epsilon_after(self, steps: int) -> float | None:
-        """ε of `steps` steps of this plan alone; None if the plan is not private."""
-        return epsilon([self.mechanism(steps)], self.delta) if self.private else None
+        """ε of the warm start and `steps` steps of this plan alone; None if the plan is not private."""
+        return epsilon(self.mechanisms(steps), self.delta) if self.private else None
 
     def marks(self) -> tuple[str, ...]:
         """What must be written on every artefact of this plan."""
@@ -95,10 +102,15 @@ def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
     """
     training, privacy = scenario.training, scenario.privacy
     rounds = training.rounds + privacy.spare_rounds
+    warm_start = training.warm_start.noise_multiplier if training.warm_start is not None else None
     sigma = 0.0
     if privacy.enabled:
         sigma = privacy.noise_multiplier or find_noise_multiplier(
-            privacy.epsilon, privacy.delta, training.sample_rate, rounds * training.local_steps
+            privacy.epsilon,
+            privacy.delta,
+            training.sample_rate,
+            rounds * training.local_steps,
+            beside=_warm_start(warm_start),
         )
     plan = PrivacyPlan(
         private=privacy.enabled,
@@ -112,6 +124,7 @@ def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
         steps_per_round=training.local_steps,
         rounds=rounds,
         records_per_patient=privacy.records_per_patient,
+        warm_start_noise_multiplier=warm_start,
     )
     first_round = plan.epsilon_after(plan.steps_per_round)
     if first_round is not None and first_round > plan.epsilon:
@@ -121,6 +134,11 @@ def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
             "raise privacy.noise_multiplier or lower training.local_steps",
         )
     return plan
+
+
+def _warm_start(noise_multiplier: float | None) -> tuple[Mechanism, ...]:
+    """What a warm start costs: one release that every unit takes part in."""
+    return () if noise_multiplier is None else (Mechanism(noise_multiplier, 1.0, 1),)
 
 
 def canonical_json(value: object) -> str:

@@ -28,6 +28,8 @@ class Checkpoint:
         training_seconds: time spent on training rounds so far.
         event: the round's event, in case it did not reach `events.jsonl`; empty before the first round.
         ledger_heads: last known ledger head of each site.
+        warm: whether the weights come from a warm start; a plan with one is not begun before.
+        server: state of the optimizer with which the server trains the generator; empty if it does not.
         digests: SHA-256 of weights that were sent or accepted, the latest last; a reply may not repeat them.
     """
 
@@ -39,6 +41,8 @@ class Checkpoint:
     event: dict[str, Any] = field(default_factory=dict[str, Any])
     ledger_heads: dict[str, str] = field(default_factory=dict[str, str])
     digests: list[str] = field(default_factory=list[str])
+    warm: bool = False
+    server: Weights = field(default_factory=Weights)
 
     def save(self, run_dir: Path) -> None:
         """Writes the checkpoint durably and forgets all but the last two."""
@@ -50,10 +54,12 @@ class Checkpoint:
             "event": self.event,
             "ledger_heads": self.ledger_heads,
             "digests": self.digests,
+            "warm": self.warm,
         }
         # safetensors refuses tensors that share memory, as weights and average do after the first round
         ema = {f"ema.{name}": tensor.clone() for name, tensor in self.ema.items()}
-        tensors = {name: tensor.contiguous() for name, tensor in {**self.weights, **ema}.items()}
+        server = {f"server.{name}": tensor for name, tensor in self.server.items()}
+        tensors = {name: tensor.contiguous() for name, tensor in {**self.weights, **ema, **server}.items()}
         content = save(tensors, metadata={"silogan": json.dumps(header)})
         write_bytes_atomically(folder / f"round-{self.round:06d}.safetensors", content)
         for path in _paths(run_dir)[:-_KEPT]:
@@ -73,9 +79,9 @@ class Checkpoint:
             with safe_open(paths[-1], framework="pt") as file:
                 header = json.loads(file.metadata()["silogan"])
                 tensors: Weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            ema = {name.removeprefix("ema."): tensor for name, tensor in tensors.items() if name.startswith("ema.")}
-            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("ema.")}
-            return Checkpoint(weights=weights, ema=ema, **header)
+            ema, server = _under("ema.", tensors), _under("server.", tensors)
+            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(("ema.", "server."))}
+            return Checkpoint(weights=weights, ema=ema, server=server, **header)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             mend = "delete it to go on from the one before"
             raise VerificationError(f"checkpoint '{paths[-1].name}'", "is damaged", mend) from None
@@ -83,3 +89,7 @@ class Checkpoint:
 
 def _paths(run_dir: Path) -> list[Path]:
     return sorted((run_dir / CHECKPOINT_FOLDER).glob("round-*.safetensors"))
+
+
+def _under(prefix: str, tensors: Weights) -> Weights:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

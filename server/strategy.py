@@ -9,12 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from common.config import WarmStart
 from common.errors import FederationError, PrivacyRefusal, SiloganError
-from common.messages import Instruction, Reply, Weights, pack
+from common.messages import STATISTICS, Instruction, Reply, Weights, pack
+from common.moments import Moments
+from common.seeding import random_generator
 from common.study import Study
 from server.aggregation import distance, moving_average
 from server.checkpoint import Checkpoint
@@ -24,6 +28,8 @@ from server.quarantine import QUARANTINE_FILE, Quarantine
 from server.replies import RoundReplies, Usable, digest
 from server.robust import AGGREGATIONS
 from server.samples import save_round_samples
+from server.training import ServerTrainer
+from server.warm_start import largest_total, pretrain
 
 _POLL_SECONDS = 0.2
 _REMEMBERED = 4096  # digests of weights, 64 bytes each in a checkpoint
@@ -64,20 +70,50 @@ class FederatedGAN(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One instruction to every connected site, all sharing the same packed weights."""
-        instruction = Instruction(self._study.study_id, self._study.plan.plan_id, self._first_round + server_round)
         nodes = self._wait_for_sites(grid, all_of_them=server_round == 1)
         self._asked_at = time.monotonic()
-        heads = {node: self._state.ledger_heads.get(self._members.site_of(node) or "", "") for node in nodes}
-        return [
-            Message(
-                replace(instruction, known_head=heads[node]).to_record(arrays),
-                node,
-                MessageType.TRAIN,
-                ttl=self._settings.round_timeout,  # a later reply is of no use: the site gives up then
-                group_id=str(instruction.round),
-            )
-            for node in nodes
-        ]
+        return self._instructions(self._first_round + server_round, arrays, nodes)
+
+    def warm_start(self, grid: Grid, settings: WarmStart) -> Checkpoint:
+        """Round 0: asks every site for its noisy moments, and trains both networks on what they describe together.
+
+        Returns:
+            The checkpoint from which the first round begins, written to the disk.
+
+        Raises:
+            PrivacyRefusal, FederationError: no quorum.
+        """
+        nodes = self._wait_for_sites(grid, all_of_them=True)
+        self._asked_at = time.monotonic()
+        size, sigma = Moments(self._study.schema, settings).size, settings.noise_multiplier
+        checked = RoundReplies(
+            0,
+            steps=1,
+            sent={STATISTICS: torch.zeros(size)},
+            max_update_norm=largest_total(max(site.declared_size for site in self._study.sites), sigma, size),
+            members=self._members,
+            quarantine=self._quarantine,
+            known={},
+        )
+        asked = self._instructions(0, ArrayRecord(), nodes)
+        usable = checked.usable(grid.send_and_receive(asked, timeout=self._settings.round_timeout))
+        accepted: list[Reply] = []
+        total = torch.zeros(size, dtype=torch.float64)
+        for reply, statistics in self._in_roster_order(usable):
+            total += statistics[STATISTICS]
+            accepted.append(reply)
+        self._require_quorum(0, accepted, checked.refused)
+        weights = pretrain(self._study, settings, self._state.weights, total, len(accepted))
+        self._state = replace(
+            self._state,
+            weights=weights,
+            ema={name: tensor for name, tensor in weights.items() if name.startswith("generator.")},
+            training_seconds=time.monotonic() - self._asked_at,
+            ledger_heads={reply.site: reply.ledger_head for reply in accepted},
+            warm=True,
+        )
+        self._state.save(self._run_dir)
+        return self._state
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -120,6 +156,21 @@ class FederatedGAN(Strategy):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """See `configure_evaluate`."""
         return None
+
+    def _instructions(self, number: int, arrays: ArrayRecord, nodes: list[int]) -> list[Message]:
+        """What each node is asked, with the head of its ledger that was last seen."""
+        instruction = Instruction(self._study.study_id, self._study.plan.plan_id, number)
+        heads = {node: self._state.ledger_heads.get(self._members.site_of(node) or "", "") for node in nodes}
+        return [
+            Message(
+                replace(instruction, known_head=heads[node]).to_record(arrays),
+                node,
+                MessageType.TRAIN,
+                ttl=self._settings.round_timeout,  # a later reply is of no use: the site gives up then
+                group_id=str(number),
+            )
+            for node in nodes
+        ]
 
     def _wait_for_sites(self, grid: Grid, *, all_of_them: bool) -> list[int]:
         """Nodes to ask: in the first round all that are not in quarantine, if they come in time; later a quorum."""
@@ -183,6 +234,7 @@ class FederatedGAN(Strategy):
         digests: list[str],
     ) -> None:
         before = self._state
+        weights, server = self._trained_further(number, weights)
         seconds = time.monotonic() - self._asked_at
         generator = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
         ema = moving_average(before.ema, generator, self._settings.ema_decay) if before.round else generator
@@ -210,10 +262,26 @@ class FederatedGAN(Strategy):
             event=event,
             ledger_heads={**before.ledger_heads, **heads},
             digests=digests,
+            server=server,
         )
         self._state.save(self._run_dir)
         append_event(self._run_dir, event)
         save_round_samples(self._study, self._state.ema, number, self._run_dir)
+
+    def _trained_further(self, number: int, average: Weights) -> tuple[Weights, Weights]:
+        """The weights after what the server itself does in a round, and the state of its optimizers."""
+        training = self._study.scenario.training
+        adam = training.discriminator_adam == "server"
+        if not (adam or training.server_generator_steps):
+            return average, {}
+        rng = random_generator(self._study.scenario.seed, "server", number)
+        trainer = ServerTrainer(self._study, self._state.weights if adam else average, rng)
+        trainer.load_state(self._state.server)
+        if adam:
+            trainer.discriminator_follows(average)
+        for _ in range(training.server_generator_steps):
+            trainer.generator_step()
+        return trainer.weights, trainer.state()
 
 
 def _in_quarantine(sites: list[str]) -> str:

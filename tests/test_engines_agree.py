@@ -26,7 +26,8 @@ SCENARIO: dict[str, Any] = {
     "data": {"source": "digits"},
     "sites": {"count": 2, "partition": "size_skew"},
     "model": {"latent_dim": 8, "width": 8},
-    "training": {"rounds": 2, "local_steps": 6, "sample_rate": 0.05, "d_steps_per_g_step": 2, "device": "cpu"},
+    "training": {"rounds": 2, "local_steps": 6, "sample_rate": 0.05, "d_steps_per_g_step": 2, "device": "cpu"}
+    | {"warm_start": {"frequencies": 4, "steps": 5}, "server_generator_steps": 3},
     "privacy": {"epsilon": 50.0, "delta": 1e-4, "noise_multiplier": 1.0},
     "evaluation": {"enabled": False},
 }
@@ -64,5 +65,5 @@ def test_both_engines_give_the_same_weights_and_spend_the_same(tmp_path: Path) -
         assert [name for name in mine if not torch.equal(mine[name], other[name])] == []
     for site in ("site-1", "site-2"):
         kinds = [entry["kind"] for entry in spending(threads, site)]
-        assert kinds == ["open", "approve", *["reserve", "settle"] * 2]
+        assert kinds == ["open", "approve", *["reserve", "settle"] * 3]  # the warm start, and two rounds
         assert spending(threads, site) == spending(ray, site)

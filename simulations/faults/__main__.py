@@ -1,6 +1,6 @@
 """Runs the fault campaign and prints a table of outcomes.
 
-    python -m simulations.faults --out runs/faults [--only NAME]
+    python -m simulations.faults --out runs/faults [--only NAME]...
 
 One coordinator and three hospitals, as in simulations/federation.py, train one short run a fault, with real randomness.
 After each, every ledger is audited, and compared with what the coordinator has seen: a round that it has averaged must
@@ -11,11 +11,13 @@ import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from common.config import load_scenario
+from common.registry import lookup
 from common.study import Study
 from simulations.faults import FAULTS, Fault, seen
 from simulations.faults.runs import STEPS, submit_short
@@ -26,11 +28,14 @@ from simulations.simulate import simulate
 _HEADER = ("fault", "what was done", "the run", "seconds", "the coordinator saw", "the hospital saw", "ledgers")
 
 
-def main(out: Path = Path("runs/faults"), only: str = "") -> None:
+def main(
+    out: Path = Path("runs/faults"),
+    only: Annotated[list[str] | None, typer.Option(help="A fault to try, may be repeated; all if not given.")] = None,
+) -> None:
     """Sets up one federation and lets each fault happen in a run of its own."""
     console = Console(markup=False, highlight=False)
     out = out.absolute()
-    chosen = {name: fault for name, fault in FAULTS.items() if only in ("", name)}
+    chosen = {name: lookup(FAULTS, name, "--only") for name in only or FAULTS}
     small = out / "hospital-1"
     unmount(small)
     shutil.rmtree(out, ignore_errors=True)
@@ -44,11 +49,9 @@ def main(out: Path = Path("runs/faults"), only: str = "") -> None:
                 federation.start(host)
             _print(console, _HEADER)
             _print(console, ("---",) * len(_HEADER))
-            for number, (name, fault) in enumerate(chosen.items()):
+            for name, fault in chosen.items():
                 missing = _missing(fault, isolated=bool(made[0].prefix), mounted=mounted)
-                # another ε for each, so that each is a study of its own
-                epsilon = 1 + number / 100
-                row = (f"not run: {missing}",) if missing else _happens(federation, fault, epsilon)
+                row = (f"not run: {missing}",) if missing else _happens(federation, name, fault)
                 _print(console, (name, *row))
     finally:
         unmount(small)
@@ -69,9 +72,9 @@ def _missing(fault: Fault, *, isolated: bool, mounted: bool) -> str:
     return ""
 
 
-def _happens(federation: Federation, fault: Fault, epsilon: float) -> tuple[str, ...]:
+def _happens(federation: Federation, name: str, fault: Fault) -> tuple[str, ...]:
     """One run with one fault in its middle: the row of the table, but its name."""
-    run = submit_short(federation, epsilon)["run"]
+    run = submit_short(federation, name)["run"]
     folder = federation.server.folder / "runs" / run
     events = folder / "events.jsonl"
     began, since = time.monotonic(), datetime.now(UTC).isoformat()

@@ -48,7 +48,7 @@ def server_killed(federation: Federation) -> Iterator[str]:
 
 def two_runs(federation: Federation) -> Iterator[str]:
     """A second run is submitted while one is at work."""
-    second = submit_short(federation, epsilon=0.9)
+    second = submit_short(federation, "the second of two")
     yield f"a second run submitted, which was {second['state']}"
     ended = wait_for(federation, second["run"], ("finished", "failed"))
     yield f"the second run began after the first and {ended}"

@@ -8,15 +8,16 @@ STEPS = 200
 """Of a round: as many as a new policy allows."""
 
 
-def submit_short(federation: Federation, epsilon: float) -> dict[str, Any]:
-    """Submits six rounds, with randomness of its own. Each ε makes another study of it."""
+def submit_short(federation: Federation, title: str) -> dict[str, Any]:
+    """Submits six rounds, with randomness of their own. Each title makes another study of it."""
     return federation.submit(
         *settings(),
+        f"title={title}",
+        "privacy.epsilon=1",
         "training.rounds=6",
         f"training.local_steps={STEPS}",
         "seed=null",
         "federation.quorum=2",
         "federation.round_timeout=30",
         "federation.join_timeout=60",
-        f"privacy.epsilon={epsilon}",
     )

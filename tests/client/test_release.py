@@ -8,14 +8,19 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from torch import Tensor
 
+from client.data import Images, to_unit_range
 from client.keys import SiteKey
-from client.ledger import Approval, Cohort, Ledger, Purpose
+from client.ledger import Approval, Charge, Cohort, Ledger, Purpose
 from client.policy import Policy
 from client.randomness import SecureRandomness, SeededRandomness
-from client.release import noisy_sum
+from client.release import noisy_moments, noisy_sum
+from client.units import Units
 from common.accounting import Mechanism, epsilon
+from common.config import WarmStart
 from common.errors import PrivacyRefusal
+from common.moments import Moments
 from common.plan import PrivacyPlan
+from common.schema import ImageSchema
 
 PLAN = PrivacyPlan(True, False, "record", 4.0, 1e-5, 2.0, 0.1, 1.0, 5, 9)
 ROWS = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 0.0]])
@@ -93,3 +98,75 @@ def test_study_that_is_not_approved_is_refused(ledger: Ledger) -> None:
     ledger.reject("study", PLAN.plan_id, "no longer")
     with pytest.raises(PrivacyRefusal, match="not approved"):
         release(ledger, ROWS)
+
+
+MOMENTS = Moments(ImageSchema(8, 1, ("a", "b")), WarmStart(frequencies=4))
+WARM = replace(PLAN, warm_start_noise_multiplier=3.0, epsilon=8.0)
+
+
+def moments_of(images: Images, *, unit: str = "record", sigma: float = 0.0, seed: int = 0) -> Tensor:
+    units = Units(images, replace(PLAN, unit=unit))  # type: ignore[arg-type]
+    randomness = SeededRandomness(torch.Generator().manual_seed(seed))
+    return noisy_moments(images, units, MOMENTS, noise_multiplier=sigma, randomness=randomness)
+
+
+def bright(count: int, patients: list[int] | None = None) -> Images:
+    pixels = torch.randint(0, 256, (count, 1, 8, 8), generator=torch.Generator().manual_seed(9), dtype=torch.uint8)
+    return Images(pixels, torch.arange(count) % 2, patients=None if patients is None else torch.tensor(patients))
+
+
+def test_moments_are_those_of_the_images_whatever_number_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = bright(11)
+    expected = MOMENTS.total(to_unit_range(images.pixels), images.labels, torch.ones(11, dtype=torch.float64))
+    monkeypatch.setattr("client.release._AT_A_TIME", 4)
+    torch.testing.assert_close(moments_of(images), expected.float())
+
+
+def test_one_unit_more_or_less_moves_the_moments_by_at_most_one() -> None:
+    images = bright(12)
+    for left_out in range(12):
+        fewer = images.select(torch.tensor([i for i in range(12) if i != left_out]))
+        assert 0 < float((moments_of(images) - moments_of(fewer)).norm()) <= 1
+    patients = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2]
+    images = bright(12, patients)
+    for patient in range(3):
+        fewer = images.select(torch.tensor([i for i in range(12) if patients[i] != patient]))
+        moved = moments_of(images, unit="patient") - moments_of(fewer, unit="patient")
+        assert 0 < float(moved.norm()) <= 1
+
+
+def test_noise_of_the_moments_has_the_stated_size() -> None:
+    images = bright(5)
+    noise = torch.stack([moments_of(images, sigma=3.0, seed=seed) - moments_of(images) for seed in range(20)])
+    assert float(noise.std()) == pytest.approx(3.0, rel=0.02)
+    assert abs(float(noise.mean())) < 0.1
+
+
+@pytest.fixture
+def warm_ledger(tmp_path: Path) -> Ledger:
+    key = SiteKey(Ed25519PrivateKey.generate())
+    cohort = Cohort("record", 1e-5)
+    ledger = Ledger.create(tmp_path / "warm.sqlite", cohort, Policy.of_plan(WARM, "dcgan", "us"), key)
+    ledger.approve(Approval("study", WARM, "dcgan", "us"))
+    return ledger
+
+
+def test_warm_start_is_charged_as_it_was_approved(warm_ledger: Ledger) -> None:
+    warm_ledger.settle(warm_ledger.reserve(Charge.for_warm_start(WARM, "study")), 1)
+    assert warm_ledger.mechanisms() == [Mechanism(3.0, 1.0, 1)]
+    assert warm_ledger.epsilon() == epsilon([Mechanism(3.0, 1.0, 1)], 1e-5) == WARM.epsilon_after(0)
+
+
+@pytest.mark.parametrize("change", [{"noise_multiplier": 4.0}, {"steps": 2}, {"clip_norm": 2.0}, {"round": 1}])
+def test_another_warm_start_than_the_approved_is_refused(warm_ledger: Ledger, change: dict[str, float]) -> None:
+    with pytest.raises(PrivacyRefusal, match="differs from the warm start that was approved"):
+        warm_ledger.reserve(replace(Charge.for_warm_start(WARM, "study"), **change))  # type: ignore[arg-type]
+    assert warm_ledger.mechanisms() == []
+
+
+def test_plan_without_a_warm_start_allows_none(ledger: Ledger) -> None:
+    with pytest.raises(PrivacyRefusal, match="has no warm start"):
+        Charge.for_warm_start(PLAN, "study")
+    with pytest.raises(PrivacyRefusal, match="has no warm start"):
+        ledger.reserve(replace(Charge.for_round(PLAN, "study", 1), purpose="warm_start"))
+    assert ledger.mechanisms() == []

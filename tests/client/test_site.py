@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 import client.site
-from client.data import Images
+from client.data import Images, to_unit_range
 from client.ledger import Ledger
 from client.randomness import SecureRandomness, SeededRandomness
 from client.site import Site, gan_weights, run_round
 from client.site_state import SiteState
 from client.trainer import SiteTrainer
 from common.errors import ConfigError, DataError, PrivacyRefusal, SiloganError, VerificationError
-from common.messages import Instruction, Reply, Weights
+from common.messages import STATISTICS, Instruction, Reply, Weights
+from common.moments import Moments
 from common.networks import GAN, build
 from common.study import Study
 
@@ -506,3 +507,79 @@ def test_head_that_the_server_knows_may_be_an_older_one(
     reply, _ = run_round(site, replace(ask(study, 3), known_head=first.ledger_head), fresh(weights))
     assert reply.round == 3
     assert kinds(site) == ["reserve", "settle"] * 3
+
+
+# --- the warm start --------------------------------------------------------------------------------------------------
+
+WARM: dict[str, Any] = {"warm_start": {"noise_multiplier": 2.0, "frequencies": 4, "steps": 2}}
+
+
+def test_statistics_are_charged_before_the_data_is_read_and_composed_with_the_rounds(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, images: Images
+) -> None:
+    study = make_study(training=WARM)
+    charged: list[int] = []
+
+    def read() -> Images:
+        charged.append(len(ledger_of(site).mechanisms()))
+        return images
+
+    site = make_site(study, read=read)
+    reply, released = run_round(site, ask(study, 0), {})
+    assert charged == [1]
+    assert (reply.round, reply.steps, reply.ledger_head) == (0, 1, ledger_of(site).head())
+    assert released.keys() == {STATISTICS}
+    assert released[STATISTICS].dtype == torch.float32
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after(0)
+    run_round(site, ask(study, 1), make_weights(study))
+    assert ledger_of(site).mechanisms() == study.plan.mechanisms(3)
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after(3)
+
+
+def test_statistics_that_are_asked_for_again_are_sent_again_and_not_charged(
+    make_study: MakeStudy, make_site: MakeSite
+) -> None:
+    for seed in (3, None):
+        study = make_study(seed=seed, training=WARM)
+        site = make_site(study)
+        first, again = (
+            run_round(site, ask(study, 0), {}),
+            run_round(replace(site, read_images=never_read), ask(study, 0), {}),
+        )
+        assert again[0] == first[0]
+        assert same(again[1], first[1])
+        assert kinds(site) == ["reserve", "settle"]
+        shutil.rmtree(site.state_folder)
+        site.ledger_path.unlink()
+
+
+def test_statistics_are_those_of_the_images_and_noise(
+    make_study: MakeStudy, make_site: MakeSite, images: Images
+) -> None:
+    study = make_study(seed=None, training=WARM)
+    settings = study.scenario.training.warm_start
+    assert settings is not None
+    _, released = run_round(make_site(study), ask(study, 0), {})
+    moments = Moments(study.schema, settings)
+    clean = moments.total(to_unit_range(images.pixels), images.labels, torch.ones(len(images)).double())
+    noise = released[STATISTICS] - clean
+    assert float(noise.std()) == pytest.approx(2.0, rel=0.15)
+    assert float(noise.abs().max()) > 0.1
+
+
+def test_plan_without_a_warm_start_has_no_round_before_the_first(make_study: MakeStudy, make_site: MakeSite) -> None:
+    study = make_study()
+    with pytest.raises(PrivacyRefusal, match="round 0: is not among the plan's"):
+        run_round(make_site(study, read=never_read), ask(study, 0), {})
+
+
+def test_generator_that_the_server_trains_comes_back_as_it_went(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
+) -> None:
+    study = make_study(training={"server_generator_steps": 4})
+    weights = make_weights(study)
+    before = fresh(weights)
+    _, new = run_round(make_site(study), ask(study), weights)
+    assert {name for name in new if torch.equal(new[name], before[name])} == {
+        name for name in new if name.startswith("generator.")
+    }

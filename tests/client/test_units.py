@@ -96,3 +96,13 @@ def test_records_are_the_poisson_sample_itself_and_draw_nothing_more() -> None:
 def test_unknown_patients_are_refused() -> None:
     with pytest.raises(DataError, match="images: do not say whose they are"):
         Units(images(None, 5), plan())
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
+def test_every_unit_counts_for_one(codes: list[int]) -> None:
+    shares = Units(images(codes), plan()).shares()
+    for code in set(codes):
+        own = shares[torch.tensor([one == code for one in codes])]
+        assert float(own.sum()) == pytest.approx(1)
+        assert float(own.max() - own.min()) == 0
+    assert torch.equal(Units(images(None, 5), plan(unit="record", most=1)).shares(), torch.ones(5, dtype=torch.float64))

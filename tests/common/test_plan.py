@@ -37,6 +37,7 @@ CHANGES = {
     "steps_per_round": 3,
     "rounds": 4,
     "records_per_patient": 2,
+    "warm_start_noise_multiplier": 2.0,
 }
 
 
@@ -56,7 +57,7 @@ def test_the_identity_is_the_hash_of_the_written_form() -> None:
     written = (
         '{"clip_norm":1.0,"delta":1e-05,"epsilon":8.0,"noise_multiplier":2.0,"private":true,'
         '"records_per_patient":1,"rounds":3,'
-        '"sample_rate":1.0,"seeded":false,"steps_per_round":2,"unit":"record"}'
+        '"sample_rate":1.0,"seeded":false,"steps_per_round":2,"unit":"record","warm_start_noise_multiplier":null}'
     )
     assert PLAN.plan_id == hashlib.sha256(written.encode()).hexdigest()
 
@@ -187,3 +188,20 @@ def test_canonical_json_has_one_text_for_a_value_and_reads_back(values: dict[str
     assert canonical_json(dict(reversed(values.items()))) == text
     assert json.loads(text) == values
     assert text.isascii()
+
+
+def test_a_warm_start_is_paid_from_the_same_budget() -> None:
+    without = planned(privacy={"epsilon": 5.0, "delta": 1e-5})
+    plan = planned(privacy={"epsilon": 5.0, "delta": 1e-5}, training={"warm_start": {"noise_multiplier": 3.0}})
+    assert plan.warm_start_noise_multiplier == 3.0
+    assert plan.noise_multiplier > without.noise_multiplier
+    assert plan.mechanisms(6) == [Mechanism(3.0, 1.0, 1), Mechanism(plan.noise_multiplier, 1.0, 6)]
+    spent = plan.epsilon_after(6)
+    assert spent is not None
+    assert epsilon([plan.mechanism(6)], 1e-5) < spent <= 5.0
+    assert spent == epsilon(plan.mechanisms(6), 1e-5)
+
+
+def test_a_warm_start_that_takes_the_whole_budget_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"1 does not pay for the warm start alone \(ε = "):
+        planned(privacy={"epsilon": 1.0, "delta": 1e-5}, training={"warm_start": {"noise_multiplier": 1.0}})

@@ -387,6 +387,7 @@ def test_large_logs_are_put_aside_and_nginx_goes_on(front: Front, monkeypatch: p
         assert log.with_name("access.log.1").read_bytes().startswith(before)
         # a worker may write a last line to the old one
         wait_until(lambda: front.post().status_code == 200 and log.exists() and log.stat().st_size > 0)
+    log.with_name("access.log.1").unlink()
 
 
 @needs_nginx
