@@ -1,7 +1,7 @@
 """Training at the server, where there is no real image: post-processing of what the sites have released.
 
-Three uses: the generator against the averaged discriminator (`training.server_generator_steps`), Adam for that
-discriminator (`training.discriminator_adam`), and both networks on what a warm start describes (`server/warm_start.py`).
+Three uses: the generator against the averaged discriminator (`training.server_generator_steps`), Adam for it
+(`training.discriminator_adam`), and both networks on what a warm start describes (`server/warm_start.py`).
 """
 
 from typing import cast

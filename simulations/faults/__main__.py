@@ -21,7 +21,7 @@ from common.registry import lookup
 from common.study import Study
 from simulations.faults import FAULTS, Fault, seen
 from simulations.faults.runs import STEPS, submit_short
-from simulations.faults.surroundings import clock_skewed, disk_full, mount_small_disk, unmount
+from simulations.faults.surroundings import clock_skewed, disk_full, faketime, mount_small_disk, unmount
 from simulations.federation import SCENARIO, Federation, hosts, set_up, settings, wait_for
 from simulations.simulate import simulate
 
@@ -67,7 +67,7 @@ def _missing(fault: Fault, *, isolated: bool, mounted: bool) -> str:
         return "needs network namespaces"
     if fault is disk_full and not mounted:
         return "needs a disk of its own (mount)"
-    if fault is clock_skewed and shutil.which("faketime") is None:
+    if fault is clock_skewed and faketime() is None:
         return "needs faketime"
     return ""
 
