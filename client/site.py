@@ -21,6 +21,7 @@ from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationE
 from common.messages import STATISTICS, Instruction, Reply, Weights
 from common.moments import Moments
 from common.networks import GAN, build, check_private
+from common.schedule import learning_rate_factor
 from common.seeding import random_generator, seeded_generator
 from common.study import Study
 
@@ -132,7 +133,7 @@ def _train(site: Site, number: int, gan: GAN, device: torch.device, before: Roun
     trainer = _trainer(site, number, gan, device)
     if before is not None and before.trainer:
         trainer.load_state(before.trainer)
-    progress = trainer.run()
+    progress = trainer.run(learning_rate_factor(site.study.scenario.training, number))
     return _Outcome(progress, gan_weights(gan), trainer.state())
 
 

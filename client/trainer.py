@@ -88,10 +88,15 @@ class SiteTrainer:
         # Rounding the passes to bfloat16 changes gradients, not guarantees: see `BookKeepingModule`.
         self._precision = torch.autocast(device, torch.bfloat16, enabled=training.precision == "bfloat16")
 
-    def run(self) -> Progress:
-        """Takes the plan's private steps of one round, and the generator steps that fall in between."""
+    def run(self, lr_factor: float = 1.0) -> Progress:
+        """Takes the plan's private steps of one round, and the generator steps that fall in between.
+
+        Args:
+            lr_factor: of Adam's learning rates in this round.
+        """
         self._generator.train()
         self._discriminator.train()
+        self._set_learning_rates(lr_factor)
         for _ in range(self._plan.steps_per_round):
             self._discriminator_step()
             if self._frequency.generator_is_due() and not self._training.server_generator_steps:
@@ -111,6 +116,17 @@ class SiteTrainer:
         self._g_optimizer.load_state_dict(state["generator_optimizer"])
         self._d_optimizer.load_state_dict(state["discriminator_optimizer"])
         self._frequency.load_state(state["frequency"])
+
+    def _set_learning_rates(self, lr_factor: float) -> None:
+        """Those of the round, over those that came with the optimizers' state."""
+        for optimizer, rate in (
+            (self._g_optimizer, self._training.lr_generator),
+            (self._d_optimizer, self._training.lr_discriminator),
+        ):
+            # plain steps only carry the gradients to the server, which divides by their rate
+            factor = lr_factor if isinstance(optimizer, Adam) else 1.0
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
 
     def _choose_engine(self) -> Engine:
         if not self._plan.private:

@@ -94,8 +94,12 @@ class Adaptive(Section):
 class WarmStart(Section):
     """Noisy class-wise statistics, released once; the server trains both networks on what they describe."""
 
-    noise_multiplier: Positive = Field(
-        default=2.0, description="σ of the release; it is charged like a step with q = 1"
+    noise_multiplier: Positive | None = Field(
+        default=None, description="σ of the release, charged like a step with q = 1; found from epsilon_share if none"
+    )
+    epsilon_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5,
+        description="what the release alone would cost, as a share of ε; all together cost less than the sum",
     )
     frequencies: Annotated[int, Field(ge=1, le=32)] = Field(
         default=12, description="lowest spatial frequencies of an image, in each direction, that are looked at"
@@ -104,6 +108,8 @@ class WarmStart(Section):
         default=0.4, description="clipping norm of an image, as a share of an all-white one's"
     )
     steps: Count = Field(default=1000, description="steps of each network at the server, which cost no privacy")
+    lr_generator: Positive = 5e-4
+    lr_discriminator: Positive = 1e-3
 
 
 class Training(Section):
@@ -131,6 +137,9 @@ class Training(Section):
     )
     lr_generator: Positive = 1e-3
     lr_discriminator: Positive = 1e-3
+    lr_decay: Literal["constant", "linear"] = Field(
+        default="constant", description="of Adam's learning rates over the rounds; linear ends at nothing"
+    )
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     dp_engine: str = Field(default="bookkeeping", description="or hooks, ghost: Opacus' own, to compare")

@@ -102,7 +102,7 @@ def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
     """
     training, privacy = scenario.training, scenario.privacy
     rounds = training.rounds + privacy.spare_rounds
-    warm_start = training.warm_start.noise_multiplier if training.warm_start is not None else None
+    warm_start = _warm_start_noise(scenario)
     sigma = 0.0
     if privacy.enabled:
         sigma = privacy.noise_multiplier or find_noise_multiplier(
@@ -134,6 +134,15 @@ def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
             "raise privacy.noise_multiplier or lower training.local_steps",
         )
     return plan
+
+
+def _warm_start_noise(scenario: Scenario) -> float | None:
+    """σ of the warm start, as configured or found from its share of ε; None where there is none."""
+    settings, privacy = scenario.training.warm_start, scenario.privacy
+    if settings is None:
+        return None
+    share = settings.epsilon_share * privacy.epsilon
+    return settings.noise_multiplier or find_noise_multiplier(share, privacy.delta, 1.0, 1)
 
 
 def _warm_start(noise_multiplier: float | None) -> tuple[Mechanism, ...]:

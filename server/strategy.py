@@ -18,6 +18,7 @@ from common.config import WarmStart
 from common.errors import FederationError, PrivacyRefusal, SiloganError
 from common.messages import STATISTICS, Instruction, Reply, Weights, pack
 from common.moments import Moments
+from common.schedule import learning_rate_factor
 from common.seeding import random_generator
 from common.study import Study
 from server.aggregation import distance, moving_average
@@ -28,7 +29,7 @@ from server.quarantine import QUARANTINE_FILE, Quarantine
 from server.replies import RoundReplies, Usable, digest
 from server.robust import AGGREGATIONS
 from server.samples import save_round_samples
-from server.training import ServerTrainer
+from server.training import Rates, ServerTrainer
 from server.warm_start import largest_total, pretrain
 
 _POLL_SECONDS = 0.2
@@ -85,7 +86,7 @@ class FederatedGAN(Strategy):
         """
         nodes = self._wait_for_sites(grid, all_of_them=True)
         self._asked_at = time.monotonic()
-        size, sigma = Moments(self._study.schema, settings).size, settings.noise_multiplier
+        size, sigma = Moments(self._study.schema, settings).size, self._study.plan.warm_start_noise_multiplier or 0.0
         checked = RoundReplies(
             0,
             steps=1,
@@ -275,7 +276,9 @@ class FederatedGAN(Strategy):
         if not (adam or training.server_generator_steps):
             return average, {}
         rng = random_generator(self._study.scenario.seed, "server", number)
-        trainer = ServerTrainer(self._study, self._state.weights if adam else average, rng)
+        factor = learning_rate_factor(training, number)
+        rates = Rates(training.lr_generator * factor, training.lr_discriminator * factor)
+        trainer = ServerTrainer(self._study, self._state.weights if adam else average, rng, rates)
         trainer.load_state(self._state.server)
         if adam:
             trainer.discriminator_follows(average)

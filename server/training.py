@@ -4,7 +4,7 @@ Three uses: the generator against the averaged discriminator (`training.server_g
 (`training.discriminator_adam`), and both networks on what a warm start describes (`server/warm_start.py`).
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,13 @@ from common.registry import lookup
 from common.study import Study
 
 
+class Rates(NamedTuple):
+    """Adam's learning rates."""
+
+    generator: float
+    discriminator: float
+
+
 class ServerTrainer:
     """Both networks and their optimizers, on the CPU.
 
@@ -25,19 +32,20 @@ class ServerTrainer:
         study: says the networks, loss and learning rates.
         weights: what the networks hold at first; stays as it is.
         rng: source of latent vectors and labels.
+        rates: learning rates of generator and discriminator.
 
     Privacy:
         Sees generated images and the networks alone.
     """
 
-    def __init__(self, study: Study, weights: Weights, rng: torch.Generator) -> None:
+    def __init__(self, study: Study, weights: Weights, rng: torch.Generator, rates: Rates) -> None:
         self._training: Training = study.scenario.training
         self._num_classes, self._rng = study.schema.num_classes, rng
         self._gan = _networks(study, weights)
         self._loss: Loss = lookup(LOSSES, self._training.loss, "training.loss")
         betas = self._training.betas
-        self._g_optimizer = Adam(self._gan.generator.parameters(), lr=self._training.lr_generator, betas=betas)
-        self._d_optimizer = Adam(self._gan.discriminator.parameters(), lr=self._training.lr_discriminator, betas=betas)
+        self._g_optimizer = Adam(self._gan.generator.parameters(), lr=rates.generator, betas=betas)
+        self._d_optimizer = Adam(self._gan.discriminator.parameters(), lr=rates.discriminator, betas=betas)
 
     @property
     def weights(self) -> Weights:

@@ -15,7 +15,7 @@ from common.messages import Weights
 from common.moments import Moments
 from common.seeding import random_generator
 from common.study import Study
-from server.training import ServerTrainer
+from server.training import Rates, ServerTrainer
 
 _BATCH = 128
 
@@ -83,11 +83,13 @@ def pretrain(study: Study, settings: WarmStart, weights: Weights, total: Tensor,
         total: float[moments.size], the sum over the sites that have answered.
         sites: how many these are.
     """
-    sigma = settings.noise_multiplier if study.plan.private else 0.0
+    plan = study.plan
+    sigma = plan.warm_start_noise_multiplier if plan.private and plan.warm_start_noise_multiplier else 0.0
     moments = Moments(study.schema, settings)
     gaussians = ClassGaussians.fit(moments, total, sigma * math.sqrt(sites))
     rng = random_generator(study.scenario.seed, "warm start")
-    trainer = ServerTrainer(study, weights, rng)
+    rates = Rates(settings.lr_generator, settings.lr_discriminator)
+    trainer = ServerTrainer(study, weights, rng, rates)
     for _ in range(settings.steps):
         labels = torch.randint(study.schema.num_classes, (_BATCH,), generator=rng)
         trainer.discriminator_step(gaussians.sample(labels, rng), labels)

@@ -40,11 +40,17 @@ class Run:
     peak_memory_bytes: int
 
 
-def mnist_folder() -> Path | None:
-    """Where MNIST lies: in SILOGAN_DATA, else in `../shared/data`."""
+def data_folder() -> Path | None:
+    """Where public data sets lie: in SILOGAN_DATA, else in `../shared/data`."""
     configured = os.environ.get("SILOGAN_DATA")
     folder = Path(configured) if configured else ROOT.parent / "shared" / "data"
-    return folder if (folder / "MNIST" / "raw").is_dir() else None
+    return folder if folder.is_dir() else None
+
+
+def mnist_folder() -> Path | None:
+    """The folder with MNIST, if there is one."""
+    folder = data_folder()
+    return folder if folder is not None and (folder / "MNIST" / "raw").is_dir() else None
 
 
 def workload(sites: int, *, rounds: int, batch: int = 16, size: int = 28, private: bool = True) -> Scenario:

@@ -613,3 +613,36 @@ def test_images_without_patients_are_refused_where_the_plan_protects_patients(
     study = patient_study(make_study, 1)
     with pytest.raises(DataError, match="images: do not say whose they are"):
         new_trainer(study, new_gan(study), images)
+
+
+@pytest.mark.parametrize("adam_at", ["site", "server"])
+def test_rates_of_a_round_hold_over_those_of_the_state_before(
+    make_study: MakeStudy, images: Images, adam_at: str
+) -> None:
+    study = make_study(training={"discriminator_adam": adam_at, "lr_generator": 0.1, "lr_discriminator": 0.2})
+    first = new_trainer(study, new_gan(study), images)
+    first.run(0.5)
+    second = new_trainer(study, new_gan(study), images)
+    second.load_state(first.state())
+    second.run(0.25)
+    state = second.state()
+    assert state["generator_optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.025)
+    # plain steps carry gradients to the server: their rate is what the server divides by
+    expected = 0.05 if adam_at == "site" else 0.2
+    assert state["discriminator_optimizer"]["param_groups"][0]["lr"] == pytest.approx(expected)
+
+
+def test_plain_steps_carry_the_private_gradient(make_study: MakeStudy, images: Images) -> None:
+    study = make_study(training={"discriminator_adam": "server", "lr_discriminator": 0.2, "local_steps": 1})
+    gan = new_gan(study)
+    before = flat(gan.discriminator)
+    trainer = new_trainer(study, gan, images)
+    gradients: list[Tensor] = []
+    optimizer = trainer._d_optimizer
+    optimizer.register_step_pre_hook(
+        lambda opt, *_: gradients.append(
+            torch.cat([p.grad.flatten() for group in opt.param_groups for p in group["params"]]).clone()
+        )
+    )
+    trainer._discriminator_step()
+    torch.testing.assert_close((before - flat(gan.discriminator)) / 0.2, gradients[0], rtol=1e-3, atol=1e-6)

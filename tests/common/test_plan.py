@@ -205,3 +205,16 @@ def test_a_warm_start_is_paid_from_the_same_budget() -> None:
 def test_a_warm_start_that_takes_the_whole_budget_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"1 does not pay for the warm start alone \(ε = "):
         planned(privacy={"epsilon": 1.0, "delta": 1e-5}, training={"warm_start": {"noise_multiplier": 1.0}})
+
+
+def test_noise_of_a_warm_start_is_found_from_its_share_of_the_budget() -> None:
+    budget = {"epsilon": 4.0, "delta": 1e-5}
+    plan = planned(privacy=budget, training={"warm_start": {"epsilon_share": 0.5}})
+    sigma = plan.warm_start_noise_multiplier
+    assert sigma is not None
+    assert 1.98 < epsilon([Mechanism(sigma, 1.0, 1)], 1e-5) <= 2.0
+    smaller = planned(privacy=budget, training={"warm_start": {"epsilon_share": 0.1}})
+    assert (smaller.warm_start_noise_multiplier or 0) > sigma
+    assert smaller.noise_multiplier < plan.noise_multiplier
+    # less than the sum: what is left to the steps alone costs more than the other half
+    assert epsilon([plan.mechanism(6)], 1e-5) > 2.5

@@ -10,7 +10,9 @@ from common.messages import Weights
 from common.schema import ImageSchema
 from common.study import Study
 from server.app import initial_weights
-from server.training import ServerTrainer
+from server.training import Rates, ServerTrainer
+
+RATES = Rates(0.001, 0.01)
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def study(make_study: Callable[..., Study]) -> Study:
 
 def test_generator_is_trained_against_a_discriminator_that_stays(study: Study) -> None:
     fresh = initial_weights(study)
-    trainer = ServerTrainer(study, fresh, torch.Generator().manual_seed(0))
+    trainer = ServerTrainer(study, fresh, torch.Generator().manual_seed(0), RATES)
     trainer.generator_step()
     for name, tensor in trainer.weights.items():
         assert torch.equal(tensor, fresh[name]) == name.startswith("discriminator."), name
@@ -29,15 +31,15 @@ def test_generator_is_trained_against_a_discriminator_that_stays(study: Study) -
 
 def test_generator_training_goes_on_where_its_optimizer_stopped(study: Study) -> None:
     fresh = initial_weights(study)
-    whole = ServerTrainer(study, fresh, torch.Generator().manual_seed(0))
+    whole = ServerTrainer(study, fresh, torch.Generator().manual_seed(0), RATES)
     for _ in range(4):
         whole.generator_step()
     rng = torch.Generator().manual_seed(0)
-    first = ServerTrainer(study, fresh, rng)
+    first = ServerTrainer(study, fresh, rng, RATES)
     first.load_state({})
     for _ in range(2):
         first.generator_step()
-    second = ServerTrainer(study, first.weights, rng)
+    second = ServerTrainer(study, first.weights, rng, RATES)
     second.load_state(first.state())
     for _ in range(2):
         second.generator_step()
@@ -47,7 +49,7 @@ def test_generator_training_goes_on_where_its_optimizer_stopped(study: Study) ->
 
 def test_discriminator_step_leaves_the_generator(study: Study) -> None:
     fresh = initial_weights(study)
-    trainer = ServerTrainer(study, fresh, torch.Generator().manual_seed(0))
+    trainer = ServerTrainer(study, fresh, torch.Generator().manual_seed(0), RATES)
     trainer.discriminator_step(torch.rand(6, 1, 8, 8), torch.arange(6) % 2)
     for name, tensor in trainer.weights.items():
         assert torch.equal(tensor, fresh[name]) == name.startswith("generator."), name
@@ -66,7 +68,7 @@ def test_adam_on_the_average_of_plain_steps_is_adam_on_the_average_gradient(stud
     for step in range(3):
         rng = torch.Generator().manual_seed(step)
         gradients = {name: torch.randn(weights[name].shape, generator=rng) for name in names}
-        trainer = ServerTrainer(study, weights, rng)
+        trainer = ServerTrainer(study, weights, rng, RATES)
         trainer.load_state(state)
         trainer.discriminator_follows(_moved(weights, gradients, 0.01))
         weights, state = trainer.weights, trainer.state()

@@ -1,0 +1,133 @@
+"""What a classifier learns from synthetic images alone, for a data set, a budget, a number of sites and a split.
+
+    python simulations/benchmarks/quality.py --dataset mnist --epsilon 10 --sites 10 --split iid [--json]
+
+Each seed is a run of `silogan simulate` in a process of its own: partition, fresh weights, sampling, noise and the
+classifier differ. `--holdout` measures on a part of the training split that is then not trained on: hyper-parameters
+are chosen there, never on the test split.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from client.data import read
+from common.config import Data, Scenario, load_scenario
+from simulations.benchmarks._machine import measured, show
+from simulations.benchmarks._runs import ROOT, data_folder
+
+SCENARIOS = {"mnist": "mnist.yaml", "pneumonia": "chest-xray.yaml"}
+SPLITS = {"iid": ["sites.partition=iid"], "dirichlet": ["sites.partition=dirichlet", "sites.alpha=0.1"]}
+MODES: dict[str, list[str]] = {"cpu": [], "full": ["model.width=48", "training.rounds=8000"]}
+"""What each mode changes: the scenarios themselves are made for two CPU cores."""
+_HELD_OUT = 12  # one in so many of the training images
+
+
+def scenario_of(arguments: argparse.Namespace, seed: int, folder: Path) -> Scenario:
+    """The scenario of one run."""
+    root = data_folder()
+    if root is None:
+        raise SystemExit(
+            "quality: no data; set SILOGAN_DATA to a folder with MNIST/raw and medmnist/pneumoniamnist.npz"
+        )
+    overrides = [
+        *(f"data.root={root}", f"seed={seed}", f"privacy.epsilon={arguments.epsilon}"),
+        *(f"sites.count={arguments.sites}", *SPLITS[arguments.split], *MODES[arguments.mode]),
+        *(["training.rounds=2", "training.warm_start.steps=5", "evaluation.epochs=1"] if arguments.short else []),
+        *arguments.set,
+    ]
+    file = arguments.scenario or ROOT / "simulations" / "scenarios" / SCENARIOS[arguments.dataset]
+    scenario = load_scenario(file, overrides)
+    if not arguments.holdout:
+        return scenario
+    held_out = _hold_out(scenario.data, folder / "holdout.npz")
+    evaluation = scenario.evaluation.model_copy(update={"real_ceiling": False})
+    return scenario.model_copy(update={"data": held_out, "evaluation": evaluation})
+
+
+def _hold_out(data: Data, path: Path) -> Data:
+    """The training split alone, a part of it in the place of the test split."""
+    found = read(data)
+    images = found.train.pixels.permute(0, 2, 3, 1).squeeze(-1).numpy()
+    labels = found.train.labels.unsqueeze(1).numpy()
+    taken = np.arange(len(labels)) % _HELD_OUT == 0
+    np.savez(
+        path,
+        train_images=images[~taken],
+        train_labels=labels[~taken],
+        test_images=images[taken],
+        test_labels=labels[taken],
+    )
+    return Data(source="medmnist", root=path, classes=found.schema.classes)
+
+
+def measure(arguments: argparse.Namespace, seeds: list[int]) -> dict[str, Any]:
+    """One row: mean and spread over the seeds."""
+    reports = [_run(arguments, seed) for seed in seeds]
+    row: dict[str, Any] = {
+        "dataset": arguments.dataset + (" (held-out training images)" if arguments.holdout else ""),
+        "epsilon": max(site["epsilon"] for report in reports for site in report["sites"]),
+        "delta": reports[0]["sites"][0]["delta"],
+        "sites": arguments.sites,
+        "split": arguments.split,
+        "seeds": ",".join(map(str, seeds)),
+        "rounds": reports[0]["rounds"],
+        "noise_multiplier": reports[0]["sites"][0]["noise_multiplier"],
+    }
+    for key in ("accuracy_synthetic", "accuracy_real", "auroc_synthetic", "auroc_real", "balanced_accuracy_synthetic"):
+        values = [report["utility"].get(key) for report in reports]
+        if all(value is not None for value in values):
+            row |= {key: statistics.mean(values), f"{key}_each": " ".join(f"{value:.4f}" for value in values)}
+    if all(report["fidelity"] for report in reports):
+        row["frechet_distance"] = statistics.mean(report["fidelity"]["frechet_distance"] for report in reports)
+    row["minutes_a_run"] = statistics.median(report["seconds"]["total"] for report in reports) / 60
+    return row
+
+
+def _run(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """The report of one run, which is kept where `--out` says."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "scenario.yaml"
+        scenario = scenario_of(arguments, seed, Path(folder))
+        file.write_text(yaml.safe_dump(scenario.model_dump(mode="json")), encoding="utf-8")
+        out = arguments.out / f"seed-{seed}" if arguments.out else Path(folder) / "run"
+        command = [sys.executable, "-m", "silogan", "simulate", str(file), "--out", str(out), "--overwrite", "--json"]
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        raise SystemExit(f"silogan simulate failed with exit code {done.returncode}: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    """Runs the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=SCENARIOS, default="mnist")
+    parser.add_argument("--epsilon", type=float, default=10.0)
+    parser.add_argument("--sites", type=int, default=10)
+    parser.add_argument("--split", choices=SPLITS, default="iid")
+    parser.add_argument("--mode", choices=MODES, default="cpu", help="cpu: two cores; full: for a GPU")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--scenario", type=Path, help="another recipe than the data set's own")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
+    parser.add_argument("--holdout", action="store_true", help="measure on held-out training images")
+    parser.add_argument("--out", type=Path, help="folder in which the runs are kept")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--short", action="store_true", help="two rounds of one seed: to see that it runs")
+    arguments = parser.parse_args()
+    seeds = [0] if arguments.short else [int(seed) for seed in arguments.seeds.split(",")]
+    name = f"{arguments.dataset}, ε {arguments.epsilon:g}, {arguments.sites} sites, {arguments.split}"
+    show(measured([(name, arguments, seeds)], measure), as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    main()
