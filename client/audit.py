@@ -110,7 +110,7 @@ class _Reserve(_Body):
     kind: Literal["reserve"]
     study_id: str
     plan_id: str
-    round: Annotated[int, Field(ge=1)]
+    round: Annotated[int, Field(ge=0)]  # 0 is the warm start
     steps: Annotated[int, Field(ge=0)]
     noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     sample_rate: Annotated[float, Field(gt=0, le=1)]

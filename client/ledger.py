@@ -140,11 +140,10 @@ class Approval:
 
     def forbids(self, charge: Charge) -> str | None:
         """Why a charge is not what was approved; None if it is, or is for what a plan does not say."""
-        if charge.purpose not in ("training", "warm_start"):
-            return None
         if charge.purpose == "warm_start":
-            allowed = Charge.for_warm_start(self.plan, self.study_id, charge.replay_key)
-            return None if charge == allowed else "differs from the warm start that was approved"
+            return self._forbids_warm_start(charge)
+        if charge.purpose != "training":
+            return None
         allowed = Charge.for_round(self.plan, self.study_id, charge.round)
         different = [
             name
@@ -158,6 +157,12 @@ class Approval:
         if not 1 <= charge.round <= self.plan.rounds:
             return f"asks for round {charge.round} where {self.plan.rounds} were approved"
         return None
+
+    def _forbids_warm_start(self, charge: Charge) -> str | None:
+        if self.plan.warm_start_noise_multiplier is None:
+            return "has no warm start"
+        allowed = Charge.for_warm_start(self.plan, self.study_id, charge.replay_key)
+        return None if charge == allowed else "differs from the warm start that was approved"
 
 
 class Ledger:

@@ -21,7 +21,7 @@ from common.registry import lookup
 from common.study import Study
 from simulations.faults import FAULTS, Fault, seen
 from simulations.faults.runs import STEPS, submit_short
-from simulations.faults.surroundings import clock_skewed, disk_full, faketime, mount_small_disk, unmount
+from simulations.faults.surroundings import clock_skewed, disk_full, faketime, mount_small_disk, old_authority, unmount
 from simulations.federation import SCENARIO, Federation, hosts, set_up, settings, wait_for
 from simulations.simulate import simulate
 
@@ -41,6 +41,7 @@ def main(
     shutil.rmtree(out, ignore_errors=True)
     mounted = mount_small_disk(small)
     try:
+        old_authority(out / "coordinator")
         simulated = out / "simulated"
         simulate(load_scenario(SCENARIO, [*settings(), "training.rounds=1"]), simulated)
         with hosts(out) as made:

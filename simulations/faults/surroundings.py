@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from common.supervise import running
 from server.authority import Authority
 from simulations.federation import Federation, Host, link_of
 
@@ -68,17 +71,21 @@ def clock_skewed(federation: Federation) -> Iterator[str]:
 
 
 def certificate_expired(federation: Federation) -> Iterator[str]:
-    """The coordinator comes back with a certificate that has expired, which is then renewed."""
+    """The coordinator's certificate expires while it runs, and is renewed after 30 seconds."""
     server = federation.server
-    server.stop()
     Authority(server.folder).renew([server.address], days=1, at=datetime.now(UTC) - timedelta(days=3))
-    federation.start(server)
+    os.kill(running(server.folder)["proxy"], signal.SIGHUP)  # nginx shows it from now on
     time.sleep(30)
     finding = _finding(federation.hospitals[0], "coordinator")
     server.run("server", "init", "--name", server.address, "--folder", str(server.folder))
-    server.stop()
-    federation.start(server)
-    yield f"certificate expired for 30 s; `node check`: {finding}"
+    os.kill(running(server.folder)["proxy"], signal.SIGHUP)
+    yield f"certificate expired for 30 s, then renewed; `node check`: {finding}"
+
+
+def old_authority(folder: Path) -> None:
+    """Makes a coordinator's authority as of ten days ago, so that a certificate of its can have expired."""
+    folder.mkdir(mode=0o700, parents=True)
+    Authority.create(folder, "SiloGAN", at=datetime.now(UTC) - timedelta(days=10))
 
 
 def faketime() -> Path | None:

@@ -198,6 +198,16 @@ def test_plan_is_explained_in_words(node: Node, study: Study) -> None:
     assert said["ε after all"].startswith(f"{study.plan.epsilon_after(12):.4g}, ")
 
 
+def test_warm_start_is_explained_in_words(node: Node, study: Study) -> None:
+    cohort, warm = node.register.get(None), replace(study, plan=replace(study.plan, warm_start_noise_multiplier=2.5))
+    cost = node.cost(warm, cohort, SERVER)
+    said = dict(explain(warm, cohort, SERVER, cost))
+    assert "released once" in said["before the first"]
+    assert "σ = 2.5" in said["before the first"]
+    assert "before the first" not in dict(explain(study, cohort, SERVER, cost))
+    assert cost.epsilon_after == warm.plan.epsilon_after(12) > (study.plan.epsilon_after(12) or 0)
+
+
 def test_key_derives_secrets_of_its_own(node: Node, tmp_path: Path) -> None:
     other = SiteKey.create(tmp_path / "other.key")
     secrets = {node.key.derived(b"a"), node.key.derived(b"b"), other.derived(b"a")}

@@ -162,3 +162,43 @@ def test_node_is_audited_by_its_register(tmp_path: Path) -> None:
 def test_device_is_no_ledger() -> None:
     with pytest.raises(UsageError, match="is no file"):
         audit_all([Path("/dev/null")])
+
+
+def warm(tmp_path: Path, **changes: Any) -> Path:
+    """A run of which each ledger holds a warm start, changed or not, and one round."""
+    small, run_dir = (
+        study(training={"rounds": 4, "local_steps": 3, "warm_start": {"noise_multiplier": 2.0}}),
+        tmp_path / "warm",
+    )
+    for folder in ("ledgers", "checkpoints"):
+        (run_dir / folder).mkdir(parents=True)
+    small.save(run_dir)
+    open_ledgers(small, run_dir)
+    for index in range(2):
+        ledger = ledger_of(small, run_dir, index)
+        charge = replace(Charge.for_warm_start(small.plan, small.study_id), **changes)
+        ledger.settle(ledger.reserve(charge), charge.steps)
+        ledger.settle(ledger.reserve(Charge.for_round(small.plan, small.study_id, 1)), 3)
+    know(small, run_dir, rounds=1)
+    return run_dir
+
+
+def test_warm_start_is_part_of_what_is_audited(tmp_path: Path) -> None:
+    run_dir = warm(tmp_path)
+    plain = as_plain(audit_all([run_dir]))
+    assert (plain["ok"], plain["findings"]) == (True, [])
+    plan = Study.load(run_dir).plan
+    assert {cohort["epsilon_prv"] for cohort in plain["cohorts"]} == {plan.epsilon_after(3)}
+    assert plan.epsilon_after(3) != study().plan.epsilon_after(3)
+
+
+@pytest.mark.parametrize("change", [{"noise_multiplier": 1.5}, {"round": 1}, {"clip_norm": 0.5}])
+def test_warm_start_that_was_not_approved_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, float]
+) -> None:
+    with monkeypatch.context() as careless:
+        careless.setattr("client.ledger.Approval.forbids", lambda *_: None)
+        run_dir = warm(tmp_path, **change)
+    assert {(site, problem) for site, _, problem in problems(run_dir)} == {
+        (site, "differs from the warm start that was approved") for site in SITES
+    }

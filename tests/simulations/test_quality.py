@@ -1,0 +1,63 @@
+"""The quality benchmark's own parts: what is held out is not trained on, and the recipe is what it says."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from client.data import read
+from common.config import Data
+from simulations.benchmarks import quality
+
+
+def arguments(**changes: Any) -> argparse.Namespace:
+    values: dict[str, Any] = {
+        "dataset": "mnist",
+        "epsilon": 1.0,
+        "sites": 4,
+        "split": "dirichlet",
+        "mode": "cpu",
+        "scenario": None,
+        "set": [],
+        "holdout": False,
+        "short": False,
+    }
+    return argparse.Namespace(**{**values, **changes})
+
+
+def test_what_is_held_out_is_not_trained_on_and_nothing_is_of_the_test_split(tmp_path: Path) -> None:
+    whole = read(Data(source="digits"))
+    found = read(quality._hold_out(Data(source="digits"), tmp_path / "holdout.npz"))
+    kept, held = (
+        {image.numpy().tobytes() + bytes([label]) for image, label in zip(part.pixels, part.labels, strict=True)}
+        for part in (found.train, found.test)
+    )
+    training = {
+        image.numpy().tobytes() + bytes([label])
+        for image, label in zip(whole.train.pixels, whole.train.labels, strict=True)
+    }
+    assert len(found.train) + len(found.test) == len(whole.train)
+    assert len(found.test) == -(-len(whole.train) // 12)
+    assert kept | held == training
+    assert not kept & held
+    assert found.schema == whole.schema
+    assert torch.equal(found.test.labels, whole.train.labels[::12])
+
+
+@pytest.mark.parametrize("dataset", quality.SCENARIOS)
+def test_a_run_is_the_recipe_with_budget_sites_split_and_seed(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "data_folder", lambda: tmp_path)
+    scenario = quality.scenario_of(arguments(dataset=dataset, set=["training.rounds=7"]), 5, tmp_path)
+    assert (scenario.seed, scenario.privacy.epsilon, scenario.sites.count) == (5, 1.0, 4)
+    assert (scenario.sites.partition, scenario.sites.alpha) == ("dirichlet", 0.1)
+    assert scenario.training.rounds == 7
+
+
+def test_missing_data_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(quality, "data_folder", lambda: None)
+    with pytest.raises(SystemExit, match="set SILOGAN_DATA"):
+        quality.scenario_of(arguments(), 0, tmp_path)
