@@ -32,6 +32,8 @@ REVIEWED_FILE = "software.sha256"
 _SECRET, _FLOWER_HOME = "runtime.secret", "flower"
 # A SuperNode that comes back before its last heartbeat has lapsed is refused once, with exit code 305.
 _SUPERNODE_RESTART_SECONDS = 12.0
+# After such an error, as where the coordinator's certificate has expired, it stays without ever trying again.
+_FATAL = "SSL/TLS handshake error detected"
 
 _log = logging.getLogger("silogan.node")
 
@@ -108,7 +110,7 @@ def services(folder: Path, connection: Connection) -> list[Service]:
     root = Path(common.__file__).parent.parent  # so that `-m` finds this very software, and no other
     executor = (sys.executable, "-m", "client.service", str(folder.absolute()), f"{host}:{port}")
     return [
-        Service("supernode", command, env, folder, _SUPERNODE_RESTART_SECONDS),
+        Service("supernode", command, env, folder, _SUPERNODE_RESTART_SECONDS, fatal=_FATAL),
         Service("executor", executor, env, root),
     ]
 

@@ -44,6 +44,7 @@ class Service:
         env: its environment.
         folder: its working directory.
         restart_seconds: wait between its end and its next start.
+        fatal: what it says when it can do its work no more and yet does not end; it is then ended. Nothing if empty.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Service:
     env: Mapping[str, str]
     folder: Path
     restart_seconds: float = 1.0
+    fatal: str = ""
 
 
 class ProcessGroup:
@@ -150,7 +152,7 @@ class Supervisor:
 
     def _start(self, service: Service) -> None:
         process = self._group.start(service.command, service.env, service.folder, subprocess.PIPE)
-        threading.Thread(target=_copy_to_log, args=(service.name, process.stdout), daemon=True).start()
+        threading.Thread(target=_copy_to_log, args=(service, process), daemon=True).start()
         self._running[service.name] = process
         self._starts[service.name] += 1
         _log.info("%s started", service.name)
@@ -226,10 +228,15 @@ def stop_running(folder: Path, what: str, patience: float = 30.0) -> None:
         raise UsageError(f"{what} '{folder}'", f"does not stop within {patience:.0f} s", "kill it") from None
 
 
-def _copy_to_log(name: str, output: IO[bytes]) -> None:
-    log = logging.getLogger(f"silogan.{name}")
-    with output:
-        for line in output:
+def _copy_to_log(service: Service, process: subprocess.Popen[bytes]) -> None:
+    log = logging.getLogger(f"silogan.{service.name}")
+    if process.stdout is None:
+        return
+    with process.stdout:
+        for line in process.stdout:
             text = line.decode(errors="replace").rstrip()
             if text:
                 log.info("%s", text, extra={"ready": is_line(text)})
+            if service.fatal and service.fatal in text:
+                _log.warning("%s can do no more work and is ended", service.name)
+                process.kill()

@@ -70,6 +70,24 @@ def test_a_service_that_ends_is_started_again(tmp_path: Path, supervised: Callab
     assert state["services"]["sleeper"]["starts"] == 2
 
 
+def test_a_service_that_says_it_can_do_no_more_is_started_again(
+    tmp_path: Path, supervised: Callable[..., Supervisor]
+) -> None:
+    says = "import time; print('handshake error, giving up', flush=True); time.sleep(600)"
+    command = (sys.executable, "-c", says)
+    supervised(Service("stuck", command, os.environ, tmp_path, 0.1, fatal="handshake error"))
+    assert until(lambda: "stuck" in pids(tmp_path))
+    assert until(lambda: json.loads((tmp_path / STATE_FILE).read_text())["services"]["stuck"]["starts"] >= 2)
+
+
+def test_other_words_of_a_service_do_not_end_it(tmp_path: Path, supervised: Callable[..., Supervisor]) -> None:
+    says = "import time; print('handshake error, trying again', flush=True); time.sleep(600)"
+    supervised(Service("well", (sys.executable, "-c", says), os.environ, tmp_path, 0.1, fatal="giving up"))
+    assert until(lambda: "well" in pids(tmp_path))
+    time.sleep(1)
+    assert json.loads((tmp_path / STATE_FILE).read_text())["services"]["well"]["starts"] == 1
+
+
 def test_services_are_asked_before_they_are_killed(tmp_path: Path, supervised: Callable[..., Supervisor]) -> None:
     asked = tmp_path / "asked"
     code = (
