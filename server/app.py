@@ -74,11 +74,11 @@ def federate(grid: Grid, run_dir: Path) -> None:
         raise VerificationError("checkpoint", "belongs to another study", "delete it or restore the study's own")
     restore_events(run_dir, start.round, start.event)
     remaining = study.scenario.training.rounds - start.round
-    warm_start = study.scenario.training.warm_start
+    strategy, warm_start = FederatedGAN(study, start, run_dir), study.scenario.training.warm_start
     if warm_start is not None and start.round == 0 and not start.warm:
-        start = FederatedGAN(study, start, run_dir).warm_start(prompt(grid), warm_start)
+        start = strategy.warm_start(prompt(grid), warm_start)
     if remaining > 0:
-        FederatedGAN(study, start, run_dir).start(
+        strategy.start(
             prompt(grid), pack(start.weights), num_rounds=remaining, timeout=study.scenario.federation.round_timeout
         )
 

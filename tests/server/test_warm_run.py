@@ -1,0 +1,136 @@
+"""Runs that begin with a warm start and train at the server: asked once, checked, and resumed to the same weights."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import RecordDict
+
+from common.errors import FederationError, PrivacyRefusal
+from common.messages import STATISTICS, Instruction, Reply, Weights, refusal_record
+from common.moments import Moments
+from common.study import Study
+from server.app import federate, initial_weights
+from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.quarantine import QUARANTINE_FILE
+
+Answer = Callable[[int, Instruction, Weights], RecordDict | None]
+TRAINING: dict[str, Any] = {
+    "warm_start": {"noise_multiplier": 2.0, "frequencies": 2, "steps": 2},
+    "server_generator_steps": 2,
+    "discriminator_adam": "server",
+    "lr_decay": "linear",
+}
+
+
+@pytest.fixture
+def study(make_study: Callable[..., Study]) -> Study:
+    return make_study(training=TRAINING)
+
+
+@pytest.fixture
+def answer(study: Study, honest: Callable[..., Answer]) -> Answer:
+    """Three sites that answer rightly: node n's statistics are n times the same ones."""
+    settings = study.scenario.training.warm_start
+    assert settings is not None
+    moments = Moments(study.schema, settings)
+    images = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    statistics = moments.total(images, torch.arange(60) % 3, torch.ones(60).double()).float()
+
+    def of(node: int, instruction: Instruction, weights: Weights) -> RecordDict | None:
+        if instruction.round:
+            return honest()(node, instruction, weights)
+        assert weights == {}
+        reply = Reply(f"site-{node}", 0, 1, 0.0, 1, f"0{node}" * 32)
+        return reply.to_record({STATISTICS: node * statistics})
+
+    return of
+
+
+@pytest.fixture
+def prepared(study: Study, tmp_path: Path) -> Callable[[str], Path]:
+    def make(name: str) -> Path:
+        for part in (CHECKPOINT_FOLDER, "samples"):
+            (tmp_path / name / part).mkdir(parents=True)
+        study.save(tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+def latest(run_dir: Path) -> Checkpoint:
+    checkpoint = Checkpoint.latest(run_dir)
+    assert checkpoint is not None
+    return checkpoint
+
+
+def but(answer: Answer, node: int, number: int, other: Answer) -> Answer:
+    """One node answers otherwise in one round."""
+    return lambda asked, instruction, weights: (other if (asked, instruction.round) == (node, number) else answer)(
+        asked, instruction, weights
+    )
+
+
+def dies(*_: object) -> RecordDict:
+    raise KeyboardInterrupt
+
+
+def poisoned(node: int, instruction: Instruction, _: Weights) -> RecordDict:
+    return Reply(f"site-{node}", 0, 1, 0.0, 1, "").to_record({STATISTICS: torch.full((3 * (1 + 4 + 10),), 1e6)})
+
+
+def test_statistics_are_asked_for_once_and_the_rounds_know_the_heads(
+    make_grid: Callable[..., Any], answer: Answer, prepared: Callable[[str], Path], study: Study
+) -> None:
+    grid, run_dir = make_grid(answer, nodes=[1, 2, 3]), prepared("run")
+    federate(grid, run_dir)
+    assert [instruction.round for _, instruction in grid.asked] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
+    first_round = [instruction.known_head for _, instruction in grid.asked if instruction.round == 1]
+    assert first_round == [f"0{node}" * 32 for node in (1, 2, 3)]
+    assert latest(run_dir).warm
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 4])
+def test_a_run_that_was_killed_ends_with_the_same_weights(
+    make_grid: Callable[..., Any], answer: Answer, prepared: Callable[[str], Path], number: int
+) -> None:
+    straight, killed = prepared("straight"), prepared("killed")
+    federate(make_grid(answer, nodes=[1, 2, 3]), straight)
+    with pytest.raises(KeyboardInterrupt):
+        federate(make_grid(but(answer, 2, number, dies), nodes=[1, 2, 3]), killed)
+    grid = make_grid(answer, nodes=[1, 2, 3])
+    federate(grid, killed)
+    assert min(instruction.round for _, instruction in grid.asked) == number
+    ours, theirs = latest(killed), latest(straight)
+    for mine, reference in ((ours.weights, theirs.weights), (ours.ema, theirs.ema), (ours.server, theirs.server)):
+        assert mine.keys() == reference.keys() != set()
+        assert [name for name in mine if not torch.equal(mine[name], reference[name])] == []
+
+
+def test_poisoned_statistics_are_left_out_and_an_offence(
+    make_grid: Callable[..., Any], answer: Answer, prepared: Callable[[str], Path]
+) -> None:
+    without, with_it = prepared("without"), prepared("with")
+    federate(make_grid(but(answer, 3, 0, lambda *_: None), nodes=[1, 2, 3]), without)
+    federate(make_grid(but(answer, 3, 0, poisoned), nodes=[1, 2, 3]), with_it)
+    assert all(torch.equal(tensor, latest(without).weights[name]) for name, tensor in latest(with_it).weights.items())
+    offences = json.loads((with_it / QUARANTINE_FILE).read_text())["site-3"]["offences"]
+    assert ["moves the weights by more than" in offence["what"] for offence in offences] == [True]
+
+
+def test_without_a_quorum_nothing_is_trained(
+    make_grid: Callable[..., Any], answer: Answer, prepared: Callable[[str], Path], study: Study
+) -> None:
+    run_dir = prepared("run")
+    refusal = refusal_record("site", PrivacyRefusal("budget", "is spent", "stop"))
+    with pytest.raises(PrivacyRefusal, match="round 0"):
+        federate(make_grid(lambda *_: refusal, nodes=[1, 2, 3]), run_dir)
+    silent = but(but(answer, 1, 0, lambda *_: None), 2, 0, lambda *_: None)
+    with pytest.raises(FederationError, match="round 0: 1 usable replies of 3"):
+        federate(make_grid(silent, nodes=[1, 2, 3]), run_dir)
+    found = latest(run_dir)
+    assert (found.round, found.warm) == (0, False)
+    assert all(torch.equal(found.weights[name], tensor) for name, tensor in initial_weights(study).items())
