@@ -25,6 +25,8 @@ from simulations.faults.surroundings import clock_skewed, disk_full, faketime, m
 from simulations.federation import SCENARIO, Federation, hosts, set_up, settings, wait_for
 from simulations.simulate import simulate
 
+_SLOW = ("modified-software", "poisoned-update")  # a node that was stopped is back only after some rounds
+_LONG = 20
 _HEADER = ("fault", "what was done", "the run", "seconds", "the coordinator saw", "the hospital saw", "ledgers")
 
 
@@ -75,7 +77,7 @@ def _missing(fault: Fault, *, isolated: bool, mounted: bool) -> str:
 
 def _happens(federation: Federation, name: str, fault: Fault) -> tuple[str, ...]:
     """One run with one fault in its middle: the row of the table, but its name."""
-    run = submit_short(federation, name)["run"]
+    run = submit_short(federation, name, _LONG if name in _SLOW else 6)["run"]
     folder = federation.server.folder / "runs" / run
     events = folder / "events.jsonl"
     began, since = time.monotonic(), datetime.now(UTC).isoformat()

@@ -8,13 +8,13 @@ STEPS = 200
 """Of a round: as many as a new policy allows."""
 
 
-def submit_short(federation: Federation, title: str) -> dict[str, Any]:
-    """Submits six rounds, with randomness of their own. Each title makes another study of it."""
+def submit_short(federation: Federation, title: str, rounds: int = 6) -> dict[str, Any]:
+    """Submits some rounds, with randomness of their own. Each title makes another study of it."""
     return federation.submit(
         *settings(),
         f"title={title}",
         "privacy.epsilon=1",
-        "training.rounds=6",
+        f"training.rounds={rounds}",
         f"training.local_steps={STEPS}",
         "seed=null",
         "federation.quorum=2",
