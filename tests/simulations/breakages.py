@@ -55,8 +55,8 @@ def losses_leaked() -> Generator[None]:
     last: list[Tensor] = []
     honest_run, honest_weights = SiteTrainer.run, client.site.gan_weights
 
-    def run(self: SiteTrainer) -> Progress:
-        progress = honest_run(self)
+    def run(self: SiteTrainer, lr_factor: float = 1.0) -> Progress:
+        progress = honest_run(self, lr_factor)
         with torch.no_grad():
             logits = self._discriminator(to_unit_range(self._images.pixels), self._images.labels)
         sums = torch.zeros(self._num_classes).index_add_(0, self._images.labels, self._loss.real(logits))
