@@ -58,6 +58,9 @@ class Policy(Section):
                 yield f"{name} {asked:g} is above {most:g}"
         if not plan.noise_multiplier >= self.min_noise_multiplier:
             yield f"noise_multiplier {plan.noise_multiplier:g} is below {self.min_noise_multiplier:g}"
+        warm_start = plan.warm_start_noise_multiplier
+        if warm_start is not None and not warm_start >= self.min_noise_multiplier:
+            yield f"the warm start's noise_multiplier {warm_start:g} is below {self.min_noise_multiplier:g}"
         if family not in self.families:
             yield f"model family '{family}' is not allowed"
         if server not in self.servers:
@@ -79,11 +82,12 @@ class Policy(Section):
     @staticmethod
     def of_plan(plan: PrivacyPlan, family: str, server: str) -> "Policy":
         """The policy of a simulated hospital: it allows just what the study asks for."""
+        warm_start = plan.warm_start_noise_multiplier
         return Policy(
             epsilon=plan.epsilon,
             delta=plan.delta,
             unit=plan.unit,
-            min_noise_multiplier=plan.noise_multiplier,
+            min_noise_multiplier=min(plan.noise_multiplier, warm_start or plan.noise_multiplier),
             max_clip_norm=plan.clip_norm,
             max_sample_rate=plan.sample_rate,
             max_records_per_patient=plan.records_per_patient,

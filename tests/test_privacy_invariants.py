@@ -612,7 +612,7 @@ def images_standardised(patch: pytest.MonkeyPatch) -> None:
 
 
 def progress_says(patch: pytest.MonkeyPatch, figure: Callable[[SiteTrainer], dict[str, Any]]) -> None:
-    wrap(patch, SiteTrainer, "run", lambda original, self: replace(original(self), **figure(self)))
+    wrap(patch, SiteTrainer, "run", lambda original, self, *rate: replace(original(self, *rate), **figure(self)))
 
 
 def accuracy_on_real_images_sent(patch: pytest.MonkeyPatch) -> None:
@@ -630,8 +630,8 @@ def exact_count_sent(patch: pytest.MonkeyPatch) -> None:
 
 
 def label_histogram_sent(patch: pytest.MonkeyPatch) -> None:
-    def run(original: Any, self: SiteTrainer) -> Any:
-        progress = original(self)
+    def run(original: Any, self: SiteTrainer, *rate: float) -> Any:
+        progress = original(self, *rate)
         histogram = torch.bincount(self._images.labels, minlength=2).float()
         self._discriminator.register_buffer("histogram", histogram)
         return progress
@@ -640,8 +640,8 @@ def label_histogram_sent(patch: pytest.MonkeyPatch) -> None:
 
 
 def statistics_hidden_in_the_weights(patch: pytest.MonkeyPatch) -> None:
-    def run(original: Any, self: SiteTrainer) -> Any:
-        progress = original(self)
+    def run(original: Any, self: SiteTrainer, *rate: float) -> Any:
+        progress = original(self, *rate)
         with torch.no_grad():
             next(self._generator.parameters()).flatten()[0] += self._images.pixels.float().mean()
         return progress

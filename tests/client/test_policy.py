@@ -25,7 +25,10 @@ def test_what_the_policy_was_made_for_is_allowed() -> None:
 
 @pytest.mark.parametrize(
     "stricter",
-    [{"noise_multiplier": 2.0}, {"sample_rate": 0.05}, {"clip_norm": 0.1}, {"steps_per_round": 1}, {"delta": 1e-6}],
+    [
+        *({"noise_multiplier": 2.0}, {"sample_rate": 0.05}, {"clip_norm": 0.1}, {"steps_per_round": 1}),
+        *({"delta": 1e-6}, {"warm_start_noise_multiplier": 1.5}),
+    ],
     ids=str,
 )
 def test_what_is_stricter_is_allowed(stricter: dict[str, Any]) -> None:
@@ -40,6 +43,7 @@ def test_what_is_stricter_is_allowed(stricter: dict[str, Any]) -> None:
         ({"delta": 1e-4}, "δ 0.0001 is above 1e-05"),
         ({"noise_multiplier": 0.75}, "noise_multiplier 0.75 is below 1.5"),
         ({"noise_multiplier": float("nan")}, "noise_multiplier nan"),
+        ({"warm_start_noise_multiplier": 0.75}, "the warm start's noise_multiplier 0.75 is below 1.5"),
         ({"clip_norm": 0.71}, "clip_norm 0.71 is above 0.7"),
         ({"sample_rate": 0.11}, "sample_rate 0.11 is above 0.1"),
         ({"sample_rate": float("nan")}, "sample_rate nan"),

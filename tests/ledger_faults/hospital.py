@@ -162,9 +162,9 @@ def watched() -> Iterator[Watched]:
     """Notes each training of any site."""
     seen, run = Watched(), SiteTrainer.run
 
-    def trained(trainer: SiteTrainer) -> Progress:
+    def trained(trainer: SiteTrainer, lr_factor: float) -> Progress:
         seen.events.append("trained")
-        return run(trainer)
+        return run(trainer, lr_factor)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SiteTrainer, "run", trained)

@@ -98,7 +98,7 @@ def armed(patch: pytest.MonkeyPatch, method: str, fatal: str | None = None) -> l
     return seen
 
 
-def fewer_steps(trainer: SiteTrainer) -> Progress:
+def fewer_steps(trainer: SiteTrainer, lr_factor: float) -> Progress:
     """Training that stops after the first step, so that settling gives something back."""
     return Progress(1, 0.5, 1)
 
