@@ -89,7 +89,7 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     if done is not None and done.request_key == key:
         return done.reply, done.weights
     # what can be found wrong without the data is found before the budget is charged
-    work, before = _prepare(site, instruction.round, weights, states)
+    work, before = _prepare(site, instruction, weights, states)
     reservation = 0
     if ledger is not None:
         _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
@@ -112,14 +112,17 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
 
 
 def _prepare(
-    site: Site, number: int, weights: Weights, states: SiteState
+    site: Site, instruction: Instruction, weights: Weights, states: SiteState
 ) -> tuple[Callable[[], _Outcome], RoundState | None]:
     """What the round will do, and the state before it. No data is read yet."""
+    number = instruction.round
     device = choose_device(site.study.scenario.training.device)
     if number == 0:
         return lambda: _release_statistics(site), None
     gan, before = _load(site.study, weights), states.load(number - 1)
-    return lambda: _train(site, number, gan, device, before), before
+    kept = before.trainer if before is not None and not instruction.fresh else {}
+    lr_factor = instruction.lr_factor * learning_rate_factor(site.study.scenario.training, number)
+    return lambda: _train(site, number, gan, device, kept, lr_factor), before
 
 
 def _charge(study: Study, number: int, key: str) -> Charge:
@@ -129,11 +132,11 @@ def _charge(study: Study, number: int, key: str) -> Charge:
     return Charge.for_round(study.plan, study.study_id, number, replay_key)
 
 
-def _train(site: Site, number: int, gan: GAN, device: torch.device, before: RoundState | None) -> _Outcome:
+def _train(site: Site, number: int, gan: GAN, device: torch.device, kept: dict[str, Any], lr_factor: float) -> _Outcome:
     trainer = _trainer(site, number, gan, device)
-    if before is not None and before.trainer:
-        trainer.load_state(before.trainer)
-    progress = trainer.run(learning_rate_factor(site.study.scenario.training, number))
+    if kept:
+        trainer.load_state(kept)
+    progress = trainer.run(lr_factor)
     return _Outcome(progress, gan_weights(gan), trainer.state())
 
 
@@ -191,6 +194,10 @@ def _missing_history(ledger: Ledger, known_head: str, before: RoundState | None)
 
 
 def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | None:
+    if not 0 < instruction.lr_factor <= 1:
+        return PrivacyRefusal(
+            "lr_factor", f"is {instruction.lr_factor:g}", "only a lower learning rate can be asked for"
+        )
     if instruction.study_id != study.study_id or instruction.plan_id != study.plan.plan_id:
         return PrivacyRefusal(
             "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"

@@ -112,6 +112,23 @@ class WarmStart(Section):
     lr_discriminator: Positive = 1e-3
 
 
+class Guard(Section):
+    """When a run has gone wrong, seen from generated images alone, and what is done then (`server/guard.py`)."""
+
+    diversity: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.1,
+        description="standard deviation of a pixel within a class, images in [-1, 1], below which it has collapsed",
+    )
+    fake_accuracy: Annotated[float, Field(gt=0.5, le=1)] = Field(
+        default=0.99, description="D's accuracy on generated images above which the generator has lost"
+    )
+    patience: Count = Field(default=3, description="bad rounds in a row after which the run goes back")
+    lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.25, description="what each rollback multiplies all learning rates by"
+    )
+    rollbacks: Count = Field(default=4, description="rollbacks after which the run ends with an error instead")
+
+
 class Training(Section):
     """The article's algorithm: k discriminator steps, then one generator step (`client/trainer.py`)."""
 
@@ -140,6 +157,7 @@ class Training(Section):
     lr_decay: Literal["constant", "linear"] = Field(
         default="constant", description="of Adam's learning rates over the rounds; linear ends at nothing"
     )
+    guard: Guard | None = Field(default=None, description="goes back where the run collapses; off if none")
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     dp_engine: str = Field(default="bookkeeping", description="or hooks, ghost: Opacus' own, to compare")

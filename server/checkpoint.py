@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
@@ -14,6 +16,8 @@ from common.messages import Weights
 
 CHECKPOINT_FOLDER = "checkpoints"
 _KEPT = 2
+_PARTS = ("ema", "server", "healthy")
+"""Fields of tensors that lie under their own name in the file; `weights` lie there bare."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Checkpoint:
         event: the round's event, in case it did not reach `events.jsonl`; empty before the first round.
         ledger_heads: last known ledger head of each site.
         warm: whether the weights come from a warm start; a plan with one is not begun before.
+        guard: what the collapse guard remembers; empty before the first round.
+        healthy: weights and `ema.` of the last round that was well; empty where nothing guards.
         server: state of the optimizer with which the server trains the generator; empty if it does not.
         digests: SHA-256 of weights that were sent or accepted, the latest last; a reply may not repeat them.
     """
@@ -43,6 +49,8 @@ class Checkpoint:
     digests: list[str] = field(default_factory=list[str])
     warm: bool = False
     server: Weights = field(default_factory=Weights)
+    guard: dict[str, Any] = field(default_factory=dict[str, Any])
+    healthy: Weights = field(default_factory=Weights)
 
     def save(self, run_dir: Path) -> None:
         """Writes the checkpoint durably and forgets all but the last two."""
@@ -55,11 +63,12 @@ class Checkpoint:
             "ledger_heads": self.ledger_heads,
             "digests": self.digests,
             "warm": self.warm,
+            "guard": self.guard,
         }
         # safetensors refuses tensors that share memory, as weights and average do after the first round
-        ema = {f"ema.{name}": tensor.clone() for name, tensor in self.ema.items()}
-        server = {f"server.{name}": tensor for name, tensor in self.server.items()}
-        tensors = {name: tensor.contiguous() for name, tensor in {**self.weights, **ema, **server}.items()}
+        tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
+        for part in _PARTS:
+            tensors |= {f"{part}.{name}": _copy(tensor) for name, tensor in getattr(self, part).items()}
         content = save(tensors, metadata={"silogan": json.dumps(header)})
         write_bytes_atomically(folder / f"round-{self.round:06d}.safetensors", content)
         for path in _paths(run_dir)[:-_KEPT]:
@@ -79,9 +88,10 @@ class Checkpoint:
             with safe_open(paths[-1], framework="pt") as file:
                 header = json.loads(file.metadata()["silogan"])
                 tensors: Weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            ema, server = _under("ema.", tensors), _under("server.", tensors)
-            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(("ema.", "server."))}
-            return Checkpoint(weights=weights, ema=ema, server=server, **header)
+            parts = {part: _under(f"{part}.", tensors) for part in _PARTS}
+            prefixes = tuple(f"{part}." for part in _PARTS)
+            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}
+            return Checkpoint(weights=weights, **parts, **header)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             mend = "delete it to go on from the one before"
             raise VerificationError(f"checkpoint '{paths[-1].name}'", "is damaged", mend) from None
@@ -89,6 +99,10 @@ class Checkpoint:
 
 def _paths(run_dir: Path) -> list[Path]:
     return sorted((run_dir / CHECKPOINT_FOLDER).glob("round-*.safetensors"))
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _under(prefix: str, tensors: Weights) -> Weights:

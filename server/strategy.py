@@ -24,6 +24,7 @@ from common.study import Study
 from server.aggregation import distance, moving_average
 from server.checkpoint import Checkpoint
 from server.events import append_event
+from server.guard import GuardState, judge, vitals
 from server.members import Members
 from server.quarantine import QUARANTINE_FILE, Quarantine
 from server.replies import RoundReplies, Usable, digest
@@ -160,7 +161,14 @@ class FederatedGAN(Strategy):
 
     def _instructions(self, number: int, arrays: ArrayRecord, nodes: list[int]) -> list[Message]:
         """What each node is asked, with the head of its ledger that was last seen."""
-        instruction = Instruction(self._study.study_id, self._study.plan.plan_id, number)
+        guard = GuardState(**self._state.guard)
+        instruction = Instruction(
+            self._study.study_id,
+            self._study.plan.plan_id,
+            number,
+            lr_factor=guard.lr_factor(self._study.scenario.training.guard),
+            fresh=guard.fresh,
+        )
         heads = {node: self._state.ledger_heads.get(self._members.site_of(node) or "", "") for node in nodes}
         return [
             Message(
@@ -265,9 +273,29 @@ class FederatedGAN(Strategy):
             digests=digests,
             server=server,
         )
+        self._state = self._guarded(before, self._state)
         self._state.save(self._run_dir)
-        append_event(self._run_dir, event)
+        append_event(self._run_dir, self._state.event)
         save_round_samples(self._study, self._state.ema, number, self._run_dir)
+
+    def _guarded(self, start: Checkpoint, state: Checkpoint) -> Checkpoint:
+        """The state after a round; the weights are older ones where training had gone wrong."""
+        settings, found = self._study.scenario.training.guard, vitals(self._study, state.weights)
+        event = {**state.event, "diversity": found.diversity}
+        if settings is None:
+            return replace(state, event=event)
+        before = GuardState(**state.guard)
+        after = judge(settings, before, state.round, found)
+        healthy = state.healthy or _together(start)  # what the first round began with is well
+        if after.rollbacks > before.rollbacks:
+            event["rolled_back_to"] = after.healthy_round
+            weights, ema = _parted(healthy)
+            return replace(
+                state, weights=weights, ema=ema, server={}, guard=after.to_dict(), healthy=healthy, event=event
+            )
+        if after.healthy_round == state.round:
+            healthy = _together(state)
+        return replace(state, guard=after.to_dict(), healthy=healthy, event=event)
 
     def _trained_further(self, number: int, average: Weights) -> tuple[Weights, Weights]:
         """The weights after what the server itself does in a round, and the state of its optimizers."""
@@ -277,6 +305,7 @@ class FederatedGAN(Strategy):
             return average, {}
         rng = random_generator(self._study.scenario.seed, "server", number)
         factor = learning_rate_factor(training, number)
+        factor *= GuardState(**self._state.guard).lr_factor(training.guard)
         rates = Rates(training.lr_generator * factor, training.lr_discriminator * factor)
         trainer = ServerTrainer(self._study, self._state.weights if adam else average, rng, rates)
         trainer.load_state(self._state.server)
@@ -285,6 +314,17 @@ class FederatedGAN(Strategy):
         for _ in range(training.server_generator_steps):
             trainer.generator_step()
         return trainer.weights, trainer.state()
+
+
+def _together(state: Checkpoint) -> Weights:
+    """What `Checkpoint.healthy` holds of a state."""
+    return {**state.weights, **{f"ema.{name}": tensor for name, tensor in state.ema.items()}}
+
+
+def _parted(healthy: Weights) -> tuple[Weights, Weights]:
+    """Weights and moving average of `Checkpoint.healthy`."""
+    ema = {name.removeprefix("ema."): tensor for name, tensor in healthy.items() if name.startswith("ema.")}
+    return {name: tensor for name, tensor in healthy.items() if not name.startswith("ema.")}, ema
 
 
 def _in_quarantine(sites: list[str]) -> str:

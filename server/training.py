@@ -41,7 +41,7 @@ class ServerTrainer:
     def __init__(self, study: Study, weights: Weights, rng: torch.Generator, rates: Rates) -> None:
         self._training: Training = study.scenario.training
         self._num_classes, self._rng = study.schema.num_classes, rng
-        self._gan = _networks(study, weights)
+        self._gan = networks(study, weights)
         self._loss: Loss = lookup(LOSSES, self._training.loss, "training.loss")
         betas = self._training.betas
         self._g_optimizer = Adam(self._gan.generator.parameters(), lr=rates.generator, betas=betas)
@@ -119,7 +119,8 @@ class ServerTrainer:
         return self._gan.generator(z, labels), labels
 
 
-def _networks(study: Study, weights: Weights) -> GAN:
+def networks(study: Study, weights: Weights) -> GAN:
+    """Both networks with copies of these weights, ready to be trained."""
     with torch.device("meta"):
         gan = build(study.scenario.model, study.schema)
     for part, network in gan._asdict().items():

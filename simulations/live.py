@@ -53,8 +53,15 @@ def round_line(event: Event, study: Study) -> str:
         sites += f"  [red]in quarantine: {names}[/red]"
     return (
         f"round {event['round']:>3}  {sites}  {epsilon}  "
-        f"D on fakes {event['fake_accuracy']:.2f}  k {event['d_steps_per_g_step']:.0f}  {event['seconds']:.1f} s"
+        f"D on fakes {event['fake_accuracy']:.2f}  k {event['d_steps_per_g_step']:.0f}  "
+        f"variety {event['diversity']:.2f}  {event['seconds']:.1f} s{_rollback(event)}"
     )
+
+
+def _rollback(event: Event) -> str:
+    """What the collapse guard did, if it did anything."""
+    back = event.get("rolled_back_to")
+    return "" if back is None else f"  [yellow]went wrong: back to round {back}[/yellow]"
 
 
 def _follow(study: Study, run_dir: Path, progress: Progress, done: threading.Event) -> None:

@@ -160,7 +160,9 @@ def test_the_event_says_what_happened_and_nothing_else(
         "d_steps_per_g_step": 1.5,
         "fake_accuracy": 0.375,
         "update_norm": pytest.approx(moved, rel=1e-5),
+        "diversity": event["diversity"],
     }
+    assert 0 <= event["diversity"] <= 1
     assert 0 <= event["seconds"] < 60
 
 
