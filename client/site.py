@@ -16,6 +16,7 @@ from client.release import noisy_moments
 from client.site_state import RoundState, SiteState, request_key
 from client.trainer import Progress, SiteTrainer
 from client.units import Units
+from common.config import Training
 from common.device import choose_device
 from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.messages import STATISTICS, Instruction, Reply, Weights
@@ -121,8 +122,7 @@ def _prepare(
         return lambda: _release_statistics(site), None
     gan, before = _load(site.study, weights), states.load(number - 1)
     kept = before.trainer if before is not None and not instruction.fresh else {}
-    lr_factor = instruction.lr_factor * learning_rate_factor(site.study.scenario.training, number)
-    return lambda: _train(site, number, gan, device, kept, lr_factor), before
+    return lambda: _train(site, instruction, gan, device, kept), before
 
 
 def _charge(study: Study, number: int, key: str) -> Charge:
@@ -132,11 +132,13 @@ def _charge(study: Study, number: int, key: str) -> Charge:
     return Charge.for_round(study.plan, study.study_id, number, replay_key)
 
 
-def _train(site: Site, number: int, gan: GAN, device: torch.device, kept: dict[str, Any], lr_factor: float) -> _Outcome:
-    trainer = _trainer(site, number, gan, device)
+def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device, kept: dict[str, Any]) -> _Outcome:
+    training = site.study.scenario.training
+    slower = training.model_copy(update={"lr_generator": training.lr_generator * instruction.lr_factor})
+    trainer = _trainer(site, instruction.round, gan, device, slower)
     if kept:
         trainer.load_state(kept)
-    progress = trainer.run(lr_factor)
+    progress = trainer.run(learning_rate_factor(training, instruction.round))
     return _Outcome(progress, gan_weights(gan), trainer.state())
 
 
@@ -230,7 +232,7 @@ def _load(study: Study, weights: Weights) -> GAN:
     return gan
 
 
-def _trainer(site: Site, round_number: int, gan: GAN, device: torch.device) -> SiteTrainer:
+def _trainer(site: Site, round_number: int, gan: GAN, device: torch.device, training: Training) -> SiteTrainer:
     scenario, plan = site.study.scenario, site.study.plan
     for network in gan:
         network.to(device)
@@ -240,7 +242,7 @@ def _trainer(site: Site, round_number: int, gan: GAN, device: torch.device) -> S
         site.read_images().to(device),
         site.expected_batch,
         plan=plan,
-        training=scenario.training,
+        training=training,
         num_classes=site.study.schema.num_classes,
         randomness=_randomness(site, round_number, device),
         public=public,

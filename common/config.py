@@ -124,7 +124,7 @@ class Guard(Section):
     )
     patience: Count = Field(default=3, description="bad rounds in a row after which the run goes back")
     lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.25, description="what each rollback multiplies all learning rates by"
+        default=0.25, description="what each rollback multiplies the generator's learning rate by"
     )
     rollbacks: Count = Field(default=4, description="rollbacks after which the run ends with an error instead")
 

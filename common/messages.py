@@ -33,7 +33,7 @@ class Instruction:
         plan_id: hash of the privacy plan the site must have approved.
         round: 1 for the first; 0 asks for the statistics of a warm start.
         known_head: hash of the last entry of the site's ledger that the server has seen; empty if it has seen none.
-        lr_factor: of Adam's learning rates, beside those of the plan of rounds; 1 unless the run was rolled back.
+        lr_factor: of the generator's learning rate; 1 unless the run was rolled back.
         fresh: whether the site's optimizers begin anew, since what they remember led astray.
     """
 

@@ -72,7 +72,10 @@ class GuardState:
         return asdict(self)
 
     def lr_factor(self, settings: Guard | None) -> float:
-        """What learning rates are multiplied by after the rollbacks so far, in (0, 1]."""
+        """What the generator's learning rate is multiplied by after the rollbacks so far, in (0, 1].
+
+        A generator collapses where it outruns the discriminator, which then must not be slowed too.
+        """
         return 1.0 if settings is None else settings.lr_factor**self.rollbacks
 
 

@@ -305,8 +305,8 @@ class FederatedGAN(Strategy):
             return average, {}
         rng = random_generator(self._study.scenario.seed, "server", number)
         factor = learning_rate_factor(training, number)
-        factor *= GuardState(**self._state.guard).lr_factor(training.guard)
-        rates = Rates(training.lr_generator * factor, training.lr_discriminator * factor)
+        guarded = factor * GuardState(**self._state.guard).lr_factor(training.guard)
+        rates = Rates(training.lr_generator * guarded, training.lr_discriminator * factor)
         trainer = ServerTrainer(self._study, self._state.weights if adam else average, rng, rates)
         trainer.load_state(self._state.server)
         if adam:

@@ -146,6 +146,42 @@ def test_rounds_go_on_where_the_optimizers_stopped(
     assert set(map(float, steps)) == {3.0}
 
 
+def test_after_a_rollback_the_generator_is_slower_and_the_optimizers_begin_anew(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study()
+    rates: list[float] = []
+    loads: list[int] = []
+    build, load = SiteTrainer.__init__, SiteTrainer.load_state
+
+    def built(self: SiteTrainer, *args: Any, **options: Any) -> None:
+        rates.append(options["training"].lr_generator)
+        build(self, *args, **options)
+
+    def loaded(self: SiteTrainer, state: dict[str, Any]) -> None:
+        loads.append(len(rates))
+        load(self, state)
+
+    monkeypatch.setattr(SiteTrainer, "__init__", built)
+    monkeypatch.setattr(SiteTrainer, "load_state", loaded)
+    site, weights = make_site(study), make_weights(study)
+    for number, changes in enumerate(({}, {}, {"lr_factor": 0.25, "fresh": True}, {"lr_factor": 0.25}), start=1):
+        run_round(site, replace(ask(study, number), **changes), fresh(weights))
+    usual = study.scenario.training.lr_generator
+    assert rates == pytest.approx([usual, usual, usual / 4, usual / 4])
+    assert loads == [2, 4]
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1.5, float("nan"), float("inf")])
+def test_no_faster_generator_can_be_asked_for(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, factor: float
+) -> None:
+    study = make_study()
+    site = replace(make_site(study), read_images=never_read)
+    with pytest.raises(PrivacyRefusal, match="only a lower learning rate"):
+        run_round(site, replace(ask(study), lr_factor=factor), make_weights(study))
+
+
 def test_private_divisor_is_computed_from_the_declared_size(make_study: MakeStudy, make_site: MakeSite) -> None:
     assert make_site(make_study()).expected_batch == 0.25 * 40  # there are 43 images
 
