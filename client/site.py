@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch.optim import Optimizer
 
-from client.data import Images
+from client.data import Images, to_unit_range
 from client.keys import SiteKey
 from client.ledger import Charge, Ledger
+from client.mechanism import Patients, Randomness, Terms
+from client.mechanism.units import block_size
 from client.policy import Policy
-from client.randomness import Randomness, SecureRandomness, SeededRandomness
-from client.release import noisy_moments
 from client.site_state import RoundState, SiteState, request_key
-from client.trainer import Progress, SiteTrainer
-from client.units import Units
+from client.steps import PrivateStep, Step
+from client.trainer import SiteTrainer, discriminator_optimizer, passes
+from client.unprotected import PlainStep, UnprotectedPatients
 from common.config import Training
 from common.device import choose_device
 from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
@@ -23,8 +25,11 @@ from common.messages import STATISTICS, Instruction, Reply, Weights
 from common.moments import Moments
 from common.networks import GAN, build, check_private
 from common.schedule import learning_rate_factor
-from common.seeding import random_generator, seeded_generator
+from common.seeding import random_generator
 from common.study import Study
+
+MICRO_BATCH = {"cpu": 64, "cuda": 2048}
+"""Images that are in a pass at one time, by type of device: enough to keep it busy, few enough for its caches."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Site:
 class _Outcome(NamedTuple):
     """What the work of a round came to; `state` stays at the site."""
 
-    progress: Progress
+    steps: int
     weights: Weights
     state: dict[str, Any]
 
@@ -96,16 +101,16 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
         _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
         policy = _policy(site, instruction, ledger)
         reservation = ledger.reserve(_charge(site.study, instruction.round, key), policy)
-    progress, new_weights, state = work()
+    steps, new_weights, state = work()
     head = ""
     if ledger is not None:
-        head = ledger.settle(reservation, progress.steps)
+        head = ledger.settle(reservation, steps)
     reply = Reply(
         site=site.name,
         round=instruction.round,
-        steps=progress.steps,
-        fake_accuracy=progress.fake_accuracy,
-        d_steps_per_g_step=progress.d_steps_per_g_step,
+        steps=steps,
+        fake_accuracy=0.5,
+        d_steps_per_g_step=1,
         ledger_head=head,
     )
     states.save(RoundState(key, reply, new_weights, state))
@@ -138,8 +143,9 @@ def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device,
     trainer = _trainer(site, instruction.round, gan, device, slower)
     if kept:
         trainer.load_state(kept)
-    progress = trainer.run(learning_rate_factor(training, instruction.round))
-    return _Outcome(progress, gan_weights(gan), trainer.state())
+    steps = site.study.plan.steps_per_round
+    trainer.run(steps, learning_rate_factor(training, instruction.round))
+    return _Outcome(steps, gan_weights(gan), trainer.state())
 
 
 def _release_statistics(site: Site) -> _Outcome:
@@ -147,16 +153,19 @@ def _release_statistics(site: Site) -> _Outcome:
     plan, settings = site.study.plan, site.study.scenario.training.warm_start
     if settings is None or plan.warm_start_noise_multiplier is None:  # a plan with one has settings
         raise PrivacyRefusal("round 0", "is not among the plan's", "stop here")
-    images = site.read_images()
-    randomness = _randomness(site, 0, torch.device("cpu"))
-    released = noisy_moments(
-        images,
-        Units(images, plan),
-        Moments(site.study.schema, settings),
-        noise_multiplier=plan.warm_start_noise_multiplier if plan.private else 0.0,
-        randomness=randomness,
-    )
-    return _Outcome(Progress(steps=1, fake_accuracy=0.0, d_steps_per_g_step=1), {STATISTICS: released}, {})
+    cpu, moments = torch.device("cpu"), Moments(site.study.schema, settings)
+    if plan.private:
+        terms = Terms(
+            sample_rate=1.0,
+            clip_norm=1.0,
+            noise_multiplier=plan.warm_start_noise_multiplier,
+            records_per_patient=plan.records_per_patient,
+            block=max(1, MICRO_BATCH["cpu"] // plan.records_per_patient),
+        )
+        released = _patients(site, 0, cpu, terms).noisy_statistic(moments.rows, moments.slots, moments.width)
+    else:
+        released = UnprotectedPatients(site.read_images(), plan, _randomness(site, 0)).statistic(moments)
+    return _Outcome(1, {STATISTICS: released.float()}, {})
 
 
 def gan_weights(gan: GAN) -> Weights:
@@ -232,25 +241,67 @@ def _load(study: Study, weights: Weights) -> GAN:
     return gan
 
 
-def _trainer(site: Site, round_number: int, gan: GAN, device: torch.device, training: Training) -> SiteTrainer:
-    scenario, plan = site.study.scenario, site.study.plan
+def _trainer(site: Site, number: int, gan: GAN, device: torch.device, training: Training) -> SiteTrainer:
     for network in gan:
         network.to(device)
-    public = random_generator(scenario.seed, site.name, round_number, "public", device=device)
+    optimizer = discriminator_optimizer(gan.discriminator, training)
     return SiteTrainer(
         gan,
-        site.read_images().to(device),
-        site.expected_batch,
-        plan=plan,
+        optimizer,
+        _step(site, number, gan, optimizer, device),
+        fakes_per_step=max(1, round(site.expected_batch)),
         training=training,
         num_classes=site.study.schema.num_classes,
-        randomness=_randomness(site, round_number, device),
-        public=public,
+        public=random_generator(site.study.scenario.seed, site.name, number, "public", device=device),
     )
 
 
-def _randomness(site: Site, round_number: int, device: torch.device) -> Randomness:
+def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch.device) -> Step:
+    """The discriminator's steps: private, unless the study is a comparison without privacy."""
+    plan, training, expected = site.study.plan, site.study.scenario.training, site.expected_batch
+    if not plan.private:
+        patients = UnprotectedPatients(site.read_images().to(device), plan, _randomness(site, number))
+        return PlainStep(gan.discriminator, optimizer, patients, expected)
+    most = training.micro_batch or MICRO_BATCH.get(device.type, MICRO_BATCH["cpu"])
+    terms = Terms(
+        sample_rate=plan.sample_rate,
+        clip_norm=plan.clip_norm,
+        noise_multiplier=plan.noise_multiplier,
+        records_per_patient=plan.records_per_patient,
+        block=block_size(expected, plan.records_per_patient, device.type, most),
+    )
+    return PrivateStep(
+        gan.discriminator,
+        optimizer,
+        _patients(site, number, device, terms),
+        clip_norm=plan.clip_norm,
+        expected_batch=expected,
+        at_once=most,
+        precision=passes(device, training),
+    )
+
+
+def _patients(site: Site, number: int, device: torch.device, terms: Terms) -> Patients:
+    """The door to the site's patients; from here on its images are behind it."""
+    images = site.read_images()
+    codes = None
+    if site.study.plan.unit == "patient":
+        if images.patients is None:
+            raise DataError("images", "do not say whose they are", "give the patients, or approve a record-level plan")
+        codes = images.patients.cpu()
+    try:
+        return Patients(
+            images.pixels.to(device),
+            images.labels.to(device),
+            codes,
+            encode=to_unit_range,
+            terms=terms,
+            randomness=_randomness(site, number),
+        )
+    except ValueError as error:
+        raise DataError("cohort", f"holds {error}", "split it") from None
+
+
+def _randomness(site: Site, number: int) -> Randomness:
     seed = site.study.scenario.seed
-    if seed is None:
-        return SecureRandomness(device)
-    return SeededRandomness(seeded_generator(seed, site.name, round_number, "private", device=device))
+    return Randomness.secure() if seed is None else Randomness.seeded(seed, site.name, number)

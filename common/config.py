@@ -160,7 +160,6 @@ class Training(Section):
     guard: Guard | None = Field(default=None, description="goes back where the run collapses; off if none")
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    dp_engine: str = Field(default="bookkeeping", description="or hooks, ghost: Opacus' own, to compare")
     micro_batch: Count | None = Field(
         default=None, description="images that are in a private step at one time; found from the device if none"
     )
@@ -289,13 +288,6 @@ class Scenario(Section):
             raise ValueError(
                 "federation.min_cosine compares what sites made of the generator: it needs server_generator_steps=0"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _engine_can_clip_bags(self) -> "Scenario":
-        most, engine = self.privacy.records_per_patient, self.training.dp_engine
-        if most > 1 and engine != "bookkeeping":
-            raise ValueError(f"privacy.records_per_patient={most} needs training.dp_engine=bookkeeping, not {engine}")
         return self
 
     @property

@@ -3,13 +3,14 @@
 An image is seen through its lowest spatial frequencies (the orthonormal cosine transform, DCT-II), which hold what is
 smooth in it. With f its frequencies, scaled to ‖f‖ ≤ 1, a record of class y adds to that class's part of the vector
 
-    A · 1,   B · f,   Γ · svec(f fᵀ)          A² + B² + Γ² = 1
+    A · 1,   B · f,   Γ · svec(f fᵀ)          A² + B² + Γ² = (63/64)²
 
 and nothing to the others. svec is the upper triangle with its off-diagonal entries times √2, so that
 ‖svec(f fᵀ)‖ = ‖f‖², and noise that is alike in each entry of the vector is alike in each direction of the matrix.
 
 Privacy:
-    ‖part of a record‖² = A² + B²‖f‖² + Γ²‖f‖⁴ ≤ 1 whatever the image is; a mean over a patient's records is no longer.
+    ‖part of a record‖² = A² + B²‖f‖² + Γ²‖f‖⁴ ≤ (63/64)² whatever the image is. `client/mechanism` clips it to that all
+    the same, and keeps the rest of 1 for rounding.
 """
 
 import math
@@ -21,8 +22,9 @@ from torch import Tensor
 from common.config import WarmStart
 from common.schema import ImageSchema
 
-_A, _B = 0.2, 0.5
-_GAMMA = math.sqrt(1 - _A**2 - _B**2)
+_LARGEST = 63 / 64
+_A, _B = 0.2 * _LARGEST, 0.5 * _LARGEST
+_GAMMA = math.sqrt(_LARGEST**2 - _A**2 - _B**2)
 _LARGEST_PART = 0.999  # for rounding in float32
 
 
@@ -50,6 +52,7 @@ class Moments:
 
     Attributes:
         dimensions: d, frequencies of an image in all its channels.
+        slots, width: how many classes there are, and the length of a class's part.
         size: length of the vector.
     """
 
@@ -60,8 +63,8 @@ class Moments:
         self._basis = _cosines(schema.size)[:kept]
         self.dimensions = schema.channels * kept**2
         self._pairs = torch.triu_indices(self.dimensions, self.dimensions)
-        self._of_class = 1 + self.dimensions + self._pairs.shape[1]
-        self.size = schema.num_classes * self._of_class
+        self.slots, self.width = schema.num_classes, 1 + self.dimensions + self._pairs.shape[1]
+        self.size = self.slots * self.width
 
     def features(self, images: Tensor) -> Tensor:
         """Frequencies of images in [-1, 1], float32[N, C, S, S]: float32[N, d], rows of norm < 1, where black is 0."""
@@ -77,31 +80,24 @@ class Moments:
         blurred = basis.T @ (features * self._norm).view(shape) @ basis
         return blurred.mul(2).sub(1).clamp(-1, 1).float()
 
-    def total(self, images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """Σ wᵣ · part of record r, float64[size].
+    def rows(self, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002  (a row is put where its label is)
+        """What each record adds to its class, float64[N, width].
 
         Args:
             images: float32[N, C, S, S] in [-1, 1].
             labels: int64[N].
-            weights: float64[N]; those of a unit's records must not add up to more than 1.
         """
-        found = torch.zeros(self._schema.num_classes, self._of_class, dtype=torch.float64, device=images.device)
-        features = self.features(images).double()
+        f = self.features(images).double()
         row, column = self._pairs.to(images.device)
-        scale = torch.where(row == column, 1.0, math.sqrt(2.0))
-        for label in labels.unique().tolist():
-            f, w = features[labels == label], weights[labels == label]
-            second = f.T @ (f * w.unsqueeze(1))
-            parts = (_A * w.sum().view(1), _B * (w @ f), _GAMMA * scale * second[row, column])
-            found[label] = torch.cat(parts)
-        return found.flatten()
+        scale = torch.where(row == column, 1.0, math.sqrt(2.0)).double() * _GAMMA
+        return torch.cat((torch.full_like(f[:, :1], _A), _B * f, scale * f[:, row] * f[:, column]), dim=1)
 
     def of_classes(self, total: Tensor) -> list[ClassMoments]:
         """What a sum of parts, float[size], says of each class."""
         row, column = self._pairs
         scale = torch.where(row == column, 1.0, math.sqrt(2.0)).double()
         found: list[ClassMoments] = []
-        for part in total.double().view(self._schema.num_classes, self._of_class):
+        for part in total.double().view(self.slots, self.width):
             count, mean, second = part.split([1, self.dimensions, len(row)])
             matrix = torch.zeros(self.dimensions, self.dimensions, dtype=torch.float64)
             matrix[row, column] = matrix[column, row] = second / (_GAMMA * scale)

@@ -9,7 +9,6 @@ import torch
 
 from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER, open_ledgers
 from client.data import ImageData, read
-from client.dpsgd import DP_ENGINES
 from common.config import Scenario
 from common.device import choose_device
 from common.errors import ConfigError, DataError
@@ -35,7 +34,6 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
         PrivacyRefusal: the budget does not pay for one round.
     """
     lookup(LOSSES, scenario.training.loss, "training.loss")
-    lookup(DP_ENGINES, scenario.training.dp_engine, "training.dp_engine")
     lookup(FAMILIES, scenario.model.family, "model.family")
     lookup(PARTITIONS, scenario.sites.partition, "sites.partition")
     choose_device(scenario.training.device)

@@ -11,7 +11,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm  # pyright: ignore[repor
 
 from common.errors import ConfigError
 from common.networks.base import Discriminator
-from common.networks.standardised import StandardisedConv2d
+from common.standardised import StandardisedConv2d
 
 PRIVATE_LAYERS: tuple[type[nn.Module], ...] = (
     nn.Conv2d,

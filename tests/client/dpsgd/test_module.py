@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from client.dpsgd import BookKeepingModule, bag_mean
 from client.dpsgd.rules import RULES, convolution
 from common.errors import ConfigError
-from common.networks.standardised import StandardisedConv2d
+from common.standardised import StandardisedConv2d
 from common.networks.supported import PRIVATE_LAYERS
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

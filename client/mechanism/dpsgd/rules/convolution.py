@@ -7,6 +7,7 @@ its Gram matrix costs a quarter of what written-out patches would, that of a 3x3
 """
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
@@ -16,8 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from client.dpsgd.rules.base import Contribution, Factors, formed, per_bag
-from common.networks.standardised import StandardisedConv2d
+from client.mechanism.clip import Factors, gamma, squared_norms
+from client.mechanism.dpsgd.rules.base import Contribution, at_once, formed, per_bag
+from client.mechanism.dpsgd.rules.linear import inner_product_of_grams, sum_of_products
+from client.mechanism.noisy_sum import group_size
+from common.standardised import StandardisedConv2d
 
 _AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
 """Values of Gram matrices or patches that are made at one time, by type of device: a CPU keeps them in its cache."""
@@ -46,6 +50,11 @@ class _Window(NamedTuple):
         """Pixels, padding included, that the positions reach."""
         return (self.positions[axis] - 1) * self.stride[axis] + self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
+    @property
+    def overlap(self) -> int:
+        """Most patches that a pixel is in."""
+        return math.prod(max(map(len, self.shifts_by_phase(axis).values())) for axis in (0, 1))
+
     def shifts_by_phase(self, axis: int) -> dict[int, tuple[int, ...]]:
         """Tap j lies in phase (d·j mod s), shifted by (d·j div s)."""
         found: defaultdict[int, tuple[int, ...]] = defaultdict(tuple)
@@ -65,10 +74,9 @@ def conv2d(layer: nn.Conv2d, inputs: Tensor, b: Tensor, views: int) -> Iterator[
 def standardised_conv2d(layer: StandardisedConv2d, inputs: Tensor, b: Tensor, views: int) -> Iterator[Contribution]:
     """A convolution with the weight ŵ(w): each unit's gradient for ŵ is formed and taken back to w."""
     image, window = _image(layer, inputs, b)
-    gradients = _gradients(
-        _by_bag(F.pad(image, _edges(window)), layer.groups, views), _positions(b, layer, views), window
-    )
-    yield formed(layer.weight, layer.weight_gradient(gradients.view(-1, *layer.weight.shape)))
+    gradients = _gradients(_by_bag(image, layer.groups, views, window), _positions(b, layer.groups, views), window)
+    arranged = _arranged(gradients, (len(b) // views, *layer.weight.shape))
+    yield formed(layer.weight, layer.weight_gradient(arranged))
     yield from _bias(layer, b, views)
 
 
@@ -102,28 +110,44 @@ def _kernel(
     layer: nn.Conv2d | nn.ConvTranspose2d, image: Tensor, b: Tensor, window: _Window, views: int
 ) -> Contribution:
     """The contribution of the weight: patches of `image` [M, C, H, W] against `b` [M, O, h, w]."""
-    by_bag = _by_bag(F.pad(image, _edges(window)), layer.groups, views)  # [N·groups, V, C, H, W]
-    b_by_bag = _positions(b, layer, views)
+    groups, shape = layer.groups, layer.weight.shape
+    by_bag, b_by_bag = _by_bag(image, groups, views, window), _positions(b, groups, views)
     if _cost_of_grams(by_bag, b_by_bag, window) > _cost_of_forming(by_bag, b_by_bag, window):
-        gradients = _gradients(by_bag, b_by_bag, window)
-        return formed(layer.weight, gradients.unflatten(0, (-1, layer.groups)))
+        rows = _gradients(by_bag, b_by_bag, window).unflatten(0, (-1, groups))
+        return formed(layer.weight, rows, lambda total: _arranged(total, shape))
 
     def weighted_sum(factors: Factors) -> Tensor:
-        kept, weighted = factors.keep(image, views), factors.scale(b, views)
-        return _weight_gradient(layer.weight, kept, weighted, window, layer.groups)
+        together = views * group_size(b_by_bag.shape[2], len(factors.values))
+        kept = _by_bag(factors.keep(image, views), groups, together, window)
+        weighted = _positions(factors.scale(b, views), groups, together)
+        return _arranged(_sum_of_gradients(kept, weighted, window, groups), shape)
 
-    squared = _squared_norms(by_bag, b_by_bag, window).view(-1, layer.groups).sum(dim=1)
-    return Contribution(layer.weight, squared, weighted_sum)
+    # Σₜ ‖bₜ‖‖pₜ‖ ≤ ‖b‖‖p‖ (Cauchy and Schwarz), where a pixel counts in each patch that it is in.
+    reach = window.overlap * squared_norms(by_bag) * squared_norms(b_by_bag)
+    terms = by_bag.shape[2] * math.prod(window.kernel) + sum(b_by_bag.shape[1:])
+    squared = _squared_norms(by_bag, b_by_bag, window).clamp(min=0) + gamma(terms + 3) * reach
+    each = (part.view(-1, groups).sum(dim=1) for part in (squared, reach))
+    return Contribution(layer.weight, *each, weighted_sum)
 
 
-def _by_bag(images: Tensor, groups: int, views: int) -> Tensor:
-    """[M, C, H, W] as [N·groups, V, C/groups, H, W]: channel groups never meet, so each is a unit by itself."""
+def _by_bag(images: Tensor, groups: int, views: int, window: _Window) -> Tensor:
+    """[M, C, H, W], padded, as [N·groups, V, C/groups, H, W]: channel groups never meet, so each is a unit by itself."""
+    return _split(F.pad(images, _edges(window)), groups, views)
+
+
+def _positions(b: Tensor, groups: int, views: int) -> Tensor:
+    """[M, O, h, w] as [N·groups, O/groups, V·h·w]."""
+    return _split(b, groups, views).transpose(1, 2).flatten(2)
+
+
+def _split(images: Tensor, groups: int, views: int) -> Tensor:
     return images.unflatten(1, (groups, -1)).unflatten(0, (-1, views)).transpose(1, 2).flatten(0, 1)
 
 
-def _positions(b: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d, views: int) -> Tensor:
-    """[M, O, h, w] as [N·groups, O/groups, V·h·w]."""
-    return _by_bag(b, layer.groups, views).transpose(1, 2).flatten(2)
+def _arranged(gradients: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Gradients with the channels last, [..., O, k·k·C], as a weight is [..., O, C, k, k]."""
+    *outer, channels, high, wide = shape
+    return gradients.view(*outer, high, wide, channels).movedim(-1, -3)
 
 
 def _edges(window: _Window) -> tuple[int, int, int, int]:
@@ -132,12 +156,12 @@ def _edges(window: _Window) -> tuple[int, int, int, int]:
 
 
 def _squared_norms(images: Tensor, b: Tensor, window: _Window) -> Tensor:
-    """‖Σₜ bₜ pₜᵀ‖² = Σₜₛ (pₜ·pₛ)(bₜ·bₛ) (Goodfellow, 2015; Bu et al., 2022, eq. 2.4): float[N]."""
+    """‖Σₜ bₜ pₜᵀ‖² = Σₜₛ (pₜ·pₛ)(bₜ·bₛ) (Goodfellow, 2015; Bu et al., 2022, eq. 2.4): float64[N]."""
     pixels = images.shape[1] * images[0, 0, 0].numel()
-    at_once = _at_once(images, pixels * pixels)
+    size = at_once(images, pixels * pixels, _AT_ONCE)
     parts = [
-        torch.linalg.vecdot(_patch_gram(some, window).flatten(1), (their_b.mT @ their_b).flatten(1))
-        for some, their_b in zip(images.split(at_once), b.split(at_once), strict=True)
+        inner_product_of_grams(_patch_gram(some, window), their_b.mT @ their_b)
+        for some, their_b in zip(images.split(size), b.split(size), strict=True)
     ]
     return torch.cat(parts)
 
@@ -171,43 +195,36 @@ def _over_taps(gram: Tensor, shifts: tuple[int, ...], positions: int, *, axis: i
 
 
 def _gradients(images: Tensor, b: Tensor, window: _Window) -> Tensor:
-    """Every unit's own gradient: [N, O, C·k·k]."""
-    n, views, channels = images.shape[:3]
-    (k_h, k_w), (s_h, s_w), (d_h, d_w), (h, w) = window.kernel, window.stride, window.dilation, window.positions
-    of_bag, of_view, of_channel, down, right = images.stride()
-    # A view in which every position has its patch; written out by the reshape alone, far faster than `F.unfold`.
-    patches = images.as_strided(
-        (n, channels, k_h, k_w, views, h, w),
-        (of_bag, of_channel, d_h * down, d_w * right, of_view, s_h * down, s_w * right),
+    """Every bag's own gradient, channels last: float32[N, O, k·k·C]."""
+    size = at_once(images, images.shape[2] * math.prod(window.kernel) * b.shape[2], _AT_ONCE)
+    pairs = zip(_patches(images, window).split(size), b.split(size), strict=True)
+    return torch.cat([torch.bmm(their_b, _written_out(some)) for some, their_b in pairs])
+
+
+def _sum_of_gradients(images: Tensor, b: Tensor, window: _Window, groups: int) -> Tensor:
+    """The sum of the bags' gradients, channels last: float64[groups, O, k·k·C]."""
+    patches = _patches(images, window).unflatten(0, (-1, groups)).transpose(0, 1)
+    by_group = b.unflatten(0, (-1, groups)).transpose(0, 1)
+    return torch.stack(
+        [sum_of_products(its_b, some, _written_out) for its_b, some in zip(by_group, patches, strict=True)]
     )
-    gradients = b.new_empty(n, b.shape[1], channels * k_h * k_w)
-    at_once = _at_once(images, gradients.shape[2] * b.shape[2])
-    for some, their_b, theirs in zip(patches.split(at_once), b.split(at_once), gradients.split(at_once), strict=True):
-        torch.bmm(their_b, some.reshape(len(some), gradients.shape[2], -1).mT, out=theirs)
-    return gradients
 
 
-def _at_once(images: Tensor, values: int) -> int:
-    """Units that are worked on at one time if each makes so many values."""
-    return max(1, _AT_ONCE.get(images.device.type, _AT_ONCE["cpu"]) // values)
+def _patches(images: Tensor, window: _Window) -> Tensor:
+    """A view [N, V, h, w, k, k, C] in which every position has its patch; runs of channels are quick to write out."""
+    last = images.movedim(2, -1).contiguous()
+    n, views, _, _, channels = last.shape
+    (k_h, k_w), (s_h, s_w), (d_h, d_w), (h, w) = window.kernel, window.stride, window.dilation, window.positions
+    of_bag, of_view, down, right, of_channel = last.stride()
+    return last.as_strided(
+        (n, views, h, w, k_h, k_w, channels),
+        (of_bag, of_view, s_h * down, s_w * right, d_h * down, d_w * right, of_channel),
+    )
 
 
-def _weight_gradient(weight: Tensor, image: Tensor, b: Tensor, window: _Window, groups: int) -> Tensor:
-    """Σ over the images of Σₜ bₜ pₜᵀ, by the library's own backward pass of a convolution."""
-    (gradient,) = torch.ops.aten.convolution_backward(
-        b,
-        image,
-        weight,
-        None,
-        window.stride,
-        window.padding,
-        window.dilation,
-        False,
-        (0, 0),
-        groups,
-        (False, True, False),
-    )[1:2]
-    return gradient
+def _written_out(patches: Tensor) -> Tensor:
+    """[N, V·h·w, k·k·C]."""
+    return patches.flatten(1, 3).flatten(2)
 
 
 def _cost_of_grams(images: Tensor, b: Tensor, window: _Window) -> int:

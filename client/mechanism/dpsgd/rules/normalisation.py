@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from client.dpsgd.rules.base import Contribution, formed, per_bag
+from client.mechanism.dpsgd.rules.base import Contribution, formed, per_bag
 
 
 def group_norm(layer: nn.GroupNorm, inputs: Tensor, b: Tensor, views: int) -> Iterator[Contribution]:

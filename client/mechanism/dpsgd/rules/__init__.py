@@ -5,12 +5,12 @@ The layers must be those of `common.networks.supported`; a test compares them.
 
 from torch import nn
 
-from client.dpsgd.rules.base import Contribution, Factors, Rule
-from client.dpsgd.rules.convolution import conv2d, conv_transpose2d, standardised_conv2d
-from client.dpsgd.rules.embedding import embedding
-from client.dpsgd.rules.linear import linear
-from client.dpsgd.rules.normalisation import group_norm, instance_norm, layer_norm
-from common.networks.standardised import StandardisedConv2d
+from client.mechanism.dpsgd.rules.base import Contribution, Factors, Rule
+from client.mechanism.dpsgd.rules.convolution import conv2d, conv_transpose2d, standardised_conv2d
+from client.mechanism.dpsgd.rules.embedding import embedding
+from client.mechanism.dpsgd.rules.linear import linear
+from client.mechanism.dpsgd.rules.normalisation import group_norm, instance_norm, layer_norm
+from common.standardised import StandardisedConv2d
 
 RULES: dict[type[nn.Module], Rule] = {
     nn.Conv2d: conv2d,

@@ -1,0 +1,58 @@
+"""Linear layers: the gradient of a unit is Σₜ bₜ aₜᵀ over its positions t."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from client.mechanism.clip import Factors, gamma, squared_norms
+from client.mechanism.dpsgd.rules.base import Contribution, formed
+from client.mechanism.noisy_sum import POSITIONS, PRODUCTS, group_size
+
+
+def linear(layer: nn.Linear, inputs: Tensor, b: Tensor, views: int) -> Iterator[Contribution]:
+    """‖Σₜ bₜ aₜᵀ‖² = Σₜₛ (aₜ·aₛ)(bₜ·bₛ) (Goodfellow, 2015; Li et al., 2021, eq. 4), or by forming the gradient."""
+    a, gradient = inputs.flatten(0, -2), b.flatten(0, -2)
+    positions = len(a) // len(inputs) * views
+    by_bag_a, by_bag_b = (part.view(-1, positions, part.shape[-1]) for part in (a, gradient))
+    size = a.shape[1] * gradient.shape[1]
+    # Σₜ ‖aₜ‖‖bₜ‖ ≤ ‖a‖‖b‖ (Cauchy and Schwarz); at one position it is the norm itself.
+    reach = squared_norms(by_bag_a) * squared_norms(by_bag_b)
+
+    def weighted_sum(factors: Factors) -> Tensor:
+        together = positions * group_size(positions, len(factors.values))
+        kept, weighted = factors.keep(a, positions), factors.scale(gradient, positions)
+        kept, weighted = (part.view(-1, together, part.shape[1]) for part in (kept, weighted))
+        return sum_of_products(weighted.mT, kept)
+
+    if positions == 1:
+        yield Contribution(layer.weight, reach, reach, weighted_sum)
+    elif positions * (a.shape[1] + gradient.shape[1]) <= size:
+        squared = inner_product_of_grams(by_bag_a @ by_bag_a.mT, by_bag_b @ by_bag_b.mT)
+        rounding = gamma(a.shape[1] + gradient.shape[1] + positions + 3)
+        yield Contribution(layer.weight, squared.clamp(min=0) + rounding * reach, reach, weighted_sum)
+    else:
+        yield formed(layer.weight, by_bag_b.mT @ by_bag_a)
+    if layer.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]  (torch types it as always there)
+        yield formed(layer.bias, by_bag_b.sum(dim=1))
+
+
+def inner_product_of_grams(first: Tensor, second: Tensor) -> Tensor:
+    """Σₜₛ firstₜₛ·secondₜₛ: float64[N] of float32[N, T, T]; over s in float32, over t in float64."""
+    return torch.linalg.vecdot(first, second).double().sum(dim=1)
+
+
+def sum_of_products(b: Tensor, a: Tensor, written_out: Callable[[Tensor], Tensor] = lambda a: a) -> Tensor:
+    """Σ bₜ aₜᵀ over groups and positions: float64[O, I].
+
+    Args:
+        b: float32[G, O, T], G groups of units.
+        a: what `written_out` turns into float32[G, T, I].
+        written_out: applied to as many groups as are added up in float32.
+    """
+    total = torch.zeros((), dtype=torch.float64, device=b.device)
+    for some_b, some_a in zip(b.split(PRODUCTS), a.split(PRODUCTS), strict=True):
+        parts = zip(some_b.split(POSITIONS, dim=2), written_out(some_a).split(POSITIONS, dim=1), strict=True)
+        for left, right in parts:
+            total = total + torch.bmm(left, right).sum(dim=0)
+    return total

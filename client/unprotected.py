@@ -1,0 +1,78 @@
+"""What a site does where privacy is switched off, to compare in simulation. No hospital's node can come here."""
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from client.data import Images, to_unit_range
+from client.mechanism.randomness import Randomness
+from client.mechanism.units import Units
+from common.losses import Loss
+from common.moments import Moments
+from common.networks import Discriminator
+from common.plan import PrivacyPlan
+
+_AT_A_TIME = 256
+
+
+class UnprotectedPatients:
+    """Records without a door.
+
+    Args:
+        images: the site's training images, on the device that works.
+        plan: says what a unit is, q and k.
+        randomness: of the samples.
+    """
+
+    def __init__(self, images: Images, plan: PrivacyPlan, randomness: Randomness) -> None:
+        patients = None if plan.unit == "record" or images.patients is None else images.patients.cpu()
+        self._images, self._randomness, self._rate = images, randomness, plan.sample_rate
+        self._units = Units(len(images), patients, plan.records_per_patient)
+
+    def sample(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Images float32[n, C, S, S] and labels int64[n] of a Poisson sample, and each one's share of its unit."""
+        bags = self._units.sample(self._rate, self._randomness)
+        positions = bags.positions[bags.present].to(self._images.labels.device)
+        shares = (bags.present / bags.present.sum(dim=1, keepdim=True))[bags.present]
+        return (
+            to_unit_range(self._images.pixels[positions]),
+            self._images.labels[positions],
+            shares.to(positions.device),
+        )
+
+    def statistic(self, moments: Moments) -> Tensor:
+        """The sum of the records' class moments, float64[moments.size]."""
+        total = torch.zeros(moments.slots, moments.width, dtype=torch.float64, device=self._images.labels.device)
+        for pixels, labels in zip(
+            self._images.pixels.split(_AT_A_TIME), self._images.labels.split(_AT_A_TIME), strict=True
+        ):
+            total.index_add_(0, labels, moments.rows(to_unit_range(pixels), labels))
+        return total.flatten()
+
+
+class PlainStep:
+    """A step without clipping and noise: the sum of the gradients, divided by the expected batch.
+
+    Args:
+        discriminator: changed in place.
+        optimizer: holds its parameters.
+        patients: whose images are real.
+        expected_batch: B > 0.
+    """
+
+    def __init__(
+        self, discriminator: Discriminator, optimizer: Optimizer, patients: UnprotectedPatients, expected_batch: float
+    ) -> None:
+        self._discriminator, self._optimizer, self._patients = discriminator, optimizer, patients
+        self._expected_batch = expected_batch
+
+    def take(self, loss: Loss, fakes: Tensor, labels: Tensor | None) -> Tensor:
+        """See `client.steps.Step`."""
+        real, real_labels, shares = self._patients.sample()
+        both = None if labels is None else torch.cat((real_labels, labels))
+        answers = self._discriminator(torch.cat((real, fakes)), both)
+        losses = (loss.real(answers[: len(real)]) * shares).sum() + loss.fake(answers[len(real) :]).sum()
+        self._optimizer.zero_grad()
+        (losses / self._expected_batch).backward()
+        self._optimizer.step()
+        return answers[len(real) :].detach()
