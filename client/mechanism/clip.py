@@ -1,4 +1,4 @@
-"""How much one unit can add to a sum: a bound of its norm that holds for any finite weights, and the factor that follows.
+"""How much one unit can add to a sum: a bound that holds for any finite weights, and the factor that follows.
 
 A norm that is computed in float32 can be far too small: where the weights make large terms cancel, rounding is all that
 is left. So each layer gives two numbers for unit i, whose gradient is gᵢ = Σₜ bₜ pₜᵀ over its positions t:
@@ -9,8 +9,8 @@ is left. So each layer gives two numbers for unit i, whose gradient is gᵢ = Σ
 Honest gradients have a reach of about 3 to 8 times their norm. A unit is scaled down until its norm is at most
 (1 - SLACK)·C and its reach at most REACH times that; so rounding in the sum is bounded too (`noisy_sum.py`).
 
-The standard model of floating point (Higham, 2002, chapter 3) is assumed: a sum of n products, in any order, is off by at
-most γₙ·Σ|aᵢbᵢ|, with γₙ = n·u / (1 - n·u) and u = 2⁻²⁴; and a value below 2⁻¹²⁶ may be taken for 0.
+The standard model of floating point (Higham, 2002, chapter 3) is assumed: a sum of n products, in any order, is off by
+at most γₙ·Σ|aᵢbᵢ|, with γₙ = n·u / (1 - n·u) and u = 2⁻²⁴; and a value below 2⁻¹²⁶ may be taken for 0.
 """
 
 from dataclasses import dataclass

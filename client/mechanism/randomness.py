@@ -53,7 +53,7 @@ class Randomness:
         return (self.uniform(population) <= rate).nonzero().squeeze(1)
 
     def permutation(self, size: int) -> Tensor:
-        """A uniformly random order of `size` places, int64[size]: sorted by 63-bit keys, drawn anew where two are equal."""
+        """A uniformly random order of `size` places, int64[size]: that of 63-bit keys, drawn anew if two are equal."""
         while True:
             keys = self.bits(size, 63)
             order = keys.argsort()

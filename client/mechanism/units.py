@@ -81,7 +81,7 @@ class Units:
             raise ValueError(f"more than {MOST_UNITS} units")
 
     def sample(self, rate: float, randomness: Randomness) -> Bags:
-        """Each unit with probability `rate`, in random order, with at most V of its records, drawn without replacement."""
+        """Each unit with probability `rate`, in random order, with at most V of its records, none twice."""
         chosen = randomness.poisson_sample(self._count, rate)
         chosen = chosen[randomness.permutation(len(chosen))]
         if self._records is None:

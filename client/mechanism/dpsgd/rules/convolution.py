@@ -131,7 +131,7 @@ def _kernel(
 
 
 def _by_bag(images: Tensor, groups: int, views: int, window: _Window) -> Tensor:
-    """[M, C, H, W], padded, as [N·groups, V, C/groups, H, W]: channel groups never meet, so each is a unit by itself."""
+    """[M, C, H, W], padded, as [N·groups, V, C/groups, H, W]: channel groups never meet, each is a unit by itself."""
     return _split(F.pad(images, _edges(window)), groups, views)
 
 

@@ -1,19 +1,20 @@
-"""Book-keeping against a loop over the units: random networks, bags of views, micro-batches and precisions."""
+"""Book-keeping against a loop over the units: random networks, bags of views, blocks and precisions."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from client.dpsgd import BookKeepingModule, bag_mean
-from client.dpsgd.rules import RULES, convolution
+from client.mechanism import clip as clipping
+from client.mechanism.dpsgd import BookKeepingModule, bag_mean
+from client.mechanism.dpsgd.rules import RULES, convolution
 from common.errors import ConfigError
-from common.standardised import StandardisedConv2d
 from common.networks.supported import PRIVATE_LAYERS
+from common.standardised import StandardisedConv2d
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -87,7 +88,8 @@ def slow_sum(network: nn.Module, images: Tensor, labels: Tensor, present: Tensor
         loss = network(images[mine], labels[mine]).mean()
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         norm = float(torch.cat([g.flatten() for g in gradients]).norm())
-        factor = min(1.0, clip / norm if norm else 1.0)
+        limit = (1 - clipping.SLACK) * clip
+        factor = min(1.0, limit / norm if norm else 1.0)
         total = [one + factor * gradient for one, gradient in zip(total, gradients, strict=True)]
     return total
 
@@ -96,16 +98,16 @@ def fast_sum(
     network: nn.Module, images: Tensor, labels: Tensor, present: Tensor, clip: float, bags_at_once: int
 ) -> list[Tensor]:
     """The same by book-keeping, some bags at a time."""
-    module = BookKeepingModule(network, max_grad_norm=clip)
+    module = BookKeepingModule(network)
     views = present.shape[1]
     for part, mine, those in zip(
         images.split(bags_at_once * views), labels.split(bags_at_once * views), present.split(bags_at_once), strict=True
     ):
-        module.backward(bag_mean(module(part, mine).view(-1, views), those))
+        module.add(bag_mean(module(part, mine).view(-1, views), those), clip, those.any(dim=1))
     module.remove_hooks()
-    found = [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()]
-    network.zero_grad()
-    return found
+    total = module.take()
+    assert not module.take().any(), "the sum begins anew"
+    return [part.view_as(p) for part, p in zip(total.split([p.numel() for p in module.trained]), module.trained)]
 
 
 def relative_error(found: list[Tensor], expected: list[Tensor], clip: float) -> float:
@@ -114,7 +116,15 @@ def relative_error(found: list[Tensor], expected: list[Tensor], clip: float) -> 
     return float((one - other).norm() / max(float(other.norm()), 1e-3 * clip))
 
 
-@settings(max_examples=150)
+@pytest.fixture
+def bare_norms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms without the allowance for rounding, which would hide what is tested here."""
+    monkeypatch.setattr(clipping, "UNIT_ROUNDOFF", 2.0**-53)
+    monkeypatch.setattr(clipping, "REACH", 1e6)
+
+
+@pytest.mark.usefixtures("bare_norms")
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=networks(),
     bags=st.integers(1, 5),
@@ -148,7 +158,7 @@ def test_clipped_sum_equals_a_loop_over_the_bags(
         if grams is not None:
             patch.setattr(convolution, "_cost_of_forming", lambda *_: 1e30 if grams else -1)
         found = fast_sum(network, images.to(expected[0].dtype), labels, present, clip, bags_at_once)
-    assert relative_error(found, expected, clip) < (1e-10 if double else 1e-5)
+    assert relative_error(found, expected, clip) < (1e-6 if double else 2e-5)
 
 
 # --- errors that the test above must notice --------------------------------------------------------------------------
@@ -169,6 +179,7 @@ def error_of(network: Network, images: Tensor, labels: Tensor, clip: float = 0.3
     return relative_error(found, slow_sum(network, images, labels, present, clip), clip)
 
 
+@pytest.mark.usefixtures("bare_norms")
 def test_a_missing_cross_term_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     intact = convolution._patch_gram
 
@@ -178,9 +189,9 @@ def test_a_missing_cross_term_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
         same = torch.eye(views, dtype=torch.bool).repeat_interleave(gram.shape[1] // views, 0)
         return gram * same.repeat_interleave(gram.shape[1] // views, 1)
 
-    assert error_of(*small()) < 1e-10
+    assert error_of(*small()) < 1e-6
     monkeypatch.setattr(convolution, "_cost_of_forming", lambda *_: 1e30)
-    assert error_of(*small()) < 1e-10
+    assert error_of(*small()) < 1e-6
     monkeypatch.setattr(convolution, "_patch_gram", without_cross_terms)
     assert error_of(*small()) > 1e-3
 
@@ -191,8 +202,8 @@ def test_a_parameter_left_out_of_the_norm_is_noticed(monkeypatch: pytest.MonkeyP
 
         def broken(layer: nn.Module, *args: Any, rule: Any = rule) -> Any:
             for part in rule(layer, *args):
-                shorter = part.squared_norms * (part.parameter is not getattr(layer, left_out, None))
-                yield part._replace(squared_norms=shorter)
+                shorter = part.squared * (part.parameter is not getattr(layer, left_out, None))
+                yield part._replace(squared=shorter)
 
         monkeypatch.setitem(RULES, kind, broken)
     assert error_of(*small()) > 1e-3
@@ -201,33 +212,33 @@ def test_a_parameter_left_out_of_the_norm_is_noticed(monkeypatch: pytest.MonkeyP
 def test_a_layer_used_twice_is_refused() -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 1))
     network.insert(1, network[0])
-    module = BookKeepingModule(network, max_grad_norm=1.0)
+    module = BookKeepingModule(network)
     with pytest.raises(RuntimeError, match="Linear ran twice"):
         module(torch.zeros(2, 3))
 
 
-def test_a_second_forward_pass_before_the_backward_pass_is_refused() -> None:
-    module = BookKeepingModule(nn.Linear(3, 1), max_grad_norm=1.0)
+def test_a_second_forward_pass_before_the_sum_is_refused() -> None:
+    module = BookKeepingModule(nn.Linear(3, 1))
     module(torch.zeros(2, 3))
     with pytest.raises(RuntimeError, match="two batches"):
         module(torch.zeros(2, 3))
 
 
 def test_an_output_changed_in_place_is_refused() -> None:
-    module = BookKeepingModule(nn.Sequential(nn.Linear(3, 2), nn.ReLU(inplace=True), nn.Flatten(0)), max_grad_norm=1.0)
+    module = BookKeepingModule(nn.Sequential(nn.Linear(3, 2), nn.ReLU(inplace=True), nn.Flatten(0)))
     losses = module(torch.ones(2, 3))
     with pytest.raises(RuntimeError, match="in place"):
-        module.backward(losses)
+        module.add(losses, 1.0)
 
 
-def test_a_backward_pass_without_a_forward_pass_is_refused() -> None:
+def test_a_sum_without_a_forward_pass_is_refused() -> None:
     with pytest.raises(RuntimeError, match="needs a forward pass"):
-        BookKeepingModule(nn.Linear(3, 1), max_grad_norm=1.0).backward(torch.zeros(2))
+        BookKeepingModule(nn.Linear(3, 1)).add(torch.zeros(2), 1.0)
 
 
 def test_a_layer_without_a_rule_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="1: Bilinear has no rule") as refusal:
-        BookKeepingModule(nn.Sequential(nn.Linear(3, 3), nn.Bilinear(3, 3, 1)), max_grad_norm=1.0)
+        BookKeepingModule(nn.Sequential(nn.Linear(3, 3), nn.Bilinear(3, 3, 1)))
     assert "StandardisedConv2d" in str(refusal.value)
 
 
@@ -237,18 +248,30 @@ def test_there_is_a_rule_for_each_layer_that_a_plan_allows() -> None:
 
 def test_calls_past_the_module_are_not_noted() -> None:
     network = nn.Linear(3, 1)
-    module = BookKeepingModule(network, max_grad_norm=1.0)
+    module = BookKeepingModule(network)
     logits = module(torch.ones(2, 3))
     network(torch.full((7, 3), 1e6))
-    module.backward(logits.flatten())
-    assert float(network.weight.grad.norm()) == pytest.approx(2 * (3 / 4) ** 0.5)
+    module.add(logits.flatten(), 1.0)
+    assert float(module.take()[:3].norm()) == pytest.approx(2 * (1 - clipping.SLACK) * (3 / 4) ** 0.5)
 
 
-def test_an_empty_batch_adds_nothing() -> None:
+def test_rows_without_a_unit_add_nothing_and_change_nothing() -> None:
+    network, images, labels = small()
+    counts = torch.tensor([True, False])
+    alone = fast_sum(network, images, labels, torch.ones(2, 3, dtype=torch.bool) & counts.unsqueeze(1), 0.3, 2)
+    images[3:] = torch.nan
+    with_rubbish = fast_sum(network, images, labels, torch.ones(2, 3, dtype=torch.bool) & counts.unsqueeze(1), 0.3, 2)
+    assert all(torch.equal(one, other) for one, other in zip(alone, with_rubbish, strict=True))
+
+
+def test_a_frozen_parameter_has_no_place_in_the_sum() -> None:
     network = nn.Linear(3, 1)
-    module = BookKeepingModule(network, max_grad_norm=1.0)
-    module.backward(module(torch.zeros(0, 3)).flatten())
-    assert network.weight.grad is None
+    network.bias.requires_grad_(False)
+    module = BookKeepingModule(network)
+    module.add(module(torch.ones(2, 3)).flatten(), 1.0)
+    assert [tuple(p.shape) for p in module.trained] == [(1, 3)]
+    assert module.take().shape == (3,)
+    assert network.bias.grad is None
 
 
 # --- mixed precision -------------------------------------------------------------------------------------------------
@@ -267,17 +290,14 @@ def test_bfloat16_passes_keep_the_sum_near_and_the_sensitivity_exact(clip: float
     images = torch.randn(16, 1, 28, 28)
 
     def total(bfloat16: bool, those: Tensor) -> Tensor:
-        module = BookKeepingModule(network, max_grad_norm=clip)
+        module = BookKeepingModule(network)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             logits = module(those)
-        module.backward(logits.float().flatten())
+        module.add(logits.float().flatten(), clip)
         module.remove_hooks()
-        assert all(p.grad.dtype == torch.float32 for p in network.parameters())
-        found = torch.cat([p.grad.flatten() for p in network.parameters()])
-        network.zero_grad()
-        return found
+        return module.take()
 
     exact, rounded = total(False, images), total(True, images)
     assert 1e-5 < float((exact - rounded).norm() / exact.norm()) < BFLOAT16_ERROR
     for one in images.split(1):
-        assert float(total(True, one).norm()) <= clip * (1 + 1e-5)
+        assert float(total(True, one).norm()) <= clip
