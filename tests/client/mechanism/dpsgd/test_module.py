@@ -105,9 +105,9 @@ def fast_sum(
     ):
         module.add(bag_mean(module(part, mine).view(-1, views), those), clip, those.any(dim=1))
     module.remove_hooks()
-    total = module.take()
+    parts = module.take().split([p.numel() for p in module.trained])
     assert not module.take().any(), "the sum begins anew"
-    return [part.view_as(p) for part, p in zip(total.split([p.numel() for p in module.trained]), module.trained)]
+    return [part.view_as(p) for part, p in zip(parts, module.trained, strict=True)]
 
 
 def relative_error(found: list[Tensor], expected: list[Tensor], clip: float) -> float:
