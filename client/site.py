@@ -12,10 +12,9 @@ from client.data import Images, to_unit_range
 from client.keys import SiteKey
 from client.ledger import Charge, Ledger
 from client.mechanism import Patients, Randomness, Terms
-from client.mechanism.units import block_size
 from client.policy import Policy
 from client.site_state import RoundState, SiteState, request_key
-from client.steps import PrivateStep, Step
+from client.steps import PrivateStep, Step, block_size
 from client.trainer import SiteTrainer, discriminator_optimizer, passes
 from client.unprotected import PlainStep, UnprotectedPatients
 from common.config import Training
@@ -25,7 +24,7 @@ from common.messages import STATISTICS, Instruction, Reply, Weights
 from common.moments import Moments
 from common.networks import GAN, build, check_private
 from common.schedule import learning_rate_factor
-from common.seeding import random_generator
+from common.seeding import derive_key, random_generator
 from common.study import Study
 
 MICRO_BATCH = {"cpu": 64, "cuda": 2048}
@@ -304,4 +303,4 @@ def _patients(site: Site, number: int, device: torch.device, terms: Terms) -> Pa
 
 def _randomness(site: Site, number: int) -> Randomness:
     seed = site.study.scenario.seed
-    return Randomness.secure() if seed is None else Randomness.seeded(seed, site.name, number)
+    return Randomness.secure() if seed is None else Randomness(derive_key(seed, site.name, number, "private"))

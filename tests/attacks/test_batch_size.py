@@ -1,9 +1,11 @@
 """Row 7: the size of a batch, read from what fakes gave. On 97d0510 one patient more or less was told 30 of 30 times.
 
-Fakes shared passes with patients, and the last digit of an answer depends on how many records are in a pass. Weights can
-be chosen that turn that digit into a decision. Now fakes and patients never share a pass, and passes with patients have
-one shape.
+Fakes shared passes with patients, and the last digit of an answer depends on how many records are in a pass. Weights
+can be chosen that turn that digit into a decision. Now fakes and patients never share a pass, and passes with patients
+have one shape.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from common.losses import LOSSES
 from common.networks import build, initialise
 from common.networks.base import Discriminator
 from common.schema import ImageSchema
+from common.seeding import derive_key
 
 LOSS = LOSSES["nonsaturating"]
 
@@ -33,7 +36,7 @@ def door(count: int, *, rate: float = 1.0, seed: int = 0) -> Patients:
     labels = torch.arange(count) % 10
     terms = Terms(sample_rate=rate, clip_norm=0.1, noise_multiplier=1e-9, records_per_patient=1, block=16)
     return Patients(
-        pixels, labels, None, encode=to_unit_range, terms=terms, randomness=Randomness.seeded(seed, "attack")
+        pixels, labels, None, encode=to_unit_range, terms=terms, randomness=Randomness(derive_key(seed, "attack"))
     )
 
 
@@ -67,6 +70,6 @@ def test_one_patient_more_moves_the_sum_by_c_even_where_the_last_digit_decides()
     module = BookKeepingModule(discriminator)
 
     sums = [door(count).noisy_gradient(module, module, lambda answers: 1e6 * answers) for count in range(60, 70)]
-    for fewer, more in zip(sums, sums[1:], strict=False):
+    for fewer, more in pairwise(sums):
         # the order differs too, so that the sums differ by the new patient alone only if all others came out the same
         assert float((more - fewer).norm()) <= 0.1 * (1 + 1e-6)

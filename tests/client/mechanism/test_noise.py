@@ -10,12 +10,13 @@ from scipy.stats import chisquare, kstest, norm
 from client.mechanism import noise
 from client.mechanism.noise import rounded_gaussian
 from client.mechanism.randomness import Randomness
+from common.seeding import derive_key
 
 NEVER = 1e-9
 
 
 def stream(purpose: str = "noise") -> Randomness:
-    return Randomness.seeded(3, purpose)
+    return Randomness(derive_key(3, purpose))
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.7])
@@ -50,10 +51,10 @@ def test_what_was_decided_at_once_is_what_further_bits_decide(scale: float, monk
 
 def test_further_bits_decide_as_exact_arithmetic_does() -> None:
     """Golden values of an independent computation: 400 digits, all bits known beforehand."""
-    rng = Randomness.seeded(0, "bits")
+    rng = Randomness(derive_key(0, "bits"))
     for first, second in zip(rng.bits(40, 52).tolist(), rng.bits(40, 52).tolist(), strict=True):
         for scale in (0.5, 1000.0, 2.0**30):
-            further, copy = (Randomness.seeded(1, first) for _ in range(2))
+            further, copy = (Randomness(derive_key(1, first)) for _ in range(2))
             found = noise._decided(further, first, second, scale)
             with mp.workdps(400):
                 u, v = (mp.mpf((bits << 60) + int(copy.bits(1, 60))) for bits in (first, second))
@@ -64,7 +65,9 @@ def test_further_bits_decide_as_exact_arithmetic_does() -> None:
 
 def test_smallest_uniform_is_no_wall() -> None:
     """Where all 52 bits are 0 the tail goes on: beyond 8.6 standard deviations, where float64 alone would end."""
-    largest = max(abs(value) for place in range(50) for value in noise._decided(Randomness.seeded(place), 0, 1, 1e6))
+    largest = max(
+        abs(value) for place in range(50) for value in noise._decided(Randomness(derive_key(place)), 0, 1, 1e6)
+    )
     assert largest > 8.6e6
 
 

@@ -11,6 +11,7 @@ from client.mechanism import Patients, Randomness, Terms
 from client.mechanism.clip import SLACK
 from client.mechanism.dpsgd import BookKeepingModule
 from client.mechanism.noisy_sum import grid_step
+from common.seeding import derive_key
 
 TERMS = Terms(sample_rate=1.0, clip_norm=0.5, noise_multiplier=1e-9, records_per_patient=1, block=8)
 LIMIT = (1 - SLACK) * TERMS.clip_norm
@@ -44,7 +45,7 @@ def records(count: int) -> tuple[Tensor, Tensor]:
 
 
 def door(count: int, patients: list[int] | None = None, terms: Terms = TERMS, seed: int | None = 0) -> Patients:
-    randomness = Randomness.secure() if seed is None else Randomness.seeded(seed, "door")
+    randomness = Randomness.secure() if seed is None else Randomness(derive_key(seed, "door"))
     codes = None if patients is None else torch.tensor(patients)
     return Patients(*records(count), codes, encode=encode, terms=terms, randomness=randomness)
 
@@ -120,7 +121,7 @@ def test_one_unit_moves_a_statistic_by_at_most_c(
     terms = replace(TERMS, records_per_patient=2 if patients else 1)
 
     def statistic(kept: Tensor) -> Tensor:
-        randomness = Randomness.seeded(0, "door")
+        randomness = Randomness(derive_key(0, "door"))
         own = None if patients is None else codes[kept]
         return Patients(
             images[kept], labels[kept], own, encode=encode, terms=terms, randomness=randomness

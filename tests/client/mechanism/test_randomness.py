@@ -8,12 +8,13 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import binomtest, chisquare, kstest
 
 from client.mechanism.randomness import Randomness
+from common.seeding import derive_key
 
 NEVER = 1e-9  # a p-value that a correct source practically never falls below
 
 SOURCES: list[Callable[[], Randomness]] = [
     Randomness.secure,
-    lambda: Randomness.seeded(5, "site-1", 3),
+    lambda: Randomness(derive_key(5, "site-1", 3)),
 ]
 each_source = pytest.mark.parametrize("source", SOURCES, ids=["secure", "seeded"])
 
@@ -100,7 +101,7 @@ def test_stream_is_aes_256_in_counter_mode() -> None:
 
 def test_seeded_source_is_reproducible_and_depends_on_seed_and_purpose() -> None:
     def draw(seed: int, *purpose: str | int) -> list[int]:
-        return Randomness.seeded(seed, *purpose).bits(8, 63).tolist()
+        return Randomness(derive_key(seed, *purpose)).bits(8, 63).tolist()
 
     assert draw(1, "a", 2) == draw(1, "a", 2)
     assert len({tuple(draw(*key)) for key in ((1, "a", 2), (2, "a", 2), (1, "b", 2), (1, "a", 3), (1, "a2"))}) == 5
@@ -108,7 +109,7 @@ def test_seeded_source_is_reproducible_and_depends_on_seed_and_purpose() -> None
 
 @pytest.mark.parametrize("width", [1, 7, 52, 63])
 def test_bits_have_their_width(width: int) -> None:
-    bits = Randomness.seeded(0, "bits").bits(4000, width)
+    bits = Randomness(derive_key(0, "bits")).bits(4000, width)
     assert 0 <= int(bits.min()) <= int(bits.max()) < 2**width
     for place in range(width):
         assert binomtest(int((bits >> place & 1).sum()), 4000, 0.5).pvalue > NEVER

@@ -10,7 +10,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from client.mechanism.randomness import Randomness
-from client.mechanism.units import MOST_UNITS, Units, block_size
+from client.mechanism.units import MOST_UNITS, Units
+from common.seeding import derive_key
 
 
 def units_of(codes: list[int], views: int = 2) -> Units:
@@ -18,7 +19,7 @@ def units_of(codes: list[int], views: int = 2) -> Units:
 
 
 def seeded(seed: int = 0) -> Randomness:
-    return Randomness.seeded(seed, "units")
+    return Randomness(derive_key(seed, "units"))
 
 
 class Chosen(Randomness):
@@ -89,11 +90,3 @@ def test_more_units_than_the_proof_holds_for_are_refused() -> None:
     Units(MOST_UNITS, None, 1)
     with pytest.raises(ValueError, match="more than 524288 units"):
         Units(MOST_UNITS + 1, None, 1)
-
-
-@given(st.floats(0.01, 1e5), st.integers(1, 64), st.sampled_from(["cpu", "cuda", "mps"]), st.integers(1, 4096))
-def test_blocks_hold_no_more_records_than_fit(expected: float, views: int, device: str, most: int) -> None:
-    size = block_size(expected, views, device, most)
-    assert size >= 1
-    assert size * views <= max(most, views)
-    assert size <= max(16, expected + 16)
