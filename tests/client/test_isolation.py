@@ -1,7 +1,5 @@
 """The check that a machine keeps the rows of a block apart."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -31,9 +29,8 @@ class Mixing(Honest):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_known", set())
-    yield
 
 
 def check(network: nn.Module, views: int = 1) -> None:
