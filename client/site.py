@@ -14,14 +14,15 @@ from client.policy import Policy
 from client.randomness import Randomness, SecureRandomness, SeededRandomness
 from client.release import noisy_moments
 from client.site_state import RoundState, SiteState, request_key
-from client.trainer import Progress, SiteTrainer
+from client.trainer import SiteTrainer
 from client.units import Units
 from common.config import Training
 from common.device import choose_device
-from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
+from common.errors import Code, FederationError, PrivacyRefusal, SiloganError, VerificationError
 from common.messages import STATISTICS, Instruction, Reply, Weights
 from common.moments import Moments
 from common.networks import GAN, build, check_private
+from common.refusals import without_reason
 from common.schedule import learning_rate_factor
 from common.seeding import random_generator, seeded_generator
 from common.study import Study
@@ -64,7 +65,7 @@ class Site:
 class _Outcome(NamedTuple):
     """What the work of a round came to; `state` stays at the site."""
 
-    progress: Progress
+    steps: int
     weights: Weights
     state: dict[str, Any]
 
@@ -75,12 +76,14 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     Raises:
         PrivacyRefusal: another study or plan than the site has approved, a policy that forbids it or cannot be read, or
             a budget that does not pay for the round. Nothing was read.
+        FederationError: the weights do not fit the study. Nothing was read.
         DataError: the site's data or state is unusable. The reservation stays charged.
         VerificationError: the ledger was changed, or lacks entries that it has held. Nothing was read.
 
     Privacy:
         Before any data is read the ledger holds a durable charge for the whole round, and the round's outcome is on the
-        disk before it is sent. What returns is post-processing of the plan's mechanism.
+        disk before it is sent. What returns is post-processing of the plan's mechanism. An error that is raised where
+        the data is at hand has the code of any other fault of the machine.
     """
     ledger = site.open_ledger()
     _refuse_if(_disagreement(site.study, instruction), instruction, ledger)
@@ -96,18 +99,10 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
         _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
         policy = _policy(site, instruction, ledger)
         reservation = ledger.reserve(_charge(site.study, instruction.round, key), policy)
-    progress, new_weights, state = work()
-    head = ""
-    if ledger is not None:
-        head = ledger.settle(reservation, progress.steps)
-    reply = Reply(
-        site=site.name,
-        round=instruction.round,
-        steps=progress.steps,
-        fake_accuracy=progress.fake_accuracy,
-        d_steps_per_g_step=progress.d_steps_per_g_step,
-        ledger_head=head,
-    )
+    with without_reason():
+        steps, new_weights, state = work()
+    head = "" if ledger is None else ledger.settle(reservation, steps)
+    reply = Reply(site.name, instruction.round, head)
     states.save(RoundState(key, reply, new_weights, state))
     return reply, new_weights
 
@@ -119,6 +114,8 @@ def _prepare(
     number = instruction.round
     device = choose_device(site.study.scenario.training.device)
     if number == 0:
+        if weights:
+            raise _misfit("are of no use before the first round", "run the same version of silogan on both sides")
         return lambda: _release_statistics(site), None
     gan, before = _load(site.study, weights), states.load(number - 1)
     kept = before.trainer if before is not None and not instruction.fresh else {}
@@ -139,7 +136,7 @@ def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device,
     if kept:
         trainer.load_state(kept)
     progress = trainer.run(learning_rate_factor(training, instruction.round))
-    return _Outcome(progress, gan_weights(gan), trainer.state())
+    return _Outcome(progress.steps, gan_weights(gan), trainer.state())
 
 
 def _release_statistics(site: Site) -> _Outcome:
@@ -156,7 +153,7 @@ def _release_statistics(site: Site) -> _Outcome:
         noise_multiplier=plan.warm_start_noise_multiplier if plan.private else 0.0,
         randomness=randomness,
     )
-    return _Outcome(Progress(steps=1, fake_accuracy=0.0, d_steps_per_g_step=1), {STATISTICS: released}, {})
+    return _Outcome(1, {STATISTICS: released}, {})
 
 
 def gan_weights(gan: GAN) -> Weights:
@@ -196,10 +193,6 @@ def _missing_history(ledger: Ledger, known_head: str, before: RoundState | None)
 
 
 def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | None:
-    if not 0 < instruction.lr_factor <= 1:
-        return PrivacyRefusal(
-            "lr_factor", f"is {instruction.lr_factor:g}", "only a lower learning rate can be asked for"
-        )
     if instruction.study_id != study.study_id or instruction.plan_id != study.plan.plan_id:
         return PrivacyRefusal(
             "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
@@ -212,6 +205,8 @@ def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | No
 
 def _load(study: Study, weights: Weights) -> GAN:
     """Networks that hold the incoming weights; built without drawing random numbers."""
+    if not all(name.startswith(("generator.", "discriminator.")) for name in weights):
+        raise _misfit("are of another network", "run the same version of silogan on both sides")
     with torch.device("meta"):
         gan = build(study.scenario.model, study.schema)
     for part, network in gan._asdict().items():
@@ -223,13 +218,17 @@ def _load(study: Study, weights: Weights) -> GAN:
         except RuntimeError:
             fits = False
         if not fits:
-            raise DataError("incoming weights", f"do not fit the study's {part}", "update the site's software")
+            raise _misfit(f"do not fit the study's {part}", "run the same version of silogan on both sides")
         if not all(bool(tensor.isfinite().all()) for tensor in own.values()):
-            raise DataError("incoming weights", f"are not finite in the {part}", "resume from an older checkpoint")
+            raise _misfit(f"are not finite in the {part}", "resume from an older checkpoint")
         network.requires_grad_(True)
     if study.plan.private:
         check_private(gan.discriminator)
     return gan
+
+
+def _misfit(problem: str, mend: str) -> FederationError:
+    return FederationError("incoming weights", problem, mend, code=Code.MESSAGE)
 
 
 def _trainer(site: Site, round_number: int, gan: GAN, device: torch.device, training: Training) -> SiteTrainer:
