@@ -33,7 +33,7 @@ _SENTENCES: dict[Code, tuple[type[SiloganError], str, str, str]] = {
         "is none that this site understands",
         "run the same version of silogan on both sides",
     ),
-    Code.UNAVAILABLE: (FederationError, "site", "cannot answer", "have the hospital look into the node's log"),
+    Code.UNAVAILABLE: (FederationError, "site", "cannot answer", "see the site's own log"),
 }
 
 
