@@ -212,7 +212,7 @@ def assert_answers_just_that(ward: Ward, record: RecordDict, answer: RecordDict)
     }
 
 
-@examples(2000)
+@examples(1800)
 @given(changes=several(header_mutations("header", ASKED), array_mutations()))
 def test_a_node_answers_what_was_asked_or_refuses_by_a_code(
     ward: Ward, asked: tuple[Hospital, Weights], changes: list[Mutation]
@@ -294,7 +294,7 @@ def assert_taken_or_blamed(record: RecordDict, offences: Path, *, named: bool) -
     assert WORDS not in str(error).replace("reply's", "")
 
 
-@examples(1200)
+@examples(1000)
 @given(changes=several(header_mutations("header", HEADER), array_mutations()))
 def test_the_server_takes_a_reply_or_names_the_offence(offences: Path, named: bool, changes: list[Mutation]) -> None:
     weights = {name: tensor + 0.5 for name, tensor in SENT.items()}
@@ -302,7 +302,7 @@ def test_the_server_takes_a_reply_or_names_the_offence(offences: Path, named: bo
     assert_taken_or_blamed(record, offences, named=named)
 
 
-@examples(400)
+@examples(300)
 @given(code=st.sampled_from(Code), changes=several(header_mutations("refusal", REFUSAL), array_mutations()))
 def test_the_server_knows_a_code_or_names_the_offence(
     offences: Path, named: bool, code: Code, changes: list[Mutation]
@@ -314,7 +314,7 @@ def test_the_server_knows_a_code_or_names_the_offence(
 # --- the envelope ----------------------------------------------------------------------------------------------------
 
 
-@examples(800)
+@examples(700)
 @given(flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=8), cut=st.integers(0, 10**6))
 def test_an_envelope_of_other_bytes_is_refused_or_opened_to_what_is_checked_again(
     flips: list[tuple[int, int]], cut: int
