@@ -297,7 +297,7 @@ def only_private_results_leave(folder: Path) -> None:
     assert sent[0] == sent[1]
 
 
-HEADER = {"site", "round", "steps", "fake_accuracy", "d_steps_per_g_step", "ledger_head"}
+HEADER = {"site", "round", "ledger_head"}
 ENTRY_FIELDS = {
     "open": {"key", "cohort", "policy"},
     "approve": {"study_id", "plan", "family", "server", "override"},
@@ -611,8 +611,22 @@ def images_standardised(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(client.trainer, "to_unit_range", standardise)
 
 
-def progress_says(patch: pytest.MonkeyPatch, figure: Callable[[SiteTrainer], dict[str, Any]]) -> None:
-    wrap(patch, SiteTrainer, "run", lambda original, self, *rate: replace(original(self, *rate), **figure(self)))
+def header_says(patch: pytest.MonkeyPatch, figure: Callable[[SiteTrainer], dict[str, Any]]) -> None:
+    """Sends a figure of the trainer's along in the header."""
+    figures: dict[str, Any] = {}
+
+    def run(original: Any, self: SiteTrainer, *rate: float) -> Any:
+        outcome = original(self, *rate)
+        figures.update(figure(self))
+        return outcome
+
+    def to_record(original: Any, self: Reply, weights: Weights) -> RecordDict:
+        record = original(self, weights)
+        record["header"].update(figures)
+        return record
+
+    wrap(patch, SiteTrainer, "run", run)
+    wrap(patch, Reply, "to_record", to_record)
 
 
 def accuracy_on_real_images_sent(patch: pytest.MonkeyPatch) -> None:
@@ -622,11 +636,11 @@ def accuracy_on_real_images_sent(patch: pytest.MonkeyPatch) -> None:
         logits = trainer._discriminator(images.pixels.float() / 127.5 - 1, images.labels)
         return {"fake_accuracy": float(logits.sigmoid().mean())}
 
-    progress_says(patch, accuracy)
+    header_says(patch, accuracy)
 
 
 def exact_count_sent(patch: pytest.MonkeyPatch) -> None:
-    progress_says(patch, lambda trainer: {"d_steps_per_g_step": len(trainer._images)})
+    header_says(patch, lambda trainer: {"round": len(trainer._images)})
 
 
 def label_histogram_sent(patch: pytest.MonkeyPatch) -> None:
