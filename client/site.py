@@ -261,7 +261,7 @@ def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch
     plan, training, expected = site.study.plan, site.study.scenario.training, site.expected_batch
     if not plan.private:
         patients = UnprotectedPatients(site.read_images().to(device), plan, _randomness(site, number))
-        return PlainStep(gan.discriminator, optimizer, patients, expected)
+        return PlainStep(gan.discriminator, optimizer, patients, expected, passes(device, training))
     most = training.micro_batch or MICRO_BATCH.get(device.type, MICRO_BATCH["cpu"])
     terms = Terms(
         sample_rate=plan.sample_rate,
