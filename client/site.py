@@ -269,7 +269,7 @@ def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch
     plan, training, expected = site.study.plan, site.study.scenario.training, site.expected_batch
     if not plan.private:
         patients = UnprotectedPatients(site.read_images().to(device), plan, _randomness(site, number))
-        return PlainStep(gan.discriminator, optimizer, patients, expected)
+        return PlainStep(gan.discriminator, optimizer, patients, expected, passes(device, training))
     return PrivateStep(
         gan.discriminator,
         optimizer,

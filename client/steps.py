@@ -66,7 +66,7 @@ class PrivateStep:
         clip_norm: float,
         expected_batch: float,
         at_once: int,
-        precision: AbstractContextManager[None],
+        precision: AbstractContextManager[object],
     ) -> None:
         self._critic, self._optimizer, self._patients = BookKeepingModule(discriminator), optimizer, patients
         self._clip_norm, self._expected_batch, self._at_once = clip_norm, expected_batch, at_once

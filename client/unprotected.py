@@ -1,5 +1,7 @@
 """What a site does where privacy is switched off, to compare in simulation. No hospital's node can come here."""
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -31,23 +33,24 @@ class UnprotectedPatients:
 
     def sample(self) -> tuple[Tensor, Tensor, Tensor]:
         """Images float32[n, C, S, S] and labels int64[n] of a Poisson sample, and each one's share of its unit."""
-        bags = self._units.sample(self._rate, self._randomness)
-        positions = bags.positions[bags.present].to(self._images.labels.device)
-        shares = (bags.present / bags.present.sum(dim=1, keepdim=True))[bags.present]
-        return (
-            to_unit_range(self._images.pixels[positions]),
-            self._images.labels[positions],
-            shares.to(positions.device),
-        )
+        positions, shares = self._drawn(self._rate)
+        return to_unit_range(self._images.pixels[positions]), self._images.labels[positions], shares
 
     def statistic(self, moments: Moments) -> Tensor:
-        """The sum of the records' class moments, float64[moments.size]."""
+        """The sum of what all units add to the class moments, float64[moments.size]."""
         total = torch.zeros(moments.slots, moments.width, dtype=torch.float64, device=self._images.labels.device)
-        for pixels, labels in zip(
-            self._images.pixels.split(_AT_A_TIME), self._images.labels.split(_AT_A_TIME), strict=True
-        ):
-            total.index_add_(0, labels, moments.rows(to_unit_range(pixels), labels))
+        for positions, shares in zip(*(part.split(_AT_A_TIME) for part in self._drawn(1.0)), strict=True):
+            labels = self._images.labels[positions]
+            rows = moments.rows(to_unit_range(self._images.pixels[positions]), labels)
+            total.index_add_(0, labels, rows * shares.double().unsqueeze(1))
         return total.flatten()
+
+    def _drawn(self, rate: float) -> tuple[Tensor, Tensor]:
+        """Positions int64[n] of the records that are drawn, and each one's share of its unit, float32[n]."""
+        positions, present = self._units.sample(rate, self._randomness)
+        shares = present / present.sum(dim=1, keepdim=True)
+        device = self._images.labels.device
+        return positions[present].to(device), shares[present].to(device)
 
 
 class PlainStep:
@@ -58,19 +61,26 @@ class PlainStep:
         optimizer: holds its parameters.
         patients: whose images are real.
         expected_batch: B > 0.
+        precision: context of the passes.
     """
 
     def __init__(
-        self, discriminator: Discriminator, optimizer: Optimizer, patients: UnprotectedPatients, expected_batch: float
+        self,
+        discriminator: Discriminator,
+        optimizer: Optimizer,
+        patients: UnprotectedPatients,
+        expected_batch: float,
+        precision: AbstractContextManager[object],
     ) -> None:
         self._discriminator, self._optimizer, self._patients = discriminator, optimizer, patients
-        self._expected_batch = expected_batch
+        self._expected_batch, self._precision = expected_batch, precision
 
     def take(self, loss: Loss, fakes: Tensor, labels: Tensor | None) -> Tensor:
         """See `client.steps.Step`."""
         real, real_labels, shares = self._patients.sample()
         both = None if labels is None else torch.cat((real_labels, labels))
-        answers = self._discriminator(torch.cat((real, fakes)), both)
+        with self._precision:
+            answers = self._discriminator(torch.cat((real, fakes)), both).float()
         losses = (loss.real(answers[: len(real)]) * shares).sum() + loss.fake(answers[len(real) :]).sum()
         self._optimizer.zero_grad()
         (losses / self._expected_batch).backward()

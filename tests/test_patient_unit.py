@@ -16,20 +16,25 @@ import pytest
 import torch
 from torch import Tensor
 
-import client.trainer
-import client.units
+import client.mechanism.noisy_sum
+import client.mechanism.patients
+import client.site
 import simulations.partition
 import simulations.prepare
 from client.app import PARTITION_FILE
 from client.data import ImageData, Images
 from client.data.positions import load_positions
-from client.randomness import SeededRandomness
-from client.trainer import SiteTrainer
-from client.units import Bags, Units
+from client.mechanism import Patients, Randomness
+from client.mechanism.dpsgd import BookKeepingModule
+from client.mechanism.units import Bags, Units
+from client.policy import Policy
+from client.site import Site
+from client.steps import PrivateStep
 from common.config import Scenario, parse_scenario
 from common.networks import GAN, build, initialise
-from common.plan import PrivacyPlan, make_plan
+from common.plan import make_plan
 from common.schema import ImageSchema
+from common.study import SiteDeclaration, Study
 from simulations.prepare import prepare
 from simulations.simulate import simulate
 
@@ -38,7 +43,7 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 SCHEMA = ImageSchema(8, 1, ("benign", "malignant"))
 RATE, MOST = 0.25, 3
-EXPECTED_BATCH = 5.5  # public: q · declared size
+DECLARED = 22  # B = q · 22 is the public divisor
 SIZES = [1, 1, 2, 3, 4, 6, 8, 12]  # images of each patient
 
 
@@ -81,7 +86,7 @@ class Seen:
     """What was seen of a site's steps.
 
     Attributes:
-        drawn: numbers of the images that D was shown in each step; those that fill a bag are there again.
+        drawn: numbers of the images that counted in each step; what fills a place of a bag or a block does not.
         gradients: what reached D's Adam, one float[parameters] a step.
     """
 
@@ -91,51 +96,62 @@ class Seen:
 
 def watch(images: Images, scenario: Scenario, steps: int) -> Seen:
     """Lets a site take private steps, with networks that are the same each time."""
+    study = Study(scenario, SCHEMA, make_plan(scenario, "patient"), (SiteDeclaration("hospital", DECLARED),))
+    nowhere = Path("nowhere")
+    site = Site("hospital", study, DECLARED, lambda: images, nowhere, nowhere, nobodys_policy, nowhere)
     gan: GAN = build(scenario.model, SCHEMA)
     initialise(gan, torch.Generator().manual_seed(0))
-    trainer = SiteTrainer(
-        gan,
-        images,
-        EXPECTED_BATCH,
-        plan=make_plan(scenario, "patient"),
-        training=scenario.training,
-        num_classes=2,
-        randomness=SeededRandomness(torch.Generator().manual_seed(11)),
-        public=torch.Generator().manual_seed(12),
-    )
-    seen, shown, fakes = Seen(), list[Tensor](), max(1, round(EXPECTED_BATCH))
+    trainer = client.site._trainer(site, 1, gan, torch.device("cpu"), scenario.training)
+    seen, shown, losses, fakes = Seen(), list[Tensor](), list[Tensor](), max(1, round(site.expected_batch))
 
     def see_input(_network: torch.nn.Module, args: tuple[Tensor, Tensor | None]) -> None:
         shown.append(args[0].clone())
 
+    def see_losses(original: Any, self: BookKeepingModule, of_records: Tensor, *args: Any) -> None:
+        losses.append(of_records.detach().flatten())
+        original(self, of_records, *args)
+
     def see_gradient(optimizer: torch.optim.Optimizer, _args: Any, _options: Any) -> None:
         seen.gradients.append(torch.cat([p.grad.flatten() for p in optimizer.param_groups[0]["params"]]))
-        real = torch.cat(shown)[:-fakes]
-        seen.drawn.append(((real[:, 0, 0, 0] + 1) * 127.5).round().int().tolist())
+        counted = torch.cat(shown)[:-fakes][torch.cat(losses)[:-fakes] != 0]
+        seen.drawn.append(((counted[:, 0, 0, 0] + 1) * 127.5).round().int().tolist())
         shown.clear()
+        losses.clear()
 
     trainer._discriminator.register_forward_pre_hook(see_input)
     trainer._d_optimizer.register_step_pre_hook(see_gradient)
-    for _ in range(steps):
-        trainer._discriminator_step()
+    with pytest.MonkeyPatch.context() as patch:
+        wrap(patch, BookKeepingModule, "add", see_losses)
+        for _ in range(steps):
+            trainer._discriminator_step()
     return seen
+
+
+def nobodys_policy() -> Policy:
+    raise AssertionError("a trainer has no business with the policy")
+
+
+def wrap(patch: pytest.MonkeyPatch, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    """Replaces `owner.name` by `wrapper(original, ...)`."""
+    original = getattr(owner, name)
+    patch.setattr(owner, name, lambda *args, **options: wrapper(original, *args, **options))
 
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 
 
 def patients_are_clipped(_folder: Path) -> None:
-    """One patient more or less, with any number of images, changes the sum by C at most and here by C."""
+    """One patient more or less, with any number of images, changes the sum by C at most and here by nearly C."""
     images, scenario = make_images(SIZES), make_scenario(rate=1.0, clip_norm=0.01, records_per_patient=max(SIZES))
     owners = images.patients
     assert owners is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SeededRandomness, "normal", lambda _, size: torch.zeros(size))
+        patch.setattr(client.mechanism.noisy_sum, "rounded_gaussian", lambda _, size, __: torch.zeros(size).double())
         (whole,) = watch(images, scenario, 1).gradients
         for left_out in range(len(SIZES)):
             (rest,) = watch(images.select((owners != left_out).nonzero().squeeze(1)), scenario, 1).gradients
-            change = float((whole - rest).norm()) * EXPECTED_BATCH / 0.01  # in units of C
-            assert 0.99 < change < 1.01
+            change = float((whole - rest).norm()) * DECLARED / 0.01  # in units of C; B = 1.0 · declared
+            assert 0.98 < change <= 1
 
 
 def patients_are_sampled(_folder: Path) -> None:
@@ -168,7 +184,7 @@ def number_of_patients_is_no_divisor(_folder: Path) -> None:
     """The noise in a step has the size that public figures give it, for few patients as for many."""
     for patients in (4, 60):
         scenario = make_scenario(noise_multiplier=20.0, clip_norm=0.5)
-        noise = torch.stack(watch(make_images([2] * patients), scenario, 40).gradients) * EXPECTED_BATCH / (20.0 * 0.5)
+        noise = torch.stack(watch(make_images([2] * patients), scenario, 40).gradients) * RATE * DECLARED / (20.0 * 0.5)
         assert abs(noise.std() - 1) < 0.1
 
 
@@ -190,60 +206,70 @@ def a_patient_is_at_one_site(folder: Path) -> None:
 
 
 def records_sampled(patch: pytest.MonkeyPatch) -> None:
-    def units(images: Images, plan: PrivacyPlan) -> Units:
-        return Units(images, replace(plan, unit="record"))
+    patch.setattr(client.mechanism.patients, "Units", lambda records, _patients, _views: Units(records, None, 1))
 
-    patch.setattr(client.trainer, "Units", units)
+
+def patients_are_not_told(patch: pytest.MonkeyPatch) -> None:
+    """The site forgets to say whose the images are."""
+
+    def init(original: Any, self: Patients, records: Tensor, labels: Tensor, _codes: Tensor, **options: Any) -> None:
+        options["terms"] = replace(options["terms"], records_per_patient=1)
+        original(self, records, labels, None, **options)
+
+    wrap(patch, Patients, "__init__", init)
 
 
 def patients_sampled_by_their_records(patch: pytest.MonkeyPatch) -> None:
     """A Poisson sample of records, of which each brings its patient."""
 
-    def sample(self: Units, randomness: SeededRandomness) -> Bags:
-        assert self._of_patients is not None
-        drawn = randomness.poisson_sample(int(self._of_patients.counts.sum()), self._rate)
-        owners = torch.arange(self._count).repeat_interleave(self._of_patients.counts)[drawn].unique()
-        return self._of_patients.draw(owners, self.views, randomness)
+    def sample(self: Units, rate: float, randomness: Randomness) -> Bags:
+        assert self._records is not None
+        drawn = randomness.poisson_sample(int(self._records.counts.sum()), rate)
+        owners = torch.arange(self._count).repeat_interleave(self._records.counts)[drawn].unique()
+        return self._records.draw(owners, self.views, randomness)
 
     patch.setattr(Units, "sample", sample)
 
 
+def units_made_of(patch: pytest.MonkeyPatch, views: Callable[[int], int]) -> None:
+    """Lets a row of a patient's losses be several units, each of so many views of it."""
+
+    def add(original: Any, self: BookKeepingModule, losses: Tensor, clip_norm: float, *counts: Tensor) -> None:
+        if counts:  # not the fakes
+            losses = losses.view(-1, views(losses.shape[1]))
+            counts = ((losses != 0).any(dim=1),)
+        original(self, losses, clip_norm, *counts)
+
+    wrap(patch, BookKeepingModule, "add", add)
+
+
 def records_clipped(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client.trainer, "bag_mean", lambda losses, _present: losses.flatten())
+    units_made_of(patch, lambda _: 1)
 
 
 def bags_split(patch: pytest.MonkeyPatch) -> None:
-    def halves(losses: Tensor, present: Tensor) -> Tensor:
-        return torch.where(present, losses, 0.0).view(-1, present.shape[1] // 2)
-
-    patch.setattr(client.trainer, "bag_mean", halves)
+    units_made_of(patch, lambda views: views // 2)
 
 
 def every_record_taken(patch: pytest.MonkeyPatch) -> None:
-    def init(original: Any, self: Units, images: Images, plan: PrivacyPlan) -> None:
-        original(self, images, replace(plan, records_per_patient=len(images)))
-
-    intact = Units.__init__
-    patch.setattr(Units, "__init__", lambda *args: init(intact, *args))
-
-
-def the_first_records_always(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SeededRandomness, "uniform", lambda _, size: torch.arange(size, dtype=torch.float64) / 1e6)
-    patch.setattr(
-        SeededRandomness,
-        "poisson_sample",
-        lambda self, population, rate: (torch.rand(population, generator=self._generator) < rate).nonzero().squeeze(1),
+    wrap(
+        patch,
+        Units,
+        "__init__",
+        lambda original, self, records, patients, _: original(self, records, patients, records),
     )
 
 
-def divided_by_the_patients(patch: pytest.MonkeyPatch) -> None:
-    def init(original: Any, self: Any, gan: Any, images: Images, _batch: float, **options: Any) -> None:
-        assert images.patients is not None
-        original(self, gan, images, options["plan"].sample_rate * len(images.patients.unique()), **options)
-        self._fakes_per_step = max(1, round(EXPECTED_BATCH))
+def the_first_records_always(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Randomness, "permutation", lambda _, size: torch.arange(size))
 
-    intact = SiteTrainer.__init__
-    patch.setattr(SiteTrainer, "__init__", lambda *args, **options: init(intact, *args, **options))
+
+def divided_by_the_patients(patch: pytest.MonkeyPatch) -> None:
+    def init(original: Any, self: Any, network: Any, adam: Any, patients: Patients, **options: Any) -> None:
+        drawn = patients._terms.sample_rate * patients._units._count
+        original(self, network, adam, patients, **{**options, "expected_batch": drawn})
+
+    wrap(patch, PrivateStep, "__init__", init)
 
 
 def images_partitioned(patch: pytest.MonkeyPatch) -> None:
@@ -265,9 +291,11 @@ class Case(NamedTuple):
 
 CASES = [
     Case(patients_are_clipped, records_sampled),
+    Case(patients_are_clipped, patients_are_not_told),
     Case(patients_are_clipped, records_clipped),
     Case(patients_are_clipped, bags_split),
     Case(patients_are_sampled, records_sampled),
+    Case(patients_are_sampled, patients_are_not_told),
     Case(patients_are_sampled, patients_sampled_by_their_records),
     Case(at_most_k_records_anew, records_sampled),
     Case(at_most_k_records_anew, every_record_taken),

@@ -11,7 +11,7 @@ from torch import nn
 import client.site
 from client.data import Images, to_unit_range
 from client.ledger import Ledger
-from client.randomness import SecureRandomness, SeededRandomness
+from client.mechanism import Randomness
 from client.site import Site, gan_weights, run_round
 from client.site_state import SiteState
 from client.trainer import SiteTrainer
@@ -20,10 +20,13 @@ from common.messages import STATISTICS, Instruction, Reply, Weights
 from common.moments import Moments
 from common.networks import GAN, build
 from common.study import Study
+from tests.client.training import noise_off
 
 MakeStudy = Callable[..., Study]
 MakeSite = Callable[..., Site]
 MakeWeights = Callable[..., Weights]
+
+WARM: dict[str, Any] = {"warm_start": {"noise_multiplier": 2.0, "frequencies": 4, "steps": 2}}
 
 
 def ask(study: Study, number: int = 1) -> Instruction:
@@ -178,18 +181,17 @@ def test_private_divisor_is_computed_from_the_declared_size(make_study: MakeStud
 def test_randomness_is_secure_without_a_seed_and_seeded_with_one(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used: list[type] = []
-    original = SiteTrainer.__init__
-
-    def init(self: SiteTrainer, *args: Any, **options: Any) -> None:
-        used.append(type(options["randomness"]))
-        original(self, *args, **options)
-
-    monkeypatch.setattr(SiteTrainer, "__init__", init)
+    used: list[str] = []
+    for name in ("secure", "seeded"):
+        original = getattr(Randomness, name)
+        spy = classmethod(lambda _, *args, name=name, original=original: used.append(name) or original(*args))
+        monkeypatch.setattr(Randomness, name, spy)
     for folder, seed in (("a", None), ("b", 3)):
-        study = make_study(seed=seed)
-        run_round(make_site(study, folder=folder), ask(study), make_weights(study))
-    assert used == [SecureRandomness, SeededRandomness]
+        study = make_study(seed=seed, training=WARM)
+        site = make_site(study, folder=folder)
+        run_round(site, ask(study, 0), {})
+        run_round(site, ask(study), make_weights(study))
+    assert used == ["secure", "secure", "seeded", "seeded"]
 
 
 def test_seeded_round_is_the_same_everywhere_and_another_with_another_seed_round_or_site(
@@ -223,21 +225,30 @@ def test_unseeded_round_never_comes_out_the_same(
 def test_every_seed_site_and_round_has_streams_of_its_own(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    keys: list[bytes] = []
     seeds: list[int] = []
-    original = SiteTrainer.__init__
+    draw, build = Randomness.__init__, SiteTrainer.__init__
 
-    def init(self: SiteTrainer, *args: Any, **options: Any) -> None:
-        seeds.extend((options["randomness"]._generator.initial_seed(), options["public"].initial_seed()))
-        original(self, *args, **options)
+    def drawing(self: Randomness, key: bytes) -> None:
+        keys.append(key)
+        draw(self, key)
 
-    monkeypatch.setattr(SiteTrainer, "__init__", init)
+    def built(self: SiteTrainer, *args: Any, **options: Any) -> None:
+        seeds.append(options["public"].initial_seed())
+        build(self, *args, **options)
+
+    monkeypatch.setattr(Randomness, "__init__", drawing)
+    monkeypatch.setattr(SiteTrainer, "__init__", built)
     for seed in (3, 4):
-        study = make_study(seed=seed)
+        study = make_study(seed=seed, training=WARM)
         for name in ("north", "south"):
             site = replace(make_site(study, folder=f"{name}-{seed}"), name=name)
+            run_round(site, ask(study, 0), {})
             for number in (1, 2):
                 run_round(site, ask(study, number), make_weights(study))
-    assert len(seeds) == len(set(seeds)) == 2 * 8
+    assert len(keys) == len(set(keys)) == 12
+    assert len(seeds) == len(set(seeds)) == 8
+    assert {int.from_bytes(key[:8]) for key in keys}.isdisjoint(seeds)
 
 
 def test_run_without_privacy_has_no_ledger(
@@ -541,8 +552,6 @@ def test_head_that_the_server_knows_may_be_an_older_one(
 
 # --- the warm start --------------------------------------------------------------------------------------------------
 
-WARM: dict[str, Any] = {"warm_start": {"noise_multiplier": 2.0, "frequencies": 4, "steps": 2}}
-
 
 def test_statistics_are_charged_before_the_data_is_read_and_composed_with_the_rounds(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, images: Images
@@ -591,8 +600,9 @@ def test_statistics_are_those_of_the_images_and_noise(
     assert settings is not None
     _, released = run_round(make_site(study), ask(study, 0), {})
     moments = Moments(study.schema, settings)
-    clean = moments.total(to_unit_range(images.pixels), images.labels, torch.ones(len(images)).double())
-    noise = released[STATISTICS] - clean
+    rows = moments.rows(to_unit_range(images.pixels), images.labels)
+    clean = torch.zeros(moments.slots, moments.width).double().index_add_(0, images.labels, rows)
+    noise = released[STATISTICS] - clean.flatten()
     assert float(noise.std()) == pytest.approx(2.0, rel=0.15)
     assert float(noise.abs().max()) > 0.1
 
@@ -622,6 +632,34 @@ def test_plan_without_a_warm_start_has_no_round_before_the_first(make_study: Mak
     study = make_study()
     with pytest.raises(PrivacyRefusal, match="round 0: is not among the plan's"):
         run_round(make_site(study, read=never_read), ask(study, 0), {})
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_images_without_patients_are_refused_where_the_plan_protects_patients(
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, number: int
+) -> None:
+    study = make_study(training=WARM)
+    study = replace(study, plan=replace(study.plan, unit="patient", records_per_patient=2))
+    weights = make_weights(study) if number else {}
+    with pytest.raises(DataError, match="images: do not say whose they are"):
+        run_round(make_site(study), ask(study, number), weights)
+
+
+def test_statistics_are_the_mean_of_at_most_k_records_of_each_patient(
+    make_study: MakeStudy, make_site: MakeSite, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two patients with many images each: what a class has of them is their parts, whose count adds up to two."""
+    noise_off(monkeypatch)
+    study = make_study(training=WARM)
+    settings = study.scenario.training.warm_start
+    assert settings is not None
+    study = replace(study, plan=replace(study.plan, unit="patient", records_per_patient=3))
+    own = replace(images, patients=torch.arange(len(images)) % 2)
+    _, released = run_round(make_site(study, read=lambda: own), ask(study, 0), {})
+    found = Moments(study.schema, settings).of_classes(released[STATISTICS])
+    counts = [moment.count for moment in found]
+    assert sum(counts) == pytest.approx(2, abs=0.01)
+    assert all(abs(3 * count - round(3 * count)) < 0.01 for count in counts), "thirds: three records of each"
 
 
 def test_generator_that_the_server_trains_comes_back_as_it_went(
