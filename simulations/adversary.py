@@ -1,12 +1,13 @@
 """A hostile coordinator: searches for weights under which one record adds more to a site's sum than it may.
 
 A site trains whatever weights it is sent, so the bound C on what a record adds must hold for all of them, in the
-arithmetic that is used. A search cannot prove that (`docs/guarantee.md` says what does); it finds arithmetic that breaks,
-as that of Gram matrices in float32 did, by many orders of magnitude. Weights are tried at random, in families that
-strain the arithmetic each in its own way, and those that went furthest are changed a little, again and again.
+arithmetic that is used. A search cannot prove that (`docs/guarantee.md` says what does); it finds arithmetic that
+breaks, as that of Gram matrices in float32 did, by many orders of magnitude. Weights are tried at random, in families
+that strain the arithmetic each in its own way, and those that went furthest are changed a little, again and again.
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -72,7 +73,7 @@ class Search:
     """What a search found.
 
     Attributes:
-        largest: the most that a record added, in units of C; infinite where the sum was not finite.
+        largest: the most that a record added, in units of C; the largest float where the sum was not finite.
         tried: how many weights were.
         worst: the weights and the record that did it.
         seed: of the search.
@@ -82,6 +83,11 @@ class Search:
     tried: int
     worst: Crafted
     seed: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether no record added more than it may."""
+        return self.largest <= TOLERANCE
 
 
 def search(
@@ -115,7 +121,7 @@ def search(
         climb = family in best and rng.random() < (0.6 if best[family][0] > TOLERANCE else 0.2)
         crafted = _changed(best[family][1], rng) if climb else _random(family, parameters, rng)
         found = contribution(discriminator, *make(crafted, discriminator, schema, views))
-        found = found if math.isfinite(found) else math.inf
+        found = found if math.isfinite(found) else sys.float_info.max
         tried += 1
         if family not in best or found >= best[family][0]:
             best[family] = found, crafted

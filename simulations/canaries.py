@@ -19,6 +19,7 @@ from common.config import Scenario, Training
 from common.errors import ConfigError
 from common.messages import STATISTICS, Reply, Weights
 from common.moments import Moments
+from common.plan import PrivacyPlan
 from common.schedule import learning_rate_factor
 from common.schema import ImageSchema
 from common.seeding import random_generator
@@ -155,13 +156,20 @@ def evidence(release: Release, canaries: Canaries) -> Floats:
     releases, of whatever phase, is the best test that there is of one Gaussian sequence against another (Neyman and
     Pearson, 1933).
     """
-    plan = release.study.plan
     if release.reply.round == 0:
-        if plan.warm_start_noise_multiplier is None:
-            return np.zeros(len(canaries))
-        return _along_own_moments(release, canaries) / plan.warm_start_noise_multiplier**2
+        return _along_own_moments(release, canaries)
     moved = (release.weights[ROWS] - release.sent[ROWS])[canaries.first_class :, 0].double().numpy()
     return moved / _movement(release)
+
+
+def evidence_of_the_warm_start(release: Release, canaries: Canaries) -> Floats:
+    """`evidence` of round 0 alone: a fault there would be diluted by rounds that are as they should be."""
+    return evidence(release, canaries) if release.reply.round == 0 else np.zeros(len(canaries))
+
+
+def scores_of(plan: PrivacyPlan) -> tuple[Score, ...]:
+    """What an auditor of a plan looks at."""
+    return (evidence,) if plan.warm_start_noise_multiplier is None else (evidence, evidence_of_the_warm_start)
 
 
 def _movement(release: Release) -> float:
@@ -179,16 +187,17 @@ def _rate(training: Training, number: int) -> float:
 
 
 def _along_own_moments(release: Release, canaries: Canaries) -> Floats:
-    """Each canary's part of the noisy statistics, along what the canary would add to it."""
+    """Each canary's part of the noisy statistics, along what the canary would add to it, over σ²."""
     schema, settings = release.study.schema, release.study.scenario.training.warm_start
-    if settings is None:
-        return np.zeros(len(canaries))
+    noise = release.study.plan.warm_start_noise_multiplier
+    if settings is None or noise is None:
+        raise ConfigError("round 0", "is not among the plan's", "audit a scenario with training.warm_start")
     moments = Moments(replace(schema, classes=schema.classes[:1]), settings)
-    first = slice(1)
-    own = moments.total(to_unit_range(canaries.images.pixels[first]), torch.zeros(1, dtype=torch.int64), torch.ones(1))
+    image, label = to_unit_range(canaries.images.pixels[:1]), torch.zeros(1, dtype=torch.int64)
+    own = moments.total(image, label, torch.ones(1, dtype=torch.float64))
     parts = release.weights[STATISTICS].double().view(schema.num_classes, -1)[canaries.first_class :]
     found: Tensor = parts @ (own / own.norm())
-    return found.numpy()
+    return found.numpy() / noise**2
 
 
 def _study(site: Site, canaries: Canaries) -> Study:

@@ -7,7 +7,7 @@ audit could find is told by its power: the same audit of a mechanism whose noise
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from common.config import Scenario
 from common.errors import PrivacyRefusal, VerificationError
 from common.messages import Instruction
 from common.plan import NO_PRIVACY
-from simulations.canaries import Release, Score, affordable, audited, draw, evidence, sent_weights, with_canaries
+from simulations.canaries import Release, Score, affordable, audited, draw, scores_of, sent_weights, with_canaries
 from simulations.canary_network import registered
 from simulations.one_run import CONFIDENCE, best_bound, largest_bound
 from simulations.prepare import prepare
@@ -102,7 +102,7 @@ def audit_one_run(
     *,
     canaries: int | None = None,
     images_per_patient: int | None = None,
-    scores: Sequence[Score] = (evidence,),
+    scores: Sequence[Score] | None = None,
     noise: float = 1.0,
     progress: Progress | None = None,
 ) -> EmpiricalAudit:
@@ -114,7 +114,8 @@ def audit_one_run(
         scenario: its plan, loss, optimizer and data are audited, on the networks of an audit.
         canaries: how many; as many as the plan's steps allow if None.
         images_per_patient: how many images a canary has; as many as the plan takes of a patient in a step if None.
-        scores: what the auditor looks at, fixed beforehand; more scores are paid for with a weaker bound of each.
+        scores: what the auditor looks at, fixed beforehand; more scores are paid for with a weaker bound of each. What
+            the plan's phases suggest if None.
         noise: what this audit multiplies the noise by, to see whether it would notice.
         progress: told after each round.
 
@@ -137,9 +138,10 @@ def audit_one_run(
         drawn = draw(study.schema, count, scenario.seed)
         site = with_canaries(simulated_site(study, Path(folder), 0), drawn, images)
         open_ledgers(site.study, Path(folder))  # the study with canaries is one of its own
-        totals = [np.zeros(count) for _ in scores]
+        looked_at = scores_of(plan) if scores is None else scores
+        totals = [np.zeros(count) for _ in looked_at]
         for release in _rounds(site, progress):
-            totals = [total + score(release, drawn) for total, score in zip(totals, scores, strict=True)]
+            totals = [total + score(release, drawn) for total, score in zip(totals, looked_at, strict=True)]
         epsilon = _charged(site)
     family = family_of(plan.mechanisms(plan.rounds * plan.steps_per_round))
     bound = best_bound(totals, drawn.inserted, family)
@@ -220,7 +222,7 @@ class _ScaledNoise(Randomness):
 
 
 @contextmanager
-def _noise_scaled(factor: float) -> Iterator[None]:
+def _noise_scaled(factor: float) -> Generator[None]:
     """Simulated hospitals of this process have scaled noise for as long as the context lasts."""
     honest = client.site._randomness  # pyright: ignore[reportPrivateUsage]
 

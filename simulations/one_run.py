@@ -1,10 +1,10 @@
 """What guesses about canaries in a single training run prove of ε: a lower bound, with confidence.
 
 Each of m canaries is in the data by a fair coin of its own (T. Steinke, M. Nasr and M. Jagielski, 2023, "Privacy
-auditing with one (1) training run"); an auditor who sees what was released says "in" or "out" of c' of them, and nothing
-of the others. S. Mahloujifar, L. Melis and K. Chaudhuri (2024), "Auditing f-differential privacy in one run", arXiv
-2410.22235, bound how probable so many correct guesses are under a trade-off curve f, all of it, where bounds from (ε, δ)
-lose m·δ.
+auditing with one (1) training run"); an auditor who sees what was released says "in" or "out" of c' of them, and
+nothing of the others. S. Mahloujifar, L. Melis and K. Chaudhuri (2024), "Auditing f-differential privacy in one run",
+arXiv 2410.22235, bound how probable so many correct guesses are under a trade-off curve f; all of it, where bounds from
+one (ε, δ) lose m·δ.
 
 Their theorem 3.1, for coins (k = 2) and T = {i+1, ..., c'}: if p_j is the probability of exactly j correct guesses,
 

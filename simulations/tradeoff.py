@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,16 @@ from scipy.special import log_ndtr, ndtr, ndtri
 
 from common.accounting import Mechanism, merge
 
+if TYPE_CHECKING:
+    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
+
 Floats = NDArray[np.float64]
 
-_DISCRETISATION = 1e-3
+_DISCRETISATION = 2e-3
 """Grid of privacy losses of a subsampled plan; Google's accountant rounds them up."""
 
 _MOST_LOSS = 60.0
-_LOSSES = np.concatenate((-np.linspace(0, _MOST_LOSS, 3001)[:0:-1], np.linspace(0, _MOST_LOSS, 3001)))
+_LOSSES = np.concatenate((-np.linspace(0, _MOST_LOSS, 1501)[:0:-1], np.linspace(0, _MOST_LOSS, 1501)))
 
 
 class Curve(ABC):
@@ -113,7 +116,7 @@ class ScaledPlans(Family):
         mechanisms: the plan's; strength 1 is the plan itself.
     """
 
-    most = 50.0
+    most = 4.0  # a quarter of the noise; beyond, the distribution of losses takes minutes
 
     def __init__(self, mechanisms: Iterable[Mechanism]) -> None:
         self._mechanisms = merge(mechanisms)
@@ -143,14 +146,14 @@ def family_of(mechanisms: Iterable[Mechanism]) -> Family:
 @lru_cache(maxsize=64)
 def _curve(mechanisms: tuple[Mechanism, ...]) -> PlanCurve:
     positive = _LOSSES[len(_LOSSES) // 2 :]
-    deltas = np.asarray(_loss_distribution(mechanisms).get_delta_for_epsilon(positive), dtype=np.float64)
+    deltas = np.asarray(_loss_distribution(mechanisms).get_delta_for_epsilon(positive.tolist()), dtype=np.float64)
     # δ(-ε) = 1 - e^-ε (1 - δ(ε)), since what holds with the unit and without it holds the other way round
     mirrored = 1 - np.exp(-positive[1:]) * (1 - deltas[1:])
     return PlanCurve(_LOSSES, np.concatenate((mirrored[::-1], deltas)))
 
 
 @lru_cache(maxsize=64)
-def _loss_distribution(mechanisms: tuple[Mechanism, ...]):  # noqa: ANN202  (of a library that is imported late)
+def _loss_distribution(mechanisms: tuple[Mechanism, ...]) -> "PrivacyLossDistribution":
     # Imported here, for it takes seconds and most audits do without.
     from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
 

@@ -50,6 +50,18 @@ def clipping_off() -> Generator[None]:
 
 
 @contextmanager
+def warm_start_weakened() -> Generator[None]:
+    """The statistics of round 0 have a fifth of their noise; every later round is as it should be."""
+    honest = client.site.noisy_moments
+
+    def weakened(*args: Any, noise_multiplier: float, **rest: Any) -> Tensor:
+        return honest(*args, noise_multiplier=noise_multiplier / 5, **rest)
+
+    with patch.object(client.site, "noisy_moments", weakened):
+        yield
+
+
+@contextmanager
 def losses_leaked() -> Generator[None]:
     """The sum of the losses of the real images of each class leaves beside the weights, without noise."""
     last: list[Tensor] = []
