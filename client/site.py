@@ -283,13 +283,17 @@ def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch
 
 def _terms(site: Site, device: torch.device) -> Terms:
     """Those of the plan's private steps."""
-    plan, most = site.study.plan, _at_once(site.study.scenario.training, device)
+    plan, training = site.study.plan, site.study.scenario.training
+    views, most = plan.records_per_patient, _at_once(training, device)
+    block = block_size(site.expected_batch, views, device.type, most)
+    if training.micro_batch is not None:
+        block = max(1, training.micro_batch // views)
     return Terms(
         sample_rate=plan.sample_rate,
         clip_norm=plan.clip_norm,
         noise_multiplier=plan.noise_multiplier,
-        records_per_patient=plan.records_per_patient,
-        block=block_size(site.expected_batch, plan.records_per_patient, device.type, most),
+        records_per_patient=views,
+        block=block,
     )
 
 

@@ -1,7 +1,8 @@
 """Ways to break the real classes, each for as long as its context lasts: what an empirical audit must find."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 import client.site
-from client.data import to_unit_range
-from client.dpsgd import BookKeepingModule, PrivateOptimizer
-from client.dpsgd.rules import Contribution
-from client.trainer import Progress, SiteTrainer
+from client.mechanism import Patients
+from client.mechanism.clip import Factors
+from client.mechanism.dpsgd import module
+from client.steps import PrivateStep
+from client.trainer import SiteTrainer
 from common.messages import Weights
 from common.networks import GAN
 from simulations.canaries import Canaries, Release
@@ -25,27 +27,38 @@ LEAK = "leak.real_loss_by_class"
 @contextmanager
 def noise_off() -> Generator[None]:
     """The clipped sum is released as it is."""
-    with _noise_multiplier(lambda _sigma, _batch: 0.0):
+    with _noise_scaled(lambda _batch: 0.0):
         yield
 
 
 @contextmanager
 def wrong_divisor() -> Generator[None]:
     """The noise is divided by the batch twice: once before it is added, and once with the sum."""
-    with _noise_multiplier(lambda sigma, batch: sigma / batch):
+    with _noise_scaled(lambda batch: 1 / batch):
         yield
 
 
 @contextmanager
 def clipping_off() -> Generator[None]:
     """Every unit adds its whole gradient."""
-    honest = BookKeepingModule._add
 
-    def unclipped(self: BookKeepingModule, contributions: list[Contribution]) -> None:
-        self._max_grad_norm = float("inf")
-        honest(self, contributions)
+    def unclipped(squared: Tensor, reach: Tensor, clip_norm: float, counts: Tensor) -> Factors:
+        return Factors(counts.float(), ~counts)
 
-    with patch.object(BookKeepingModule, "_add", unclipped):
+    with patch.object(module, "clip_factors", unclipped):
+        yield
+
+
+@contextmanager
+def warm_start_weakened() -> Generator[None]:
+    """The statistics of round 0 have a fifth of their noise; every later round is as it should be."""
+    honest = Patients.noisy_statistic
+
+    def weakened(self: Patients, *args: Any) -> Tensor:
+        self._terms = replace(self._terms, noise_multiplier=self._terms.noise_multiplier / 5)
+        return honest(self, *args)
+
+    with patch.object(Patients, "noisy_statistic", weakened):
         yield
 
 
@@ -55,13 +68,13 @@ def losses_leaked() -> Generator[None]:
     last: list[Tensor] = []
     honest_run, honest_weights = SiteTrainer.run, client.site.gan_weights
 
-    def run(self: SiteTrainer, lr_factor: float = 1.0) -> Progress:
-        progress = honest_run(self, lr_factor)
+    def run(self: SiteTrainer, steps: int, lr_factor: float = 1.0) -> None:
+        honest_run(self, steps, lr_factor)
+        step: Any = self._step
+        images, labels = step._patients._encode(step._patients._records), step._patients._labels
         with torch.no_grad():
-            logits = self._discriminator(to_unit_range(self._images.pixels), self._images.labels)
-        sums = torch.zeros(self._num_classes).index_add_(0, self._images.labels, self._loss.real(logits))
-        last[:] = [sums]
-        return progress
+            logits = self._discriminator(images, labels)
+        last[:] = [torch.zeros(self._num_classes).index_add_(0, labels, self._loss.real(logits))]
 
     def weights(gan: GAN) -> Weights:
         return {**honest_weights(gan), LEAK: last[0]}
@@ -78,16 +91,17 @@ def leaked_losses(release: Release, canaries: Canaries) -> Floats:
 
 
 @contextmanager
-def _noise_multiplier(changed: Any) -> Generator[None]:
-    honest = PrivateOptimizer.add_noise
+def _noise_scaled(factor: Callable[[float], float]) -> Generator[None]:
+    """The noise of a step times a factor of its expected batch."""
+    honest = PrivateStep.take
 
-    def add_noise(self: PrivateOptimizer) -> None:
-        planned = self.noise_multiplier
-        self.noise_multiplier = changed(planned, self.expected_batch_size)
+    def take(self: PrivateStep, *args: Any) -> Tensor:
+        terms = self._patients._terms
+        self._patients._terms = replace(terms, noise_multiplier=terms.noise_multiplier * factor(self._expected_batch))
         try:
-            honest(self)
+            return honest(self, *args)
         finally:
-            self.noise_multiplier = planned
+            self._patients._terms = terms
 
-    with patch.object(PrivateOptimizer, "add_noise", add_noise):
+    with patch.object(PrivateStep, "take", take):
         yield
