@@ -9,13 +9,13 @@ import torch
 from torch.optim import Optimizer
 
 from client.data import Images, to_unit_range
+from client.isolation import check_isolation
 from client.keys import SiteKey
 from client.ledger import Charge, Ledger
 from client.mechanism import Patients, Randomness, Terms
-from client.mechanism.units import block_size
 from client.policy import Policy
 from client.site_state import RoundState, SiteState, request_key
-from client.steps import PrivateStep, Step
+from client.steps import PrivateStep, Step, block_size
 from client.trainer import SiteTrainer, discriminator_optimizer, passes
 from client.unprotected import PlainStep, UnprotectedPatients
 from common.config import Training
@@ -25,7 +25,7 @@ from common.messages import STATISTICS, Instruction, Reply, Weights
 from common.moments import Moments
 from common.networks import GAN, build, check_private
 from common.schedule import learning_rate_factor
-from common.seeding import random_generator
+from common.seeding import derive_key, random_generator
 from common.study import Study
 
 MICRO_BATCH = {"cpu": 64, "cuda": 2048}
@@ -126,6 +126,17 @@ def _prepare(
     if number == 0:
         return lambda: _release_statistics(site), None
     gan, before = _load(site.study, weights), states.load(number - 1)
+    for network in gan:
+        network.to(device)
+    if site.study.plan.private:
+        schema, terms = site.study.schema, _terms(site, device)
+        check_isolation(
+            gan.discriminator,
+            (schema.channels, schema.size, schema.size),
+            block=terms.block,
+            views=terms.records_per_patient,
+            precision=passes(device, site.study.scenario.training),
+        )
     kept = before.trainer if before is not None and not instruction.fresh else {}
     return lambda: _train(site, instruction, gan, device, kept), before
 
@@ -242,8 +253,6 @@ def _load(study: Study, weights: Weights) -> GAN:
 
 
 def _trainer(site: Site, number: int, gan: GAN, device: torch.device, training: Training) -> SiteTrainer:
-    for network in gan:
-        network.to(device)
     optimizer = discriminator_optimizer(gan.discriminator, training)
     return SiteTrainer(
         gan,
@@ -262,23 +271,31 @@ def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch
     if not plan.private:
         patients = UnprotectedPatients(site.read_images().to(device), plan, _randomness(site, number))
         return PlainStep(gan.discriminator, optimizer, patients, expected, passes(device, training))
-    most = training.micro_batch or MICRO_BATCH.get(device.type, MICRO_BATCH["cpu"])
-    terms = Terms(
+    return PrivateStep(
+        gan.discriminator,
+        optimizer,
+        _patients(site, number, device, _terms(site, device)),
+        clip_norm=plan.clip_norm,
+        expected_batch=expected,
+        at_once=_at_once(training, device),
+        precision=passes(device, training),
+    )
+
+
+def _terms(site: Site, device: torch.device) -> Terms:
+    """Those of the plan's private steps."""
+    plan, most = site.study.plan, _at_once(site.study.scenario.training, device)
+    return Terms(
         sample_rate=plan.sample_rate,
         clip_norm=plan.clip_norm,
         noise_multiplier=plan.noise_multiplier,
         records_per_patient=plan.records_per_patient,
-        block=block_size(expected, plan.records_per_patient, device.type, most),
+        block=block_size(site.expected_batch, plan.records_per_patient, device.type, most),
     )
-    return PrivateStep(
-        gan.discriminator,
-        optimizer,
-        _patients(site, number, device, terms),
-        clip_norm=plan.clip_norm,
-        expected_batch=expected,
-        at_once=most,
-        precision=passes(device, training),
-    )
+
+
+def _at_once(training: Training, device: torch.device) -> int:
+    return training.micro_batch or MICRO_BATCH.get(device.type, MICRO_BATCH["cpu"])
 
 
 def _patients(site: Site, number: int, device: torch.device, terms: Terms) -> Patients:
@@ -304,4 +321,4 @@ def _patients(site: Site, number: int, device: torch.device, terms: Terms) -> Pa
 
 def _randomness(site: Site, number: int) -> Randomness:
     seed = site.study.scenario.seed
-    return Randomness.secure() if seed is None else Randomness.seeded(seed, site.name, number)
+    return Randomness.secure() if seed is None else Randomness(derive_key(seed, site.name, number, "private"))

@@ -1,5 +1,6 @@
 """One step of the discriminator: what the door lets out, fakes beside it, and an optimizer."""
 
+import math
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -11,6 +12,24 @@ from client.mechanism import Patients
 from client.mechanism.dpsgd import BookKeepingModule
 from common.losses import Loss
 from common.networks import Discriminator
+
+BLOCKS = {"cpu": 4, "cuda": 2}
+"""Into how many blocks an expected batch is cut, by type of device: few places stay empty, and the device is busy."""
+
+_MULTIPLE = 16
+
+
+def block_size(expected: float, views: int, device: str, most: int) -> int:
+    """Units in a block, from public numbers.
+
+    Args:
+        expected: units expected in a sum.
+        views: V, records of a unit.
+        device: type of device.
+        most: records that may be in a block.
+    """
+    wanted = math.ceil(expected / BLOCKS.get(device, 1) / _MULTIPLE) * _MULTIPLE
+    return max(1, min(wanted, most // views))
 
 
 class Step(Protocol):

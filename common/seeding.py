@@ -12,8 +12,12 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
         seed: the scenario's seed.
         purpose: what the stream is for, for example `("site-1", 3, "noise")`.
     """
-    text = "\x1f".join(map(str, (seed, *purpose)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(derive_key(seed, *purpose)[:8], "big") >> 1
+
+
+def derive_key(seed: int, *purpose: str | int) -> bytes:
+    """A key of 32 bytes for one purpose; `derive_seed` is its beginning."""
+    return hashlib.sha256("\x1f".join(map(str, (seed, *purpose))).encode()).digest()
 
 
 def random_generator(seed: int | None, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:

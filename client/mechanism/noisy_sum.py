@@ -53,7 +53,7 @@ def grid_step(clip_norm: float, size: int) -> float:
     return 2.0 ** math.floor(math.log2(2.0**-12 * clip_norm / math.sqrt(size)))
 
 
-def release(total: Tensor, *, clip_norm: float, noise_multiplier: float, randomness: Randomness) -> Tensor:
+def release(total: Tensor, clip_norm: float, noise_multiplier: float, randomness: Randomness) -> Tensor:
     """The sum with its noise; the one value of the hospital that may leave.
 
     Args:

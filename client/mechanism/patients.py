@@ -120,6 +120,4 @@ class Patients:
 
     def _released(self, total: Tensor) -> Tensor:
         terms = self._terms
-        return release(
-            total, clip_norm=terms.clip_norm, noise_multiplier=terms.noise_multiplier, randomness=self._randomness
-        )
+        return release(total, terms.clip_norm, terms.noise_multiplier, self._randomness)

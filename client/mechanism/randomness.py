@@ -1,12 +1,11 @@
-"""Where the randomness of the mechanism comes from: the operating system or, in a simulation, the scenario's seed.
+"""Where the randomness of the mechanism comes from: a stream cipher, keyed by the operating system.
 
 Privacy:
     The guarantee rests on sampling, order and noise that nobody can predict. The stream is AES-256 in counter mode; its
     key is used for one round and forgotten. `Randomness.secure` takes the key from the operating system's cryptographic
-    source. `Randomness.seeded` protects against nobody who knows the seed.
+    source. A simulation may give one that follows from its seed, which protects against nobody who knows it.
 """
 
-import hashlib
 import os
 
 import torch
@@ -28,11 +27,6 @@ class Randomness:
     def secure(cls) -> "Randomness":
         """A stream that nobody can predict or repeat."""
         return cls(os.urandom(32))
-
-    @classmethod
-    def seeded(cls, seed: int, *purpose: str | int) -> "Randomness":
-        """The stream of a seed and a purpose, for example `(7, "bergen", 3)`; for simulations only."""
-        return cls(hashlib.sha256("\x1f".join(map(str, (seed, *purpose, "private"))).encode()).digest())
 
     def bits(self, size: int, width: int) -> Tensor:
         """`size` independent uniform integers of `width` bits, from 1 to 63: int64[size]."""

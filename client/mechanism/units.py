@@ -8,7 +8,6 @@ Privacy:
     its place, not on the others or their number.
 """
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,11 +19,6 @@ from client.mechanism.randomness import Randomness
 
 MOST_UNITS = 2**19
 """Of a hospital: up to so many the rounding of a sum is proven to be small (`noisy_sum.py`)."""
-
-BLOCKS = {"cpu": 8, "cuda": 2}
-"""Into how many blocks an expected batch is cut, by type of device: few places stay empty, and the device is busy."""
-
-_MULTIPLE = 16
 
 
 class Bags(NamedTuple):
@@ -43,19 +37,6 @@ class Bags(NamedTuple):
         missing = -len(self.positions) % size
         positions, present = (F.pad(part, (0, 0, 0, missing)) for part in self)
         yield from map(Bags, positions.split(size), present.split(size)) if len(positions) else ()
-
-
-def block_size(expected: float, views: int, device: str, most: int) -> int:
-    """Units in a block, from public numbers.
-
-    Args:
-        expected: units expected in a sum.
-        views: V, records of a unit.
-        device: type of device.
-        most: records that may be in a block.
-    """
-    wanted = math.ceil(expected / BLOCKS.get(device, 1) / _MULTIPLE) * _MULTIPLE
-    return max(1, min(wanted, most // views))
 
 
 class Units:

@@ -1,9 +1,9 @@
 """Row 2: weights that a coordinator chooses so that clipping fails. On 97d0510 one record added up to 2.4e7 C.
 
-Norms from Gram matrices cancel in float32; what was left was taken for 0, and its factor for 1. Here weights, inputs and
-losses are crafted for every layer: terms that cancel, saturate, overflow and underflow, in bags of one to four records,
-in float32 and bfloat16. What one unit adds is measured as the door adds it up, beside other units, and as if it
-had taken another's place.
+Norms from Gram matrices cancel in float32; what was left was taken for 0, and its factor for 1. Here weights, inputs
+and losses are crafted for every layer: terms that cancel, saturate, overflow and underflow, in bags of one to four
+records, in float32 and bfloat16. What one unit adds is measured as the door adds it up, beside other units, and as if
+it had taken another's place.
 """
 
 from collections.abc import Callable, Iterator
@@ -84,7 +84,7 @@ def settings(kind: type[nn.Module]) -> Iterator[tuple[Probe, Tensor, int, bool, 
     case, rng = CASES[kind], torch.Generator().manual_seed(len(kind.__name__))
     for number in range(CRAFTED):
         views, bfloat16, clip = 1 + number % 4, number // 4 % 2 == 1, CLIPS[number // 8 % 3]
-        # the products, not the factors, must be of the size of C for a fault to show: so exponents of opposite signs too
+        # for a fault to show, products must be of the size of C, not factors: so exponents of opposite signs too
         high = int(torch.randint(-70, 63, (1,), generator=rng))
         low = int(torch.randint(-70, 63, (1,), generator=rng)) if number % 2 else -high
         layer = case.make()
@@ -122,9 +122,7 @@ def test_no_unit_adds_more_than_c_whatever_the_weights(kind: type[nn.Module]) ->
             counts[place] = False
         else:
             counts[-1] = False
-            inputs = inputs.view(BLOCK, views, *inputs.shape[1:]).clone()
-            inputs[place] = inputs[-1]
-            inputs = inputs.flatten(0, 1)
+            inputs.unflatten(0, (BLOCK, views))[place] = inputs.unflatten(0, (BLOCK, views))[-1]
         rest = total(network, inputs, views, bfloat16, clip, counts)
         largest = max(largest, float((whole - rest).norm()) / clip)
         counted += 1

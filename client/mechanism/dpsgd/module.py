@@ -73,9 +73,6 @@ class BookKeepingModule(AbstractGradSampleModule):
         self._recording = True
         try:
             return self._module(*args)
-        except BaseException:
-            self._calls.clear()
-            raise
         finally:
             self._recording = False
 
@@ -107,8 +104,7 @@ class BookKeepingModule(AbstractGradSampleModule):
                 for contribution in _contributions(layer, call.inputs, gradient, views)
                 if contribution.parameter in self._sums
             ]
-            if parts:
-                self._add(parts, clip_norm, counts)
+            self._add(parts, clip_norm, counts)
 
     def take(self) -> Tensor:
         """The sum so far, float64[d]; it begins anew."""
@@ -150,8 +146,7 @@ def bag_mean(losses: Tensor, present: Tensor) -> Tensor:
     Returns:
         float[N, V]; zero, without a gradient, where no view is present.
     """
-    count = present.sum(dim=1, keepdim=True).clamp(min=1)
-    return torch.where(present, losses, 0.0) / count
+    return torch.where(present, losses, 0.0) / present.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def _contributions(layer: nn.Module, inputs: Tensor, gradient: Tensor, views: int) -> list[Contribution]:

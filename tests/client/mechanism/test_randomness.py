@@ -1,48 +1,26 @@
 import os
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 import torch
-from scipy.stats import binomtest, kstest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from scipy.stats import binomtest, chisquare, kstest
 
-from client.randomness import Randomness, SecureRandomness, SeededRandomness
+from client.mechanism.randomness import Randomness
+from common.seeding import derive_key
 
-CPU = torch.device("cpu")
 NEVER = 1e-9  # a p-value that a correct source practically never falls below
 
 SOURCES: list[Callable[[], Randomness]] = [
-    lambda: SecureRandomness(CPU),
-    lambda: SeededRandomness(torch.Generator().manual_seed(5)),
+    Randomness.secure,
+    lambda: Randomness(derive_key(5, "site-1", 3)),
 ]
 each_source = pytest.mark.parametrize("source", SOURCES, ids=["secure", "seeded"])
 
 
 def eight_sigma(standard_deviation: float, count: int) -> float:
     return 8 * standard_deviation / count**0.5
-
-
-@each_source
-def test_normal_values_are_standard_normal_and_independent(source: Callable[[], Randomness]) -> None:
-    count = 200_000
-    values = source().normal(count)
-    assert values.dtype == torch.float32
-    assert values.shape == (count,)
-    wide = values.double()
-    assert kstest(wide.numpy(), "norm").pvalue > NEVER
-    assert abs(wide.mean()) < eight_sigma(1, count)
-    assert abs(wide.var() - 1) < eight_sigma(2**0.5, count)
-    assert abs((wide**4).mean() - 3) < eight_sigma(96**0.5, count)  # tails: the fourth moment's variance is 96
-    for lag in (1, count // 2):  # neighbours, and the two values that Box and Muller make of one radius
-        assert abs((wide[lag:] * wide[:-lag]).mean()) < eight_sigma(1, count - lag)
-        assert abs(((wide[lag:] ** 2 - 1) * (wide[:-lag] ** 2 - 1)).mean()) < eight_sigma(2, count - lag)
-
-
-@each_source
-@pytest.mark.parametrize("size", [0, 1, 2, 7])
-def test_normal_gives_as_many_values_as_asked(source: Callable[[], Randomness], size: int) -> None:
-    values = source().normal(size)
-    assert values.shape == (size,)
-    assert values.isfinite().all()
 
 
 @each_source
@@ -98,44 +76,67 @@ def test_secure_sources_never_repeat_and_no_seed_reaches_them() -> None:
     with torch.random.fork_rng(devices=[]):
         for _ in range(3):
             torch.manual_seed(0)
-            source = SecureRandomness(CPU)
-            rounds += [source.normal(64), source.normal(64)]
+            source = Randomness.secure()
+            rounds += [source.bits(64, 63), source.bits(64, 63)]
     values = torch.stack(rounds).flatten()
     assert len(values.unique()) == len(values)
 
 
 def test_secure_source_has_a_fresh_key_from_the_operating_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    draw = os.urandom
-
-    def no_nonce(size: int) -> bytes:
-        asked.append(size)
-        return bytes(size) if size == 16 else draw(size)
-
-    monkeypatch.setattr(os, "urandom", no_nonce)
-    first, second = (SecureRandomness(CPU).normal(4) for _ in range(2))
-    assert sorted(asked) == [16, 16, 32, 32]
+    keys: list[bytes] = []
+    monkeypatch.setattr(os, "urandom", lambda size: keys.append(bytes([len(keys)]) * size) or keys[-1])
+    first, second = (Randomness.secure().bits(4, 63) for _ in range(2))
+    assert [len(key) for key in keys] == [32, 32]
     assert not torch.equal(first, second)
+    assert torch.equal(first, Randomness(keys[0]).bits(4, 63))
 
 
-def test_seeded_source_is_reproducible_and_depends_on_its_seed() -> None:
-    def draw(seed: int) -> tuple[list[int], list[float]]:
-        source = SeededRandomness(torch.Generator().manual_seed(seed))
-        return source.poisson_sample(100, 0.5).tolist(), source.normal(10).tolist()
+def test_stream_is_aes_256_in_counter_mode() -> None:
+    """NIST SP 800-38A, F.5.5: its key with a counter from 0; the first block is AES of sixteen zero bytes."""
+    key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+    block = Cipher(algorithms.AES256(key), modes.ECB()).encryptor().update(bytes(16))  # noqa: S305  (one block)
+    expected = [int.from_bytes(block[start : start + 8], "little") & (2**63 - 1) for start in (0, 8)]
+    assert Randomness(key).bits(2, 63).tolist() == expected
 
-    assert draw(1) == draw(1)
-    assert draw(1)[0] != draw(2)[0]
-    assert draw(1)[1] != draw(2)[1]
+
+def test_seeded_source_is_reproducible_and_depends_on_seed_and_purpose() -> None:
+    def draw(seed: int, *purpose: str | int) -> list[int]:
+        return Randomness(derive_key(seed, *purpose)).bits(8, 63).tolist()
+
+    assert draw(1, "a", 2) == draw(1, "a", 2)
+    assert len({tuple(draw(*key)) for key in ((1, "a", 2), (2, "a", 2), (1, "b", 2), (1, "a", 3), (1, "a2"))}) == 5
+
+
+@pytest.mark.parametrize("width", [1, 7, 52, 63])
+def test_bits_have_their_width(width: int) -> None:
+    bits = Randomness(derive_key(0, "bits")).bits(4000, width)
+    assert 0 <= int(bits.min()) <= int(bits.max()) < 2**width
+    for place in range(width):
+        assert binomtest(int((bits >> place & 1).sum()), 4000, 0.5).pvalue > NEVER
 
 
 @pytest.mark.parametrize("uniform", [2.0**-53, 1.0])
 def test_ends_of_the_uniform_range_are_safe(uniform: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = SecureRandomness(CPU)
-    monkeypatch.setattr(source, "_uniform", lambda size: torch.full((size,), uniform, dtype=torch.float64))
-    values = source.normal(2)
-    assert values.isfinite().all()
-    assert values.abs().max() < 8.6  # the largest radius that 53 bits can give
+    source = Randomness.secure()
+    monkeypatch.setattr(source, "uniform", lambda size: torch.full((size,), uniform, dtype=torch.float64))
     assert len(source.poisson_sample(3, 1.0)) == 3
+    assert len(source.poisson_sample(3, 2.0**-54)) == 0
+
+
+@each_source
+def test_all_orders_are_equally_likely(source: Callable[[], Randomness]) -> None:
+    randomness = source()
+    seen = Counter(tuple(randomness.permutation(4).tolist()) for _ in range(6000))
+    assert len(seen) == 24
+    assert chisquare(list(seen.values())).pvalue > NEVER
+
+
+def test_equal_keys_are_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = [torch.tensor([5, 5, 1]), torch.tensor([5, 9, 1])]
+    source = Randomness.secure()
+    monkeypatch.setattr(source, "bits", lambda *_: draws.pop(0))
+    assert source.permutation(3).tolist() == [2, 0, 1]
+    assert not draws
 
 
 @each_source

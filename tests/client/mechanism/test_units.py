@@ -9,34 +9,24 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
 
-from client.data import Images
-from client.randomness import SecureRandomness, SeededRandomness
-from client.units import Bags, Units
-from common.config import Unit
-from common.errors import DataError
-from common.plan import PrivacyPlan
+from client.mechanism.randomness import Randomness
+from client.mechanism.units import MOST_UNITS, Units
+from common.seeding import derive_key
 
 
-def plan(*, unit: Unit = "patient", most: int = 2, rate: float = 1.0) -> PrivacyPlan:
-    return PrivacyPlan(True, True, unit, 8.0, 1e-5, 1.5, rate, 0.7, 30, 9, most)
+def units_of(codes: list[int], views: int = 2) -> Units:
+    return Units(len(codes), torch.tensor(codes, dtype=torch.int64), views)
 
 
-def images(codes: list[int] | None, count: int = 0) -> Images:
-    count = count if codes is None else len(codes)
-    patients = None if codes is None else torch.tensor(codes, dtype=torch.int64)
-    blank = torch.zeros(count, 1, 8, 8, dtype=torch.uint8)
-    return Images(blank, torch.zeros(count, dtype=torch.int64), patients=patients)
+def seeded(seed: int = 0) -> Randomness:
+    return Randomness(derive_key(seed, "units"))
 
 
-def seeded(seed: int = 0) -> SeededRandomness:
-    return SeededRandomness(torch.Generator().manual_seed(seed))
-
-
-class Chosen(SeededRandomness):
+class Chosen(Randomness):
     """Takes the units it is told to."""
 
     def __init__(self, units: list[int]) -> None:
-        super().__init__(torch.Generator().manual_seed(0))
+        super().__init__(bytes(32))
         self._units = units
 
     def poisson_sample(self, *_: object) -> Tensor:
@@ -47,26 +37,25 @@ class Chosen(SeededRandomness):
 def test_a_bag_holds_records_of_its_patient_and_no_more_than_k(codes: list[int], most: int, data: Any) -> None:
     owners = sorted(set(codes))
     chosen = sorted(data.draw(st.sets(st.sampled_from(range(len(owners)))) if owners else st.just(set())))
-    units = Units(images(codes), plan(most=most))
-    positions, present = units.sample(Chosen(chosen))
-    assert positions.shape == present.shape == (len(chosen), units.views)
-    assert units.views == min(most, max(map(codes.count, owners), default=1))
-    for unit, row, counts in zip(chosen, positions.tolist(), present.tolist(), strict=True):
-        owner = owners[unit]
+    positions, present = units_of(codes, most).sample(1.0, Chosen(chosen))
+    assert positions.shape == present.shape == (len(chosen), most), "whatever the patients have"
+    found = [codes[row[0]] for row in positions.tolist()]
+    assert sorted(found) == [owners[unit] for unit in chosen]
+    for owner, row, counts in zip(found, positions.tolist(), present.tolist(), strict=True):
         assert {codes[position] for position in row} == {owner}
         taken = [position for position, counted in zip(row, counts, strict=True) if counted]
         assert len(set(taken)) == len(taken) == min(most, codes.count(owner))
 
 
-@pytest.mark.parametrize("source", [SecureRandomness(torch.device("cpu")), seeded()], ids=["secure", "seeded"])
+@pytest.mark.parametrize("source", [Randomness.secure(), seeded()], ids=["secure", "seeded"])
 def test_all_sets_of_k_records_are_equally_likely_and_drawn_anew(source: Any) -> None:
-    units = Units(images([7] * 4 + [3] * 5), plan(most=2))
-    seen: dict[int, dict[tuple[int, ...], int]] = {0: {}, 1: {}}
+    codes = [7] * 4 + [3] * 5
+    units = units_of(codes)
+    seen: dict[int, dict[tuple[int, ...], int]] = {7: {}, 3: {}}
     for _ in range(3000):
-        bags: Bags = units.sample(source)
-        for unit, row in enumerate(bags.positions.tolist()):
+        for row in units.sample(1.0, source).positions.tolist():
             pair = tuple(sorted(row))
-            seen[unit][pair] = seen[unit].get(pair, 0) + 1
+            seen[codes[row[0]]][pair] = seen[codes[row[0]]].get(pair, 0) + 1
     assert sorted(map(len, seen.values())) == [6, 10]  # of four, and of five
     for counts in seen.values():
         assert chisquare(list(counts.values())).pvalue > 1e-9
@@ -74,35 +63,30 @@ def test_all_sets_of_k_records_are_equally_likely_and_drawn_anew(source: Any) ->
 
 def test_patients_are_sampled_whatever_the_number_of_their_images() -> None:
     codes = [0] * 30 + [1, 2, 3]
-    units, randomness = Units(images(codes), plan(rate=0.3)), seeded()
+    units, randomness = units_of(codes, 1), seeded()
     taken = torch.zeros(4000, 4)
     for row in taken:
-        row[torch.tensor(codes)[units.sample(randomness).positions[:, 0]]] = 1
+        row[torch.tensor(codes)[units.sample(0.3, randomness).positions[:, 0]]] = 1
     assert (taken.mean(dim=0) - 0.3).abs().max() < 8 * 0.46 / 4000**0.5
     assert (torch.corrcoef(taken.T) - torch.eye(4)).abs().max() < 8 / 4000**0.5
 
 
-def test_records_are_the_poisson_sample_itself_and_draw_nothing_more() -> None:
+def test_records_are_units_of_their_own_where_nobody_says_whose_they_are() -> None:
     ours, plain = seeded(4), seeded(4)
-    for known in (images([0] * 50), images(None, 50)):
-        units = Units(known, plan(unit="record", rate=0.5))
-        for _ in range(2):
-            positions, present = units.sample(ours)
-            assert positions.flatten().equal(plain.poisson_sample(50, 0.5))
-            assert bool(present.all())
-    assert units.views == 1
+    for _ in range(2):
+        positions, present = Units(50, None, 1).sample(0.5, ours)
+        expected = plain.poisson_sample(50, 0.5)
+        assert positions.flatten().equal(expected[plain.permutation(len(expected))])
+        assert bool(present.all())
 
 
-def test_unknown_patients_are_refused() -> None:
-    with pytest.raises(DataError, match="images: do not say whose they are"):
-        Units(images(None, 5), plan())
+def test_the_order_of_a_sample_is_random() -> None:
+    units, randomness = Units(6, None, 1), seeded()
+    first = torch.stack([units.sample(1.0, randomness).positions[0, 0] for _ in range(6000)])
+    assert chisquare(first.bincount(minlength=6).tolist()).pvalue > 1e-9
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
-def test_every_unit_counts_for_one(codes: list[int]) -> None:
-    shares = Units(images(codes), plan()).shares()
-    for code in set(codes):
-        own = shares[torch.tensor([one == code for one in codes])]
-        assert float(own.sum()) == pytest.approx(1)
-        assert float(own.max() - own.min()) == 0
-    assert torch.equal(Units(images(None, 5), plan(unit="record", most=1)).shares(), torch.ones(5, dtype=torch.float64))
+def test_more_units_than_the_proof_holds_for_are_refused() -> None:
+    Units(MOST_UNITS, None, 1)
+    with pytest.raises(ValueError, match="more than 524288 units"):
+        Units(MOST_UNITS + 1, None, 1)

@@ -39,13 +39,13 @@ Rule = Callable[[Any, Tensor, Tensor, int], Iterator[Contribution]]
 A rule is exact: it yields what a loop over the bags would give, up to rounding that its bounds contain.
 """
 
-_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
-"""Values that are turned to float64 at one time, by type of device."""
+_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
+"""Values that are made at one time, by type of device: a CPU keeps them in its cache."""
 
 
-def at_once(values: Tensor, each: int, limits: dict[str, int] = _AT_ONCE) -> int:
+def at_once(values: Tensor, each: int) -> int:
     """Rows that are worked on at one time if each makes `each` values."""
-    return max(1, limits.get(values.device.type, limits["cpu"]) // max(1, each))
+    return max(1, _AT_ONCE.get(values.device.type, _AT_ONCE["cpu"]) // each)
 
 
 def per_bag(values: Tensor, views: int) -> Tensor:

@@ -23,9 +23,6 @@ from client.mechanism.dpsgd.rules.linear import inner_product_of_grams, sum_of_p
 from client.mechanism.noisy_sum import group_size
 from common.standardised import StandardisedConv2d
 
-_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
-"""Values of Gram matrices or patches that are made at one time, by type of device: a CPU keeps them in its cache."""
-
 _TRAFFIC = 16
 """Multiplications that take about as long as moving one value to or from memory."""
 
@@ -75,8 +72,7 @@ def standardised_conv2d(layer: StandardisedConv2d, inputs: Tensor, b: Tensor, vi
     """A convolution with the weight ŵ(w): each unit's gradient for ŵ is formed and taken back to w."""
     image, window = _image(layer, inputs, b)
     gradients = _gradients(_by_bag(image, layer.groups, views, window), _positions(b, layer.groups, views), window)
-    arranged = _arranged(gradients, (len(b) // views, *layer.weight.shape))
-    yield formed(layer.weight, layer.weight_gradient(arranged))
+    yield formed(layer.weight, layer.weight_gradient(_arranged(gradients, (len(b) // views, *layer.weight.shape))))
     yield from _bias(layer, b, views)
 
 
@@ -112,7 +108,7 @@ def _kernel(
     """The contribution of the weight: patches of `image` [M, C, H, W] against `b` [M, O, h, w]."""
     groups, shape = layer.groups, layer.weight.shape
     by_bag, b_by_bag = _by_bag(image, groups, views, window), _positions(b, groups, views)
-    if _cost_of_grams(by_bag, b_by_bag, window) > _cost_of_forming(by_bag, b_by_bag, window):
+    if not _grams_are_cheaper(by_bag, b_by_bag, window):
         rows = _gradients(by_bag, b_by_bag, window).unflatten(0, (-1, groups))
         return formed(layer.weight, rows, lambda total: _arranged(total, shape))
 
@@ -151,14 +147,13 @@ def _arranged(gradients: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _edges(window: _Window) -> tuple[int, int, int, int]:
-    high, wide = window.padding
-    return wide, wide, high, high
+    return window.padding[1], window.padding[1], window.padding[0], window.padding[0]
 
 
 def _squared_norms(images: Tensor, b: Tensor, window: _Window) -> Tensor:
     """‖Σₜ bₜ pₜᵀ‖² = Σₜₛ (pₜ·pₛ)(bₜ·bₛ) (Goodfellow, 2015; Bu et al., 2022, eq. 2.4): float64[N]."""
     pixels = images.shape[1] * images[0, 0, 0].numel()
-    size = at_once(images, pixels * pixels, _AT_ONCE)
+    size = at_once(images, pixels * pixels)
     parts = [
         inner_product_of_grams(_patch_gram(some, window), their_b.mT @ their_b)
         for some, their_b in zip(images.split(size), b.split(size), strict=True)
@@ -196,7 +191,7 @@ def _over_taps(gram: Tensor, shifts: tuple[int, ...], positions: int, *, axis: i
 
 def _gradients(images: Tensor, b: Tensor, window: _Window) -> Tensor:
     """Every bag's own gradient, channels last: float32[N, O, k·k·C]."""
-    size = at_once(images, images.shape[2] * math.prod(window.kernel) * b.shape[2], _AT_ONCE)
+    size = at_once(images, images.shape[2] * math.prod(window.kernel) * b.shape[2])
     pairs = zip(_patches(images, window).split(size), b.split(size), strict=True)
     return torch.cat([torch.bmm(their_b, _written_out(some)) for some, their_b in pairs])
 
@@ -227,19 +222,15 @@ def _written_out(patches: Tensor) -> Tensor:
     return patches.flatten(1, 3).flatten(2)
 
 
-def _cost_of_grams(images: Tensor, b: Tensor, window: _Window) -> int:
-    """Multiplications for a unit, and memory traffic, of its norm by Gram matrices and its share of the sum."""
+def _grams_are_cheaper(images: Tensor, b: Tensor, window: _Window) -> bool:
+    """Whether a norm by Gram matrices, and the gradient's share of the sum, costs less than forming the gradient.
+
+    Both in multiplications for a unit, and the traffic of memory in as many as take its time.
+    """
     _, views, channels, height, width = images.shape
     _, outputs, positions = b.shape
-    pixels, taps = views * height * width, window.kernel[0] * window.kernel[1]
-    phases = window.stride[0] * window.stride[1]
-    products = (pixels * pixels // phases) * channels + positions * positions * outputs
-    moved = 2 * channels * pixels + 3 * pixels * pixels // phases + (taps + 2) * positions * positions
-    return products + _TRAFFIC * moved + positions * outputs * channels * taps
-
-
-def _cost_of_forming(images: Tensor, b: Tensor, window: _Window) -> int:
-    """The same for forming its gradient, which then only needs to be weighted."""
-    _, outputs, positions = b.shape
-    patch = images.shape[2] * window.kernel[0] * window.kernel[1]
-    return positions * outputs * patch + _TRAFFIC * (2 * positions * patch + 3 * outputs * patch)
+    pixels, taps, phases = views * height * width, math.prod(window.kernel), math.prod(window.stride)
+    products = pixels**2 // phases * channels + positions**2 * outputs
+    moved = 2 * channels * pixels + 3 * pixels**2 // phases + (taps + 2) * positions**2
+    written = (2 * positions + 3 * outputs) * channels * taps
+    return products + _TRAFFIC * moved <= _TRAFFIC * written

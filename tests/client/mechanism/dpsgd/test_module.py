@@ -104,10 +104,9 @@ def fast_sum(
         images.split(bags_at_once * views), labels.split(bags_at_once * views), present.split(bags_at_once), strict=True
     ):
         module.add(bag_mean(module(part, mine).view(-1, views), those), clip, those.any(dim=1))
-    module.remove_hooks()
-    total = module.take()
+    parts = module.take().split([p.numel() for p in module.trained])
     assert not module.take().any(), "the sum begins anew"
-    return [part.view_as(p) for part, p in zip(total.split([p.numel() for p in module.trained]), module.trained)]
+    return [part.view_as(p) for part, p in zip(parts, module.trained, strict=True)]
 
 
 def relative_error(found: list[Tensor], expected: list[Tensor], clip: float) -> float:
@@ -156,7 +155,7 @@ def test_clipped_sum_equals_a_loop_over_the_bags(
         network, expected = network.float(), [part.float() for part in expected]
     with pytest.MonkeyPatch.context() as patch:
         if grams is not None:
-            patch.setattr(convolution, "_cost_of_forming", lambda *_: 1e30 if grams else -1)
+            patch.setattr(convolution, "_grams_are_cheaper", lambda *_: grams)
         found = fast_sum(network, images.to(expected[0].dtype), labels, present, clip, bags_at_once)
     assert relative_error(found, expected, clip) < (1e-6 if double else 2e-5)
 
@@ -190,7 +189,7 @@ def test_a_missing_cross_term_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
         return gram * same.repeat_interleave(gram.shape[1] // views, 1)
 
     assert error_of(*small()) < 1e-6
-    monkeypatch.setattr(convolution, "_cost_of_forming", lambda *_: 1e30)
+    monkeypatch.setattr(convolution, "_grams_are_cheaper", lambda *_: True)
     assert error_of(*small()) < 1e-6
     monkeypatch.setattr(convolution, "_patch_gram", without_cross_terms)
     assert error_of(*small()) > 1e-3
@@ -294,7 +293,6 @@ def test_bfloat16_passes_keep_the_sum_near_and_the_sensitivity_exact(clip: float
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             logits = module(those)
         module.add(logits.float().flatten(), clip)
-        module.remove_hooks()
         return module.take()
 
     exact, rounded = total(False, images), total(True, images)

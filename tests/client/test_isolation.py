@@ -1,0 +1,62 @@
+"""The check that a machine keeps the rows of a block apart."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from client import isolation
+from client.isolation import check_isolation
+from common.errors import VerificationError
+
+FLOAT32 = torch.autocast("cpu", torch.bfloat16, enabled=False)
+
+
+class Honest(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 4, 3)
+        self.head = nn.Linear(4 * 36, 1)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.layer(images)).flatten(1)).squeeze(1)
+
+
+class Mixing(Honest):
+    """As a library could: the last digit of an answer depends on who is beside it."""
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return super().forward(images * (1 + 1e-6 * images.mean()), labels)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(isolation, "_known", set())
+    yield
+
+
+def check(network: nn.Module, views: int = 1) -> None:
+    check_isolation(network, (1, 8, 8), block=8, views=views, precision=FLOAT32)
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_a_machine_that_keeps_rows_apart_passes_and_the_network_stays_as_it_was(views: int) -> None:
+    torch.manual_seed(0)
+    network = Honest()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    check(network, views)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert not network.layer._forward_hooks
+
+
+def test_one_that_mixes_them_by_a_last_digit_is_refused() -> None:
+    with pytest.raises(VerificationError, match="this machine's arithmetic: mixes the records of a batch"):
+        check(Mixing())
+
+
+def test_what_has_passed_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Honest()
+    check(network)
+    monkeypatch.setattr(isolation, "_part", lambda *_: pytest.fail("asked again"))
+    check(network)
