@@ -1,7 +1,8 @@
 """Ways to break the real classes, each for as long as its context lasts: what an empirical audit must find."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 import client.site
-from client.data import to_unit_range
-from client.dpsgd import BookKeepingModule, PrivateOptimizer
-from client.dpsgd.rules import Contribution
-from client.trainer import Progress, SiteTrainer
+from client.mechanism import Patients
+from client.mechanism.dpsgd import BookKeepingModule
+from client.mechanism.dpsgd.rules import Contribution
+from client.steps import PrivateStep
+from client.trainer import SiteTrainer
 from common.messages import Weights
 from common.networks import GAN
 from simulations.canaries import Canaries, Release
@@ -41,9 +43,8 @@ def clipping_off() -> Generator[None]:
     """Every unit adds its whole gradient."""
     honest = BookKeepingModule._add
 
-    def unclipped(self: BookKeepingModule, contributions: list[Contribution]) -> None:
-        self._max_grad_norm = float("inf")
-        honest(self, contributions)
+    def unclipped(self: BookKeepingModule, parts: list[Contribution], _clip_norm: float, counts: Tensor | None) -> None:
+        honest(self, parts, float("inf"), counts)
 
     with patch.object(BookKeepingModule, "_add", unclipped):
         yield
@@ -55,13 +56,14 @@ def losses_leaked() -> Generator[None]:
     last: list[Tensor] = []
     honest_run, honest_weights = SiteTrainer.run, client.site.gan_weights
 
-    def run(self: SiteTrainer, lr_factor: float = 1.0) -> Progress:
-        progress = honest_run(self, lr_factor)
+    def run(self: SiteTrainer, steps: int, lr_factor: float = 1.0) -> None:
+        honest_run(self, steps, lr_factor)
+        step: Any = self._step
+        patients: Patients = step._patients
         with torch.no_grad():
-            logits = self._discriminator(to_unit_range(self._images.pixels), self._images.labels)
-        sums = torch.zeros(self._num_classes).index_add_(0, self._images.labels, self._loss.real(logits))
+            logits = self._discriminator(patients._encode(patients._records), patients._labels)
+        sums = torch.zeros(self._num_classes).index_add_(0, patients._labels, self._loss.real(logits))
         last[:] = [sums]
-        return progress
 
     def weights(gan: GAN) -> Weights:
         return {**honest_weights(gan), LEAK: last[0]}
@@ -78,16 +80,18 @@ def leaked_losses(release: Release, canaries: Canaries) -> Floats:
 
 
 @contextmanager
-def _noise_multiplier(changed: Any) -> Generator[None]:
-    honest = PrivateOptimizer.add_noise
+def _noise_multiplier(changed: Callable[[float, float], float]) -> Generator[None]:
+    """Another σ of private steps, computed from σ and the expected batch."""
+    honest = PrivateStep.take
 
-    def add_noise(self: PrivateOptimizer) -> None:
-        planned = self.noise_multiplier
-        self.noise_multiplier = changed(planned, self.expected_batch_size)
+    def take(self: PrivateStep, *args: Any) -> Tensor:
+        patients, planned = self._patients, self._patients._terms
+        sigma = changed(planned.noise_multiplier, self._expected_batch)
+        patients._terms = replace(planned, noise_multiplier=sigma)
         try:
-            honest(self)
+            return honest(self, *args)
         finally:
-            self.noise_multiplier = planned
+            patients._terms = planned
 
-    with patch.object(PrivateOptimizer, "add_noise", add_noise):
+    with patch.object(PrivateStep, "take", take):
         yield
