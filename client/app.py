@@ -1,8 +1,7 @@
-"""The Flower ClientApp of a site: unpack, do the round, pack; refuse in one line."""
+"""The Flower ClientApp of a site: unpack, do the round, pack; refuse by a code."""
 
 import functools
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +17,10 @@ from client.policy import Policy
 from client.site import Site, run_round
 from common.config import Data
 from common.device import threads_for_each
-from common.errors import DataError, FederationError, SiloganError
-from common.messages import Instruction, refusal_record
+from common.errors import Code, SiloganError
+from common.logs import describe
+from common.messages import Instruction, unpack
+from common.refusals import refusal_record
 from common.study import Study
 
 PARTITION_FILE = "partition.npz"
@@ -47,7 +48,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 def answer(content: RecordDict, name: str, find_site: Callable[[str], Site]) -> RecordDict:
-    """Does the round that the server asks for; every fault becomes a refusal without details of the data.
+    """Does the round that the server asks for; every fault becomes a refusal by one code.
 
     Args:
         content: what the server sent.
@@ -55,25 +56,22 @@ def answer(content: RecordDict, name: str, find_site: Callable[[str], Site]) -> 
         find_site: the site in the study whose hash is given.
 
     Privacy:
-        What comes back is a `Reply` or the three parts of a `SiloganError`. The text of any other exception, which
-        could quote data, is not told.
+        What comes back is a `Reply`, or a `Code` that does not depend on patients' data. Why the site refuses is in its
+        own log alone, and also there the text of an exception that is not a `SiloganError`, which could quote data, is
+        not told.
     """
     try:
-        instruction, weights = Instruction.from_record(content)
+        instruction, packed = Instruction.from_record(content)
         site = find_site(instruction.study_id)
         name = site.name
-        reply, new_weights = run_round(site, instruction, weights)
+        reply, new_weights = run_round(site, instruction, unpack(packed))
         return reply.to_record(new_weights)
     except SiloganError as error:
-        return refusal_record(name, error)
-    except OSError as error:
-        # not `error.strerror`: whoever raised the error may have put a patient's file into it
-        reason = os.strerror(error.errno) if isinstance(error.errno, int) else type(error).__name__
-        return refusal_record(name, DataError("site's disk", f"cannot be used ({reason})", "free or repair it"))
+        _log.warning("%s refuses (%s): %s", name, error.code, error)
+        return refusal_record(name, error.code)
     except Exception as error:
-        _log.exception("round failed")
-        fault = FederationError("site", f"failed with {type(error).__name__}", "see the site's own log")
-        return refusal_record(name, fault)
+        _log.error("%s refuses (%s): %s", name, Code.UNAVAILABLE, describe(error))  # its text may quote data
+        return refusal_record(name, Code.UNAVAILABLE)
 
 
 def simulated_site(study: Study, run_dir: Path, index: int) -> Site:

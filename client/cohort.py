@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from client.chain import Chain, Entry
 from client.data import Images
 from client.keys import SiteKey
@@ -149,21 +151,33 @@ def fingerprints(images: Images, unit: Unit, key: SiteKey) -> tuple[str, ...]:
     """
     found = set(_record_prints(images, key))
     if unit == "patient":
-        found.update(patient_prints(images, key))
+        found.update(_patient_prints(images, key).values())
     return tuple(sorted(found))
 
 
-def patient_prints(images: Images, key: SiteKey) -> Iterator[str]:
-    """The fingerprint of each patient that the images are of."""
-    if images.patients is not None and images.patient_names is not None:
-        for code in images.patients.unique().tolist():
-            yield _keyed(key, b"patient", images.patient_names[code].encode())
+def registered(images: Images, registration: Registration, key: SiteKey) -> Images:
+    """The images of units that were registered: patients, or where there are none records. All others are left out.
+
+    Raises:
+        DataError: the unit is the patient, and the images do not say whose they are.
+    """
+    known = set(registration.fingerprints)
+    if registration.unit == "record":
+        kept = torch.tensor([one in known for one in _record_prints(images, key)], dtype=torch.bool)
+    elif images.patients is None:
+        raise DataError("images", "do not say whose they are", "give the manifest that they were registered with")
+    else:
+        codes = [code for code, one in _patient_prints(images, key).items() if one in known]
+        kept = torch.isin(images.patients, torch.tensor(codes, dtype=torch.int64))
+    return images if bool(kept.all()) else images.select(kept.nonzero().squeeze(1))
 
 
-def unregistered(images: Images, registration: Registration, key: SiteKey) -> bool:
-    """Whether the images hold a unit that was not registered: a patient, or where there are none a record."""
-    units = patient_prints(images, key) if registration.unit == "patient" else _record_prints(images, key)
-    return not set(units) <= set(registration.fingerprints)
+def _patient_prints(images: Images, key: SiteKey) -> dict[int, str]:
+    """The fingerprint of each patient that the images are of, by its code."""
+    if images.patients is None or images.patient_names is None:
+        return {}
+    names = images.patient_names
+    return {code: _keyed(key, b"patient", names[code].encode()) for code in images.patients.unique().tolist()}
 
 
 def _record_prints(images: Images, key: SiteKey) -> Iterator[str]:

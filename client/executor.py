@@ -30,8 +30,8 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from client.worker import Worker
 from common.bundle import bundle_digest
 from common.envelope import fold, unfold
-from common.errors import SiloganError, VerificationError
-from common.messages import refusal_from_record, refusal_record
+from common.errors import Code, SiloganError, VerificationError
+from common.refusals import refusal_record
 
 _LOOK_SECONDS = 0.1  # between two questions for a task
 _RETRY_SECONDS = 1.0  # after the SuperNode could not be reached
@@ -99,15 +99,13 @@ class Executor:
         try:
             if bundle_digest(bundle) != self._reviewed:
                 problem = "is other software than this hospital has reviewed"
-                raise VerificationError("bundle", problem, "run the same version of silogan on both sides")
+                mend = "run the same version of silogan on both sides"
+                raise VerificationError("bundle", problem, mend, code=Code.SOFTWARE)
             seconds = min(self._seconds, _time_left(message.metadata))
-            answer = fold(self._worker.ask(unfold(message.content), seconds))
+            return fold(self._worker.ask(unfold(message.content), seconds))
         except SiloganError as error:
-            answer = refusal_record("hospital", error)
-        refusal = refusal_from_record(answer)
-        if refusal is not None:
-            _log.warning("refused: %s", refusal[1])
-        return answer
+            _log.warning("refused (%s): %s", error.code, error)
+            return refusal_record("hospital", error.code)
 
     def _connect(self, interceptor: ProtobufClientInterceptor) -> RuntimeHttpClient:
         return RuntimeHttpClient.from_server_address(

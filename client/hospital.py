@@ -3,49 +3,68 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from flwr.app import RecordDict
 
 from client.app import answer
+from client.cohort import Registration
 from client.connection import Connection
 from client.data import Images
+from client.data.stamp import stamp
 from client.node import Node
 from client.site import Site
-from common.errors import PrivacyRefusal
+from common.config import Data
+from common.errors import Code, PrivacyRefusal
+
+
+class _Held(NamedTuple):
+    """Images in memory, where they came from, and the stamp of the files when they were read."""
+
+    images: Images
+    data: Data
+    stamp: str
 
 
 class Hospital:
-    """Answers instructions with the node in a folder; the images that it has read stay in memory.
+    """Answers instructions with the node in a folder; images stay in memory as long as their files are as they were.
 
     Args:
         folder: the node's folder.
 
     Privacy:
-        What leaves is what `client.app.answer` lets out: a reply of `client.site.run_round`, or the three parts of a
-        `SiloganError`.
+        What leaves is what `client.app.answer` lets out: a reply of `client.site.run_round`, or a `Code`. The images
+        of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._images: dict[str, Images] = {}
+        self._held: dict[str, _Held] = {}
 
     def answer(self, content: RecordDict) -> RecordDict:
-        """Does the round that is asked for, or says why not."""
+        """Does the round that is asked for, or says that it will not."""
         return answer(content, "hospital", self._site)
 
     def _site(self, study_id: str) -> Site:
         """The hospital in a study that it has approved for the coordinator that it is connected to."""
+        self._forget_what_changed()
         node = Node(self._folder)
         registration, approval = node.taking_part(study_id)
         connection = Connection.load(self._folder)
         if approval.server not in (connection.server, connection.host):
             problem = f"was approved for '{approval.server}', but '{connection.server}' asks"
-            raise PrivacyRefusal("study", problem, "have the hospital approve it for this coordinator")
+            mend = "have the hospital approve it for this coordinator"
+            raise PrivacyRefusal("study", problem, mend, code=Code.NOT_APPROVED)
         site = node.site(study_id, registration)
-        return replace(site, read_images=partial(self._read, registration.fingerprint, site))
+        return replace(site, read_images=partial(self._read, registration, site))
 
-    def _read(self, fingerprint: str, site: Site) -> Images:
-        """The cohort's images, read and compared with what was registered once."""
-        if fingerprint not in self._images:
-            self._images[fingerprint] = site.read_images()
-        return self._images[fingerprint]
+    def _read(self, registration: Registration, site: Site) -> Images:
+        """The cohort's registered images, read where they are not in memory."""
+        name = registration.fingerprint
+        if name not in self._held:
+            before = stamp(registration.data)  # a file that changes while it is read is read again in the next round
+            self._held[name] = _Held(site.read_images(), registration.data, before)
+        return self._held[name].images
+
+    def _forget_what_changed(self) -> None:
+        self._held = {name: held for name, held in self._held.items() if stamp(held.data) == held.stamp}

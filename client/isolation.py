@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from client.mechanism.dpsgd import BookKeepingModule, bag_mean
-from common.errors import VerificationError
+from common.errors import Code, VerificationError
 
 _known: set[tuple[object, ...]] = set()
 
@@ -39,7 +39,9 @@ def check_isolation(
     """
     layers = tuple(str(layer) for layer in discriminator.modules())
     device = next(discriminator.parameters()).device
-    case = (layers, shape, block, views, str(device), torch.get_num_threads(), torch.is_autocast_enabled(device.type))
+    with precision:
+        rounded = torch.is_autocast_enabled(device.type)
+    case = (layers, shape, block, views, str(device), torch.get_num_threads(), rounded)
     if case in _known:
         return
     critic = BookKeepingModule(copy.deepcopy(discriminator).requires_grad_(True))
@@ -55,7 +57,8 @@ def check_isolation(
         parts = [_part(critic, those, place, views, precision) for those in (records, others)]
         if not torch.equal(*parts):
             problem = "mixes the records of a batch: what one adds depends on the others"
-            raise VerificationError("this machine's arithmetic", problem, "use another device or version of torch")
+            mend = "use another device or version of torch"
+            raise VerificationError("this machine's arithmetic", problem, mend, code=Code.UNAVAILABLE)
     _known.add(case)
 
 

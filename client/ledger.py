@@ -21,7 +21,7 @@ from client.chain import Chain, Entry, Transaction
 from client.keys import SiteKey
 from client.policy import OVERRIDE_ABOVE, Policy
 from common.accounting import Mechanism, epsilon
-from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
+from common.errors import Code, DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.plan import PrivacyPlan
 from common.study import versions
 
@@ -306,7 +306,8 @@ class Ledger:
         """Why a charge is refused: approval, then policy, then budget."""
         approval, policy = approval_of(entries, charge.study_id), policy_in_force(entries)
         if approval is None:
-            return PrivacyRefusal("privacy plan", "is not approved by this hospital", "have it review the plan")
+            problem, mend = "is not approved by this hospital", "have it review the plan"
+            return PrivacyRefusal("privacy plan", problem, mend, code=Code.NOT_APPROVED)
         problem = approval.forbids(charge)
         if problem:
             return PrivacyRefusal("privacy plan", problem, "have the hospital review the new plan")
@@ -333,26 +334,28 @@ class Ledger:
             problems.append(f"the ledger counts for the {self.cohort.unit} at δ = {self.cohort.delta:g}")
         if not problems:
             return None
-        return PrivacyRefusal("site policy", f"forbids the plan: {'; '.join(problems)}", "ask for what it allows")
+        problem = f"forbids the plan: {'; '.join(problems)}"
+        return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
 
     def _over_limit(self, charge: Charge, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
         policy = policy_in_force(entries)
         if charge.noise_multiplier < policy.min_noise_multiplier:
             problem = f"noise_multiplier {charge.noise_multiplier:g} is below {policy.min_noise_multiplier:g}"
-            return PrivacyRefusal("site policy", problem, "ask for what it allows")
+            return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
         charged = spent(entries)
         steps = sum(mechanism.steps for mechanism in charged) + charge.steps
         if steps > policy.max_steps:
             problem = f"round {charge.round} would bring the steps to {steps}, above {policy.max_steps}"
-            return PrivacyRefusal("site policy", problem, "stop here, or have the hospital allow more")
+            mend = "stop here, or have the hospital allow more"
+            return PrivacyRefusal("site policy", problem, mend, code=Code.POLICY)
         after = epsilon([*charged, charge.mechanism], self.cohort.delta)
         problem = f"round {charge.round} would bring ε to {after:.4g}, above"
         if not after <= policy.epsilon:
             mend = "stop here, or have the hospital approve a larger budget"
-            return PrivacyRefusal("privacy budget", f"{problem} {policy.epsilon:g}", mend)
+            return PrivacyRefusal("privacy budget", f"{problem} {policy.epsilon:g}", mend, code=Code.BUDGET)
         if after > OVERRIDE_ABOVE and not approval.override.strip():  # other studies, or a larger budget, came since
             mend = "approve it with --override and the reason"
-            return PrivacyRefusal("privacy plan", f"{problem} {OVERRIDE_ABOVE:g}", mend)
+            return PrivacyRefusal("privacy plan", f"{problem} {OVERRIDE_ABOVE:g}", mend, code=Code.BUDGET)
         return None
 
 

@@ -7,6 +7,7 @@ ledgers/NAME.sqlite what has been spent on the patients of a cohort
 studies/ID/run.yaml each study as it was approved; beside it the site's state between rounds
 """
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from client.cohort import Register, Registration, fingerprints, unregistered
+from client.cohort import Register, Registration, fingerprints, registered
 from client.data import ImageData, Images, read
 from client.keys import SiteKey
 from client.ledger import Approval, Cohort, Ledger, approval_of
@@ -23,7 +24,7 @@ from client.site import Site
 from client.statement import Statement, state
 from common.accounting import epsilon
 from common.config import Data
-from common.errors import ConfigError, DataError, PrivacyRefusal, SiloganError
+from common.errors import Code, ConfigError, DataError, PrivacyRefusal, SiloganError
 from common.files import write_bytes_atomically
 from common.study import RUN_FILE, SiteDeclaration, Study, parse_study
 
@@ -31,6 +32,8 @@ _SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
+
+_log = logging.getLogger("silogan.node")
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,14 @@ class Node:
         """Reads a cohort's data as a round would, and its ledger.
 
         Raises:
-            DataError: the data is not what was registered, or the ledger is missing.
+            DataError: the data holds what was not registered, which rounds leave out, or cannot be read, or the ledger
+                is missing.
         """
         self.ledger(registration).entries()
-        self._reader(registration)()
+        images = self._read(registration)
+        if len(registered(images, registration, self.key)) < len(images):
+            mend = "register the data under a name of its own with `silogan node init`"
+            raise DataError(f"cohort '{registration.name}'", "holds what was not registered", mend)
 
     def ledger_paths(self) -> list[Path]:
         """Where the ledgers of all cohorts are, or were."""
@@ -221,7 +228,7 @@ class Node:
             if approval is not None:
                 found.append((registration, approval))
         if not found:
-            refusal = PrivacyRefusal("study", "is not approved by this hospital", "have it review the study")
+            refusal = _not_approved()
             for one in {one.ledger: one for one in self.register.all()}.values():
                 self.ledger(one).refuse(study_id, "", 0, refusal)
             raise refusal
@@ -245,7 +252,7 @@ class Node:
         """A study as it was kept when it was approved; whether it still is, the ledger knows."""
         folder = self._study_folder(study_id)
         if not _HASH.fullmatch(study_id) or not (folder / RUN_FILE).is_file():
-            raise PrivacyRefusal("study", "is not approved by this hospital", "have it review the study")
+            raise _not_approved()
         study = Study.load(folder)
         if study.study_id != study_id:
             raise ConfigError(f"run folder '{folder}'", "holds another study than the one approved", "restore it")
@@ -254,14 +261,23 @@ class Node:
         return study
 
     def _reader(self, registration: Registration) -> Callable[[], Images]:
+        """Reads a cohort's images, but for those of patients who were not registered: no ledger counts for them."""
+
         def read_images() -> Images:
-            found = _real(registration.data)
-            if found.schema != registration.schema or unregistered(found.train, registration, self.key):
-                mend = "register the data under a name of its own with `silogan node init`"
-                raise DataError(f"cohort '{registration.name}'", "holds what was not registered", mend)
-            return found.train
+            images = self._read(registration)
+            known = registered(images, registration, self.key)
+            if len(known) < len(images):
+                _log.warning("cohort '%s' holds what was not registered: it is left out", registration.name)
+            return known
 
         return read_images
+
+    def _read(self, registration: Registration) -> Images:
+        found = _real(registration.data, may_be_empty=True)
+        if found.schema != registration.schema:
+            mend = "register the data under a name of its own with `silogan node init`"
+            raise DataError(f"cohort '{registration.name}'", "has images of another shape than was registered", mend)
+        return found.train
 
     def _ledger_path(self, registration: Registration) -> Path:
         return self.folder / _LEDGERS / f"{registration.ledger}.sqlite"
@@ -286,6 +302,12 @@ def read_proposal(path: Path) -> Study:
     return study
 
 
+def _not_approved() -> PrivacyRefusal:
+    return PrivacyRefusal(
+        "study", "is not approved by this hospital", "have it review the study", code=Code.NOT_APPROVED
+    )
+
+
 def _misfits(study: Study, registration: Registration) -> list[str]:
     """Why a study cannot be run on a cohort, whatever the policy says."""
     found: list[str] = []
@@ -299,9 +321,9 @@ def _misfits(study: Study, registration: Registration) -> list[str]:
     return found
 
 
-def _real(data: Data) -> ImageData:
+def _real(data: Data, *, may_be_empty: bool = False) -> ImageData:
     """The hospital's data, in which no patient is made up."""
     if data.images_per_patient != 1:
         problem = f"is {data.images_per_patient}: simulated patients are for simulations"
         raise ConfigError("data.images_per_patient", problem, "give a manifest in data.patients")
-    return read(data)
+    return read(data, may_be_empty=may_be_empty)

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from common.config import Count, Positive, Section, parse, read_keys
-from common.errors import ConfigError, PrivacyRefusal
+from common.errors import Code, ConfigError, PrivacyRefusal
 from common.networks import FAMILIES
 from common.plan import PrivacyPlan, Unit
 
@@ -77,7 +77,8 @@ class Policy(Section):
             values = read_keys(path, "policy", "start from the file that `silogan node init` wrote")
             return parse(Policy, values, "policy")
         except ConfigError as error:
-            raise PrivacyRefusal(f"policy '{path.name}'", f"{error.thing}: {error.problem}", error.mend) from None
+            problem = f"{error.thing}: {error.problem}"
+            raise PrivacyRefusal(f"policy '{path.name}'", problem, error.mend, code=Code.POLICY) from None
 
     @staticmethod
     def of_plan(plan: PrivacyPlan, family: str, server: str) -> "Policy":

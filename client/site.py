@@ -20,10 +20,11 @@ from client.trainer import SiteTrainer, discriminator_optimizer, passes
 from client.unprotected import PlainStep, UnprotectedPatients
 from common.config import Training
 from common.device import choose_device
-from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
+from common.errors import Code, DataError, FederationError, PrivacyRefusal, SiloganError, VerificationError
 from common.messages import STATISTICS, Instruction, Reply, Weights
 from common.moments import Moments
 from common.networks import GAN, build, check_private
+from common.refusals import without_reason
 from common.schedule import learning_rate_factor
 from common.seeding import derive_key, random_generator
 from common.study import Study
@@ -80,12 +81,14 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     Raises:
         PrivacyRefusal: another study or plan than the site has approved, a policy that forbids it or cannot be read, or
             a budget that does not pay for the round. Nothing was read.
+        FederationError: the weights do not fit the study. Nothing was read.
         DataError: the site's data or state is unusable. The reservation stays charged.
         VerificationError: the ledger was changed, or lacks entries that it has held. Nothing was read.
 
     Privacy:
         Before any data is read the ledger holds a durable charge for the whole round, and the round's outcome is on the
-        disk before it is sent. What returns is post-processing of the plan's mechanism.
+        disk before it is sent. What returns is post-processing of the plan's mechanism. An error that is raised where
+        the data is at hand has the code of any other fault of the machine.
     """
     ledger = site.open_ledger()
     _refuse_if(_disagreement(site.study, instruction), instruction, ledger)
@@ -101,18 +104,10 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
         _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
         policy = _policy(site, instruction, ledger)
         reservation = ledger.reserve(_charge(site.study, instruction.round, key), policy)
-    steps, new_weights, state = work()
-    head = ""
-    if ledger is not None:
-        head = ledger.settle(reservation, steps)
-    reply = Reply(
-        site=site.name,
-        round=instruction.round,
-        steps=steps,
-        fake_accuracy=0.5,
-        d_steps_per_g_step=1,
-        ledger_head=head,
-    )
+    with without_reason():
+        steps, new_weights, state = work()
+    head = "" if ledger is None else ledger.settle(reservation, steps)
+    reply = Reply(site.name, instruction.round, head)
     states.save(RoundState(key, reply, new_weights, state))
     return reply, new_weights
 
@@ -124,6 +119,8 @@ def _prepare(
     number = instruction.round
     device = choose_device(site.study.scenario.training.device)
     if number == 0:
+        if weights:
+            raise _misfit("are of no use before the first round", "run the same version of silogan on both sides")
         return lambda: _release_statistics(site), None
     gan, before = _load(site.study, weights), states.load(number - 1)
     for network in gan:
@@ -216,10 +213,6 @@ def _missing_history(ledger: Ledger, known_head: str, before: RoundState | None)
 
 
 def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | None:
-    if not 0 < instruction.lr_factor <= 1:
-        return PrivacyRefusal(
-            "lr_factor", f"is {instruction.lr_factor:g}", "only a lower learning rate can be asked for"
-        )
     if instruction.study_id != study.study_id or instruction.plan_id != study.plan.plan_id:
         return PrivacyRefusal(
             "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
@@ -232,6 +225,8 @@ def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | No
 
 def _load(study: Study, weights: Weights) -> GAN:
     """Networks that hold the incoming weights; built without drawing random numbers."""
+    if not all(name.startswith(("generator.", "discriminator.")) for name in weights):
+        raise _misfit("are of another network", "run the same version of silogan on both sides")
     with torch.device("meta"):
         gan = build(study.scenario.model, study.schema)
     for part, network in gan._asdict().items():
@@ -243,13 +238,17 @@ def _load(study: Study, weights: Weights) -> GAN:
         except RuntimeError:
             fits = False
         if not fits:
-            raise DataError("incoming weights", f"do not fit the study's {part}", "update the site's software")
+            raise _misfit(f"do not fit the study's {part}", "run the same version of silogan on both sides")
         if not all(bool(tensor.isfinite().all()) for tensor in own.values()):
-            raise DataError("incoming weights", f"are not finite in the {part}", "resume from an older checkpoint")
+            raise _misfit(f"are not finite in the {part}", "resume from an older checkpoint")
         network.requires_grad_(True)
     if study.plan.private:
         check_private(gan.discriminator)
     return gan
+
+
+def _misfit(problem: str, mend: str) -> FederationError:
+    return FederationError("incoming weights", problem, mend, code=Code.MESSAGE)
 
 
 def new_trainer(site: Site, number: int, gan: GAN, device: torch.device, training: Training) -> SiteTrainer:

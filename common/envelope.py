@@ -10,7 +10,7 @@ from flwr.common.serde import array_record_from_proto, array_record_to_proto
 from flwr.proto.recorddict_pb2 import ArrayRecord as ProtoArrayRecord
 from google.protobuf.message import DecodeError
 
-from common.errors import FederationError
+from common.errors import Code, FederationError
 from common.messages import unpack
 
 _FOLDED = "folded"
@@ -46,6 +46,5 @@ def _unfolded(record: ArrayRecord) -> ArrayRecord:
         content = unpack(record)[_FOLDED].numpy().tobytes()
         return array_record_from_proto(ProtoArrayRecord.FromString(content))
     except (DecodeError, ValueError, TypeError, KeyError):
-        raise FederationError(
-            "message", "cannot be unpacked", "run the same version of silogan on both sides"
-        ) from None
+        mend = "run the same version of silogan on both sides"
+        raise FederationError("message", "cannot be unpacked", mend, code=Code.MESSAGE) from None

@@ -10,9 +10,31 @@ path of a patient's file or an exact count: errors are logged, and a hospital's 
     ├── PrivacyRefusal      5  refused for privacy: budget, policy, missing approval
     ├── VerificationError   6  evidence that does not hold
     └── FederationError     7  the federation failed: quorum, network
+
+A site that refuses tells the coordinator none of this but a code (`common/refusals.py`).
 """
 
+from enum import StrEnum
 from typing import ClassVar
+
+
+class Code(StrEnum):
+    """All that a site tells the coordinator of why it refuses.
+
+    Privacy:
+        Each but the last says something of the study, the policy or the ledger, which are settled before a patient's
+        data is read. Whatever can have to do with the data, or with the machine that holds it, is `UNAVAILABLE`.
+    """
+
+    NOT_APPROVED = "not-approved"
+    PLAN = "plan"
+    POLICY = "policy"
+    BUDGET = "budget"
+    ROUND_DONE = "round-done"
+    LEDGER = "ledger"
+    SOFTWARE = "software"
+    MESSAGE = "message"
+    UNAVAILABLE = "unavailable"
 
 
 class SiloganError(Exception):
@@ -22,11 +44,15 @@ class SiloganError(Exception):
         thing: what is wrong: a key, a file's role, a site.
         problem: what is wrong with it, with the offending value where it is public.
         mend: what to do about it, as an imperative.
+        code: what a site that refuses with it tells the coordinator; that of its class if None.
     """
 
     exit_code: ClassVar[int] = 1
+    code: Code = Code.UNAVAILABLE
 
-    def __init__(self, thing: str, problem: str, mend: str) -> None:
+    def __init__(self, thing: str, problem: str, mend: str, *, code: Code | None = None) -> None:
+        if code is not None:
+            self.code = code
         self.thing, self.problem, self.mend = (" ".join(part.split()) for part in (thing, problem, mend))
         super().__init__(f"{self.thing}: {self.problem}; {self.mend}")
 
@@ -53,12 +79,14 @@ class PrivacyRefusal(SiloganError):  # noqa: N818  (it is a decision, not a faul
     """A site refuses: the budget, its policy or a missing approval forbids the work."""
 
     exit_code = 5
+    code = Code.PLAN
 
 
 class VerificationError(SiloganError):
     """Evidence (a ledger, a checkpoint, a signature) does not hold."""
 
     exit_code = 6
+    code = Code.LEDGER
 
 
 class FederationError(SiloganError):

@@ -30,7 +30,8 @@ class Vitals(NamedTuple):
     Attributes:
         diversity: standard deviation of a pixel over generated images of one class, root mean square over pixels and
             classes; images are in [-1, 1], so it is in [0, 1].
-        fake_accuracy: share of generated images that the discriminator tells to be generated, in [0, 1].
+        fake_accuracy: share of generated images that the discriminator tells to be generated, in [0, 1]. The server
+            computes it from the weights: nothing that a site says of itself is believed.
     """
 
     diversity: float

@@ -58,6 +58,17 @@ class Members:
         """What an error calls a node: its site where the name is proven, else its number."""
         return self._site_of.get(node, f"node {node}") if self.named else f"node {node}"
 
+    def believed(self, node: int, says: str) -> str:
+        """What to call a node that refuses, and calls itself so.
+
+        What it says counts only where no name is proven or known, and no other node has taken this one of the roster.
+        """
+        known = self._site_of.get(node)
+        if known is not None:
+            return known
+        free = not self.named and says in self._roster and says not in self._site_of.values()
+        return says if free else self.title(node)
+
     def claim(self, node: int, site: str) -> None:
         """A node says which site it is.
 

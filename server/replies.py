@@ -1,12 +1,14 @@
 """The replies of a round, checked: nothing in them is trusted, and what no honest site sends is an offence."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 
 from common.errors import FederationError, SiloganError
-from common.messages import Reply, Weights, refusal_from_record
+from common.messages import Reply, Weights
+from common.refusals import public_error, refusal_from_record
 from server.aggregation import checked_weights
 from server.direction import FEWEST, cosines_with_median
 from server.members import Members
@@ -14,6 +16,7 @@ from server.quarantine import Offence, Quarantine
 
 _LEFT_OUT = "the reply is left out of the average"
 Usable = tuple[Reply, Weights]
+_T = TypeVar("_T")
 
 
 class RoundReplies:
@@ -21,7 +24,6 @@ class RoundReplies:
 
     Args:
         number: the round, from 1.
-        steps: private steps that a reply must have taken.
         sent: the weights that the sites were asked to train.
         max_update_norm: largest L2 distance of a reply from them.
         members: which node is which site.
@@ -36,14 +38,13 @@ class RoundReplies:
         self,
         number: int,
         *,
-        steps: int,
         sent: Weights,
         max_update_norm: float,
         members: Members,
         quarantine: Quarantine,
         known: dict[str, None],
     ) -> None:
-        self._number, self._steps, self._sent, self._max_update_norm = number, steps, sent, max_update_norm
+        self._number, self._sent, self._max_update_norm = number, sent, max_update_norm
         self._members, self._quarantine, self._known = members, quarantine, known
         self._seen: set[str] = set()
         self.refused: list[tuple[str, SiloganError]] = []
@@ -54,11 +55,13 @@ class RoundReplies:
             node = message.metadata.src_node_id
             title = self._members.title(node)
             try:
-                refusal = self._refusal(message)
+                if message.has_error():
+                    raise FederationError("site", f"sent no reply (code {message.error.code})", "see the site's log")
+                refusal = _read(refusal_from_record, message.content)
                 if refusal is not None:
-                    title, error = refusal
-                    raise error
-                reply, record = _opened(message.content)
+                    title = self._members.believed(node, refusal[0])
+                    raise public_error(refusal[1])
+                reply, record = _read(Reply.from_record, message.content)
                 self._check_header(reply, node)
                 title = reply.site
                 weights = checked_weights(record, self._sent, self._max_update_norm)
@@ -93,28 +96,14 @@ class RoundReplies:
         if isinstance(error, Offence) and site is not None:
             self._quarantine.record(site, self._number, f"{error.thing}: {error.problem}")
 
-    def _refusal(self, message: Message) -> tuple[str, SiloganError] | None:
-        """The site and its error if the reply is a refusal, else None."""
-        if message.has_error():
-            raise FederationError("site", f"sent no reply (code {message.error.code})", "see the site's log")
-        try:
-            refusal = refusal_from_record(message.content)
-        except (TypeError, KeyError, ValueError) as error:
-            raise _malformed(error) from None
-        proven = self._members.site_of(message.metadata.src_node_id) if self._members.named else None
-        # A node may refuse before it knows which of its cohorts is asked for; its name is proven whatever it says.
-        return refusal if refusal is None or proven is None else (proven, refusal[1])
-
     def _check_header(self, reply: Reply, node: int) -> None:
         self._members.claim(node, reply.site)
         if reply.site in self._quarantine.sites:
             raise FederationError("reply", "is of a site in quarantine", "readmit the site, or let it be")
         if reply.site in self._seen:
             raise Offence("reply", "is the site's second in one round", _LEFT_OUT)
-        if reply.round != self._number or reply.steps != self._steps:
+        if reply.round != self._number:
             raise Offence("reply", "answers another round", _LEFT_OUT)
-        if not 0 <= reply.fake_accuracy <= 1 or reply.d_steps_per_g_step < 1:
-            raise Offence("reply", "has figures out of range", _LEFT_OUT)
 
     def _check_new(self, weights: Weights) -> None:
         """Training under noise never ends where it began, nor twice in one place."""
@@ -132,15 +121,9 @@ def digest(weights: Weights) -> str:
     return hashed.hexdigest()
 
 
-def _opened(content: RecordDict) -> tuple[Reply, ArrayRecord]:
+def _read(from_record: Callable[[RecordDict], _T], content: RecordDict) -> _T:
+    """What `from_record` makes of a message; one that it cannot read is an offence."""
     try:
-        return Reply.from_record(content)
-    except (SiloganError, TypeError, KeyError, ValueError) as error:
-        raise _malformed(error) from None
-
-
-def _malformed(error: Exception) -> Offence:
-    """The offence of a reply that cannot be read, in the words of what reads it where those are one line."""
-    if isinstance(error, SiloganError):
-        return Offence(error.thing, error.problem, error.mend)
-    return Offence("reply", "has a malformed header", "update the site's software")
+        return from_record(content)
+    except SiloganError as error:
+        raise Offence(error.thing, error.problem, error.mend) from None

@@ -50,7 +50,8 @@ class FederatedGAN(Strategy):
         VerificationError: the file of offences is damaged.
 
     Privacy:
-        Sees only what `common.messages.Reply` carries. Aggregation weights are public: uniform, or declared sizes.
+        Sees only what `common.messages.Reply` carries, and the codes of refusals. Aggregation weights are public:
+        uniform, or declared sizes.
     """
 
     def __init__(self, study: Study, start: Checkpoint, run_dir: Path, quarantine: Quarantine | None = None) -> None:
@@ -90,7 +91,6 @@ class FederatedGAN(Strategy):
         size, sigma = Moments(self._study.schema, settings).size, self._study.plan.warm_start_noise_multiplier or 0.0
         checked = RoundReplies(
             0,
-            steps=1,
             sent={STATISTICS: torch.zeros(size)},
             max_update_norm=largest_total(max(site.declared_size for site in self._study.sites), sigma, size),
             members=self._members,
@@ -130,7 +130,6 @@ class FederatedGAN(Strategy):
         known = dict.fromkeys([*self._state.digests, digest(self._state.weights)])
         checked = RoundReplies(
             number,
-            steps=self._study.plan.steps_per_round,
             sent=self._state.weights,
             max_update_norm=self._settings.max_update_norm,
             members=self._members,
@@ -257,8 +256,6 @@ class FederatedGAN(Strategy):
             "sites_refused": [{"site": site, "why": str(error)} for site, error in refused],
             "quarantined": self._members.quarantined,
             "epsilon": None if spent is None else {"min": spent, "max": spent},
-            "d_steps_per_g_step": sum(reply.d_steps_per_g_step for reply in accepted) / len(accepted),
-            "fake_accuracy": sum(reply.fake_accuracy for reply in accepted) / len(accepted),
             "update_norm": distance(weights, before.weights),
         }
         heads = {reply.site: reply.ledger_head for reply in accepted}
@@ -281,7 +278,7 @@ class FederatedGAN(Strategy):
     def _guarded(self, start: Checkpoint, state: Checkpoint) -> Checkpoint:
         """The state after a round; the weights are older ones where training had gone wrong."""
         settings, found = self._study.scenario.training.guard, vitals(self._study, state.weights)
-        event = {**state.event, "diversity": found.diversity}
+        event = {**state.event, **found._asdict()}
         if settings is None:
             return replace(state, event=event)
         before = GuardState(**state.guard)

@@ -7,9 +7,10 @@ to one minor version.
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -20,7 +21,11 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import app as client_app
+from common.logs import JsonLines
 from server.app import app as server_app
+
+SITES_LOG = "sites.log"
+"""In the run folder, if a site refused: what it would have written into the log of its hospital."""
 
 ClientFunction = Callable[[Message, Context], Message]
 
@@ -116,6 +121,24 @@ def _quieten_flower() -> None:
     logger.propagate = False
 
 
+@contextmanager
+def _sites_log(run_dir: Path) -> Generator[None]:
+    """Sends to a file what the sites log, instead of to the terminal of whoever simulates them."""
+    logger, handler = (
+        logging.getLogger("silogan.client"),
+        logging.FileHandler(run_dir / SITES_LOG, encoding="utf-8", delay=True),
+    )
+    handler.setFormatter(JsonLines())
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
+        logger.removeHandler(handler)
+        handler.close()
+
+
 def run(run_dir: Path, *, num_sites: int, workers: int) -> None:
     """Runs a prepared study in this process.
 
@@ -135,7 +158,8 @@ def run(run_dir: Path, *, num_sites: int, workers: int) -> None:
 
     nodes = {index + 1: context(index + 1, {"partition-id": index}) for index in range(num_sites)}
     grid = InProcessGrid(client_app, nodes, workers)
-    try:
-        server_app(grid, context(_SERVER_NODE, {}))
-    finally:
-        grid.close()
+    with _sites_log(run_dir):
+        try:
+            server_app(grid, context(_SERVER_NODE, {}))
+        finally:
+            grid.close()

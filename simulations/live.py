@@ -53,7 +53,7 @@ def round_line(event: Event, study: Study) -> str:
         sites += f"  [red]in quarantine: {names}[/red]"
     return (
         f"round {event['round']:>3}  {sites}  {epsilon}  "
-        f"D on fakes {event['fake_accuracy']:.2f}  k {event['d_steps_per_g_step']:.0f}  "
+        f"D on fakes {event['fake_accuracy']:.2f}  "
         f"variety {event['diversity']:.2f}  {event['seconds']:.1f} s{_rollback(event)}"
     )
 

@@ -23,13 +23,15 @@ from server.quarantine import QUARANTINE_FILE
 from server.samples import SAMPLES_FOLDER
 from simulations.engines import ENGINES
 from simulations.finish import REPORT_FILE, REPORT_PAGE, finish, finished_report
+from simulations.inprocess import SITES_LOG
 from simulations.live import live_view
 from simulations.prepare import holds_run, prepare, reopen
 from simulations.ray_engine import LOG_NAME
 
 LOCK_FILE = ".lock"
 RUN_CONTENT = (
-    *(REPORT_FILE, REPORT_PAGE, GENERATOR_FILE, OUTCOME_FILE, EVENTS_FILE, QUARANTINE_FILE, LOG_NAME, SAMPLES_FOLDER),
+    *(REPORT_FILE, REPORT_PAGE, GENERATOR_FILE, OUTCOME_FILE, EVENTS_FILE, QUARANTINE_FILE),
+    *(LOG_NAME, SITES_LOG, SAMPLES_FOLDER),
     *(CHECKPOINT_FOLDER, STATE_FOLDER, LEDGER_FOLDER, PARTITION_FILE, RUN_FILE),
 )
 

@@ -566,7 +566,10 @@ def test_a_budget_that_is_used_up_ends_the_run_with_what_it_paid_for(scenario: P
     words = ("simulate", scenario, "--out", folder, *UNMEASURED, "--set", "training.rounds=5")
     words += ("--set", f"privacy.epsilon={budget}")
     done = silogan(*words)
-    assert_refused(done, 5, "round 3", "privacy budget", f"above {budget:g}", "rounds before it stand")
+    assert_refused(done, 5, "round 3", "privacy budget", "rounds before it stand")
+    told = [json.loads(line)["message"] for line in (folder / "sites.log").read_text(encoding="utf-8").splitlines()]
+    assert len(told) == 2
+    assert all("refuses (budget): privacy budget" in line and f"above {budget:g}" in line for line in told)
     report = report_of(folder)
     assert (report["rounds"], report["rounds_planned"]) == (2, 5)
     assert "privacy budget" in report["stopped"]

@@ -6,7 +6,7 @@ from client.data import digits, folder, medmnist, mnist
 from client.data.patients import simulated_patients
 from client.data.records import ImageData, Images, Reader, to_unit_range
 from common.config import Data
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.registry import lookup
 
 __all__ = ["READERS", "ImageData", "Images", "Reader", "read", "to_unit_range"]
@@ -20,8 +20,13 @@ READERS: dict[str, Reader] = {
 }
 
 
-def read(data: Data) -> ImageData:
+def read(data: Data, *, may_be_empty: bool = False) -> ImageData:
     """Reads the data set that the scenario names.
+
+    Args:
+        data: where it is, and how it is to be read.
+        may_be_empty: whether a split may hold no image. A hospital goes on without patients who withdrew, be it all of
+            them; a class without images is never an error.
 
     Raises:
         ConfigError: the source is unknown, or a key does not fit it.
@@ -31,6 +36,9 @@ def read(data: Data) -> ImageData:
     if data.patients is not None and reader is not folder.read:
         raise ConfigError("data.patients", f"does not fit source '{data.source}'", "remove it")
     found = reader(data)
+    if not may_be_empty and not (len(found.train) and len(found.test)):
+        mend = "give images for training and for testing, or change data.test_fraction"
+        raise DataError(f"data of source '{data.source}'", "has too few images for two splits", mend)
     if data.images_per_patient == 1:
         return found
     if found.train.patients is not None:

@@ -104,7 +104,7 @@ def images_from_arrays(
         sites: int64 [N], already checked.
 
     Raises:
-        DataError: an array has the wrong type, shape or values, or is empty.
+        DataError: an array has the wrong type, shape or values; there may be no images, but no image may be empty.
     """
     if pixels.dtype != np.uint8:
         raise DataError(f"images of {thing}", f"hold {pixels.dtype} values", "store unsigned bytes (uint8)")
@@ -113,7 +113,7 @@ def images_from_arrays(
         raise DataError(
             f"images of {thing}", f"have the shape [{shape}]", "store [N, S, S] grey or [N, S, S, 3] colour"
         )
-    if not pixels.size:
+    if 0 in pixels.shape[1:]:
         raise DataError(f"images of {thing}", "are empty", "give data with images")
     if data.image_size is None:
         check_native_size(f"each image of {thing}", *pixels.shape[1:3])

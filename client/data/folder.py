@@ -63,27 +63,31 @@ def read(data: Data) -> ImageData:
     between the splits, without which the guarantee for one patient would not hold. With `data.patients` the hash is
     that of the patient's name, so that no patient is in both splits.
 
+    A class, a site or a split without images is no error, nor is a line of the manifest whose file is gone: patients
+    withdraw, and a hospital that goes on without them must not tell by it that one of them had been the last.
+
     Colours that a file declares transparent are taken as they are. Grey of more than 8 bits is refused, for its
     intensity window would have to come from the data.
 
     Raises:
         ConfigError: `data.root` or `data.classes` is missing.
-        DataError: a folder is not a declared class or has no images, layouts are mixed, an image is not readable, not
-            what its suffix says, too large, outside the root, or unlike the others in size or channels; or the manifest
-            of patients is not complete and unambiguous, or has a patient in both splits.
+        DataError: there is no image at all, a folder is not a declared class, layouts are mixed, an image is not
+            readable, not what its suffix says, too large, outside the root, or unlike the others in size or channels;
+            or an image has no patient in the manifest, which is not CSV or has two for it, or a patient is in both
+            splits.
     """
     root = required_root(data, "the folder that holds the class folders")
     classes = declared_classes(data)
     with _readable(root):
         train, test = _splits(root, classes, data)
-    if not train or not test:
-        mend = "make the folders 'train' and 'test' under it, or change data.test_fraction"
-        raise DataError(f"folder '{root}'", "has too few images for two splits", mend)
-    if not {entry.site for entry in test} <= {entry.site for entry in train}:
-        mend = "use the same sites in both, with enough images of each"
-        raise DataError(f"folder '{root}'", "has a site in its test split that is not in its training split", mend)
-    sites = sorted({entry.site for entry in train if entry.site is not None})
-    train_images, test_images = _images(train, sites, data), _images(test, sites, data)
+    if not train and not test:
+        raise DataError(f"folder '{root}'", "has no images", "correct data.root")
+    sites = sorted({entry.site for entry in (*train, *test) if entry.site is not None})
+    with warnings.catch_warnings():
+        # Pillow warns of large images, for which `_decode` has a stricter limit, and of transparency.
+        warnings.simplefilter("ignore")
+        like = _decode((train or test)[0], data)
+        train_images, test_images = (_images(part, sites, like, data) for part in (train, test))
     return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None)
 
 
@@ -108,20 +112,17 @@ def _splits(root: Path, classes: tuple[str, ...], data: Data) -> tuple[list[_Ent
 
 
 def _with_patients(entries: list[_Entry], root: Path, data: Data) -> list[_Entry]:
-    """The same images with their patients, if there is a manifest: it has one row for each image, and no other."""
+    """The same images with their patients, if there is a manifest, which has a row for each image."""
     if data.patients is None:
         return entries
     manifest = data.patients.expanduser()
     rows = read_manifest(manifest)
     owned: list[_Entry] = []
     for entry in entries:
-        row = rows.pop(PurePosixPath(entry.path.relative_to(root).as_posix()), None)
+        row = rows.get(PurePosixPath(entry.path.relative_to(root).as_posix()))
         if row is None:
             raise DataError(str(entry), f"has no line in manifest '{manifest.name}'", "add one")
         owned.append(replace(entry, patient=row.patient))
-    if rows:
-        where = f"line {min(row.line for row in rows.values())} of manifest '{manifest.name}'"
-        raise DataError(where, "is of a file that is no image under data.root", "correct or remove it")
     return owned
 
 
@@ -144,22 +145,16 @@ def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[_Entry]
         if not any(item.name in classes for item in _visible(child)):
             problem = "is neither a declared class nor a site with class folders"
             raise DataError(f"folder '{child.name}'", problem, "remove it or correct data.classes")
-    if deep and len(deep) < len(children):
-        odd = next(child for child in children if child not in deep)
+    odd = next((child for child in children if child not in deep and any(_visible(child))), None)
+    if deep and odd is not None:
         raise DataError(f"folder '{odd.name}'", "has no class folders while others have", "use one layout throughout")
     groups = [(site.name, site) for site in deep] or [(None, folder)]
-    entries = [
+    return [
         entry
         for site, parent in groups
         for child in _subfolders(parent, root, only=set(classes))
         for entry in _class_entries(child, root, site, classes)
     ]
-    found = {entry.class_name for entry in entries}
-    for name in classes:
-        if name not in found:
-            mend = "add images or correct data.classes"
-            raise DataError(f"class folder '{name}'", "is missing or has no images", mend)
-    return entries
 
 
 def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[str, ...]) -> list[_Entry]:
@@ -207,19 +202,16 @@ def _readable(root: Path) -> Generator[None]:
         raise DataError(f"folder '{root}'", "cannot be read", "check its permissions and links") from None
 
 
-def _images(entries: list[_Entry], sites: list[str], data: Data) -> Images:
-    """Decodes the files, in threads that write straight into the one result."""
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        # Pillow warns of large images, for which `_decode` has a stricter limit, and of transparency.
-        warnings.simplefilter("ignore")
-        first = _decode(entries[0], data)
-        pixels = torch.empty(len(entries), *first.shape, dtype=torch.uint8)
+def _images(entries: list[_Entry], sites: list[str], like: Tensor, data: Data) -> Images:
+    """Decodes the files, in threads that write straight into the one result; `like` has the shape of each."""
+    pixels = torch.empty(len(entries), *like.shape, dtype=torch.uint8)
+    with ThreadPoolExecutor() as pool:
 
         def place(index: int) -> None:
             image = _decode(entries[index], data)
-            if image.shape[1:] != first.shape[1:]:
+            if image.shape[1:] != like.shape[1:]:
                 raise DataError(str(entries[index]), "differs in size from the others", "set data.image_size to resize")
-            if image.shape != first.shape:
+            if image.shape != like.shape:
                 problem = "differs from the others in being grey or colour"
                 raise DataError(str(entries[index]), problem, "set data.channels")
             pixels[index] = image

@@ -161,7 +161,7 @@ def _with_patients(archive: Any, thing: str, train: Images, test: Images) -> tup
         _patient_names(archive, f"{part}_patients", thing, len(images))
         for part, images in (("train", train), ("test", test))
     )
-    if type(in_train[0]) is not type(in_test[0]):
+    if len({type(name) for name in (*in_train, *in_test)}) > 1:
         raise DataError(f"test_patients of {thing}", "are not of the type of train_patients", "store one type")
     if not set(in_train).isdisjoint(in_test):
         mend = "put all images of a patient into one split"

@@ -38,19 +38,13 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
     accuracy = points("fake_accuracy")
     yield Chart(
         "Fakes found out",
-        "Discriminator's accuracy on synthetic pictures. Near 100 % the generator convinces it of nothing.",
+        "The averaged discriminator's accuracy on synthetic pictures. Near 100 % it is never convinced.",
         accuracy, percent, line_at=(0.5, "coin toss"), ends=(0.0, 1.0), tick="{:.0%}".format,
     )  # fmt: skip
     yield Chart(
         "Variety",
         "How much the pictures differ from each other; near 0 they are all alike.",
         points("diversity"),
-        number,
-    )
-    yield Chart(
-        "Discriminator steps, k",
-        "How many the discriminator takes for each step of the generator.",
-        points("d_steps_per_g_step"),
         number,
     )
     yield Chart(
@@ -78,11 +72,10 @@ def _numbers(rounds: Sequence[Event]) -> Html:
             upward(epsilon.get("min")),
             upward(epsilon.get("max")),
             percent(event["fake_accuracy"]),
-            number(event["d_steps_per_g_step"]),
             number(event["update_norm"]),
             number(event.get("diversity")),
             duration(event["seconds"]),
         )
 
-    head = ("Round", "Replies", "ε smallest", "ε largest", "D on fakes", "k", "Update norm", "Variety", "Time")
+    head = ("Round", "Replies", "ε smallest", "ε largest", "D on fakes", "Update norm", "Variety", "Time")
     return table("One row a round", head, map(row, rounds), "figures")

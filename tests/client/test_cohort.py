@@ -7,7 +7,7 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.cohort import Register, Registration, fingerprints, unregistered
+from client.cohort import Register, Registration, fingerprints, registered
 from client.data import Images
 from client.keys import SiteKey
 from common.config import Data
@@ -107,15 +107,38 @@ def test_ledger_that_cannot_be_opened_leaves_nothing_registered(register: Regist
 
 
 @pytest.mark.parametrize("unit", ["patient", "record"])
-def test_what_was_not_registered_is_seen(unit: Unit) -> None:
-    registered = registration("first", images(), unit)
-    assert not unregistered(images(), registered, KEY)
-    assert not unregistered(images().select(torch.tensor([2, 0])), registered, KEY)
-    assert unregistered(images(seed=1, names=("4711", "4711", "4712", "4714")), registered, KEY)
+def test_what_was_registered_is_kept(unit: Unit) -> None:
+    known = registration("first", images(), unit)
+    assert registered(images(), known, KEY).pixels.equal(images().pixels)
+    fewer = images().select(torch.tensor([2, 0]))
+    assert registered(fewer, known, KEY).pixels.equal(fewer.pixels)
+    nobody = images().select(torch.tensor([], dtype=torch.int64))
+    assert len(registered(nobody, known, KEY)) == 0
+
+
+def test_patients_who_were_not_registered_are_left_out() -> None:
+    mixed = images(seed=1, names=("4714", "4711", "4715", "4712"))
+    kept = registered(mixed, registration("first", images()), KEY)
+    assert kept.pixels.equal(mixed.pixels[[1, 3]])
+    assert kept.patients is not None
+    assert kept.patient_names is not None
+    assert [kept.patient_names[code] for code in kept.patients.tolist()] == ["4711", "4712"]
+
+
+def test_records_that_were_not_registered_are_left_out() -> None:
+    known, others = registration("first", images(), "record"), images(seed=1)
+    mixed = Images(torch.cat([others.pixels, images().pixels]), torch.cat([others.labels, images().labels]))
+    assert registered(mixed, known, KEY).pixels.equal(images().pixels)
+
+
+def test_images_that_do_not_say_whose_they_are_cannot_be_compared() -> None:
+    bare = replace(images(), patients=None, patient_names=None)
+    with pytest.raises(DataError, match="do not say whose they are"):
+        registered(bare, registration("first", images()), KEY)
 
 
 def test_new_record_of_a_registered_patient_is_covered() -> None:
-    assert not unregistered(images(seed=1), registration("first", images()), KEY)
+    assert registered(images(seed=1), registration("first", images()), KEY).pixels.equal(images(seed=1).pixels)
 
 
 def test_fingerprints_are_keyed_and_say_nothing(register: Register, tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from client.policy import template
 from client.preflight import preflight
 from common.bundle import installed_digest
 from common.config import Data
-from common.errors import ConfigError, DataError, PrivacyRefusal, SiloganError, UsageError, VerificationError
-from common.messages import Instruction, Reply, Weights, pack, refusal_from_record, refusal_record
+from common.errors import Code, ConfigError, DataError, FederationError, UsageError, VerificationError
+from common.messages import Instruction, Reply, Weights, pack
 from common.plan import make_plan
+from common.refusals import refusal_from_record
 from common.schema import ImageSchema
 from common.study import SiteDeclaration, Study
 from server.authority import Authority
@@ -55,7 +56,7 @@ def ask(study: Study, weights: Weights, number: int = 1) -> RecordDict:
     return Instruction(study.study_id, study.plan.plan_id, number).to_record(pack(weights))
 
 
-def refusal(content: RecordDict) -> SiloganError:
+def refusal(content: RecordDict) -> Code:
     found = refusal_from_record(content)
     assert found is not None
     return found[1]
@@ -92,16 +93,16 @@ def test_study_that_nobody_approved_is_refused_in_writing(
     node: Node, study: Study, make_weights: Callable[..., Weights]
 ) -> None:
     answer = Hospital(node.folder).answer(ask(study, make_weights(study)))
-    assert isinstance(refusal(answer), PrivacyRefusal)
+    assert refusal(answer) is Code.NOT_APPROVED
     assert last(node) == "refuse"
 
 
 def test_study_that_was_approved_for_another_coordinator_is_refused(
-    node: Node, study: Study, make_weights: Callable[..., Weights]
+    node: Node, study: Study, make_weights: Callable[..., Weights], caplog: pytest.LogCaptureFixture
 ) -> None:
     node.approve(study, node.register.get(None), server="elsewhere")
-    found = refusal(Hospital(node.folder).answer(ask(study, make_weights(study))))
-    assert "was approved for 'elsewhere'" in found.problem
+    assert refusal(Hospital(node.folder).answer(ask(study, make_weights(study)))) is Code.NOT_APPROVED
+    assert "was approved for 'elsewhere'" in caplog.text
     assert not node.ledger(node.register.get(None)).mechanisms()
 
 
@@ -109,7 +110,7 @@ def test_rejected_study_is_refused(node: Node, study: Study, make_weights: Calla
     cohort = node.register.get(None)
     node.approve(study, cohort, server=SERVER)
     node.reject(study, cohort, "no longer")
-    assert isinstance(refusal(Hospital(node.folder).answer(ask(study, make_weights(study)))), PrivacyRefusal)
+    assert refusal(Hospital(node.folder).answer(ask(study, make_weights(study)))) is Code.NOT_APPROVED
 
 
 def test_request_holds_what_the_coordinator_may_know_and_no_more(node: Node) -> None:
@@ -179,7 +180,7 @@ def test_preflight_names_each_thing_that_fails(node: Node, monkeypatch: pytest.M
     (node.folder / service.REVIEWED_FILE).write_text("other")
     (node.folder / "ca.pem").write_text("no certificate")
     monkeypatch.setattr(
-        "client.node._real", lambda _data: (_ for _ in ()).throw(DataError("cohort", "is gone", "look"))
+        "client.node._real", lambda *_, **__: (_ for _ in ()).throw(DataError("cohort", "is gone", "look"))
     )
     failed = {check.name for check in preflight(node.folder) if not check.ok}
     assert failed == {"coordinator", "clock", "policy", "software", "authority", "data 'digits'"}
@@ -220,21 +221,21 @@ def test_a_round_has_the_shorter_of_both_deadlines_less_the_way_back(
     assert executor._worker.seconds == [pytest.approx(allowed)]  # type: ignore[attr-defined]
 
 
-def test_a_refusal_is_in_the_hospitals_own_log(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_died_is_in_the_hospitals_own_log_and_a_code_outside(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def dies(*_: object) -> RecordDict:
+        raise FederationError("site's worker", "ended in the middle of the round", "see the log")
+
     monkeypatch.setattr("client.executor.bundle_digest", lambda _bundle: installed_digest())
-    refused = refusal_record("bergen", DataError("site's disk", "is full", "free it"))
-    monkeypatch.setattr(executor._worker, "ask", lambda _content, _seconds: refused)
-    log: list[str] = []
-    monkeypatch.setattr(
-        "client.executor._log", SimpleNamespace(warning=lambda *parts: log.append(parts[0] % parts[1:]))
-    )
-    executor._answer(message(30.0), b"")
-    assert log == ["refused: site's disk: is full; free it"]
+    monkeypatch.setattr(executor._worker, "ask", dies)
+    assert refusal(executor._answer(message(30.0), b"")) is Code.UNAVAILABLE
+    assert caplog.messages == [
+        "refused (unavailable): site's worker: ended in the middle of the round; see the log",
+    ]
 
 
 def test_other_software_is_refused_before_anything_is_done(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("client.executor.bundle_digest", lambda _bundle: "f" * 64)
-    found = refusal(executor._answer(message(30.0), b""))
-    assert isinstance(found, VerificationError)
-    assert "other software than this hospital has reviewed" in found.problem
+    assert refusal(executor._answer(message(30.0), b"")) is Code.SOFTWARE
     assert executor._worker.seconds == []  # type: ignore[attr-defined]

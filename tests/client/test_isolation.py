@@ -1,7 +1,5 @@
 """The check that a machine keeps the rows of a block apart."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -31,9 +29,8 @@ class Mixing(Honest):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_known", set())
-    yield
 
 
 def check(network: nn.Module, views: int = 1) -> None:
@@ -60,3 +57,17 @@ def test_what_has_passed_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
     check(network)
     monkeypatch.setattr(isolation, "_part", lambda *_: pytest.fail("asked again"))
     check(network)
+
+
+def test_each_precision_is_tried_by_itself() -> None:
+    class MixingWhereRounded(Honest):
+        def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+            rounded = torch.is_autocast_enabled("cpu")
+            return super().forward(images * (1 + images.mean()) if rounded else images, labels)
+
+    network = MixingWhereRounded()
+    check(network)
+    with pytest.raises(VerificationError, match="mixes the records"):
+        check_isolation(
+            network, (1, 8, 8), block=8, views=1, precision=torch.autocast("cpu", torch.bfloat16, enabled=True)
+        )

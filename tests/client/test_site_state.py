@@ -12,11 +12,11 @@ from client.site_state import RoundState, SiteState, request_key
 from common.errors import DataError
 from common.messages import Instruction, Reply, Weights
 
-ASKED = Instruction("study", "plan", 2)
+ASKED = Instruction("5a" * 32, "1b" * 32, 2)
 
 
 def state_of(round_number: int, **changes: Any) -> RoundState:
-    reply = Reply("hospital", round_number, 3, 0.75, 2, "head")
+    reply = Reply("hospital", round_number, "ab" * 32)
     weights = {"discriminator.w": torch.arange(3.0), "generator.b": torch.tensor(float("nan"))}
     return replace(RoundState("key", reply, weights, {"frequency": {"rung": 1}}), **changes)
 
@@ -128,8 +128,8 @@ def test_request_key_does_not_depend_on_how_weights_are_held() -> None:
     [
         ("elsewhere", ASKED, weights()),
         ("hospital", replace(ASKED, round=3), weights()),
-        ("hospital", replace(ASKED, plan_id="other"), weights()),
-        ("hospital", replace(ASKED, study_id="other"), weights()),
+        ("hospital", replace(ASKED, plan_id="0" * 64), weights()),
+        ("hospital", replace(ASKED, study_id="0" * 64), weights()),
         ("hospital", ASKED, {**weights(), "b": torch.tensor(1.0 + 2**-23)}),
         ("hospital", ASKED, {**weights(), "b": torch.tensor([1.0])}),
         ("hospital", ASKED, {**weights(), "b": torch.tensor(1065353216, dtype=torch.int32)}),  # the bits of 1.0

@@ -4,20 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
-from common.errors import ERRORS_BY_EXIT_CODE, ConfigError, FederationError, PrivacyRefusal, SiloganError
-from common.messages import Instruction, Reply, pack, refusal_from_record, refusal_record, unpack
+from common.errors import Code, FederationError
+from common.messages import Instruction, Reply, pack, unpack
 
 WEIGHTS = {
     "generator.layers.0.weight": torch.arange(6.0).reshape(2, 3),
     "discriminator.layers.0.bias": torch.tensor([-0.0, 1e-40, 3e38]),
     "discriminator.scalar": torch.tensor(2.5, dtype=torch.float64),
 }
-INSTRUCTION = Instruction("study", "plan", 3)
-REPLY = Reply("site-1", 3, 50, 0.75, 5, "ab" * 32)
+INSTRUCTION = Instruction("5a" * 32, "1b" * 32, 3)
+REPLY = Reply("site-1", 3, "ab" * 32)
 
 
 def over_the_wire(record: RecordDict) -> RecordDict:
@@ -41,23 +41,9 @@ def test_a_reply_holds_these_keys_and_no_others() -> None:
     record = over_the_wire(REPLY.to_record(WEIGHTS))
     assert {name: (type(part), set(part)) for name, part in record.items()} == {
         "weights": (ArrayRecord, set(WEIGHTS)),
-        "header": (ConfigRecord, {"site", "round", "steps", "fake_accuracy", "d_steps_per_g_step", "ledger_head"}),
+        "header": (ConfigRecord, {"site", "round", "ledger_head"}),
     }
-    assert dict(record["header"]) == {
-        "site": "site-1",
-        "round": 3,
-        "steps": 50,
-        "fake_accuracy": 0.75,
-        "d_steps_per_g_step": 5,
-        "ledger_head": "ab" * 32,
-    }
-
-
-def test_a_refusal_holds_these_keys_and_no_others() -> None:
-    record = over_the_wire(refusal_record("site-1", PrivacyRefusal("budget", "is spent", "stop")))
-    assert {name: dict(part) for name, part in record.items()} == {
-        "refusal": {"site": "site-1", "exit_code": 5, "error": ["budget", "is spent", "stop"]}
-    }
+    assert dict(record["header"]) == {"site": "site-1", "round": 3, "ledger_head": "ab" * 32}
 
 
 def test_a_reply_arrives_as_it_was_sent() -> None:
@@ -73,39 +59,7 @@ def test_an_instruction_arrives_as_it_was_sent_and_shares_its_weights() -> None:
     assert record["weights"] is packed
     instruction, weights = Instruction.from_record(over_the_wire(record))
     assert instruction == INSTRUCTION
-    assert_same(weights, WEIGHTS)
-
-
-@pytest.mark.parametrize("kind", [*ERRORS_BY_EXIT_CODE.values()])
-def test_every_kind_of_refusal_arrives_as_what_it_was(kind: type[SiloganError]) -> None:
-    error = kind("data.root", "is missing", "give a folder")
-    refusal = refusal_from_record(over_the_wire(refusal_record("site-1", error)))
-    assert refusal is not None
-    site, received = refusal
-    assert site == "site-1"
-    assert type(received) is kind
-    assert (received.thing, received.problem, received.mend) == (error.thing, error.problem, error.mend)
-
-
-def test_a_reply_is_no_refusal() -> None:
-    assert refusal_from_record(REPLY.to_record(WEIGHTS)) is None
-
-
-def test_a_refusal_of_an_unknown_kind_is_the_federations() -> None:
-    record = RecordDict({"refusal": ConfigRecord({"site": "s", "exit_code": 99, "error": ["a", "b", "c"]})})
-    refusal = refusal_from_record(record)
-    assert refusal is not None
-    assert type(refusal[1]) is FederationError
-
-
-@pytest.mark.parametrize("parts", [[1, 2, 3], [b"a", b"b", b"c"], [0.5, 0.5, 0.5], ["a\nb", "", "\x1b[2J\n"]])
-def test_a_refusal_of_other_types_is_still_one_line(parts: list[object]) -> None:
-    record = RecordDict({"refusal": ConfigRecord({"site": 1, "exit_code": 3, "error": parts})})
-    refusal = refusal_from_record(record)
-    assert refusal is not None
-    assert refusal[0] == "1"
-    assert isinstance(refusal[1], ConfigError)
-    assert len(str(refusal[1]).splitlines()) == 1
+    assert_same(unpack(weights), WEIGHTS)
 
 
 GOOD = dict(REPLY.to_record({})["header"])
@@ -116,14 +70,14 @@ GOOD = dict(REPLY.to_record({})["header"])
     [
         {},
         {**GOOD, "accuracy_on_real": 0.9},
-        {name: value for name, value in GOOD.items() if name != "steps"},
+        {**GOOD, "steps": 50},
+        {**GOOD, "fake_accuracy": 0.5},
+        {name: value for name, value in GOOD.items() if name != "round"},
         {**GOOD, "site": b"site-1"},
         {**GOOD, "site": ["site-1"]},
         {**GOOD, "round": 3.0},
-        {**GOOD, "steps": "50"},
-        {**GOOD, "steps": True},
-        {**GOOD, "fake_accuracy": 1},
-        {**GOOD, "d_steps_per_g_step": float("nan")},
+        {**GOOD, "round": "3"},
+        {**GOOD, "round": True},
         {**GOOD, "ledger_head": b"\x00"},
     ],
 )
@@ -132,11 +86,69 @@ def test_a_reply_with_other_fields_or_types_is_refused(values: dict[str, object]
         Reply.from_record(over_the_wire(header(**values)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"site": ""}, "names no site"),
+        ({"site": "x" * 256}, "names no site"),
+        ({"site": "\x1b[2Jsite-1"}, "names no site"),
+        ({"site": "site\n1"}, "names no site"),
+        ({"round": -1}, "answers no possible round"),
+        ({"round": 10**6 + 1}, "answers no possible round"),
+        ({"ledger_head": "AB" * 32}, "names no ledger's head"),
+        ({"ledger_head": "ab" * 33}, "names no ledger's head"),
+        ({"ledger_head": "ab" * 32 + "\n"}, "names no ledger's head"),
+    ],
+)
+def test_a_reply_with_values_out_of_range_is_refused(changes: dict[str, object], why: str) -> None:
+    with pytest.raises(FederationError, match=why) as caught:
+        Reply.from_record(over_the_wire(header(**{**GOOD, **changes})))
+    assert caught.value.code is Code.MESSAGE
+
+
+ASKED = dict(INSTRUCTION.to_record(ArrayRecord())["header"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"study_id": ""}, "names no study"),
+        ({"study_id": "study"}, "names no study"),
+        ({"plan_id": "../" * 21 + "x"}, "names no study"),
+        ({"plan_id": "F" * 64}, "names no study"),
+        ({"round": -1}, "no possible round"),
+        ({"round": 10**6 + 1}, "no possible round"),
+        ({"round": 1.0}, "malformed header"),
+        ({"round": True}, "malformed header"),
+        ({"known_head": "x"}, "names no ledger's head"),
+        ({"lr_factor": 0.0}, "no possible learning rate"),
+        ({"lr_factor": -1.0}, "no possible learning rate"),
+        ({"lr_factor": 1.5}, "no possible learning rate"),
+        ({"lr_factor": float("nan")}, "no possible learning rate"),
+        ({"lr_factor": float("inf")}, "no possible learning rate"),
+        ({"lr_factor": 1}, "malformed header"),
+        ({"fresh": 1}, "malformed header"),
+        ({"seed": 7}, "malformed header"),
+    ],
+)
+def test_an_instruction_with_values_out_of_range_is_refused(changes: dict[str, object], why: str) -> None:
+    with pytest.raises(FederationError, match=why) as caught:
+        Instruction.from_record(over_the_wire(header(**{**ASKED, **changes})))
+    assert caught.value.code is Code.MESSAGE
+
+
+def test_a_message_with_another_part_is_refused() -> None:
+    record = REPLY.to_record(WEIGHTS)
+    record["metrics"] = MetricRecord({"accuracy_on_real": 0.9})
+    with pytest.raises(FederationError, match="more than header and weights"):
+        Reply.from_record(record)
+
+
 @pytest.mark.parametrize("wrong", [MetricRecord({"site": 1}), pack(WEIGHTS)])
 def test_a_header_of_another_kind_is_refused(wrong: MetricRecord | ArrayRecord) -> None:
     record = REPLY.to_record(WEIGHTS)
     record["header"] = wrong
-    with pytest.raises(FederationError, match="malformed header"):
+    with pytest.raises(FederationError, match="holds no header"):
         Reply.from_record(record)
 
 
@@ -160,3 +172,42 @@ def test_an_instruction_with_another_header_is_refused() -> None:
     record["header"] = replace(REPLY, site="x").to_record({})["header"]
     with pytest.raises(FederationError, match="malformed header"):
         Instruction.from_record(record)
+
+
+# --- arrays ----------------------------------------------------------------------------------------------------------
+
+CONTENT = pack({"a": torch.zeros(2, 3)})["a"].data
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        Array("float16", (2, 3), "numpy.ndarray", CONTENT),
+        Array("object", (2, 3), "numpy.ndarray", CONTENT),
+        Array("<f4", (2, 3), "numpy.ndarray", CONTENT),
+        Array("i4,(", (2, 3), "numpy.ndarray", CONTENT),
+        Array("float32", (2, 3), "pickle", CONTENT),
+        Array("float32", (3, 2), "numpy.ndarray", CONTENT),
+        Array("float32", (-2, -3), "numpy.ndarray", CONTENT),
+        Array("float32", (2**40, 2**40), "numpy.ndarray", CONTENT),
+        Array("float32", (0, 2**62), "numpy.ndarray", CONTENT),
+        Array("float32", (1,) * 100_000, "numpy.ndarray", CONTENT),
+        Array("float32", (2, 3), "numpy.ndarray", CONTENT[:-1]),
+        Array("float32", (2, 3), "numpy.ndarray", CONTENT + b"\0"),
+        Array("float32", (2, 3), "numpy.ndarray", b""),
+        Array("float64", (3,), "numpy.ndarray", CONTENT),
+    ],
+)
+def test_an_array_that_is_not_what_it_declares_is_refused(array: Array) -> None:
+    with pytest.raises(FederationError, match="holds an array of") as caught:
+        unpack(ArrayRecord({"a": array}))
+    assert caught.value.code is Code.MESSAGE
+
+
+def test_thousands_of_arrays_are_refused() -> None:
+    with pytest.raises(FederationError, match="too many arrays"):
+        unpack(ArrayRecord({str(number): Array("float32", (2, 3), "numpy.ndarray", CONTENT) for number in range(5000)}))
+
+
+def test_an_array_without_values_is_one() -> None:
+    assert unpack(pack({"a": torch.zeros(0, 3)}))["a"].shape == (0, 3)

@@ -6,7 +6,7 @@ data set copied, files or patients renamed          test_same_patients_under_ano
 half of the patients and new ones                   test_same_patients_under_another_name_have_the_same_ledger
 other patients                                      test_other_patients_have_a_ledger_of_their_own
 patients of two ledgers in one data set             test_patients_of_two_ledgers_together_are_refused
-data swapped after registration                     test_swapped_data_is_refused_when_it_is_read
+patients added after registration                   test_patients_who_were_not_registered_are_left_out
 ledger deleted, or emptied                          test_lost_ledger_is_never_made_anew
 """
 
@@ -120,16 +120,25 @@ def test_name_of_a_cohort_is_not_given_to_other_data(xrays: Hospital, tmp_path: 
     assert xrays.ledger.epsilon() == cost(STEPS)
 
 
-def test_swapped_data_is_refused_when_it_is_read(xrays: Hospital, tmp_path: Path) -> None:
+def test_patients_who_were_not_registered_are_left_out(
+    xrays: Hospital, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The coordinator cannot tell that somebody came; the hospital's log says so, and its check asks for more."""
+    registration = xrays.node.register.get("xrays")
+    before = xrays.node.site(xrays.study().study_id, registration).read_images()
+    assert caplog.messages == []
     folder_of(tmp_path / "xrays", (*ALL, OTHERS[0]))  # one who was not registered came among them
     site = xrays.site(xrays.study())
-    with watched() as seen, pytest.raises(DataError, match="not registered") as caught:
-        run_round(seen.site(site), ask(site.study, 2), make_weights(site.study))
-    assert seen.events == ["read"]  # and nobody trained
+    assert site.read_images().pixels.equal(before.pixels)
+    assert caplog.messages == ["cohort 'xrays' holds what was not registered: it is left out"]
+    reply, _ = run_round(site, ask(site.study, 2), make_weights(site.study))
+    assert reply.round == 2
+    assert xrays.ledger.epsilon() == cost(2 * STEPS)
+    assert_clean(xrays)
+    with pytest.raises(DataError, match="not registered") as caught:
+        xrays.node.check_cohort(registration)
     assert_one_line(caught.value)
     assert not [name for name in (*ALL, *OTHERS, "image-") if name in str(caught.value)]
-    assert xrays.ledger.epsilon() == cost(2 * STEPS)  # what was reserved stays charged
-    assert_clean(xrays)
 
 
 @pytest.mark.parametrize("how", ["deleted", "emptied"])

@@ -1,7 +1,7 @@
 """A tiny study, and a grid whose sites answer as a test tells them to."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from common.config import parse_scenario
-from common.messages import Instruction, Reply, Weights, pack
+from common.messages import Instruction, Reply, Weights, pack, unpack
 from common.plan import make_plan
 from common.schema import ImageSchema
 from common.study import SiteDeclaration, Study
@@ -119,9 +119,9 @@ class FakeGrid(Grid):
         replies: list[Message] = []
         for message in messages:
             node = message.metadata.dst_node_id
-            instruction, weights = Instruction.from_record(message.content)
+            instruction, packed = Instruction.from_record(message.content)
             self.asked.append((node, instruction))
-            answer = self.answer(node, instruction, weights)
+            answer = self.answer(node, instruction, unpack(packed))
             if answer is not None:
                 replies.append(Message(answer, reply_to=message))
         return self.order(replies) if replies else []
@@ -129,22 +129,17 @@ class FakeGrid(Grid):
 
 @pytest.fixture
 def honest(study: Study) -> Callable[..., Answer]:
-    """`honest(steps=2, ...)`: sites that answer rightly, but for the named fields; node n adds n to every weight.
+    """`honest(round=2, ...)`: sites that answer rightly, but for the named fields; node n adds n to every weight.
 
     It adds a little more, by which no two replies of a run are the same: that would be an offence.
     """
 
     def make(shift: Callable[[int], float] = lambda node: node + 4e-7 * node**2, **changes: Any) -> Answer:
         def answer(node: int, instruction: Instruction, weights: Weights) -> RecordDict:
-            reply = Reply(
-                site=f"site-{node}",
-                round=instruction.round,
-                steps=study.plan.steps_per_round,
-                fake_accuracy=0.25 * node,
-                d_steps_per_g_step=node,
-                ledger_head=f"{instruction.round}{node}" * 32,
-            )
-            return replace(reply, **changes).to_record({name: w + shift(node) for name, w in weights.items()})
+            reply = Reply(f"site-{node}", instruction.round, f"{instruction.round}{node}" * 32)
+            record = reply.to_record({name: w + shift(node) for name, w in weights.items()})
+            record["header"].update(changes)
+            return record
 
         return answer
 

@@ -9,8 +9,8 @@ import torch
 from flwr.app import Context, RecordDict
 from flwr.serverapp import Grid
 
-from common.errors import ConfigError, FederationError, PrivacyRefusal, VerificationError
-from common.messages import refusal_record
+from common.errors import Code, ConfigError, FederationError, PrivacyRefusal, VerificationError
+from common.refusals import refusal_record
 from common.study import RUN_FILE, Study
 from server.app import app, federate, initial_weights
 from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
@@ -118,7 +118,7 @@ def test_events_of_a_run_that_never_began_are_dropped(grid: Any, prepared: Path)
     ("answer", "kind"),
     [
         (lambda *_: None, FederationError),
-        (lambda node, *_: refusal_record(f"site-{node}", PrivacyRefusal("budget", "is spent", "stop")), PrivacyRefusal),
+        (lambda node, *_: refusal_record(f"site-{node}", Code.BUDGET), PrivacyRefusal),
     ],
 )
 def test_a_failure_is_raised_and_written_down(

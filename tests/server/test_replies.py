@@ -11,8 +11,9 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Error, RecordDict
 
-from common.errors import DataError, FederationError, PrivacyRefusal, VerificationError
-from common.messages import Reply, Weights, refusal_record
+from common.errors import Code, FederationError, VerificationError
+from common.messages import Reply, Weights
+from common.refusals import public_error, refusal_record
 from common.study import Study
 from server.aggregation import WeightedMean
 from server.checkpoint import Checkpoint
@@ -22,7 +23,7 @@ from server.robust import AGGREGATIONS
 
 Answer = Callable[..., RecordDict | Error | None]
 NAMES = {1: "site-1", 2: "site-2", 3: "site-3"}
-HEADER = Reply("site-2", 1, 3, 0.5, 1, "").to_record({})["header"]
+HEADER = Reply("site-2", 1, "").to_record({})["header"]
 
 
 @pytest.fixture(autouse=True)
@@ -86,11 +87,13 @@ def asked(grid: Any) -> list[tuple[int, int]]:
         ({"shift": lambda _: 0.0}, "repeats weights that were sent before"),
         ({"round": 2}, "answers another round"),
         ({"round": 0}, "answers another round"),
-        ({"steps": 4}, "answers another round"),
+        ({"round": -1}, "answers no possible round"),
+        ({"ledger_head": "x" * 10_000_000}, "names no ledger's head"),
+        ({"steps": 3}, "malformed header"),
         ({"site": "site-1"}, "comes from a node that is not this site"),
         ({"site": "site-9"}, "comes from a node that is not this site"),
-        ({"fake_accuracy": 2.0}, "figures out of range"),
-        ({"fake_accuracy": 1}, "malformed header"),
+        ({"fake_accuracy": 0.5}, "malformed header"),
+        ({"site": "\x1b[2Jsite-2"}, "names no site"),
     ],
 )
 def test_what_no_honest_site_sends_is_an_offence_of_the_node_that_sent_it(
@@ -120,22 +123,63 @@ def test_what_no_honest_site_sends_is_an_offence_of_the_node_that_sent_it(
         RecordDict({"header": HEADER, "weights": ArrayRecord()}),
         RecordDict({"refusal": ConfigRecord()}),
         RecordDict({"refusal": ArrayRecord()}),
+        RecordDict({"refusal": ConfigRecord({"site": "site-2", "code": "the malignant class is empty"})}),
+        RecordDict({"refusal": ConfigRecord({"site": "site-2", "code": "budget", "why": "secret words"})}),
     ],
-    ids=["nothing", "no weights", "other weights", "an empty refusal", "no refusal"],
+    ids=[
+        "nothing",
+        "no weights",
+        "other weights",
+        "an empty refusal",
+        "no refusal",
+        "no code",
+        "a refusal with a text",
+    ],
 )
 def test_what_is_no_reply_is_an_offence(one_is_bad: Callable[..., Any], run_dir: Path, record: RecordDict) -> None:
     one_is_bad(lambda *_: record)
     assert offences(run_dir) == {"site-2": 1}
-    assert [entry["site"] for entry in refused(run_dir)] == ["site-2"]
+    [entry] = refused(run_dir)
+    assert entry["site"] == "site-2"
+    assert "malignant" not in entry["why"]
+    assert "secret words" not in entry["why"]
 
 
-@pytest.mark.parametrize("says", ["site-1", "hospital", ""])
+@pytest.mark.parametrize("says", ["site-1", "hospital", "", "\x1b[2J", "x" * 10_000])
 def test_a_refusal_is_its_nodes_whatever_name_it_gives(
     one_is_bad: Callable[..., Any], run_dir: Path, says: str
 ) -> None:
-    one_is_bad(lambda *_: refusal_record(says, PrivacyRefusal("budget", "is spent", "stop")))
+    one_is_bad(lambda *_: refusal_record(says, Code.BUDGET))
     assert offences(run_dir) == {}
-    assert [(entry["site"], entry["why"]) for entry in refused(run_dir)] == [("site-2", "budget: is spent; stop")]
+    assert refused(run_dir) == [{"site": "site-2", "why": str(public_error(Code.BUDGET))}]
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("site-2", "site-2"),
+        ("site-1", "node 2"),  # another node is
+        ("hospital", "node 2"),
+        ("", "node 2"),
+        ("\x1b[2J", "node 2"),
+        ("x" * 10_000, "node 2"),
+    ],
+)
+def test_in_a_simulation_a_refusal_is_believed_a_name_of_the_roster_that_is_free(
+    one_is_bad: Callable[..., Any], run_dir: Path, says: str, told: str
+) -> None:
+    one_is_bad(lambda *_: refusal_record(says, Code.BUDGET), names={})
+    assert [entry["site"] for entry in refused(run_dir)] == [told]
+
+
+def test_in_a_simulation_a_node_that_replied_refuses_under_the_same_name(
+    one_is_bad: Callable[..., Any], honest: Callable[..., Answer], run_dir: Path
+) -> None:
+    def then_refuses(node: int, instruction: Any, weights: Weights) -> Any:
+        return honest()(node, instruction, weights) if instruction.round == 1 else refusal_record("site-3", Code.BUDGET)
+
+    one_is_bad(then_refuses, names={}, rounds=2)
+    assert [entry["site"] for entry in refused(run_dir)] == ["site-2"]
 
 
 def test_another_shape_is_an_offence(
@@ -162,11 +206,9 @@ def test_a_second_reply_is_an_offence(
     [
         lambda *_: None,
         lambda *_: Error(3, "lost"),
-        lambda node, *_: refusal_record(f"site-{node}", PrivacyRefusal("budget", "is spent", "stop")),
-        lambda node, *_: refusal_record(f"site-{node}", DataError("folder", "is empty", "fill it")),
-        lambda node, *_: refusal_record(f"site-{node}", FederationError("disk", "is full", "empty it")),
+        *(lambda node, *_, code=code: refusal_record(f"site-{node}", code) for code in Code),
     ],
-    ids=["silence", "error", "privacy", "data", "federation"],
+    ids=["silence", "error", *Code],
 )
 def test_refusals_errors_and_silence_are_none(one_is_bad: Callable[..., Any], run_dir: Path, answer: Answer) -> None:
     one_is_bad(answer, rounds=4)
@@ -187,7 +229,7 @@ def test_in_a_simulation_only_a_node_that_has_shown_its_name_offends(
     one_is_bad: Callable[..., Any], honest: Callable[..., Answer], run_dir: Path
 ) -> None:
     def bad(node: int, instruction: Any, weights: Weights) -> Any:
-        changes = {1: {"fake_accuracy": 1}, 2: {}, 3: {"site": "site-1"}}[instruction.round]
+        changes = {1: {"round": "1"}, 2: {}, 3: {"site": "site-1"}}[instruction.round]
         return honest(**changes)(node, instruction, weights)
 
     one_is_bad(bad, rounds=1, names={})
@@ -212,7 +254,7 @@ def recorder(honest: Callable[..., Answer]) -> Callable[..., Answer]:
             old = past.get((of, instruction.round - 1))
             if old is None:
                 return honest()(node, instruction, weights)
-            return Reply(f"site-{node}", instruction.round, 3, 0.5, 1, "").to_record(old)
+            return Reply(f"site-{node}", instruction.round, "").to_record(old)
 
         return answer
 
@@ -253,7 +295,7 @@ def test_the_weights_of_an_earlier_round_are_a_replay(
     def bad(node: int, instruction: Any, weights: Weights) -> Any:
         if instruction.round == 1:
             return honest()(node, instruction, weights)
-        return Reply("site-2", instruction.round, 3, 0.5, 1, "").to_record(start.weights)
+        return Reply("site-2", instruction.round, "").to_record(start.weights)
 
     one_is_bad(bad, rounds=2)
     assert offences(run_dir) == {"site-2": 1}

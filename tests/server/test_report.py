@@ -50,7 +50,7 @@ EVENTS: list[dict[str, Any]] = [
     *(
         {
             "event": "round", "round": i, "seconds": 11.5, "sites_replied": 2, "sites_refused": [],
-            "epsilon": {"max": 4.0 * i, "min": 3.5 * i}, "d_steps_per_g_step": 5.0, "fake_accuracy": 0.8,
+            "epsilon": {"max": 4.0 * i, "min": 3.5 * i}, "fake_accuracy": 0.8,
             "update_norm": 3.2, "diversity": None,
         }
         for i in (1, 2)
@@ -262,10 +262,10 @@ def test_refused_replies_are_listed() -> None:
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_missing_or_broken_figure_leaves_a_gap(value: float | None) -> None:
-    broken = EVENTS[1] | {"update_norm": value, "fake_accuracy": value, "seconds": value, "d_steps_per_g_step": value}
+    broken = EVENTS[1] | {"update_norm": value, "fake_accuracy": value, "seconds": value}
     found = page([broken | {"epsilon": None}, EVENTS[2]])
     assert not [v for tag, _, v in found.attributes if tag in SVG_LEAVES and re.search("nan|inf", v)]
-    assert found.tags["svg"] == 5
+    assert found.tags["svg"] == 4
 
 
 def test_no_rounds_and_no_pictures_still_make_a_page() -> None:
@@ -279,7 +279,7 @@ def test_pictures_and_charts_are_described_and_tables_have_headings() -> None:
     html = render_html(REPORT, EVENTS, PNG)
     assert 'alt="Synthetic sample pictures, one column for each of 2 classes: a, b."' in html
     assert "Synthetic, not patients." in html
-    assert html.count("<svg") == html.count('role="img" aria-label="') == 5
+    assert html.count("<svg") == html.count('role="img" aria-label="') == 4
     assert "Privacy loss ε so far: 4 in round 1, 8 in round 2" in html
     assert html.count("<th ") == html.count("<th scope=")
     assert html.count("<table") == html.count("<caption>")

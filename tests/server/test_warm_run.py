@@ -9,9 +9,10 @@ import pytest
 import torch
 from flwr.app import RecordDict
 
-from common.errors import FederationError, PrivacyRefusal
-from common.messages import STATISTICS, Instruction, Reply, Weights, refusal_record
+from common.errors import Code, FederationError, PrivacyRefusal
+from common.messages import STATISTICS, Instruction, Reply, Weights
 from common.moments import Moments
+from common.refusals import refusal_record
 from common.study import Study
 from server.app import federate, initial_weights
 from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
@@ -46,7 +47,7 @@ def answer(study: Study, honest: Callable[..., Answer]) -> Answer:
         if instruction.round:
             return honest()(node, instruction, weights)
         assert weights == {}
-        reply = Reply(f"site-{node}", 0, 1, 0.0, 1, f"0{node}" * 32)
+        reply = Reply(f"site-{node}", 0, f"0{node}" * 32)
         return reply.to_record({STATISTICS: node * statistics})
 
     return of
@@ -81,7 +82,7 @@ def dies(*_: object) -> RecordDict:
 
 
 def poisoned(node: int, instruction: Instruction, _: Weights) -> RecordDict:
-    return Reply(f"site-{node}", 0, 1, 0.0, 1, "").to_record({STATISTICS: torch.full((3 * (1 + 4 + 10),), 1e6)})
+    return Reply(f"site-{node}", 0, "").to_record({STATISTICS: torch.full((3 * (1 + 4 + 10),), 1e6)})
 
 
 def test_statistics_are_asked_for_once_and_the_rounds_know_the_heads(
@@ -127,7 +128,7 @@ def test_without_a_quorum_nothing_is_trained(
     make_grid: Callable[..., Any], answer: Answer, prepared: Callable[[str], Path], study: Study
 ) -> None:
     run_dir = prepared("run")
-    refusal = refusal_record("site", PrivacyRefusal("budget", "is spent", "stop"))
+    refusal = refusal_record("site", Code.BUDGET)
     with pytest.raises(PrivacyRefusal, match="round 0"):
         federate(make_grid(lambda *_: refusal, nodes=[1, 2, 3]), run_dir)
     silent = but(but(answer, 1, 0, lambda *_: None), 2, 0, lambda *_: None)

@@ -18,7 +18,7 @@ from simulations.canaries import FEWEST, MOST, Release, affordable, auditors_wei
 from simulations.prepare import prepare
 
 SCHEMA = ImageSchema(8, 1, ("a", "b", "c"))
-REPLY = Reply("site-1", 1, 2, 0.5, 1, "")
+REPLY = Reply("site-1", 1, "")
 ROWS = "discriminator.by_class.weight"
 
 

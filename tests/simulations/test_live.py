@@ -37,7 +37,6 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
         "sites_replied": 2,
         "sites_refused": [],
         "epsilon": {"min": 0.5 * number, "max": 0.5 * number},
-        "d_steps_per_g_step": 5.0,
         "fake_accuracy": 0.918,
         "diversity": 0.314,
     } | changes
@@ -49,7 +48,7 @@ def plain(markup: str) -> str:
 
 def test_a_round_in_one_line() -> None:
     line = plain(round_line(event(2), study()))
-    assert line == "round   2  2 of 2 sites  ε 1.00 of 8 per site  D on fakes 0.92  k 5  variety 0.31  1.3 s"
+    assert line == "round   2  2 of 2 sites  ε 1.00 of 8 per site  D on fakes 0.92  variety 0.31  1.3 s"
 
 
 def test_a_line_says_that_the_guard_went_back() -> None:

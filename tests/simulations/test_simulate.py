@@ -149,7 +149,7 @@ def test_an_unknown_engine_is_refused_before_a_folder_is_made(tmp_path: Path) ->
 def test_overwriting_deletes_all_of_the_run_before(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     run()
     folder = tmp_path / "run"
-    for name in ("sites/site-1/round-000003.pt", "ray.log", "events.jsonl", "outcome.json"):
+    for name in ("sites/site-1/round-000003.pt", "ray.log", "sites.log", "events.jsonl", "outcome.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"old")
     run(overwrite=True)

@@ -73,7 +73,6 @@ GOOD = np.zeros((2, 8, 8), np.uint8)
         (np.zeros((), np.uint8), [0, 1], r"images of x: have the shape \[\]"),
         (np.zeros((2, 8, 8, 4), np.uint8), [0, 1], r"images of x: have the shape \[N, 8, 8, 4\]"),
         (np.zeros((2, 3, 8, 8, 3), np.uint8), [0, 1], r"images of x: have the shape \[N, 3, 8, 8, 3\]"),
-        (np.zeros((0, 8, 8), np.uint8), [], r"images of x: are empty"),
         (np.zeros((2, 8, 0), np.uint8), [0, 1], r"images of x: are empty"),
         (np.zeros((2, 8, 9), np.uint8), [0, 1], r"each image of x: is 8 x 9 pixels, not square"),
         (np.zeros((2, 4, 4), np.uint8), [0, 1], r"each image of x: is 4 x 4 pixels.*set data\.image_size"),
@@ -110,3 +109,13 @@ def test_splits_of_different_shape_are_refused() -> None:
     small, large = (Images(random_pixels(1, 1, size, size), torch.tensor([0])) for size in (8, 16))
     with pytest.raises(DataError, match="x: has training and test images of different size or channels"):
         assemble("x", small, large, ("a",))
+
+
+@pytest.mark.parametrize("size", [None, 16])
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_no_images_at_all_are_images(size: int | None, channels: int | None) -> None:
+    """A hospital whose patients have all withdrawn goes on without any."""
+    nothing = np.zeros((0, 8, 8), np.uint8)
+    images = images_from_arrays("x", nothing, np.zeros(0, np.int64), 2, Data(image_size=size, channels=channels))
+    assert images.pixels.shape == (0, channels or 1, size or 8, size or 8)
+    assert len(images) == 0

@@ -123,7 +123,7 @@ PATIENTS = {"train_patients": np.arange(12), "test_patients": np.arange(12, 18)}
         ({"train_images": np.zeros((12, 28, 28), np.float32)}, r"\(train\): hold float32 values"),
         ({"train_images": np.full((12, 28, 28), np.nan)}, r"\(train\): hold float64 values"),
         ({"test_images": np.zeros((6, 28, 30), np.uint8)}, r"\(test\): is 28 x 30 pixels"),
-        ({"test_images": np.zeros((0, 28, 28), np.uint8)}, r"\(test\): are empty"),
+        ({"test_images": np.zeros((6, 28, 0), np.uint8)}, r"\(test\): are empty"),
         ({"test_images": np.zeros((6, 32, 32), np.uint8)}, "training and test images of different size"),
         ({"test_images": np.zeros((5, 28, 28), np.uint8)}, r"\(test\): does not hold one value for each image"),
         ({"train_labels": np.full((12, 1), 2)}, r"\(train\): holds a value outside 0 to 1"),
@@ -216,3 +216,16 @@ def test_the_real_pneumoniamnist() -> None:
     assert (data.schema.size, data.schema.channels, data.schema.classes) == (32, 1, ("normal", "pneumonia"))
     assert len(data.test) == 624
     assert torch.bincount(data.test.labels).tolist() == [234, 390]
+
+
+@pytest.mark.parametrize("empty", ["train", "test"])
+def test_a_split_without_images_is_refused_only_where_one_is_needed(tmp_path: Path, empty: str) -> None:
+    content = arrays() | PATIENTS
+    for kind in ("images", "labels", "patients"):
+        content[f"{empty}_{kind}"] = content[f"{empty}_{kind}"][:0]
+    np.savez(tmp_path / "pneumoniamnist.npz", **content)
+    data = Data(source="medmnist", root=tmp_path / "pneumoniamnist.npz")
+    with pytest.raises(DataError, match="too few images for two splits"):
+        read(data)
+    found = read(data, may_be_empty=True)
+    assert len(found.train if empty == "train" else found.test) == 0

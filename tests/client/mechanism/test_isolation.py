@@ -12,8 +12,9 @@ from torch import Tensor
 
 from client.mechanism.dpsgd import BookKeepingModule, bag_mean
 from client.mechanism.units import Bags
-from common.config import Model
+from common.config import Model, WarmStart
 from common.losses import LOSSES
+from common.moments import Moments
 from common.networks import Discriminator, build, initialise
 from common.schema import ImageSchema
 
@@ -87,3 +88,13 @@ def test_blocks_have_one_shape_however_many_units_there_are() -> None:
         assert {tuple(block.positions.shape) for block in blocks} == {(8, 1)}
         assert sum(int(block.present.sum()) for block in blocks) == count
     assert list(Bags(torch.empty(0, 2, dtype=torch.int64), torch.empty(0, 2, dtype=torch.bool)).blocks(8)) == []
+
+
+def test_a_records_moments_do_not_depend_on_the_others() -> None:
+    moments = Moments(ImageSchema(28, 3, ("a", "b")), WarmStart(frequencies=12))
+    torch.manual_seed(1)
+    images, labels = torch.rand(64, 3, 28, 28) * 2 - 1, torch.arange(64) % 2
+    expected = moments.rows(images, labels)
+    for place in (0, 31, 63):
+        for others in fillings(images, place, 1):
+            assert torch.equal(moments.rows(others, labels)[place], expected[place])
