@@ -18,7 +18,12 @@ _known: set[tuple[object, ...]] = set()
 
 
 def check_isolation(
-    discriminator: nn.Module, shape: tuple[int, ...], *, block: int, views: int, precision: AbstractContextManager[None]
+    discriminator: nn.Module,
+    shape: tuple[int, ...],
+    *,
+    block: int,
+    views: int,
+    precision: AbstractContextManager[object],
 ) -> None:
     """Passes if the others in a block do not change what a unit adds; remembers what has passed.
 
@@ -34,7 +39,9 @@ def check_isolation(
     """
     layers = tuple(str(layer) for layer in discriminator.modules())
     device = next(discriminator.parameters()).device
-    case = (layers, shape, block, views, str(device), torch.get_num_threads(), torch.is_autocast_enabled(device.type))
+    with precision:
+        rounded = torch.is_autocast_enabled(device.type)
+    case = (layers, shape, block, views, str(device), torch.get_num_threads(), rounded)
     if case in _known:
         return
     critic = BookKeepingModule(copy.deepcopy(discriminator).requires_grad_(True))
@@ -56,7 +63,7 @@ def check_isolation(
 
 
 def _part(
-    critic: BookKeepingModule, records: Tensor, place: int, views: int, precision: AbstractContextManager[None]
+    critic: BookKeepingModule, records: Tensor, place: int, views: int, precision: AbstractContextManager[object]
 ) -> Tensor:
     """What the unit at a place adds where it alone is counted."""
     with precision:

@@ -148,7 +148,7 @@ def _charge(study: Study, number: int, key: str) -> Charge:
 def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device, kept: dict[str, Any]) -> _Outcome:
     training = site.study.scenario.training
     slower = training.model_copy(update={"lr_generator": training.lr_generator * instruction.lr_factor})
-    trainer = _trainer(site, instruction.round, gan, device, slower)
+    trainer = new_trainer(site, instruction.round, gan, device, slower)
     if kept:
         trainer.load_state(kept)
     steps = site.study.plan.steps_per_round
@@ -251,7 +251,8 @@ def _misfit(problem: str, mend: str) -> FederationError:
     return FederationError("incoming weights", problem, mend, code=Code.MESSAGE)
 
 
-def _trainer(site: Site, number: int, gan: GAN, device: torch.device, training: Training) -> SiteTrainer:
+def new_trainer(site: Site, number: int, gan: GAN, device: torch.device, training: Training) -> SiteTrainer:
+    """What trains the networks, which are on `device`, in a round. Reads the site's images."""
     optimizer = discriminator_optimizer(gan.discriminator, training)
     return SiteTrainer(
         gan,

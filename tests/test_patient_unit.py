@@ -101,7 +101,7 @@ def watch(images: Images, scenario: Scenario, steps: int) -> Seen:
     site = Site("hospital", study, DECLARED, lambda: images, nowhere, nowhere, nobodys_policy, nowhere)
     gan: GAN = build(scenario.model, SCHEMA)
     initialise(gan, torch.Generator().manual_seed(0))
-    trainer = client.site._trainer(site, 1, gan, torch.device("cpu"), scenario.training)
+    trainer = client.site.new_trainer(site, 1, gan, torch.device("cpu"), scenario.training)
     seen, shown, losses, fakes = Seen(), list[Tensor](), list[Tensor](), max(1, round(site.expected_batch))
 
     def see_input(_network: torch.nn.Module, args: tuple[Tensor, Tensor | None]) -> None:

@@ -163,6 +163,7 @@ def watch_trainer(watched: Watched, patch: pytest.MonkeyPatch) -> type[SiteTrain
     class Trainer(client.site.SiteTrainer):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
+            losses.clear()  # of made-up records: the machine was tried before
 
             def see_input(network: torch.nn.Module, args: tuple[Tensor, Tensor | None]) -> None:
                 if next(network.parameters()).requires_grad:  # not in the generator's step
@@ -450,26 +451,25 @@ def wrap(patch: pytest.MonkeyPatch, owner: Any, name: str, wrapper: Callable[...
     patch.setattr(owner, name, lambda *args, **options: wrapper(original, *args, **options))
 
 
-def released(patch: pytest.MonkeyPatch, **changed: Callable[[float, float], float]) -> None:
+def released(patch: pytest.MonkeyPatch, changed: Callable[[float, float], float]) -> None:
     """Lets sums be released with another σ, computed from σ and C."""
 
-    def release(original: Any, total: Tensor, **terms: Any) -> Tensor:
-        sigma, clip = terms["noise_multiplier"], terms["clip_norm"]
-        return original(total, **{**terms, **{name: change(sigma, clip) for name, change in changed.items()}})
+    def release(original: Any, total: Tensor, clip: float, sigma: float, randomness: Randomness) -> Tensor:
+        return original(total, clip, changed(sigma, clip), randomness)
 
     wrap(patch, client.mechanism.patients, "release", release)
 
 
 def noise_off(patch: pytest.MonkeyPatch) -> None:
-    released(patch, noise_multiplier=lambda _sigma, _clip: 0.0)
+    released(patch, lambda _sigma, _clip: 0.0)
 
 
 def noise_halved(patch: pytest.MonkeyPatch) -> None:
-    released(patch, noise_multiplier=lambda sigma, _clip: sigma / 2)
+    released(patch, lambda sigma, _clip: sigma / 2)
 
 
 def noise_without_clip_norm(patch: pytest.MonkeyPatch) -> None:
-    released(patch, noise_multiplier=lambda sigma, clip: sigma / clip)
+    released(patch, lambda sigma, clip: sigma / clip)
 
 
 def noise_repeated(patch: pytest.MonkeyPatch) -> None:
@@ -482,8 +482,8 @@ def noise_repeated(patch: pytest.MonkeyPatch) -> None:
 
 
 def noise_on_some_layers(patch: pytest.MonkeyPatch) -> None:
-    def release(original: Any, total: Tensor, **terms: Any) -> Tensor:
-        return torch.cat((original(total, **terms)[:-2], total[-2:]))
+    def release(original: Any, total: Tensor, *terms: Any) -> Tensor:
+        return torch.cat((original(total, *terms)[:-2], total[-2:]))
 
     wrap(patch, client.mechanism.patients, "release", release)
 
@@ -617,7 +617,7 @@ def empty_batch_skipped(patch: pytest.MonkeyPatch) -> None:
 def empty_batch_without_noise(patch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     when_drawn(patch, drawn.append)
-    released(patch, noise_multiplier=lambda sigma, _clip: sigma if drawn[-1] else 0.0)
+    released(patch, lambda sigma, _clip: sigma if drawn[-1] else 0.0)
 
 
 def images_standardised(patch: pytest.MonkeyPatch) -> None:
@@ -779,7 +779,7 @@ def equal_rounds_counted_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def seeded_without_a_seed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Randomness, "secure", lambda: Randomness.seeded(0))
+    patch.setattr(Randomness, "secure", lambda: Randomness(bytes(range(32))))
 
 
 def seeded_by_torch(patch: pytest.MonkeyPatch) -> None:

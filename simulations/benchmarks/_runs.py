@@ -17,14 +17,11 @@ import torch
 import yaml
 
 from client.app import simulated_site
-from client.randomness import SeededRandomness
-from client.site import Site
-from client.trainer import SiteTrainer
+from client.site import Site, new_trainer
 from common.allocator import keep_freed_memory
 from common.config import Scenario, parse_scenario
-from common.device import available_cores, threads_for_each
+from common.device import available_cores, choose_device, threads_for_each
 from common.networks import build
-from common.seeding import seeded_generator
 from simulations.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,20 +120,14 @@ def bare_steps(scenario: Scenario) -> float:
 
 def _bare_rounds(site: Site) -> float:
     """Seconds of the steps of one site in all rounds."""
-    study = site.study
-    trainer = SiteTrainer(
-        build(study.scenario.model, study.schema),
-        site.read_images(),
-        site.expected_batch,
-        plan=study.plan,
-        training=study.scenario.training,
-        num_classes=study.schema.num_classes,
-        randomness=SeededRandomness(seeded_generator(0, "private")),
-        public=seeded_generator(0, "public"),
-    )
+    study, training = site.study, site.study.scenario.training
+    device, gan = choose_device(training.device), build(study.scenario.model, study.schema)
+    for network in gan:
+        network.to(device)
+    trainer = new_trainer(site, 1, gan, device, training)
     seconds = 0.0
     for _ in range(study.plan.rounds):
         begin = time.perf_counter()
-        trainer.run()
+        trainer.run(study.plan.steps_per_round)
         seconds += time.perf_counter() - begin
     return seconds

@@ -1,8 +1,9 @@
-"""What a private discriminator step costs over the plain one: book-keeping, Opacus' hooks, its ghost clipping, vmap.
+"""What a private discriminator step costs over the plain one: ours, Opacus' hooks, its ghost clipping, vmap.
 
-Each step is whole: `batch` real and as many fake images, each clipped by itself, noise, Adam. The engines take turns,
-so that a disturbance of the machine meets all of them; ratios are of medians. Memory is what the steps add to the peak
-of a process that takes no others.
+Each step is whole, from bytes to Adam: `batch` real and as many fake images, each clipped by itself, and noise. Ours is
+the product's, through the door; with q = 1, so that each step has as many real images as any other. The steps take
+turns, so that a disturbance of the machine meets all of them; ratios are of medians. Memory is what the steps add to
+the peak of a process that takes no others.
 
     python simulations/benchmarks/step_cost.py [--short] [--json] [--device cuda] [--threads 1]
 """
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,11 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap  # pyright: ignore[reportPrivateImportUsage]
 from torch.optim import Adam
 
-from client.dpsgd import DP_ENGINES, Engine, PlainEngine
-from client.randomness import SeededRandomness
-from client.trainer import MICRO_BATCH
+from client.data import Images, to_unit_range
+from client.mechanism import Patients, Randomness, Terms
+from client.site import MICRO_BATCH
+from client.steps import PrivateStep, block_size
+from client.unprotected import PlainStep, UnprotectedPatients
 from common.allocator import keep_freed_memory
 from common.config import Model, parse_scenario
 from common.device import available_cores
@@ -36,7 +41,9 @@ from common.losses import LOSSES
 from common.networks import Discriminator, build
 from common.plan import make_plan
 from common.schema import ImageSchema
+from common.seeding import derive_key
 from simulations.benchmarks._machine import measured, show
+from simulations.benchmarks._opacus import ghost_step, hooks_step
 
 LOSS = LOSSES["nonsaturating"]
 CLASSES = tuple("0123456789")
@@ -44,59 +51,135 @@ SIZES = (28, 64)
 WIDTH = 64
 CLIP = NOISE = 1.0
 
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
-def make_step(engine: str, size: int, batch: int, device: str) -> Step:
-    """A step of one engine; all engines get the same network and images."""
-    torch.manual_seed(0)
-    with torch.device(device):
-        _, discriminator = build(Model(width=WIDTH), ImageSchema(size, 1, CLASSES))
-        images = torch.rand(2 * batch, 1, size, size) * 2 - 1
-        labels = torch.randint(len(CLASSES), (2 * batch,))
-        is_real = torch.arange(2 * batch) < batch
-    adam = Adam(discriminator.parameters(), lr=1e-4, betas=(0.5, 0.999), fused=True)
-    if engine == "vmap":
-        return lambda: vmap_step(discriminator, adam, images, labels, is_real)
-    taker = make_engine(engine, discriminator, adam, batch, device)
-    at_once = MICRO_BATCH[torch.device(device).type] if engine == "bookkeeping" else len(images)
+@dataclass(frozen=True)
+class Work:
+    """What every step is given: the same network, images and labels.
 
-    def step() -> None:
-        taker.zero_grad()
-        for start in range(0, len(images), at_once):
-            part = slice(start, start + at_once)
-            logits = taker.logits(images[part], labels[part])
-            taker.backward(torch.where(is_real[part], LOSS.real(logits), LOSS.fake(logits)))
-        taker.step()
+    Attributes:
+        discriminator: of random weights, the same each time.
+        adam: holds its parameters.
+        real: `batch` images, in bytes.
+        fakes: as many, float32[batch, 1, S, S] in [-1, 1].
+        fake_labels: int64[batch].
+    """
 
-    return step
+    discriminator: Discriminator
+    adam: Adam
+    real: Images
+    fakes: Tensor
+    fake_labels: Tensor
+
+    @staticmethod
+    def of(size: int, batch: int, device: str) -> "Work":
+        """The work of one step."""
+        torch.manual_seed(0)
+        with torch.device(device):
+            _, discriminator = build(Model(width=WIDTH), ImageSchema(size, 1, CLASSES))
+            pixels = torch.randint(256, (batch, 1, size, size), dtype=torch.uint8)
+            labels, fake_labels = torch.randint(len(CLASSES), (2, batch))
+            fakes = torch.rand(batch, 1, size, size) * 2 - 1
+        adam = Adam(discriminator.parameters(), lr=1e-4, betas=(0.5, 0.999), fused=True)
+        return Work(discriminator, adam, Images(pixels, labels), fakes, fake_labels)
+
+    def all(self) -> tuple[Tensor, Tensor]:
+        """Images and labels in one batch, the real ones first: for steps that cannot keep them apart."""
+        images = torch.cat((to_unit_range(self.real.pixels), self.fakes))
+        return images, torch.cat((self.real.labels, self.fake_labels))
+
+    def losses(self, critic: torch.nn.Module) -> Tensor:
+        """One loss an image."""
+        real, fake = critic(*self.all()).chunk(2)
+        return torch.cat((LOSS.real(real), LOSS.fake(fake)))
 
 
-def make_engine(engine: str, discriminator: Discriminator, adam: Adam, batch: int, device: str) -> Engine:
-    """An engine of the product."""
-    if engine == "plain":
-        return PlainEngine(discriminator, adam, batch)
-    privacy = {"noise_multiplier": NOISE, "clip_norm": CLIP, "epsilon": 1000}
-    plan = make_plan(parse_scenario({"name": "cost", "seed": 0, "privacy": privacy}))
-    randomness = SeededRandomness(torch.Generator(device).manual_seed(0))
-    return DP_ENGINES[engine](discriminator, adam, randomness, plan, batch)
+def plain(work: Work) -> Step:
+    """The product's step without privacy."""
+    scenario = {"name": "cost", "training": {"sample_rate": 1.0}, "privacy": {"enabled": False}}
+    patients = UnprotectedPatients(work.real, make_plan(parse_scenario(scenario)), _randomness())
+    step = PlainStep(work.discriminator, work.adam, patients, len(work.real), nullcontext())
+    return lambda: step.take(LOSS, work.fakes, work.fake_labels)
 
 
-def vmap_step(discriminator: Discriminator, adam: Adam, images: Tensor, labels: Tensor, is_real: Tensor) -> None:
+def ours(work: Work) -> Step:
+    """The product's private step, in blocks as a site chooses them."""
+    batch, device = len(work.real), work.fakes.device.type
+    most = MICRO_BATCH[device]
+    terms = Terms(
+        sample_rate=1.0,
+        clip_norm=CLIP,
+        noise_multiplier=NOISE,
+        records_per_patient=1,
+        block=block_size(batch, 1, device, most),
+    )
+    patients = Patients(
+        work.real.pixels, work.real.labels, None, encode=to_unit_range, terms=terms, randomness=_randomness()
+    )
+    step = PrivateStep(
+        work.discriminator,
+        work.adam,
+        patients,
+        clip_norm=CLIP,
+        expected_batch=batch,
+        at_once=most,
+        precision=nullcontext(),
+    )
+    return lambda: step.take(LOSS, work.fakes, work.fake_labels)
+
+
+def opacus(take: Callable[..., Step]) -> Callable[[Work], Step]:
+    """A step of Opacus' own."""
+    return lambda work: take(
+        work.discriminator,
+        work.adam,
+        work.losses,
+        clip_norm=CLIP,
+        noise_multiplier=NOISE,
+        batch=len(work.real),
+    )
+
+
+def by_vmap(work: Work) -> Step:
     """A step by torch.func's per-sample gradients."""
-    weights = {name: p.detach() for name, p in discriminator.named_parameters()}
+    discriminator, batch = work.discriminator, len(work.real)
 
     def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor, real: Tensor) -> Tensor:
         logit = functional_call(discriminator, weights, (image[None], label[None]))
         return torch.where(real, LOSS.real(logit), LOSS.fake(logit)).sum()
 
-    gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, images, labels, is_real)
-    norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients.values()]).norm(dim=0)
-    factors = (CLIP / norms).clamp(max=1)
-    for name, p in discriminator.named_parameters():
-        total = torch.einsum("i,i...", factors, gradients[name])
-        p.grad = (total + NOISE * CLIP * torch.randn_like(p)) / (len(images) / 2)
-    adam.step()
+    def step() -> None:
+        weights = {name: p.detach() for name, p in discriminator.named_parameters()}
+        images, labels = work.all()
+        is_real = torch.arange(2 * batch, device=images.device) < batch
+        gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, images, labels, is_real)
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients.values()]).norm(dim=0)
+        factors = (CLIP / norms).clamp(max=1)
+        for name, p in discriminator.named_parameters():
+            total = torch.einsum("i,i...", factors, gradients[name])
+            p.grad = (total + NOISE * CLIP * torch.randn_like(p)) / batch
+        work.adam.step()
+
+    return step
+
+
+STEPS: dict[str, Callable[[Work], Step]] = {
+    "plain": plain,
+    "ours": ours,
+    "hooks": opacus(hooks_step),
+    "ghost": opacus(ghost_step),
+    "vmap": by_vmap,
+}
+
+
+def make_step(engine: str, size: int, batch: int, device: str) -> Step:
+    """A step of one kind; all kinds get the same work."""
+    return STEPS[engine](Work.of(size, batch, device))
+
+
+def _randomness() -> Randomness:
+    return Randomness(derive_key(0, "cost"))
 
 
 def timed(step: Step, device: str) -> float:
@@ -156,21 +239,21 @@ def compare(size: int, batch: int, engines: Sequence[str], arguments: argparse.N
                 times[engine].append(taken)
     memory = {engine: peak_alone(engine, size, batch, arguments) for engine in engines}
     median = {engine: statistics.median(values) for engine, values in times.items()}
-    pairs = [ours / plain for ours, plain in zip(times["bookkeeping"], times["plain"], strict=True)]
+    pairs = [ours / plain for ours, plain in zip(times["ours"], times["plain"], strict=True)]
     row: dict[str, Any] = {
         "model": f"dcgan-{size}x{size}-width-{WIDTH}",
         "batch": batch,
         "threads": arguments.threads,
         "plain_seconds": median["plain"],
-        "images_per_second": 2 * batch / median["bookkeeping"],
-        "ours_over_plain": median["bookkeeping"] / median["plain"],
+        "images_per_second": 2 * batch / median["ours"],
+        "ours_over_plain": median["ours"] / median["plain"],
         "ours_over_plain_quartiles": [round(value, 3) for value in statistics.quantiles(pairs, n=4)],
-        "memory_over_plain": memory["bookkeeping"] / memory["plain"],
+        "memory_over_plain": memory["ours"] / memory["plain"],
     }
     if not_run:
         row["not_run"] = f"{', '.join(not_run)}: too little memory"
     for engine in engines[2:]:
-        row[f"{engine}_over_ours"] = median[engine] / median["bookkeeping"]
+        row[f"{engine}_over_ours"] = median[engine] / median["ours"]
         row[f"{engine}_over_plain"] = median[engine] / median["plain"]
         row[f"{engine}_memory_over_plain"] = memory[engine] / memory["plain"]
     return row
@@ -187,7 +270,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=available_cores(), help="threads of torch on a CPU")
     parser.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
     parser.add_argument("--batches", default="256,1024", help="real images in a step; as many fakes come on top")
-    parser.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and book-keeping")
+    parser.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and ours")
     parser.add_argument(
         "--keep-freed",
         action="store_true",
@@ -205,7 +288,7 @@ def main() -> None:
     arguments.rounds = arguments.rounds or (3 if arguments.short else 15)
     batches = [32] if arguments.short else [int(batch) for batch in arguments.batches.split(",")]
     others = "hooks,ghost" if arguments.short else arguments.engines
-    engines = ("plain", "bookkeeping", *filter(None, others.split(",")))
+    engines = ("plain", "ours", *filter(None, others.split(",")))
     sizes = SIZES[:1] if arguments.short else SIZES
     cases = [(f"{size}x{size}, batch {batch}", size, batch, engines, arguments) for size in sizes for batch in batches]
     show(measured(cases, compare), as_json=arguments.json)

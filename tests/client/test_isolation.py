@@ -57,3 +57,17 @@ def test_what_has_passed_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
     check(network)
     monkeypatch.setattr(isolation, "_part", lambda *_: pytest.fail("asked again"))
     check(network)
+
+
+def test_each_precision_is_tried_by_itself() -> None:
+    class MixingWhereRounded(Honest):
+        def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+            rounded = torch.is_autocast_enabled("cpu")
+            return super().forward(images * (1 + images.mean()) if rounded else images, labels)
+
+    network = MixingWhereRounded()
+    check(network)
+    with pytest.raises(VerificationError, match="mixes the records"):
+        check_isolation(
+            network, (1, 8, 8), block=8, views=1, precision=torch.autocast("cpu", torch.bfloat16, enabled=True)
+        )

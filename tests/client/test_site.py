@@ -182,10 +182,9 @@ def test_randomness_is_secure_without_a_seed_and_seeded_with_one(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[str] = []
-    for name in ("secure", "seeded"):
-        original = getattr(Randomness, name)
-        spy = classmethod(lambda _, *args, name=name, original=original: used.append(name) or original(*args))
-        monkeypatch.setattr(Randomness, name, spy)
+    secure, derived = Randomness.secure, client.site.derive_key
+    monkeypatch.setattr(Randomness, "secure", lambda: used.append("secure") or secure())
+    monkeypatch.setattr(client.site, "derive_key", lambda *purpose: used.append("seeded") or derived(*purpose))
     for folder, seed in (("a", None), ("b", 3)):
         study = make_study(seed=seed, training=WARM)
         site = make_site(study, folder=folder)

@@ -13,6 +13,7 @@ from client.data import Images
 from client.mechanism import Randomness
 from client.trainer import SiteTrainer
 from common.schema import ImageSchema
+from common.seeding import derive_key
 from common.study import Study
 from tests.client.training import (
     NOISE_SEED,
@@ -203,7 +204,7 @@ def test_two_rounds_in_one_go_equal_two_with_the_state_saved_between(
     trainer.run(5)
 
     parts = new_gan(study)
-    streams: dict[str, Any] = {"randomness": Randomness.seeded(NOISE_SEED), "public": generator(PUBLIC_SEED)}
+    streams: dict[str, Any] = {"randomness": Randomness(derive_key(NOISE_SEED)), "public": generator(PUBLIC_SEED)}
     first = new_trainer(study, parts, images, **streams)
     first.run(5)
     file = io.BytesIO()

@@ -23,6 +23,7 @@ from client.trainer import SiteTrainer, discriminator_optimizer, passes
 from client.unprotected import PlainStep, UnprotectedPatients
 from common.losses import LOSSES
 from common.networks import GAN, build, initialise
+from common.seeding import derive_key
 from common.study import Study
 
 EXPECTED_BATCH = 10.5  # q · declared size, with 42 declared: not a whole number, and not what is drawn
@@ -70,7 +71,7 @@ def new_patients(
         block=block,
     )
     codes = images.patients if plan.unit == "patient" else None
-    source = randomness or Randomness.seeded(NOISE_SEED)
+    source = randomness or Randomness(derive_key(NOISE_SEED))
     return Patients(images.pixels, images.labels, codes, encode=encode, terms=terms, randomness=source)
 
 
@@ -89,7 +90,7 @@ def private_step(study: Study, gan: GAN, optimizer: Optimizer, patients: Patient
 def plain_step(
     study: Study, gan: GAN, optimizer: Optimizer, images: Images, randomness: Randomness | None = None
 ) -> PlainStep:
-    patients = UnprotectedPatients(images, study.plan, randomness or Randomness.seeded(NOISE_SEED))
+    patients = UnprotectedPatients(images, study.plan, randomness or Randomness(derive_key(NOISE_SEED)))
     precision = passes(torch.device("cpu"), study.scenario.training)
     return PlainStep(gan.discriminator, optimizer, patients, EXPECTED_BATCH, precision)
 
@@ -256,7 +257,7 @@ class SlowLoop:
         training = study.scenario.training
         self.g_adam = Adam(self.G.parameters(), lr=training.lr_generator, betas=training.betas)
         self.d_adam = Adam(self.D.parameters(), lr=training.lr_discriminator, betas=training.betas)
-        self.private, self.public = Randomness.seeded(NOISE_SEED), generator(PUBLIC_SEED)
+        self.private, self.public = Randomness(derive_key(NOISE_SEED)), generator(PUBLIC_SEED)
         self.gradients: list[Tensor] = []
         self.batches: list[int] = []
 

@@ -22,7 +22,7 @@ from client.ledger import Ledger
 from client.node import Node
 from client.policy import template
 from client.site import Site, gan_weights, run_round
-from client.trainer import Progress, SiteTrainer
+from client.trainer import SiteTrainer
 from common.accounting import Mechanism, epsilon
 from common.config import Data, parse_scenario
 from common.errors import PrivacyRefusal, SiloganError
@@ -162,9 +162,9 @@ def watched() -> Iterator[Watched]:
     """Notes each training of any site."""
     seen, run = Watched(), SiteTrainer.run
 
-    def trained(trainer: SiteTrainer, lr_factor: float) -> Progress:
+    def trained(trainer: SiteTrainer, steps: int, lr_factor: float) -> None:
         seen.events.append("trained")
-        return run(trainer, lr_factor)
+        run(trainer, steps, lr_factor)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SiteTrainer, "run", trained)

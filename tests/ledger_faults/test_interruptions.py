@@ -27,11 +27,14 @@ from typing import Any
 import pytest
 
 import client.ledger
+import client.site
 from client.ledger import Ledger, spent
-from client.site import run_round
-from client.trainer import Progress, SiteTrainer
+from client.site import Site, gan_weights, run_round
+from client.trainer import SiteTrainer
 from common.accounting import epsilon
 from common.errors import DataError, PrivacyRefusal, SiloganError
+from common.messages import Instruction
+from common.networks import GAN
 from common.study import Study
 from tests.ledger_faults.hospital import (
     DELTA,
@@ -98,9 +101,9 @@ def armed(patch: pytest.MonkeyPatch, method: str, fatal: str | None = None) -> l
     return seen
 
 
-def fewer_steps(trainer: SiteTrainer, lr_factor: float) -> Progress:
+def fewer_steps(_site: Site, _instruction: Instruction, gan: GAN, *_: Any) -> client.site._Outcome:
     """Training that stops after the first step, so that settling gives something back."""
-    return Progress(1, 0.5, 1)
+    return client.site._Outcome(1, gan_weights(gan), {})
 
 
 def killed_in(hospital: Hospital, study: Study, method: str, moment: str) -> None:
@@ -108,7 +111,7 @@ def killed_in(hospital: Hospital, study: Study, method: str, moment: str) -> Non
 
     def work() -> int:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SiteTrainer, "run", fewer_steps)
+            patch.setattr(client.site, "_train", fewer_steps)
             armed(patch, method, moment)
             hospital.round(study)
         return 0

@@ -28,9 +28,13 @@ def population(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return MOMENTS.images(features), labels
 
 
+def sum_of(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    empty = torch.zeros(MOMENTS.slots, MOMENTS.width, dtype=torch.float64)
+    return empty.index_add_(0, labels, MOMENTS.rows(images, labels)).flatten()
+
+
 def total(count: int, noise: float = 0.0) -> torch.Tensor:
-    images, labels = population(count)
-    clean = MOMENTS.total(images, labels, torch.ones(count, dtype=torch.float64))
+    clean = sum_of(*population(count))
     return clean + noise * torch.randn(MOMENTS.size, generator=torch.Generator().manual_seed(1))
 
 
@@ -51,7 +55,7 @@ def test_noise_alone_shows_no_direction() -> None:
     # images that are all alike: what rises above the noise by chance is next to nothing
     alike, labels = MOMENTS.images(torch.full((1, 16), 0.1).expand(20_000, 16)), torch.arange(20_000) % 2
     noise = 5.0 * torch.randn(MOMENTS.size, generator=torch.Generator().manual_seed(3))
-    clean = ClassGaussians.fit(MOMENTS, MOMENTS.total(alike, labels, torch.ones(20_000).double()) + noise, 5.0)
+    clean = ClassGaussians.fit(MOMENTS, sum_of(alike, labels) + noise, 5.0)
     assert sum(int((root.norm(dim=0) > 1e-9).sum()) for root in clean.roots) <= 2  # of 32
 
 

@@ -131,7 +131,6 @@ def test_a_site_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path, 
     ("sections", "key"),
     [
         ({"training": {"loss": "bce"}}, "training.loss"),
-        ({"training": {"dp_engine": "vmap"}}, "training.dp_engine"),
         ({"training": {"device": "abacus"}}, "training.device"),
         ({"model": {"family": "vae"}}, "model.family"),
         ({"sites": {"partition": "fair"}}, "sites.partition"),
