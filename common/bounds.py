@@ -15,6 +15,7 @@ LEAST_NOISE, MOST_NOISE = 1e-3, 1e6
 LEAST_SAMPLE_RATE = 1e-6
 MOST_STEPS = 10_000_000
 """Private steps of one study: 57 times what Bie, Kamath and Zhang (2023) take."""
+MOST_ROUNDS, MOST_LOCAL_STEPS = 200_000, 100_000
 
 Count = Annotated[int, Field(ge=1, le=2**53)]
 Positive = Annotated[float, Field(gt=0, le=1e100)]
@@ -26,8 +27,8 @@ Rate = Annotated[float, Field(ge=LEAST_SAMPLE_RATE, le=1)]
 Clip = Annotated[float, Field(ge=1e-9, le=1e9)]
 Epsilon = Annotated[float, Field(gt=0, le=1e4)]
 Delta = Annotated[float, Field(ge=1e-15, lt=1)]
-Rounds = Annotated[int, Field(ge=1, le=200_000)]
-LocalSteps = Annotated[int, Field(ge=1, le=100_000)]
+Rounds = Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
+LocalSteps = Annotated[int, Field(ge=1, le=MOST_LOCAL_STEPS)]
 RecordsPerPatient = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -37,6 +38,13 @@ def _printable(text: str) -> str:
     return text
 
 
+def _grey_or_colour(channels: int) -> int:
+    if channels not in (1, 3):
+        raise ValueError("is neither 1 (grey) nor 3 (colour)")
+    return channels
+
+
+Channels = Annotated[int, AfterValidator(_grey_or_colour)]
 Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 """What people read: nothing in it moves a terminal's cursor or the direction of writing."""
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]

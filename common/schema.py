@@ -1,11 +1,11 @@
 """The public shape of image data: what may be known of it without looking at a single patient."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from common.bounds import STRICT, Classes
+from common.bounds import STRICT, Channels, Classes
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -22,7 +22,7 @@ class ImageSchema:
     """
 
     size: Annotated[int, Field(ge=1, le=4096)]
-    channels: Literal[1, 3]
+    channels: Channels
     classes: Classes
 
     @staticmethod
