@@ -178,9 +178,7 @@ def test_preflight_names_each_thing_that_fails(node: Node, monkeypatch: pytest.M
     (node.folder / "policy.yaml").unlink()
     (node.folder / service.REVIEWED_FILE).write_text("other")
     (node.folder / "ca.pem").write_text("no certificate")
-    monkeypatch.setattr(
-        "client.node._real", lambda *_: (_ for _ in ()).throw(DataError("cohort", "is gone", "look"))
-    )
+    monkeypatch.setattr("client.node._real", lambda *_: (_ for _ in ()).throw(DataError("cohort", "is gone", "look")))
     failed = {check.name for check in preflight(node.folder) if not check.ok}
     assert failed == {"coordinator", "clock", "policy", "software", "authority", "data 'digits'"}
 
