@@ -1,7 +1,7 @@
 """Whatever becomes of a run.yaml or a policy, a node accepts just what it approved, or refuses in one line.
 
-Values are replaced by every kind of nonsense, dropped, added and exchanged; the text itself is cut and filled; plans and
-hashes are made to fit again, as a coordinator would.
+Values are replaced by every kind of nonsense, dropped, added and exchanged; the text itself is cut and filled; plans
+and hashes are made to fit again, as a coordinator would.
 """
 
 import copy
@@ -217,13 +217,17 @@ def outcome(act: Callable[[], Any]) -> Any:
     try:
         return act()
     except SiloganError as error:
-        assert len(str(error).splitlines()) == 1
-        assert len(str(error)) < 2000
-        assert str(error).isprintable()
+        assert_one_short_line(str(error))
         return None
     finally:
         assert time.process_time() - began < SECONDS
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < BYTES
+
+
+def assert_one_short_line(text: str) -> None:
+    assert len(text.splitlines()) == 1
+    assert len(text) < 2000
+    assert text.isprintable()
 
 
 def approve(base: Base) -> Study:
