@@ -218,8 +218,9 @@ def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | No
             "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
         )
     first = 0 if study.plan.warm_start_noise_multiplier is not None else 1
-    if not first <= instruction.round <= study.plan.rounds:
-        return PrivacyRefusal(f"round {instruction.round}", f"is not among the plan's {study.plan.rounds}", "stop here")
+    last = study.scenario.training.rounds  # the plan's spare rounds are for interrupted ones of these
+    if not first <= instruction.round <= last:
+        return PrivacyRefusal(f"round {instruction.round}", f"is not among the study's {last}", "stop here")
     return None
 
 
