@@ -51,6 +51,19 @@ def clipping_off() -> Generator[None]:
 
 
 @contextmanager
+def warm_start_weakened() -> Generator[None]:
+    """The statistics of round 0 have a fifth of their noise; every later round is as it should be."""
+    honest = Patients.noisy_statistic
+
+    def weakened(self: Patients, *args: Any) -> Tensor:
+        with _other_noise(self, self._terms.noise_multiplier / 5):
+            return honest(self, *args)
+
+    with patch.object(Patients, "noisy_statistic", weakened):
+        yield
+
+
+@contextmanager
 def losses_leaked() -> Generator[None]:
     """The sum of the losses of the real images of each class leaves beside the weights, without noise."""
     last: list[Tensor] = []
@@ -85,13 +98,19 @@ def _noise_multiplier(changed: Callable[[float, float], float]) -> Generator[Non
     honest = PrivateStep.take
 
     def take(self: PrivateStep, *args: Any) -> Tensor:
-        patients, planned = self._patients, self._patients._terms
-        sigma = changed(planned.noise_multiplier, self._expected_batch)
-        patients._terms = replace(planned, noise_multiplier=sigma)
-        try:
+        sigma = changed(self._patients._terms.noise_multiplier, self._expected_batch)
+        with _other_noise(self._patients, sigma):
             return honest(self, *args)
-        finally:
-            patients._terms = planned
 
     with patch.object(PrivateStep, "take", take):
         yield
+
+
+@contextmanager
+def _other_noise(patients: Patients, sigma: float) -> Generator[None]:
+    planned = patients._terms
+    patients._terms = replace(planned, noise_multiplier=sigma)
+    try:
+        yield
+    finally:
+        patients._terms = planned
