@@ -115,7 +115,7 @@ def open_ledgers(study: Study, run_dir: Path) -> None:
     approval = Approval(study.study_id, study.plan, study.scenario.model.family, SIMULATION, override=SIMULATION)
     for site in study.sites:
         key = SiteKey.create(key_path(run_dir, site.name))
-        cohort = Cohort(study.plan.unit, study.plan.delta)
+        cohort = Cohort(study.plan.unit, study.plan.delta, rehearsal=study.plan.seeded)
         Ledger.create(ledger_path(run_dir, site.name), cohort, _own_policy(study), key).approve(approval)
 
 

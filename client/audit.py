@@ -5,19 +5,27 @@ anew with another key) shows beside what others know: the site's public key, and
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from client.chain import Entry, broken_links, read_entries
-from client.ledger import Approval, Charge, Purpose, approval_of, charge_of, policy_in_force, spent
+from client.ledger import Approval, Charge, Purpose, approval_of, charge_of, order_of, policy_in_force, spent
 from client.policy import OVERRIDE_ABOVE, Policy
 from client.statement import Statement, state
-from common.accounting import PRV_EPSILON_ERROR, Mechanism, epsilon, epsilon_pld, epsilon_rdp
+from common.accounting import (
+    PRV_EPSILON_ERROR,
+    Mechanism,
+    epsilon,
+    epsilon_filtered,
+    epsilon_pld,
+    epsilon_rdp,
+    prv_error,
+)
 from common.errors import DataError
 from common.plan import PrivacyPlan, Unit, canonical_json
 
@@ -46,7 +54,9 @@ class Audit:
     """What an audit found, and what the ledger's charges amount to.
 
     The unit of `epsilon_*` is `unit`, neighbouring is to add or remove one, and they hold at `delta`; they compose all
-    charges of the ledger. None where the entries cannot be trusted to say.
+    charges of the ledger. `epsilon_filter` is what counts where several studies were charged, of which the later ones
+    may have been chosen after the earlier ones had answered; None where there is one, and `epsilon_prv` counts. All are
+    None where the entries cannot be trusted to say.
     """
 
     name: str
@@ -57,6 +67,7 @@ class Audit:
     epsilon_prv: float | None = None
     epsilon_pld: float | None = None
     epsilon_rdp: float | None = None
+    epsilon_filter: float | None = None
     statement: Statement | None = None
 
 
@@ -76,18 +87,27 @@ class _Terms(BaseModel):
     unit: Unit
     delta: Annotated[float, Field(gt=0, lt=1)]
     fingerprint: str
+    rehearsal: bool = False
+
+
+def _recorded(values: object) -> object:
+    """Older policies have the key `seeded`, which nothing heeds any more."""
+    return {key: value for key, value in values.items() if key != "seeded"} if isinstance(values, dict) else values
+
+
+_RecordedPolicy = Annotated[Policy, BeforeValidator(_recorded)]
 
 
 class _Open(_Body):
     kind: Literal["open"]
     key: str
     cohort: _Terms
-    policy: Policy
+    policy: _RecordedPolicy
 
 
 class _Policy(_Body):
     kind: Literal["policy"]
-    policy: Policy
+    policy: _RecordedPolicy
 
 
 class _Approve(_Body):
@@ -164,6 +184,8 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
         *_order_findings(contents),
         *_charge_findings(contents),
         *_compliance_findings(entries),
+        *_plan_findings(contents),
+        *_seed_findings(contents, opening.cohort),
         *_missing(entries, known_heads),
     ]
     return _with_epsilon(name, findings, opening.cohort, entries)
@@ -262,21 +284,84 @@ def _against_policy(approval: Approval, before: Sequence[Entry]) -> Iterator[str
         yield f"is against the policy: {objection}"
 
 
+def _plan_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
+    """What a study took beyond its plan: a phase or round twice, more rounds or steps, or more ε than was approved."""
+    plans: dict[str, PrivacyPlan] = {}
+    charges: dict[str, list[tuple[int, _Reserve]]] = {}
+    settled: dict[int, int] = {}
+    for seq, content in enumerate(contents, start=1):
+        if isinstance(content, _Approve):
+            plans[content.study_id] = content.plan
+        elif isinstance(content, _Settle):
+            settled[content.reservation] = content.steps
+        elif isinstance(content, _Reserve) and content.study_id in plans:
+            earlier = charges.setdefault(content.study_id, [])
+            problems = _beyond_the_plan(content, earlier, plans[content.study_id], settled)
+            yield from (Finding(seq, problem) for problem in problems)
+            earlier.append((seq, content))
+
+
+def _beyond_the_plan(
+    charge: _Reserve, earlier: Sequence[tuple[int, _Reserve]], plan: PrivacyPlan, settled: Mapping[int, int]
+) -> Iterator[str]:
+    """What is wrong with a charge of a study, after its earlier ones."""
+    alike = [(seq, one) for seq, one in earlier if one.purpose == charge.purpose]
+    if charge.purpose == "warm_start" and alike:
+        yield "reserves again for the warm start, which is released once"
+    if charge.purpose == "training":
+        if any(one.round == charge.round and seq in settled for seq, one in alike):
+            yield f"reserves again for round {charge.round}, which was settled"
+        if len(alike) >= plan.rounds:
+            yield f"is reservation {len(alike) + 1} of a study that was approved for {plan.rounds}"
+    charged = [Mechanism(one.noise_multiplier, one.sample_rate, settled.get(seq, one.steps)) for seq, one in earlier]
+    charged.append(Mechanism(charge.noise_multiplier, charge.sample_rate, charge.steps))
+    if epsilon_rdp(charged, plan.delta) <= plan.epsilon:  # never below the truth, and quicker
+        return
+    after = epsilon(charged, plan.delta)
+    if after > plan.epsilon:
+        yield f"brought the study's ε to {after:.4g}, above the {plan.epsilon:g} that was approved"
+
+
+def _seed_findings(contents: Sequence[_Content], terms: _Terms) -> Iterator[Finding]:
+    """Noise from a seed is for rehearsals, and for simulations, whose ledgers name no patients."""
+    if terms.rehearsal or not terms.fingerprint:
+        return
+    for seq, content in enumerate(contents, start=1):
+        if isinstance(content, _Approve) and content.plan.seeded:
+            yield Finding(seq, "approves noise from a seed for registered patients")
+        if isinstance(content, _Reserve) and content.replay_key:
+            yield Finding(seq, "reserves for noise from a seed, with registered patients")
+
+
 def _missing(entries: Sequence[Entry], known_heads: Collection[str]) -> Iterator[Finding]:
     if not set(known_heads) <= {entry.hash for entry in entries}:
         yield Finding(THE_LEDGER, "lacks entries that others have seen: its end was cut off, or it was written anew")
 
 
 def _with_epsilon(name: str, findings: list[Finding], cohort: _Terms, entries: Sequence[Entry]) -> Audit:
-    charges = spent(entries)
-    prv, pld, rdp = (account(charges, cohort.delta) for account in (epsilon, _pld, epsilon_rdp))
-    if abs(prv - pld) > 2 * PRV_EPSILON_ERROR + PLD_RELATIVE_ERROR * pld:
+    charges, delta = spent(entries), cohort.delta
+    prv, pld, rdp = (account(charges, delta) for account in (epsilon, _pld, epsilon_rdp))
+    error = 2 * prv_error(charges, delta) if charges else 2 * PRV_EPSILON_ERROR
+    if abs(prv - pld) > error + PLD_RELATIVE_ERROR * pld:
         findings.append(Finding(THE_LEDGER, f"PRV finds ε = {prv:.4g} and PLD {pld:.4g}: they disagree"))
-    if rdp < max(prv, pld) - 2 * PRV_EPSILON_ERROR:
+    if rdp < max(prv, pld) - error:
         findings.append(Finding(THE_LEDGER, f"RDP finds ε = {rdp:.4g}, below the tighter accountants"))
-    findings += _over_budget(entries, cohort.delta)
+    findings += [*_over_budget(entries, delta), *_second_study(entries, delta)]
+    several = len(_studies(entries)) > 1
+    filtered = epsilon_filtered(charges, delta, order_of(entries)) if several else None
     budget = policy_in_force(entries).epsilon
-    return Audit(name, _sorted(findings), cohort.unit, cohort.delta, budget, prv, pld, rdp, state(entries))
+    return Audit(name, _sorted(findings), cohort.unit, delta, budget, prv, pld, rdp, filtered, state(entries))
+
+
+def _studies(entries: Sequence[Entry]) -> set[str]:
+    return {entry.content["study_id"] for entry in entries if entry.content["kind"] == "reserve"}
+
+
+def _counted(entries: Sequence[Entry], delta: float) -> float:
+    """ε of what the entries charge: exact for one study, by the ledger's Rényi filter for several."""
+    if len(_studies(entries)) <= 1:
+        return epsilon(spent(entries), delta)
+    return epsilon_filtered(spent(entries), delta, order_of(entries))
 
 
 def _pld(charges: list[Mechanism], delta: float) -> float:
@@ -287,16 +372,32 @@ def _over_budget(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     """Reservations that passed the budget, or 20 without an override; settlements that came later do not count."""
     budgets = [entry.content["policy"]["epsilon"] for entry in entries if "policy" in entry.content]
     every_reservation = [entry for entry in entries if entry.content["kind"] != "settle"]
-    if epsilon(spent(every_reservation), delta) <= min(OVERRIDE_ABOVE, *budgets):
+    if _counted(every_reservation, delta) <= min(OVERRIDE_ABOVE, *budgets):
         return  # ε grows with every step, so no part of them passed it either
     for seq, entry in enumerate(entries, start=1):
         if entry.content["kind"] == "reserve":
-            after, budget = epsilon(spent(entries[:seq]), delta), policy_in_force(entries[:seq]).epsilon
+            after, budget = _counted(entries[:seq], delta), policy_in_force(entries[:seq]).epsilon
             approval = approval_of(entries[:seq], entry.content["study_id"])
             if after > budget:
                 yield Finding(seq, f"brought ε to {after:.4g}, above the budget of {budget:g}")
             if after > OVERRIDE_ABOVE and approval is not None and not approval.override.strip():
                 yield Finding(seq, f"brought ε to {after:.4g}, above {OVERRIDE_ABOVE:g} without an override")
+
+
+def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
+    """Reservations for another study than the first, though the first one's plan alone was above the budget."""
+    reservations = [entry for entry in entries if entry.content["kind"] == "reserve"]
+    others = [entry for entry in reservations if entry.content["study_id"] != reservations[0].content["study_id"]]
+    if not others:
+        return
+    approval = approval_of(entries[: reservations[0].seq - 1], reservations[0].content["study_id"])
+    if approval is None:
+        return  # which is a finding of its own
+    plan = approval.plan
+    whole = epsilon_filtered(plan.mechanisms(plan.steps), delta, order_of(entries))
+    for entry in others:
+        if whole > policy_in_force(entries[: entry.seq]).epsilon:
+            yield Finding(entry.seq, f"is of a second study, but the first one's plan alone comes to ε = {whole:.4g}")
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:

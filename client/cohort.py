@@ -38,6 +38,7 @@ class Registration:
         unit: patient, or record where the data does not say who is who.
         declared_size: number of units as the hospital makes it public.
         fingerprints: of its units and records, 32 hexadecimal digits each, sorted.
+        rehearsal: whether it is nobody's data, for studies with a seed. A node's data sets are all of one kind.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Registration:
     unit: Unit
     declared_size: int
     fingerprints: tuple[str, ...]
+    rehearsal: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -67,12 +69,13 @@ class Registration:
             unit=content["unit"],
             declared_size=content["declared_size"],
             fingerprints=tuple(content["fingerprints"]),
+            rehearsal=content.get("rehearsal", False),  # an older register knows of none
         )
 
     def to_plain(self) -> dict[str, Any]:
         """As an entry of the register holds it."""
         data, schema = self.data.model_dump(mode="json"), {**asdict(self.schema), "classes": list(self.schema.classes)}
-        plain = {name: getattr(self, name) for name in ("name", "site", "ledger", "unit", "declared_size")}
+        plain = {name: getattr(self, name) for name in ("name", "site", "ledger", "unit", "declared_size", "rehearsal")}
         return {"kind": "register", **plain, "data": data, "schema": schema, "fingerprints": list(self.fingerprints)}
 
 
@@ -102,11 +105,15 @@ class Register:
 
         Raises:
             PrivacyRefusal: the name is taken by other data, or the patients are charged in several ledgers, so that no
-                single one could tell what a patient's privacy has cost, or under another unit.
+                single one could tell what a patient's privacy has cost, or under another unit; or it is a rehearsal's
+                and others here are not, or the other way round.
         """
         with self._chain.transaction() as book:
             known = [Registration.of_entry(entry) for entry in book.entries]
             for other in known:
+                if other.rehearsal != wanted.rehearsal:
+                    problem = "is a rehearsal node" if other.rehearsal else "is no rehearsal node"
+                    raise PrivacyRefusal("node", f"{problem}, and stays what it was made", "make another node")
                 if other.name == wanted.name:
                     if (other.fingerprint, other.unit) == (wanted.fingerprint, wanted.unit):
                         open_ledger(other, False)

@@ -41,6 +41,14 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     server: Annotated[str, typer.Option(help="Coordinator to connect to, as host:port.")] = "",
     ca: Annotated[Path | None, typer.Option(help="The coordinator's ca.pem.")] = None,
     proxy: Annotated[str | None, typer.Option(help="HTTP proxy on the way to it.")] = None,
+    rehearsal: Annotated[
+        bool,
+        typer.Option(
+            "--rehearsal",
+            help="For good: take studies with a seed, whose noise others know, and no others. Only with the embedded "
+            "digits, which are nobody's.",
+        ),
+    ] = False,
 ) -> None:
     """Register a data set: make the key, a policy to edit and the ledger, or join the ledger of its patients."""
     from client.joining import prepare_connection
@@ -51,10 +59,13 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     section = parse(Data, read_keys(data, "data", "write for example source: folder"), "data")
     unit = "record" if record_level else "patient"
     hospital = Node.create(folder, template(epsilon=epsilon, delta=delta, unit=unit))
-    registration, sharing = hospital.add_cohort(name=cohort, site=site, data=section, declared_size=size)
+    registration, sharing = hospital.add_cohort(
+        name=cohort, site=site, data=section, declared_size=size, rehearsal=rehearsal
+    )
     if sharing:
         print(f"shares patients with {', '.join(sharing)}: charged in the ledger '{registration.ledger}'")
-    print(f"cohort '{registration.name}' ({registration.unit}-level) is registered in {folder}")
+    kind = ", for rehearsals" if registration.rehearsal else ""
+    print(f"cohort '{registration.name}' ({registration.unit}-level{kind}) is registered in {folder}")
     print(f"public key {hospital.key.public}")
     request = prepare_connection(folder, registration, server=server, ca=ca, proxy=proxy)
     print(f"send the coordinator {request}: it holds the node's public key and the declared size, nothing else")

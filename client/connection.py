@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from common.config import Positive, Section, parse, read_keys
+from common.bounds import Positive
+from common.config import Section, parse, read_keys
 from common.errors import ConfigError
 
 CONNECTION_FILE = "node.yaml"
@@ -15,7 +16,9 @@ class Connection(Section):
     """How a node reaches its coordinator. It only ever connects outwards; nobody connects to it."""
 
     server: str = Field(default="", description="the coordinator, as its policy and approvals call it: host:port")
-    ca: Path = Field(default=Path("ca.pem"), description="certificate that the coordinator's is signed by")
+    ca: Path = Field(
+        default=Path("ca.pem"), strict=False, description="certificate that the coordinator's is signed by"
+    )
     proxy: str | None = Field(default=None, description="HTTP proxy on the way, as http://proxy.example.org:3128")
     deadline: Positive = Field(default=3600.0, description="seconds that a round may take here before it is given up")
     max_clock_skew: Annotated[float, Field(gt=0, le=60)] = Field(

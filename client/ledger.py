@@ -7,26 +7,35 @@ approved and rejected, and what it refused. The file is a `Chain`: it only grows
 
 Privacy:
     Unit and δ are fixed when the ledger is opened. ε composes over everything the file holds, whatever run, server or
-    purpose it came from. What the policy in force forbids, what was not approved and what would pass the budget is
-    refused before any data is read, also when two processes ask at once.
+    purpose it came from, by the rule of `charged_epsilon`. What the policy in force forbids, what was not approved,
+    what would pass the approved plan and what would pass the budget is refused before any data is read, also when two
+    processes ask at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import pydantic.dataclasses
+from pydantic import Field
 
 from client.chain import Chain, Entry, Transaction
 from client.keys import SiteKey
 from client.policy import OVERRIDE_ABOVE, Policy
-from common.accounting import Mechanism, epsilon
+from common.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
+from common.bounds import MOST_LOCAL_STEPS, MOST_ROUNDS, STRICT, Clip, Noise, Rate, RecordsPerPatient, Text
 from common.errors import Code, DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.plan import PrivacyPlan
 from common.study import versions
 
 Purpose = Literal["training", "warm_start", "statistic", "evaluation", "image"]
 """What a charge pays for: all of them compose."""
+
+_PLANNED = ("training", "warm_start")
+"""What a plan says all about."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,17 @@ class Cohort:
         unit: the patient, or the record.
         delta: at which ε is counted.
         fingerprint: of the patients, as the site registered them (`client/cohort.py`); empty in a simulation.
+        rehearsal: whether the noise of its studies comes from a seed that others know, and the data is nobody's; such a
+            ledger takes no other study, and no other ledger takes such a one.
     """
 
     unit: str
     delta: float
     fingerprint: str = ""
+    rehearsal: bool = False
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Charge:
     """What a reservation pays for.
 
@@ -58,17 +70,20 @@ class Charge:
             can be repeated bit for bit, which releases nothing new. Empty for real randomness: a repetition is then
             paid again.
         purpose: what it is for.
+
+    Raises:
+        ValueError: a field has another type than is said here, or is out of its range.
     """
 
-    study_id: str
-    plan_id: str
-    round: int
-    steps: int
-    noise_multiplier: float
-    sample_rate: float
-    clip_norm: float
-    records_per_patient: int = 1
-    replay_key: str = ""
+    study_id: Text
+    plan_id: Text
+    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
+    steps: Annotated[int, Field(ge=0, le=MOST_LOCAL_STEPS)]
+    noise_multiplier: Noise
+    sample_rate: Rate
+    clip_norm: Clip
+    records_per_patient: RecordsPerPatient = 1
+    replay_key: Text = ""
     purpose: Purpose = "training"
 
     @staticmethod
@@ -113,7 +128,7 @@ class Charge:
         return Mechanism(self.noise_multiplier, self.sample_rate, self.steps)
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Approval:
     """A plan that the hospital has agreed to, as the ledger holds it.
 
@@ -123,27 +138,34 @@ class Approval:
         family: the model family.
         server: the coordinator who asked for it.
         override: why ε above 20 is accepted; empty where it is not above.
+
+    Raises:
+        ValueError: a field has another type than is said here, or is out of its range.
     """
 
-    study_id: str
+    study_id: Text
     plan: PrivacyPlan
-    family: str
-    server: str
-    override: str = ""
+    family: Text
+    server: Text
+    override: Text = ""
 
     @staticmethod
     def of_entry(entry: Entry) -> "Approval":
         """The approval that an entry of kind `approve` holds."""
         content = entry.content
-        plan = PrivacyPlan(**content["plan"])
-        return Approval(content["study_id"], plan, content["family"], content["server"], content["override"])
+        with _reading(entry):
+            plan = PrivacyPlan(**content["plan"])
+            return Approval(content["study_id"], plan, content["family"], content["server"], content["override"])
 
     def forbids(self, charge: Charge) -> str | None:
         """Why a charge is not what was approved; None if it is, or is for what a plan does not say."""
+        if charge.replay_key and not self.plan.seeded:
+            return "is not seeded: nothing of it comes out the same twice"
         if charge.purpose == "warm_start":
             return self._forbids_warm_start(charge)
-        if charge.purpose != "training":
-            return None
+        return self._forbids_round(charge) if charge.purpose == "training" else None
+
+    def _forbids_round(self, charge: Charge) -> str | None:
         allowed = Charge.for_round(self.plan, self.study_id, charge.round)
         different = [
             name
@@ -152,7 +174,7 @@ class Approval:
         ]
         if different:
             return f"differs from what was approved in {', '.join(different)}"
-        if charge.steps > allowed.steps:
+        if charge.steps != allowed.steps:
             return f"asks for {charge.steps} steps where {allowed.steps} were approved"
         if not 1 <= charge.round <= self.plan.rounds:
             return f"asks for round {charge.round} where {self.plan.rounds} were approved"
@@ -214,7 +236,7 @@ class Ledger:
             _put_in_force(ledger, policy)
 
     def approve(self, approval: Approval) -> None:
-        """Signs a plan; approving it twice changes nothing.
+        """Signs a plan, which is from then on the most that its study may take; approving it twice changes nothing.
 
         Raises:
             PrivacyRefusal: the policy in force forbids it, its first round would pass the budget, or ε could come above
@@ -239,20 +261,22 @@ class Ledger:
         """Durably charges the most that the coming steps can cost; returns the reservation's number.
 
         A charge with a `replay_key` that is already reserved is the same release again, and returns its reservation.
+        Otherwise the warm start is reserved once. So is each round, unless it was interrupted, which takes one of the
+        plan's spare rounds.
 
         Args:
             charge: what is to be paid for.
             policy: the hospital's as it is now, which is put in force first; the one in force if None.
 
         Raises:
-            PrivacyRefusal: the plan was not approved, the charge is not what was approved, the policy in force forbids
-                it, or ε would pass the budget. Nothing is charged, and the refusal is written.
+            PrivacyRefusal: the plan was not approved, the charge is not what was approved or more of it than was, the
+                policy in force forbids it, or ε would pass the budget. Nothing is charged, and the refusal is written.
         """
         with self._chain.transaction() as ledger:
             if policy is not None:
                 _put_in_force(ledger, policy)
-            for entry in ledger.entries:
-                if charge.replay_key and entry.content.get("replay_key") == charge.replay_key:
+            for entry in of_kind(ledger.entries, "reserve"):
+                if charge.replay_key == entry.content["replay_key"] != "" and charge == charge_of(entry):
                     return entry.seq
             refusal = self._objection(charge, ledger.entries)
             if refusal is None:
@@ -286,8 +310,8 @@ class Ledger:
             _append_refusal(ledger, study_id, plan_id, round_number, reason)
 
     def epsilon(self) -> float:
-        """ε spent on the cohort so far, open reservations included."""
-        return epsilon(self.mechanisms(), self.cohort.delta)
+        """ε spent on the cohort so far, open reservations included, by the rule of `charged_epsilon`."""
+        return charged_epsilon(self.entries())
 
     def mechanisms(self) -> list[Mechanism]:
         """Everything that has been charged: settled steps, and reserved steps where nothing was settled."""
@@ -311,7 +335,11 @@ class Ledger:
         problem = approval.forbids(charge)
         if problem:
             return PrivacyRefusal("privacy plan", problem, "have the hospital review the new plan")
-        return self._forbidden(approval, policy) or self._over_limit(charge, approval, entries)
+        return (
+            self._forbidden(approval, policy)
+            or _above_the_plan(charge, approval.plan, entries)
+            or self._over_limit(charge, approval, entries)
+        )
 
     def _objection_to(self, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
         """Why a plan cannot be approved."""
@@ -321,8 +349,7 @@ class Ledger:
             first_round = Charge.for_round(plan, approval.study_id, 1)
             refusal = self._over_limit(first_round, approval, entries)
         if refusal is None and not approval.override.strip():
-            all_of_it = plan.mechanisms(plan.rounds * plan.steps_per_round)
-            most = min(policy.epsilon, epsilon([*spent(entries), *all_of_it], self.cohort.delta))
+            most = min(policy.epsilon, charged_epsilon(entries, approval.study_id, plan.mechanisms(plan.steps)))
             if most > OVERRIDE_ABOVE:
                 problem = f"could bring ε to {most:.4g}, above {OVERRIDE_ABOVE:g}"
                 refusal = PrivacyRefusal("privacy plan", problem, "approve it with --override and the reason")
@@ -332,6 +359,8 @@ class Ledger:
         problems = list(policy.objections(approval.plan, approval.family, approval.server))
         if self.cohort.unit != policy.unit or self.cohort.delta != policy.delta:
             problems.append(f"the ledger counts for the {self.cohort.unit} at δ = {self.cohort.delta:g}")
+        if approval.plan.seeded != self.cohort.rehearsal:
+            problems.append(RANDOMNESS[self.cohort.rehearsal])
         if not problems:
             return None
         problem = f"forbids the plan: {'; '.join(problems)}"
@@ -342,13 +371,16 @@ class Ledger:
         if charge.noise_multiplier < policy.min_noise_multiplier:
             problem = f"noise_multiplier {charge.noise_multiplier:g} is below {policy.min_noise_multiplier:g}"
             return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
-        charged = spent(entries)
-        steps = sum(mechanism.steps for mechanism in charged) + charge.steps
+        steps = sum(mechanism.steps for mechanism in spent(entries)) + charge.steps
         if steps > policy.max_steps:
             problem = f"round {charge.round} would bring the steps to {steps}, above {policy.max_steps}"
             mend = "stop here, or have the hospital allow more"
             return PrivacyRefusal("site policy", problem, mend, code=Code.POLICY)
-        after = epsilon([*charged, charge.mechanism], self.cohort.delta)
+        problem = second_study_problem(entries, charge.study_id, policy.epsilon)
+        if problem is not None:
+            mend = "have the hospital approve a larger budget"
+            return PrivacyRefusal("privacy budget", problem, mend, code=Code.BUDGET)
+        after = charged_epsilon(entries, charge.study_id, [charge.mechanism])
         problem = f"round {charge.round} would bring ε to {after:.4g}, above"
         if not after <= policy.epsilon:
             mend = "stop here, or have the hospital approve a larger budget"
@@ -359,6 +391,100 @@ class Ledger:
         return None
 
 
+RANDOMNESS = {
+    False: "it is seeded: its noise could be known beforehand",
+    True: "it is not seeded, and this is a rehearsal, with nobody's data",
+}
+"""Why a study's randomness does not fit a ledger, by whether that is a rehearsal's."""
+
+
+def charged_epsilon(entries: Sequence[Entry], study_id: str = "", more: Iterable[Mechanism] = ()) -> float:
+    """ε of all that a ledger's entries charge, and of what a study takes `more`.
+
+    One study's parameters are all fixed when it is approved, before any of it is answered: only what is asked with them
+    is chosen as it goes, and where it stops. There the exact composition holds (PRV). A second study may have been
+    proposed because of what the first one answered, its noise and its length included. From then on the ledger counts
+    by a Rényi filter (Feldman and Zrnic, 2021, theorem 3.1): the RDP of all charges at one order, a public function of
+    the budget and δ that the ledger was opened with.
+
+    Privacy:
+        Which of the two holds is settled by the first study's plan, before anything was answered. If the whole of it
+        is above the filter's budget, no second study is let in, however early the first one ends
+        (`second_study_problem`): all there will ever be is the first study, and PRV holds for it. Else every charge
+        that is ever made is within the filter's budget. Without that condition an answer could choose between the two
+        bounds, and δ would count twice.
+        Assumed: the budget, δ and order are set beforehand. A hospital that raises its budget after it has seen what
+        was answered starts a new promise.
+        Costs: two or more equal studies need about 7% more noise than if they were one (measured at δ = 1e-5, q = 0.1,
+        500 steps each: 7.4% at ε = 1, 7.3% at 3, 6.1 to 6.7% at 10), or are charged 9% more ε for the same noise.
+    """
+    added = list(more)
+    studies = studies_charged(entries) | ({study_id} if added else set())
+    return composed(entries, [*spent(entries), *added], len(studies))
+
+
+def composed(entries: Sequence[Entry], mechanisms: Sequence[Mechanism], studies: int) -> float:
+    """ε of mechanisms of so many studies, on the terms of a ledger: see `charged_epsilon`."""
+    delta = entries[0].content["cohort"]["delta"]
+    return epsilon(mechanisms, delta) if studies <= 1 else epsilon_filtered(mechanisms, delta, order_of(entries))
+
+
+def studies_charged(entries: Sequence[Entry]) -> set[str]:
+    """The studies that anything was ever reserved for."""
+    return {entry.content["study_id"] for entry in of_kind(entries, "reserve")}
+
+
+def order_of(entries: Sequence[Entry]) -> int:
+    """The order of a ledger's Rényi filter, fixed by the entry that opens it."""
+    opening = entries[0].content
+    return filter_order(opening["policy"]["epsilon"], opening["cohort"]["delta"])
+
+
+def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float) -> str | None:
+    """Why no study can follow the first one that a ledger was charged for; None if one can, or this is the first.
+
+    See `charged_epsilon`.
+    """
+    first = next((entry.content["study_id"] for entry in of_kind(entries, "reserve")), study_id)
+    approvals = [entry for entry in of_kind(entries, "approve") if entry.content["study_id"] == first]
+    if first == study_id or not approvals:
+        return None
+    plan = Approval.of_entry(approvals[-1]).plan
+    whole = epsilon_filtered(plan.mechanisms(plan.steps), entries[0].content["cohort"]["delta"], order_of(entries))
+    if whole <= budget:
+        return None
+    return f"leaves no room for a second study: the first one's plan alone comes to ε = {whole:.4g} as they are counted"
+
+
+def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+    """Why a charge would be more than was approved: each phase and round once, and no more ε than the plan says."""
+    new_study = "have the hospital approve another study"
+    own = [entry for entry in of_kind(entries, "reserve") if entry.content["study_id"] == charge.study_id]
+    alike = [entry for entry in own if entry.content["purpose"] == charge.purpose]
+    if charge.purpose == "warm_start" and alike:
+        return PrivacyRefusal(
+            "warm start", "was already asked for: it is released once", new_study, code=Code.ROUND_DONE
+        )
+    if charge.purpose == "training":
+        settled = settled_steps(entries)
+        if any(entry.content["round"] == charge.round and entry.seq in settled for entry in alike):
+            mend = "go on with the next round"
+            return PrivacyRefusal(f"round {charge.round}", "was already answered", mend, code=Code.ROUND_DONE)
+        if len(alike) >= plan.rounds:
+            problem = f"has no spare round left: all {plan.rounds} that were approved are charged"
+            return PrivacyRefusal(f"round {charge.round}", problem, new_study, code=Code.BUDGET)
+    planned = all(entry.content["purpose"] in _PLANNED for entry in own) and charge.purpose in _PLANNED
+    if planned and epsilon(plan.mechanisms(plan.steps), plan.delta) <= plan.epsilon:
+        return None
+    settlements = of_kind(entries, "settle")
+    after = epsilon([*spent([*own, *settlements]), charge.mechanism], plan.delta)
+    if after <= plan.epsilon:
+        return None
+    problem = f"round {charge.round} would bring this study's ε to {after:.4g}, above the approved {plan.epsilon:g}"
+    mend = "stop here, or have the hospital approve another study"
+    return PrivacyRefusal("privacy budget", problem, mend, code=Code.BUDGET)
+
+
 def _put_in_force(ledger: Transaction, policy: Policy) -> None:
     if policy_in_force(ledger.entries) != policy:
         _append(ledger, "policy", {"policy": policy.model_dump(mode="json")})
@@ -366,7 +492,9 @@ def _put_in_force(ledger: Transaction, policy: Policy) -> None:
 
 def policy_in_force(entries: Sequence[Entry]) -> Policy:
     """The last policy that the entries hold."""
-    return Policy(**next(entry.content["policy"] for entry in reversed(entries) if "policy" in entry.content))
+    entry = next(entry for entry in reversed(entries) if "policy" in entry.content)
+    with _reading(entry):
+        return Policy.recorded(entry.content["policy"])
 
 
 def approval_of(entries: Sequence[Entry], study_id: str) -> Approval | None:
@@ -379,20 +507,33 @@ def approval_of(entries: Sequence[Entry], study_id: str) -> Approval | None:
 
 def charge_of(entry: Entry) -> Charge:
     """The charge that an entry of kind `reserve` holds."""
-    return Charge(**{field.name: entry.content[field.name] for field in fields(Charge)})
+    with _reading(entry):
+        return Charge(**{field.name: entry.content[field.name] for field in fields(Charge)})
 
 
 def spent(entries: Sequence[Entry]) -> list[Mechanism]:
     """What the entries charge: settled steps, and reserved steps where nothing was settled."""
     settled = settled_steps(entries)
-    return [
-        Mechanism(
-            noise_multiplier=entry.content["noise_multiplier"],
-            sample_rate=entry.content["sample_rate"],
-            steps=settled[entry.seq] if entry.seq in settled else entry.content["steps"],
+    return [mechanism_of(entry, settled.get(entry.seq)) for entry in of_kind(entries, "reserve")]
+
+
+def mechanism_of(entry: Entry, steps: int | None) -> Mechanism:
+    """What an entry of kind `reserve` pays for, if so many steps were taken; None for all that it reserves."""
+    content = entry.content
+    with _reading(entry):
+        return Mechanism(
+            content["noise_multiplier"], content["sample_rate"], content["steps"] if steps is None else steps
         )
-        for entry in of_kind(entries, "reserve")
-    ]
+
+
+@contextmanager
+def _reading(entry: Entry) -> Generator[None]:
+    """Entries are as they were signed; what was signed may still be what no entry may say."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError):
+        problem = "says what no entry may: a type or a value is wrong"
+        raise VerificationError(f"ledger entry {entry.seq}", problem, "audit the ledger") from None
 
 
 def of_kind(entries: Sequence[Entry], kind: str) -> list[Entry]:

@@ -9,24 +9,34 @@ studies/ID/run.yaml each study as it was approved; beside it the site's state be
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from torch import Tensor
 
 from client.cohort import Register, Registration, fingerprints, registered
 from client.data import ImageData, Images, read
 from client.keys import SiteKey
-from client.ledger import Approval, Cohort, Ledger, approval_of
+from client.ledger import (
+    RANDOMNESS,
+    Approval,
+    Cohort,
+    Ledger,
+    approval_of,
+    charged_epsilon,
+    of_kind,
+    second_study_problem,
+)
 from client.policy import Policy
 from client.site import Site
 from client.statement import Statement, state
-from common.accounting import epsilon
 from common.config import Data
-from common.errors import Code, ConfigError, DataError, PrivacyRefusal, SiloganError
+from common.errors import Code, ConfigError, DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.files import write_bytes_atomically
+from common.plan import plan_problem
 from common.study import RUN_FILE, SiteDeclaration, Study, parse_study
+from common.yaml_text import Excess, read_file
 
 _SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
 
@@ -38,10 +48,12 @@ _log = logging.getLogger("silogan.node")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a study asks of a cohort; ε is what the cohort's patients will have spent in all.
+    """What a study asks of a cohort; ε is what the cohort's patients will have spent in all, as the ledger counts it.
 
     Attributes:
         epsilon_now, epsilon_after_round, epsilon_after: before it, after one round, and after all its rounds.
+        epsilon_alone: the most that this study can ever cost by itself.
+        earlier_studies: how many others the cohort's patients have been in.
         epsilon_budget: of the policy in force.
         objections: why the hospital's policy forbids it; it can be approved if there are none.
     """
@@ -49,6 +61,8 @@ class Cost:
     epsilon_now: float
     epsilon_after_round: float
     epsilon_after: float
+    epsilon_alone: float
+    earlier_studies: int
     epsilon_budget: float
     objections: tuple[str, ...]
 
@@ -101,33 +115,49 @@ class Node:
         return Policy.load(self.folder / _POLICY)
 
     def add_cohort(
-        self, *, name: str, site: str, data: Data, declared_size: int
+        self, *, name: str, site: str, data: Data, declared_size: int, rehearsal: bool = False
     ) -> tuple[Registration, tuple[str, ...]]:
         """Registers a data set and opens its ledger, or joins the ledger of patients who have one.
+
+        Args:
+            name: of the data set, at the hospital.
+            site: the hospital's name in rosters.
+            data: how to read it.
+            declared_size: number of units, as the hospital makes it public.
+            rehearsal: makes this a rehearsal node, for good: one that takes studies with a seed, whose noise others
+                know, and therefore nobody's data. A node is what its first data set made it.
 
         Returns:
             What is registered, and the names of the data sets that it shares patients with.
 
         Raises:
             DataError: the data is unusable, or the ledger of its patients is missing.
-            PrivacyRefusal: see `Register.add`; or the policy's unit does not fit the data.
+            PrivacyRefusal: see `Register.add`; or the policy's unit does not fit the data, or it is somebody's.
         """
         SiteDeclaration(site, declared_size)
         if not _NAME.fullmatch(name):
             mend = "use up to 64 small letters, digits, points, hyphens and underscores"
             raise ConfigError(f"cohort {name!r}", "is not a name", mend)
-        found, policy = _real(data), self.policy()
+        found, policy = _real(data, rehearsal), self.policy()
         unit = policy.unit
         if unit == "patient" and found.train.patients is None:
             problem = "does not say whose each image is, but the policy protects patients"
             raise PrivacyRefusal(f"cohort '{name}'", problem, "give a manifest in data.patients, or set unit: record")
         wanted = Registration(
-            name, site, name, data, found.schema, unit, declared_size, fingerprints(found.train, unit, self.key)
+            name,
+            site,
+            name,
+            data,
+            found.schema,
+            unit,
+            declared_size,
+            fingerprints(found.train, unit, self.key),
+            rehearsal,
         )
 
         def open_ledger(registration: Registration, new: bool) -> None:
             if new:
-                cohort = Cohort(unit, policy.delta, registration.fingerprint)
+                cohort = Cohort(unit, policy.delta, registration.fingerprint, rehearsal)
                 Ledger.create(self._ledger_path(registration), cohort, policy, self.key)
             else:
                 self.ledger(registration)
@@ -135,8 +165,16 @@ class Node:
         return self.register.add(wanted, open_ledger)
 
     def ledger(self, registration: Registration) -> Ledger:
-        """The ledger of a cohort, which must be there."""
-        return Ledger(self._ledger_path(registration), self.key)
+        """The ledger of a cohort, which must be there.
+
+        Raises:
+            VerificationError: one is a rehearsal's and the other is not.
+        """
+        ledger = Ledger(self._ledger_path(registration), self.key)
+        if ledger.cohort.rehearsal != registration.rehearsal:
+            problem = "and its register disagree whether this is a rehearsal"
+            raise VerificationError(f"ledger '{registration.ledger}'", problem, "restore both from one backup")
+        return ledger
 
     def check_cohort(self, registration: Registration) -> None:
         """Reads a cohort's data as a round would, and its ledger.
@@ -157,18 +195,23 @@ class Node:
 
     def cost(self, study: Study, registration: Registration, server: str) -> Cost:
         """What a study would cost, and why it would be refused; nothing is written."""
-        plan, ledger, policy = study.plan, self.ledger(registration), self.policy()
+        plan, policy, study_id = study.plan, self.policy(), study.study_id
+        entries = self.ledger(registration).entries()
+        others = [entry for entry in entries if entry.content.get("study_id") != study_id]
         objections = [*_misfits(study, registration), *policy.objections(plan, study.scenario.model.family, server)]
-        now = ledger.epsilon()
+        now = charged_epsilon(entries)
+        earlier = len({entry.content["study_id"] for entry in of_kind(others, "reserve")})
         if not plan.private:
-            return Cost(now, now, now, policy.epsilon, tuple(objections))
-        after_round, after = (
-            epsilon([*ledger.mechanisms(), *plan.mechanisms(rounds * plan.steps_per_round)], ledger.cohort.delta)
-            for rounds in (1, plan.rounds)
-        )
+            return Cost(now, now, now, 0.0, earlier, policy.epsilon, tuple(objections))
+        after_round = charged_epsilon(entries, study_id, plan.mechanisms(plan.steps_per_round))
         if after_round > policy.epsilon:
             objections.append(f"its first round would bring ε to {after_round:.4g}, above {policy.epsilon:g}")
-        return Cost(now, after_round, after, policy.epsilon, tuple(objections))
+        problem = second_study_problem(entries, study_id, policy.epsilon)
+        if problem is not None:
+            objections.append(f"the budget {problem}")
+        after = charged_epsilon(others, study_id, plan.mechanisms(plan.steps))
+        alone = min(plan.epsilon, plan.epsilon_after(plan.steps) or 0.0)
+        return Cost(now, after_round, after, alone, earlier, policy.epsilon, tuple(objections))
 
     def approve(self, study: Study, registration: Registration, *, server: str, override: str = "") -> None:
         """Signs a study's hash into the ledger and keeps the study as it was signed.
@@ -179,11 +222,11 @@ class Node:
         """
         ledger = self.ledger(registration)
         ledger.enforce(self.policy())
-        misfits = _misfits(study, registration)
-        if misfits:
-            refusal = PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
+        try:
+            _refuse_misfits(study, registration)
+        except PrivacyRefusal as refusal:
             ledger.refuse(study.study_id, study.plan.plan_id, 0, refusal)
-            raise refusal
+            raise
         ledger.approve(Approval(study.study_id, study.plan, study.scenario.model.family, server, override))
         folder = self._study_folder(study.study_id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -197,11 +240,12 @@ class Node:
         """The hospital as a participant of a study that it has approved.
 
         Raises:
-            PrivacyRefusal: it has not approved it. The refusal is written.
+            PrivacyRefusal: it has not approved it, or it no longer fits. The refusal is written.
             ConfigError: the study was changed since. The refusal is written.
         """
         try:
             study = self._approved(study_id)
+            _refuse_misfits(study, registration)
         except SiloganError as refusal:
             self.ledger(registration).refuse(study_id, "", 0, refusal)
             raise
@@ -273,7 +317,7 @@ class Node:
         return read_images
 
     def _read(self, registration: Registration) -> Images:
-        found = _real(registration.data, may_be_empty=True)
+        found = _real(registration.data, registration.rehearsal, may_be_empty=True)
         if found.schema != registration.schema:
             mend = "register the data under a name of its own with `silogan node init`"
             raise DataError(f"cohort '{registration.name}'", "has images of another shape than was registered", mend)
@@ -287,19 +331,24 @@ class Node:
 
 
 def read_proposal(path: Path) -> Study:
-    """A study as a coordinator sends it: the `run.yaml` of its run.
+    """A study as a coordinator sends it: the `run.yaml` of its run. Nothing in it is believed: see `parse_study`.
 
     Raises:
-        ConfigError: the file cannot be read, or is not whole.
+        ConfigError, PrivacyRefusal: the file cannot be read, or something of it is wrong.
     """
-    thing, mend = f"study '{path.name}'", "have the coordinator send it again"
     try:
-        study = parse_study(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise ConfigError(thing, "cannot be read", "give a study's run.yaml") from None
-    if study is None:
-        raise ConfigError(thing, "is not whole: it does not have the hash that it names", mend)
-    return study
+        text = read_file(path)
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"study '{path.name}'", "cannot be read", "give a study's run.yaml") from None
+    except Excess as error:
+        raise ConfigError(f"study '{path.name}'", str(error.problem), "give a study's run.yaml") from None
+    return parse_study(text)
+
+
+def _refuse_misfits(study: Study, registration: Registration) -> None:
+    misfits = _misfits(study, registration)
+    if misfits:
+        raise PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
 
 
 def _not_approved() -> PrivacyRefusal:
@@ -311,6 +360,15 @@ def _not_approved() -> PrivacyRefusal:
 def _misfits(study: Study, registration: Registration) -> list[str]:
     """Why a study cannot be run on a cohort, whatever the policy says."""
     found: list[str] = []
+    if registration.rehearsal != (study.plan.seeded or study.scenario.seed is not None):
+        found.append(RANDOMNESS[registration.rehearsal])
+    if study.plan.unit != registration.unit:
+        found.append(f"its unit is the {study.plan.unit}, but the cohort's is the {registration.unit}")
+    problem = plan_problem(study.scenario, study.plan)
+    if problem is not None:
+        found.append(problem)
+    if study.scenario.training.precision != "float32":
+        found.append(f"training.precision is {study.scenario.training.precision}: a node computes in float32")
     declaration = SiteDeclaration(registration.site, registration.declared_size)
     if declaration not in study.sites:
         found.append(
@@ -321,9 +379,27 @@ def _misfits(study: Study, registration: Registration) -> list[str]:
     return found
 
 
-def _real(data: Data, *, may_be_empty: bool = False) -> ImageData:
-    """The hospital's data, in which no patient is made up."""
+def _real(data: Data, rehearsal: bool, *, may_be_empty: bool = False) -> ImageData:
+    """The hospital's data, in which no patient is made up; for a rehearsal, in which no patient is.
+
+    Raises:
+        PrivacyRefusal: it is for a rehearsal, and holds other images than the digits that come with scikit-learn.
+    """
     if data.images_per_patient != 1:
         problem = f"is {data.images_per_patient}: simulated patients are for simulations"
         raise ConfigError("data.images_per_patient", problem, "give a manifest in data.patients")
-    return read(data, may_be_empty=may_be_empty)
+    found = read(data, may_be_empty=may_be_empty)
+    if rehearsal and not _rows(found) <= _rows(read(Data())):
+        problem = "holds other images than the embedded digits: everybody may know a rehearsal's noise"
+        raise PrivacyRefusal("data", problem, "rehearse with source: digits, or leave out --rehearsal")
+    return found
+
+
+def _rows(data: ImageData) -> set[bytes]:
+    """Every image, with its size."""
+    return {f"{tuple(pixels.shape)} ".encode() + pixels.numpy().tobytes() for pixels in _all_pixels(data)}
+
+
+def _all_pixels(data: ImageData) -> Iterator[Tensor]:
+    for images in (data.train, data.test):
+        yield from images.pixels

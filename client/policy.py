@@ -4,13 +4,14 @@ A policy only forbids. Whoever asks can be stricter than it, never laxer; what i
 without a policy nothing is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 from pydantic import Field
 
-from common.config import Count, Positive, Section, parse, read_keys
+from common.bounds import Clip, Count, Delta, Epsilon, Noise, Rate, RecordsPerPatient
+from common.config import Section, parse, read_keys
 from common.errors import Code, ConfigError, PrivacyRefusal
 from common.networks import FAMILIES
 from common.plan import PrivacyPlan, Unit
@@ -24,25 +25,22 @@ _NO_LIMIT = 2**53
 class Policy(Section):
     """What one hospital allows. Every limit must be given: one that nobody set is not taken for granted."""
 
-    epsilon: Positive = Field(description="the most that may be spent on any patient, over all runs, servers and years")
-    delta: Annotated[float, Field(gt=0, lt=1)] = Field(description="probability that the bound may fail")
+    epsilon: Epsilon = Field(description="the most that may be spent on any patient, over all runs, servers and years")
+    delta: Delta = Field(description="probability that the bound may fail")
     unit: Unit = Field(description="patient, or record where the data does not say who is who")
-    min_noise_multiplier: Positive = Field(description="smallest σ")
-    max_clip_norm: Positive = Field(description="largest C")
-    max_sample_rate: Annotated[float, Field(gt=0, le=1)] = Field(description="largest q")
-    max_records_per_patient: Count = Field(description="largest k: records of one patient in a step")
+    min_noise_multiplier: Noise = Field(description="smallest σ")
+    max_clip_norm: Clip = Field(description="largest C")
+    max_sample_rate: Rate = Field(description="largest q")
+    max_records_per_patient: RecordsPerPatient = Field(description="largest k: records of one patient in a step")
     max_steps_per_round: Count = Field(description="private steps between two replies")
     max_steps: Count = Field(description="private steps in all, over all runs")
-    families: tuple[str, ...] = Field(description="model families that may be trained")
-    servers: tuple[str, ...] = Field(description="coordinators that may ask")
-    seeded: bool = Field(default=False, description="noise from a known seed: for rehearsals without patients' data")
+    families: tuple[str, ...] = Field(strict=False, description="model families that may be trained")
+    servers: tuple[str, ...] = Field(strict=False, description="coordinators that may ask")
 
     def objections(self, plan: PrivacyPlan, family: str, server: str) -> Iterator[str]:
         """What the policy does not allow about a plan, in words; the budget aside, which the ledger knows."""
         if not plan.private:
             yield "it trains without privacy"
-        if plan.seeded and not self.seeded:
-            yield "it is seeded: its noise could be known beforehand"
         if plan.unit != self.unit:
             yield f"its unit is the {plan.unit}, not the {self.unit}"
         limits = (
@@ -51,7 +49,7 @@ class Policy(Section):
             ("sample_rate", plan.sample_rate, self.max_sample_rate),
             ("records_per_patient", plan.records_per_patient, self.max_records_per_patient),
             ("steps_per_round", plan.steps_per_round, self.max_steps_per_round),
-            ("steps", plan.rounds * plan.steps_per_round, self.max_steps),
+            ("steps", plan.steps, self.max_steps),
         )
         for name, asked, most in limits:
             if not asked <= most:
@@ -81,6 +79,14 @@ class Policy(Section):
             raise PrivacyRefusal(f"policy '{path.name}'", problem, error.mend, code=Code.POLICY) from None
 
     @staticmethod
+    def recorded(values: Mapping[str, Any]) -> "Policy":
+        """The policy that a ledger's entry holds.
+
+        Ledgers of before there were rehearsal nodes have the key `seeded`, which nothing heeds any more.
+        """
+        return Policy(**{key: value for key, value in values.items() if key != "seeded"})
+
+    @staticmethod
     def of_plan(plan: PrivacyPlan, family: str, server: str) -> "Policy":
         """The policy of a simulated hospital: it allows just what the study asks for."""
         warm_start = plan.warm_start_noise_multiplier
@@ -96,7 +102,6 @@ class Policy(Section):
             max_steps=_NO_LIMIT,  # an interrupted round that is paid again counts twice; the budget decides
             families=(family,),
             servers=(server,),
-            seeded=plan.seeded,
         )
 
 
@@ -124,5 +129,4 @@ max_steps_per_round: 200    # private steps between two replies
 max_steps: 100000           # private steps in all, over all runs
 families: [{", ".join(sorted(FAMILIES))}]
 servers: []                 # coordinators that may ask, as [coordinator.example.org]; none yet
-# seeded: true              # for rehearsals with public data only: whoever knows the seed knows the noise
 """

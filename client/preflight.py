@@ -116,7 +116,8 @@ def _cohorts(folder: Path) -> Iterator[Check]:
 
 def _data(node: Node, registration: Registration) -> str:
     node.check_cohort(registration)
-    return "complete, as registered; its ledger is there"
+    kind = "; a rehearsal's: nobody's data" if registration.rehearsal else ""
+    return f"complete, as registered; its ledger is there{kind}"
 
 
 def _coordinator(connection: Connection) -> str:

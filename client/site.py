@@ -218,8 +218,9 @@ def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | No
             "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
         )
     first = 0 if study.plan.warm_start_noise_multiplier is not None else 1
-    if not first <= instruction.round <= study.plan.rounds:
-        return PrivacyRefusal(f"round {instruction.round}", f"is not among the plan's {study.plan.rounds}", "stop here")
+    last = study.scenario.training.rounds  # the plan's spare rounds are for interrupted ones of these
+    if not first <= instruction.round <= last:
+        return PrivacyRefusal(f"round {instruction.round}", f"is not among the study's {last}", "stop here")
     return None
 
 
@@ -284,13 +285,17 @@ def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch
 
 def _terms(site: Site, device: torch.device) -> Terms:
     """Those of the plan's private steps."""
-    plan, most = site.study.plan, _at_once(site.study.scenario.training, device)
+    plan, training = site.study.plan, site.study.scenario.training
+    views, most = plan.records_per_patient, _at_once(training, device)
+    block = block_size(site.expected_batch, views, device.type, most)
+    if training.micro_batch is not None:
+        block = max(1, training.micro_batch // views)
     return Terms(
         sample_rate=plan.sample_rate,
         clip_norm=plan.clip_norm,
         noise_multiplier=plan.noise_multiplier,
-        records_per_patient=plan.records_per_patient,
-        block=block_size(site.expected_batch, plan.records_per_patient, device.type, most),
+        records_per_patient=views,
+        block=block,
     )
 
 

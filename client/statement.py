@@ -4,8 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from client.chain import Entry
-from client.ledger import charge_of, of_kind, policy_in_force, settled_steps, spent
-from common.accounting import Mechanism, epsilon
+from client.ledger import (
+    charge_of,
+    charged_epsilon,
+    composed,
+    mechanism_of,
+    of_kind,
+    policy_in_force,
+    settled_steps,
+    spent,
+    studies_charged,
+)
+from common.accounting import epsilon
 
 _POINTS = 40
 """Most points of the curve: an ε takes a while to find."""
@@ -69,6 +79,8 @@ class RunCharges:
 class Statement:
     """What a cohort's privacy has cost; ε is at `delta`, for one `unit` added or removed, over all runs together.
 
+    ε of one run is exact; of several it is counted as `client.ledger.charged_epsilon` says.
+
     Attributes:
         unit, delta: of the guarantee.
         epsilon_budget: of the policy in force.
@@ -102,16 +114,16 @@ def state(entries: Sequence[Entry]) -> Statement:
     """The statement of a ledger's entries, which must have been verified."""
     cohort = entries[0].content["cohort"]
     settled = settled_steps(entries)
-    taken = [_mechanism(entry, settled.get(entry.seq, 0)) for entry in of_kind(entries, "reserve")]
+    taken = [mechanism_of(entry, settled.get(entry.seq, 0)) for entry in of_kind(entries, "reserve")]
     return Statement(
         unit=cohort["unit"],
         delta=cohort["delta"],
         epsilon_budget=policy_in_force(entries).epsilon,
-        epsilon_settled=epsilon(taken, cohort["delta"]),
-        epsilon_charged=epsilon(spent(entries), cohort["delta"]),
+        epsilon_settled=composed(entries, taken, len(studies_charged(entries))),
+        epsilon_charged=charged_epsilon(entries),
         runs=tuple(_runs(entries, settled, cohort["delta"])),
         refused=tuple(map(_refusal, of_kind(entries, "refuse"))),
-        curve=tuple(_curve(entries, cohort["delta"])),
+        curve=tuple(_curve(entries)),
         entries=len(entries),
         versions=entries[-1].content["versions"],
     )
@@ -156,13 +168,9 @@ def _refusal(entry: Entry) -> Refusal:
     return Refusal(entry.seq, _created(entry), content["study_id"], content["round"], content["reason"])
 
 
-def _mechanism(entry: Entry, steps: int) -> Mechanism:
-    return Mechanism(entry.content["noise_multiplier"], entry.content["sample_rate"], steps)
-
-
-def _curve(entries: Sequence[Entry], delta: float) -> Iterator[tuple[str, float]]:
+def _curve(entries: Sequence[Entry]) -> Iterator[tuple[str, float]]:
     reserved = [entry.seq for entry in of_kind(entries, "reserve")]
     settled = [entry.seq for entry in of_kind(entries, "settle")]
     stride = -(-len(reserved) // (_POINTS - 2)) or 1  # the newest of both kinds come on top
     for seq in sorted({*reserved[::stride], *reserved[-1:], *settled[-1:]}):
-        yield _created(entries[seq - 1]), epsilon(spent(entries[:seq]), delta)
+        yield _created(entries[seq - 1]), charged_epsilon(entries[:seq])

@@ -11,7 +11,6 @@ from common.study import Study
 def explain(study: Study, registration: Registration, server: str, cost: Cost) -> Iterator[tuple[str, str]]:
     """What is asked and what it would cost: pairs of a question and its answer."""
     plan, scenario = study.plan, study.scenario
-    steps = plan.rounds * plan.steps_per_round
     yield "study", f"{scenario.title or scenario.name}, {len(study.sites)} hospitals, asked for by {server}"
     yield "hash", study.study_id
     yield "data", f"cohort '{registration.name}', declared size {registration.declared_size}"
@@ -31,7 +30,15 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
         f"{plan.records_per_patient} of its records; what it adds is clipped to C = {plan.clip_norm:g}; noise "
         f"σ = {plan.noise_multiplier:g}",
     )
-    yield "steps", f"{steps}: {plan.rounds} rounds of {plan.steps_per_round}, interrupted ones included"
+    spare = plan.rounds - scenario.training.rounds
+    yield (
+        "rounds",
+        f"{scenario.training.rounds}, each answered once; {spare} more if as many are interrupted (spare rounds)",
+    )
+    yield "steps", f"at most {plan.steps}: {plan.rounds} rounds of {plan.steps_per_round}"
+    if plan.seeded:
+        yield "noise", "from a seed, which others know: a rehearsal, with nobody's data"
+    yield "ε of this study", f"at most {cost.epsilon_alone:.4g}, whatever is asked under this approval"
     yield (
         "ε now",
         f"{cost.epsilon_now:.4g} of {cost.epsilon_budget:g} spent on these patients, at δ = {plan.delta:g}",
@@ -39,6 +46,12 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     yield "ε after one round", f"{cost.epsilon_after_round:.4g}"
     share = cost.epsilon_after / cost.epsilon_budget
     yield "ε after all", f"{cost.epsilon_after:.4g}, {share:.0%} of the budget: {reading(cost.epsilon_after)}"
+    if cost.earlier_studies:
+        yield (
+            "counted",
+            f"with {cost.earlier_studies} earlier on the same patients, by a rule that holds also where a study was "
+            "proposed because of what others answered: about 7% more noise for the same ε",
+        )
     if cost.epsilon_after > cost.epsilon_budget:
         yield "budget", "does not pay for all rounds; the ledger stops the study when it is used up"
     yield (

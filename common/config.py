@@ -10,36 +10,55 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from common.bounds import (
+    MOST_STEPS,
+    Classes,
+    Clip,
+    Delta,
+    Epsilon,
+    LocalSteps,
+    Noise,
+    Positive,
+    Rate,
+    RecordsPerPatient,
+    Rounds,
+    Size,
+    Text,
+)
 from common.errors import ConfigError
 from common.registry import nearest
+from common.yaml_text import Excess, read_file, read_yaml
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 Unit = Literal["record", "patient"]
+_SHOWN = 60  # characters of a wrong value
 
 
 class Section(BaseModel):
-    """A part of a scenario: frozen, and without room for keys that nobody reads."""
+    """A part of a scenario: frozen, strict about types, and without room for keys that nobody reads."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 AnySection = TypeVar("AnySection", bound=Section)
+_Below1 = Annotated[float, Field(ge=0, lt=1)]
+_Rate = Annotated[float, Field(gt=0, le=1e3)]
 
 
 class Data(Section):
     """Which images the hospitals hold (`client/data`)."""
 
-    source: str = "digits"
-    root: Path | None = Field(default=None, description="folder or file with the data; none if embedded")
-    dataset: str | None = Field(
+    source: Text = "digits"
+    root: Path | None = Field(default=None, strict=False, description="folder or file with the data; none if embedded")
+    dataset: Text | None = Field(
         default=None, description="MedMNIST set to find in a folder, for example pneumoniamnist"
     )
     image_size: Annotated[int, Field(ge=8, le=256)] | None = Field(
         default=None, description="resize to this; native if none"
     )
     channels: Literal[1, 3] | None = Field(default=None, description="1 grey, 3 colour; native if none")
-    classes: tuple[str, ...] | None = Field(
+    classes: Classes | None = Field(
         default=None, description="public class names, where the source has none of its own"
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
@@ -47,9 +66,11 @@ class Data(Section):
     )
     download: bool = Field(default=False, description="let torchvision download what is missing")
     patients: Path | None = Field(
-        default=None, description="CSV file with the columns file (relative to root) and patient, for source folder"
+        default=None,
+        strict=False,
+        description="CSV file with the columns file (relative to root) and patient, for source folder",
     )
-    images_per_patient: Count = Field(
+    images_per_patient: RecordsPerPatient = Field(
         default=1, description="simulated patients: so many images of one class, where the data does not say"
     )
 
@@ -63,11 +84,13 @@ class Data(Section):
 class Sites(Section):
     """How the patients' images are spread over hospitals (`simulations/partition.py`)."""
 
-    count: Count = 4
-    partition: str = "iid"
-    alpha: Positive = Field(default=0.5, description="Dirichlet concentration: small is skewed")
-    shards_per_site: Count = Field(default=2, description="label shards that each site holds")
-    size_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+    count: Annotated[int, Field(ge=1, le=5000)] = 4
+    partition: Text = "iid"
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        default=0.5, description="Dirichlet concentration: small is skewed"
+    )
+    shards_per_site: Size = Field(default=2, description="label shards that each site holds")
+    size_ratio: Annotated[float, Field(ge=1, le=1e6)] = Field(
         default=10.0, description="largest site over smallest, for size skew"
     )
 
@@ -75,9 +98,11 @@ class Sites(Section):
 class Model(Section):
     """Generator and discriminator (`common/networks`)."""
 
-    family: str = "dcgan"
-    latent_dim: Count = 64
-    width: Count = Field(default=32, description="channels of the widest feature map are a small multiple of this")
+    family: Text = "dcgan"
+    latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
+    width: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=32, description="channels of the widest feature map are a small multiple of this"
+    )
 
 
 class Adaptive(Section):
@@ -87,14 +112,16 @@ class Adaptive(Section):
         default=0.65, description="accuracy on fakes below which D trains longer"
     )
     ema: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    patience: Count = Field(default=200, description="generator steps on a rung before the next")
-    ladder: tuple[Count, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+    patience: Size = Field(default=200, description="generator steps on a rung before the next")
+    ladder: tuple[Size, ...] = Field(
+        default=(1, 2, 5, 10, 20, 50, 100, 200, 500), min_length=1, max_length=100, strict=False
+    )
 
 
 class WarmStart(Section):
     """Noisy class-wise statistics, released once; the server trains both networks on what they describe."""
 
-    noise_multiplier: Positive | None = Field(
+    noise_multiplier: Noise | None = Field(
         default=None, description="σ of the release, charged like a step with q = 1; found from epsilon_share if none"
     )
     epsilon_share: Annotated[float, Field(gt=0, lt=1)] = Field(
@@ -107,9 +134,9 @@ class WarmStart(Section):
     largest_norm: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.4, description="clipping norm of an image, as a share of an all-white one's"
     )
-    steps: Count = Field(default=1000, description="steps of each network at the server, which cost no privacy")
-    lr_generator: Positive = 5e-4
-    lr_discriminator: Positive = 1e-3
+    steps: LocalSteps = Field(default=1000, description="steps of each network at the server, which cost no privacy")
+    lr_generator: _Rate = 5e-4
+    lr_discriminator: _Rate = 1e-3
 
 
 class Guard(Section):
@@ -122,45 +149,45 @@ class Guard(Section):
     fake_accuracy: Annotated[float, Field(gt=0.5, le=1)] = Field(
         default=0.99, description="D's accuracy on generated images above which the generator has lost"
     )
-    patience: Count = Field(default=3, description="bad rounds in a row after which the run goes back")
+    patience: Size = Field(default=3, description="bad rounds in a row after which the run goes back")
     lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.25, description="what each rollback multiplies the generator's learning rate by"
     )
-    rollbacks: Count = Field(default=4, description="rollbacks after which the run ends with an error instead")
+    rollbacks: Size = Field(default=4, description="rollbacks after which the run ends with an error instead")
 
 
 class Training(Section):
     """The article's algorithm: k discriminator steps, then one generator step (`client/trainer.py`)."""
 
-    rounds: Count = 10
-    local_steps: Count = Field(default=100, description="private discriminator steps a site takes in a round")
-    sample_rate: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.1, description="q: chance of a patient to be in a step's batch"
-    )
-    generator_batch_size: Count = Field(default=64, description="fakes in a generator step")
-    d_steps_per_g_step: Annotated[int, Field(ge=1)] | Adaptive = Field(default=5, description="k, or the adaptive rule")
+    rounds: Rounds = 10
+    local_steps: LocalSteps = Field(default=100, description="private discriminator steps a site takes in a round")
+    sample_rate: Rate = Field(default=0.1, description="q: chance of a patient to be in a step's batch")
+    generator_batch_size: Size = Field(default=64, description="fakes in a generator step")
+    d_steps_per_g_step: Size | Adaptive = Field(default=5, description="k, or the adaptive rule")
     warm_start: WarmStart | None = Field(
         default=None, description="what the first round starts from; fresh weights if none"
     )
-    server_generator_steps: Annotated[int, Field(ge=0)] = Field(
+    server_generator_steps: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0,
         description="generator steps a round at the server, on the averaged discriminator; if 0, sites train it",
     )
-    loss: str = "nonsaturating"
-    weight_clip: Positive | None = Field(default=None, description="clamp of D's weights, for the Wasserstein loss")
+    loss: Text = "nonsaturating"
+    weight_clip: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+        default=None, description="clamp of D's weights, for the Wasserstein loss"
+    )
     discriminator_adam: Literal["site", "server"] = Field(
         default="site",
         description="where D's Adam is: at each site, or at the server on the average of the sites' plain steps",
     )
-    lr_generator: Positive = 1e-3
-    lr_discriminator: Positive = 1e-3
+    lr_generator: _Rate = 1e-3
+    lr_discriminator: _Rate = 1e-3
     lr_decay: Literal["constant", "linear"] = Field(
         default="constant", description="of Adam's learning rates over the rounds; linear ends at nothing"
     )
     guard: Guard | None = Field(default=None, description="goes back where the run collapses; off if none")
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    micro_batch: Count | None = Field(
+    betas: tuple[_Below1, _Below1] = Field(default=(0.5, 0.999), strict=False)
+    device: Text = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    micro_batch: Size | None = Field(
         default=None, description="images that are in a private step at one time; found from the device if none"
     )
     precision: Literal["float32", "bfloat16"] = Field(
@@ -172,17 +199,17 @@ class Privacy(Section):
     """The guarantee that every site gives its patients (`common/plan.py`)."""
 
     enabled: bool = Field(default=True, description="false only to compare: every artefact is marked NON-PRIVATE")
-    epsilon: Positive = Field(default=10.0, description="budget of each site for this run")
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    epsilon: Epsilon = Field(default=10.0, description="budget of each site for this run")
+    delta: Delta = 1e-5
     unit: Unit | None = Field(
         default=None, description="whom it protects; if none, the patient where the data says who is who"
     )
-    records_per_patient: Count = Field(
+    records_per_patient: RecordsPerPatient = Field(
         default=1, description="k: most records of a patient in a step, drawn anew each time"
     )
-    clip_norm: Positive = 1.0
-    noise_multiplier: Positive | None = Field(default=None, description="found from epsilon if none")
-    spare_rounds: Annotated[int, Field(ge=0)] = Field(
+    clip_norm: Clip = 1.0
+    noise_multiplier: Noise | None = Field(default=None, description="found from epsilon if none")
+    spare_rounds: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0, description="rounds that an interruption may cost, planned for"
     )
 
@@ -196,12 +223,12 @@ class Privacy(Section):
 class Federation(Section):
     """How the coordinator combines the sites (`server/strategy.py`), and what it does about hostile ones."""
 
-    quorum: Count | None = Field(default=None, description="replies needed in each round; more than half if none")
+    quorum: Size | None = Field(default=None, description="replies needed in each round; more than half if none")
     weights: Literal["uniform", "declared_size"] = "uniform"
     aggregation: Literal["mean", "median", "trimmed_mean", "krum"] = Field(
         default="mean", description="what is made of the replies; all but mean hold back a few hostile sites"
     )
-    byzantine: Annotated[int, Field(ge=0)] = Field(
+    byzantine: Annotated[int, Field(ge=0, le=5000)] = Field(
         default=0, description="f: hostile sites that the aggregation must bear; trimmed on each side, or Krum's f"
     )
     max_update_norm: Positive = Field(default=1000.0, description="largest L2 change of a site's weights in a round")
@@ -210,7 +237,7 @@ class Federation(Section):
         description="smallest cosine of a site's generator update with the median of all; off if none. 0 is advised: "
         "with digits on four sites, evenly or by class, honest ones had 0.71 or more and reversed ones -0.40 or less",
     )
-    quarantine_after: Count = Field(
+    quarantine_after: Size = Field(
         default=3, description="replies that no honest site sends, after which a site is not asked any more"
     )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -247,8 +274,8 @@ class Evaluation(Section):
     """Measurements after training, outside the guarantee: they use the real test split (`server/evaluation.py`)."""
 
     enabled: bool = True
-    samples: Count = Field(default=5000, description="synthetic images to draw")
-    epochs: Count = Field(
+    samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=5000, description="synthetic images to draw")
+    epochs: Size = Field(
         default=20, description="most epochs of the classifier; the best on held-out synthetic images is used"
     )
     real_ceiling: bool = Field(default=True, description="also train the classifier on the real training split")
@@ -258,7 +285,7 @@ class Scenario(Section):
     """One study: data, sites, model, training, privacy, federation, evaluation."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    title: str = ""
+    title: Text = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
         default=None, description="fixed randomness, in simulation only"
     )
@@ -274,6 +301,13 @@ class Scenario(Section):
     def _quorum_is_reachable(self) -> "Scenario":
         if self.quorum > self.sites.count:
             raise ValueError(f"federation.quorum={self.quorum} exceeds sites.count={self.sites.count}")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_can_be_accounted_for(self) -> "Scenario":
+        rounds, steps = self.training.rounds + self.privacy.spare_rounds, self.training.local_steps
+        if rounds * steps > MOST_STEPS:
+            raise ValueError(f"{rounds} rounds of training.local_steps={steps} are above {MOST_STEPS} steps")
         return self
 
     @model_validator(mode="after")
@@ -316,10 +350,12 @@ def read_keys(path: Path, whole: str, example: str) -> dict[str, Any]:
     """
     thing = f"{whole} '{path}'"
     try:
-        raw = read_yaml(path.read_text(encoding="utf-8"))
+        raw = read_yaml(read_file(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(thing, f"cannot be read ({reason})", f"give a {whole} file") from None
+    except Excess as error:
+        raise ConfigError(thing, str(error.problem), "make it simpler") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -327,19 +363,6 @@ def read_keys(path: Path, whole: str, example: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(thing, "is not a set of keys", example)
     return cast(dict[str, Any], raw)
-
-
-def read_yaml(text: str) -> object:
-    """The plain value of a YAML text.
-
-    Raises:
-        yaml.YAMLError: the text has none. PyYAML itself lets other errors through for a date or number that cannot be
-            and for endless nesting.
-    """
-    try:
-        return yaml.safe_load(text)
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise yaml.YAMLError(str(error)) from None
 
 
 def parse_scenario(values: dict[str, Any]) -> Scenario:
@@ -373,7 +396,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         section[leaf] = read_yaml(text)
     except yaml.YAMLError:
-        raise ConfigError(f"--set {key}", f"value '{text}' cannot be read", "quote it as YAML") from None
+        raise ConfigError(f"--set {key}", f"value {shown(text)} cannot be read", "quote it as YAML") from None
 
 
 def _one_line(error: ValidationError, section: type[Section], whole: str) -> ConfigError:
@@ -383,6 +406,8 @@ def _one_line(error: ValidationError, section: type[Section], whole: str) -> Con
     if path[1:2] == ["d_steps_per_g_step"]:
         del path[2:3]  # which of the two it was read as
     key = ".".join(path) or whole
+    if not key.isprintable() or len(key) > _SHOWN:
+        key = shown(key)
     if fault["type"] == "extra_forbidden":
         close = nearest(path[-1], _fields_at(section, path[:-1]))
         mend = f"did you mean '{'.'.join([*path[:-1], close])}'?" if close else "remove it"
@@ -392,7 +417,13 @@ def _one_line(error: ValidationError, section: type[Section], whole: str) -> Con
     if fault["type"] == "value_error":
         return ConfigError(key, str(fault["ctx"]["error"]) if "ctx" in fault else fault["msg"], "correct one of them")
     message = fault["msg"][0].lower() + fault["msg"][1:]
-    return ConfigError(key, f"{message}, not {fault['input']!r}", "correct the value")
+    return ConfigError(key, f"{message}, not {shown(fault['input'])}", "correct the value")
+
+
+def shown(value: object) -> str:
+    """A value as errors show it: on one line, and not all of it where it is long."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:

@@ -6,9 +6,26 @@ the ledger charges it: all four read the same object.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Annotated
 
-from common.accounting import Mechanism, epsilon, find_noise_multiplier
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from common.accounting import Mechanism, epsilon, epsilon_rdp, find_noise_multiplier
+from common.bounds import (
+    LEAST_NOISE,
+    MOST_NOISE,
+    STRICT,
+    Clip,
+    Delta,
+    Epsilon,
+    LocalSteps,
+    Noise,
+    Rate,
+    RecordsPerPatient,
+    Rounds,
+)
 from common.config import Scenario, Unit
 from common.errors import ConfigError, PrivacyRefusal
 
@@ -16,7 +33,7 @@ NO_PRIVACY = "NON-PRIVATE"
 SEEDED = "seeded: not private against someone who knows the seed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class PrivacyPlan:
     """What every site does to its patients' data, and the most that it may cost them.
 
@@ -35,6 +52,9 @@ class PrivacyPlan:
         warm_start_noise_multiplier: σ of the one release of statistics before the first round (`common/moments.py`);
             None where there is none.
 
+    Raises:
+        ValueError: a field has another type than is said here, or is out of its range.
+
     Privacy:
         Unit: `unit`; a patient is all records of one person at one hospital. Neighbouring: add or remove one unit, with
         any number of records. A unit that is sampled adds the mean gradient of at most `records_per_patient` of its
@@ -46,15 +66,21 @@ class PrivacyPlan:
     private: bool
     seeded: bool
     unit: Unit
-    epsilon: float
-    delta: float
-    noise_multiplier: float
-    sample_rate: float
-    clip_norm: float
-    steps_per_round: int
-    rounds: int
-    records_per_patient: int = 1
-    warm_start_noise_multiplier: float | None = None
+    epsilon: Epsilon
+    delta: Delta
+    noise_multiplier: Annotated[float, Field(ge=0, le=MOST_NOISE)]
+    sample_rate: Rate
+    clip_norm: Clip
+    steps_per_round: LocalSteps
+    rounds: Rounds
+    records_per_patient: RecordsPerPatient = 1
+    warm_start_noise_multiplier: Noise | None = None
+
+    @model_validator(mode="after")
+    def _has_noise_if_private(self) -> "PrivacyPlan":
+        if self.private and self.noise_multiplier < LEAST_NOISE:
+            raise ValueError(f"noise_multiplier={self.noise_multiplier:g} is no noise, but the plan is private")
+        return self
 
     @property
     def plan_id(self) -> str:
@@ -68,6 +94,11 @@ class PrivacyPlan:
     def mechanisms(self, steps: int) -> list[Mechanism]:
         """All that `steps` private steps come to, the warm start before them included."""
         return [*_warm_start(self.warm_start_noise_multiplier), self.mechanism(steps)]
+
+    @property
+    def steps(self) -> int:
+        """The most private steps that there can be in all, interrupted ones included."""
+        return self.rounds * self.steps_per_round
 
     def epsilon_after(self, steps: int) -> float | None:
         """ε of the warm start and `steps` steps of this plan alone; None if the plan is not private."""
@@ -126,14 +157,39 @@ def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
         records_per_patient=privacy.records_per_patient,
         warm_start_noise_multiplier=warm_start,
     )
-    first_round = plan.epsilon_after(plan.steps_per_round)
-    if first_round is not None and first_round > plan.epsilon:
+    if plan.private:
+        _pay_for_one_round(plan)
+    return plan
+
+
+def _pay_for_one_round(plan: PrivacyPlan) -> None:
+    first_round = plan.mechanisms(plan.steps_per_round)
+    if epsilon_rdp(first_round, plan.delta) <= plan.epsilon:  # it is never below the truth, and cheaper to know
+        return
+    cost = epsilon(first_round, plan.delta)
+    if cost > plan.epsilon:
         raise PrivacyRefusal(
             "privacy.epsilon",
-            f"{plan.epsilon:g} does not pay for one round (ε = {first_round:.3g} at noise_multiplier = {sigma:g})",
+            f"{plan.epsilon:g} does not pay for one round (ε = {cost:.3g} at noise_multiplier = "
+            f"{plan.noise_multiplier:g})",
             "raise privacy.noise_multiplier or lower training.local_steps",
         )
-    return plan
+
+
+def plan_problem(scenario: Scenario, plan: PrivacyPlan) -> str | None:
+    """What is wrong with a plan that somebody else says belongs to a scenario; None if it is the one that does.
+
+    Raises:
+        ConfigError, PrivacyRefusal: the scenario has no plan.
+    """
+    if scenario.privacy.unit not in (None, plan.unit):
+        return f"plan.unit is {plan.unit}, but the scenario says {scenario.privacy.unit}"
+    choose_unit(scenario, patients_known=plan.unit == "patient")
+    derived = asdict(make_plan(scenario, plan.unit))
+    for name, value in asdict(plan).items():
+        if value != derived[name]:
+            return f"plan.{name} is {value}, but the scenario gives {derived[name]}"
+    return None
 
 
 def _warm_start_noise(scenario: Scenario) -> float | None:

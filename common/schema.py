@@ -1,10 +1,14 @@
 """The public shape of image data: what may be known of it without looking at a single patient."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from common.bounds import STRICT, Channels, Classes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ImageSchema:
     """Size, channels and classes of a data set, from public constants or the scenario, never from the data.
 
@@ -12,16 +16,19 @@ class ImageSchema:
         size: height and width in pixels (images are square).
         channels: 1 (grey) or 3 (colour).
         classes: one name per label; label i is `classes[i]`.
+
+    Raises:
+        ValueError: a field has another type than is said here, or is out of its range.
     """
 
-    size: int
-    channels: int
-    classes: tuple[str, ...]
+    size: Annotated[int, Field(ge=1, le=4096)]
+    channels: Channels
+    classes: Classes
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "ImageSchema":
         """The schema that was written with `dataclasses.asdict` and read back from YAML or JSON."""
-        return ImageSchema(values["size"], values["channels"], tuple(values["classes"]))
+        return ImageSchema(**values)
 
     @property
     def num_classes(self) -> int:

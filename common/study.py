@@ -2,22 +2,29 @@
 
 import hashlib
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import yaml
+from pydantic import ValidationError
 
 from common import __version__
-from common.config import Scenario, parse_scenario, read_yaml
-from common.errors import ConfigError
+from common.config import Scenario, parse_scenario, shown
+from common.errors import ConfigError, SiloganError
 from common.files import write_bytes_atomically
-from common.plan import PrivacyPlan, canonical_json
+from common.plan import PrivacyPlan, canonical_json, plan_problem
 from common.schema import ImageSchema
+from common.yaml_text import Excess, read_file, read_yaml, write_yaml
 
 RUN_FILE = "run.yaml"
+_KEYS = ("study_id", "scenario", "schema", "plan", "sites", "versions")
+_MOST_SITES, _LARGEST_SIZE, _LONGEST_NAME = 5000, 10**12, 100
+_SEND_AGAIN = "have the coordinator send it again"
+_AnyPart = TypeVar("_AnyPart")
 
 
 @dataclass(frozen=True)
@@ -25,15 +32,19 @@ class SiteDeclaration:
     """What a site makes public: its name, and its cohort's size in units of privacy, rounded down to two digits.
 
     Raises:
-        ConfigError: the size is not positive; averages are weighted by it, and sums of gradients divided.
+        ConfigError: the size is no positive whole number; averages are weighted by it, and sums of gradients divided.
+            Or the name is no line of up to 100 characters.
     """
 
     name: str
     declared_size: int
 
     def __post_init__(self) -> None:
-        if self.declared_size < 1:
-            problem = f"declared_size={self.declared_size} is not positive"
+        if type(self.name) is not str or not 1 <= len(self.name) <= _LONGEST_NAME or not self.name.isprintable():
+            mend = f"give a line of up to {_LONGEST_NAME} characters"
+            raise ConfigError("site's name", f"is {shown(self.name)}", mend)
+        if type(self.declared_size) is not int or not 1 <= self.declared_size <= _LARGEST_SIZE:
+            problem = f"declared_size={shown(self.declared_size)} is not a positive whole number"
             raise ConfigError(f"site '{self.name}'", problem, "declare the size of its cohort")
 
 
@@ -54,8 +65,7 @@ class Study:
     def save(self, run_dir: Path) -> None:
         """Writes `run.yaml`: the resolved configuration, the plan, the roster and the versions of the software."""
         content = {"study_id": self.study_id, **self._plain(), "versions": versions()}
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        write_bytes_atomically(run_dir / RUN_FILE, text.encode())
+        write_bytes_atomically(run_dir / RUN_FILE, write_yaml(content).encode())
 
     @staticmethod
     def load(run_dir: Path) -> "Study":
@@ -64,14 +74,16 @@ class Study:
         Raises:
             ConfigError: the folder holds no run, or its `run.yaml` was changed.
         """
-        problem, mend = f"{RUN_FILE} was changed since the run began", "restore it"
+        thing = f"run folder '{run_dir}'"
         try:
-            study = parse_study((run_dir / RUN_FILE).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            study, problem, mend = None, f"has no readable {RUN_FILE}", "give a run's folder"
-        if study is None:
-            raise ConfigError(f"run folder '{run_dir}'", problem, mend)
-        return study
+            text = read_file(run_dir / RUN_FILE)
+        except (OSError, UnicodeDecodeError, Excess):
+            raise ConfigError(thing, f"has no readable {RUN_FILE}", "give a run's folder") from None
+        try:
+            return parse_study(text)
+        except SiloganError as error:
+            problem = f"{RUN_FILE} was changed since the run began ({error.thing}: {error.problem})"
+            raise ConfigError(thing, problem, "restore it") from None
 
     def _plain(self) -> dict[str, Any]:
         return {
@@ -83,19 +95,74 @@ class Study:
 
 
 @lru_cache(maxsize=4)
-def parse_study(text: str) -> Study | None:
-    """The study that `Study.save` wrote as `text`, None if it is not whole: simulated sites read it every round."""
-    raw = cast(dict[str, Any], read_yaml(text))
+def parse_study(text: str) -> Study:
+    """The study that `Study.save` wrote as `text`; simulated sites read it every round.
+
+    Nothing of it is believed: every value is checked by type and range, the hash is computed again, and so is the plan
+    from the scenario.
+
+    Raises:
+        ConfigError, PrivacyRefusal: something of it is missing, unknown, wrong, or not what follows from the rest.
+    """
+    raw = _keys(text)
+    scenario = parse_scenario(cast(dict[str, Any], raw["scenario"]))
+    plan = _part(PrivacyPlan, raw["plan"], "plan")
+    study = Study(scenario, _part(ImageSchema, raw["schema"], "schema"), plan, _sites(raw["sites"]))
+    problem = plan_problem(scenario, plan)
+    if problem is not None:
+        raise ConfigError("plan", f"is not the scenario's: {problem}", _SEND_AGAIN)
+    if raw["study_id"] != study.study_id:
+        raise ConfigError("study", "does not have the hash that it names", _SEND_AGAIN)
+    return study
+
+
+def _keys(text: str) -> dict[str, object]:
+    """The parts of a `run.yaml`: all that there are, and no other."""
     try:
-        study = Study(
-            scenario=parse_scenario(raw["scenario"]),
-            schema=ImageSchema.from_plain(raw["schema"]),
-            plan=PrivacyPlan(**raw["plan"]),
-            sites=tuple(SiteDeclaration(**site) for site in raw["sites"]),
-        )
-        return study if raw["study_id"] == study.study_id else None
-    except (KeyError, TypeError, ValueError):
-        return None
+        raw = read_yaml(text)
+    except Excess as error:
+        raise ConfigError("study", str(error.problem), _SEND_AGAIN) from None
+    except yaml.YAMLError:
+        raise ConfigError("study", "is not valid YAML", _SEND_AGAIN) from None
+    if not isinstance(raw, dict):
+        raise ConfigError("study", "is not a set of keys", _SEND_AGAIN)
+    keys = cast(dict[object, object], raw)
+    for key in keys:
+        if key not in _KEYS:
+            raise ConfigError("study", f"has the unknown key {shown(key)}", _SEND_AGAIN)
+    for key in _KEYS:
+        if key not in keys:
+            raise ConfigError("study", f"lacks the key '{key}'", _SEND_AGAIN)
+    return cast(dict[str, object], keys)
+
+
+def _part(kind: type[_AnyPart], values: object, where: str) -> _AnyPart:
+    """A strict dataclass out of plain values that hold each of its fields, and nothing else."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(where, "is not a set of keys", _SEND_AGAIN)
+    given = cast(Mapping[object, object], values)
+    names = [field.name for field in fields(cast(Any, kind))]
+    for key in given:
+        if key not in names:
+            raise ConfigError(where, f"has the unknown key {shown(key)}", _SEND_AGAIN)
+    for name in names:
+        if name not in given:
+            raise ConfigError(f"{where}.{name}", "is missing", _SEND_AGAIN)
+    try:
+        return kind(**cast(Mapping[str, Any], given))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join([where, *(str(part) for part in fault["loc"])])
+        raise ConfigError(key, f"{fault['msg']}, not {shown(fault['input'])}", _SEND_AGAIN) from None
+
+
+def _sites(values: object) -> tuple[SiteDeclaration, ...]:
+    if not isinstance(values, list) or not 1 <= len(cast(list[object], values)) <= _MOST_SITES:
+        raise ConfigError("sites", f"is not a list of 1 to {_MOST_SITES} hospitals", _SEND_AGAIN)
+    sites = tuple(_part(SiteDeclaration, value, "sites") for value in cast(list[object], values))
+    if len({site.name for site in sites}) < len(sites):
+        raise ConfigError("sites", "names a hospital twice", _SEND_AGAIN)
+    return sites
 
 
 def declared_size(size: int) -> int:

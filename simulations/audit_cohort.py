@@ -117,6 +117,9 @@ def _accountants(found: Audit) -> Html:
         (_named("PLD", PLD), _epsilon(found.epsilon_pld), f"at most about {percent(PLD_RELATIVE_ERROR)} too high"),
         (_named("RDP", RDP), _epsilon(found.epsilon_rdp), "looser than the others: never below them"),
     )
+    if found.epsilon_filter is not None:
+        note = "an upper bound, also for studies that were chosen after others had answered"
+        rows = ((_named("Filter", FILTER), _epsilon(found.epsilon_filter), note), *rows)
     return table("ε from the same entries by three accountants", ("Accountant", "ε", "Stated error"), rows)
 
 
@@ -129,10 +132,11 @@ def _named(name: str, meaning: str) -> Html:
     return join([name, tag("span", meaning, class_="soft")])
 
 
-PRV = "The figure that counts: it plans, and refuses. Gopi, Lee and Wutschitz (2021), in Opacus."
+FILTER = "The figure that counts where there are several studies. Rényi filter: Feldman and Zrnic (2021)."
+PRV = "The figure that counts for one study: it plans, and refuses. Gopi, Lee and Wutschitz (2021), in Opacus."
 PLD = "An independent second opinion: Google's dp-accounting, Doroshenko and others (2022)."
 RDP = "An upper check: Mironov, Talwar and Zhang (2019)."
-PRV_ERROR = f"at most about {2 * PRV_EPSILON_ERROR:g} too high"
+PRV_ERROR = f"at most about {2 * PRV_EPSILON_ERROR:g} too high, more after thousands of steps"
 
 
 def _curve(statement: Statement) -> Html:

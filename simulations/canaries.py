@@ -1,9 +1,9 @@
 """Canary patients: a coin decides of each whether a hospital holds it, and an auditor tells from what leaves.
 
-A canary has a class of its own, which nobody else has. In a projection discriminator its gradient for the row of that
-class is then its own too, so that many thousands of canaries share a run and hardly disturb each other: one row a
-canary, and its score is how far the row moved along the features of the canary's image, which the auditor computes
-from weights that it sent. So many are needed since guesses about few canaries prove little (`simulations/one_run.py`).
+A canary has a class of its own, which nobody else has. In the networks of an audit (`simulations/canary_network.py`)
+its gradient is then one number's, and in the statistics of a warm start it has a part of the vector to itself: many
+hundreds of thousands of canaries share a run and do not disturb each other. So many are needed since guesses about few
+canaries prove little (`simulations/one_run.py`).
 """
 
 from collections.abc import Callable
@@ -15,31 +15,28 @@ from torch import Tensor
 
 from client.data import Images, to_unit_range
 from client.site import Site, gan_weights
-from common.config import Scenario
+from common.config import Scenario, Training
 from common.errors import ConfigError
-from common.messages import Reply, Weights
-from common.networks import GAN, build, initialise
-from common.networks.dcgan import DCGANDiscriminator
+from common.messages import STATISTICS, Reply, Weights
+from common.moments import Moments
+from common.plan import PrivacyPlan
+from common.schedule import learning_rate_factor
 from common.schema import ImageSchema
 from common.seeding import random_generator
 from common.study import SiteDeclaration, Study
+from simulations.canary_network import FAMILY, ROWS, auditors_weights
 from simulations.one_run import Flags, Floats
 
-MOST = 300_000
-"""Canaries of an audit: all-correct guesses about them show ε up to about 10.9."""
+MOST = 1_000_000
+"""Canaries of an audit, at most: with twice as many ε is shown to be at least about 0.2 more."""
 
-CANARY_STEPS = 12_000_000
+CANARY_STEPS = 40_000_000
 """Canaries times private steps, at most: minutes on two cores."""
 
 FEWEST = 1_000
-WIDTH = 1
-"""Of the audited networks: a wider one holds no more evidence, and takes longer."""
 
 AT_ONCE = 1 << 22
 """Pixels of the images that are in a pass at one time: every pass costs a gradient for all rows."""
-
-_ROWS = "discriminator.by_class.weight"
-_HEAD = ("discriminator.shared.weight", "discriminator.shared.bias", _ROWS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +68,7 @@ class Release:
         study: what the site was asked for.
         sent: weights of the instruction.
         reply: header of the reply.
-        weights: weights of the reply.
+        weights: weights of the reply; of round 0, the statistics.
     """
 
     study: Study
@@ -97,36 +94,42 @@ def affordable(steps: int) -> int:
     return count
 
 
+def audited(scenario: Scenario) -> Scenario:
+    """The scenario as it is audited: its mechanism, on the networks of an audit, with randomness that nobody knows.
+
+    Its warm start looks at one frequency, in which a white image has as long a part as any image has in all.
+    """
+    changed: dict[str, object] = {"seed": None, "model": scenario.model.model_copy(update={"family": FAMILY})}
+    if scenario.training.warm_start is not None:
+        warm_start = scenario.training.warm_start.model_copy(update={"frequencies": 1})
+        changed["training"] = scenario.training.model_copy(update={"warm_start": warm_start})
+    return scenario.model_copy(update=changed)
+
+
 def draw(schema: ImageSchema, count: int, seed: int | None) -> Canaries:
-    """`count` canaries with images of black and white noise, whose features are large, and their coins.
+    """`count` canaries, and their coins. Their images are white, which no statistic of a warm start exceeds.
 
     Args:
         schema: of the hospitals' own images; the canaries' labels follow its classes.
         count: m.
-        seed: of images and coins, in simulation; the operating system's randomness if None.
+        seed: of the coins; the operating system's randomness if None.
     """
-    rng = random_generator(seed, "canaries")
-    shape = (count, schema.channels, schema.size, schema.size)
-    pixels = torch.randint(2, shape, generator=rng, dtype=torch.uint8).mul_(255)
+    pixels = torch.full((count, schema.channels, schema.size, schema.size), 255, dtype=torch.uint8)
     labels = torch.arange(schema.num_classes, schema.num_classes + count)
     inserted = torch.rand(count, generator=random_generator(seed, "coins")) < 0.5
     return Canaries(Images(pixels, labels), inserted.numpy())
 
 
 def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -> Site:
-    """The same hospital with the inserted canaries among its patients, in a study with narrow networks.
+    """The same hospital with the inserted canaries among its patients, in a study with a class for each canary.
 
     The plan and the declared size, which are public, stay as they are.
 
     Args:
-        site: the hospital.
+        site: the hospital, in a study of an `audited` scenario.
         canaries: who may be inserted.
         images_per_patient: how many times the hospital holds a canary's image, at least 1.
-
-    Raises:
-        ConfigError: the discriminator has no row for each class.
     """
-    study = _study(site, canaries)
 
     def read_images() -> Images:
         own = site.read_images()
@@ -138,59 +141,69 @@ def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -
         pixels, labels = torch.cat((own.pixels, added.pixels)), torch.cat((own.labels, added.labels))
         return Images(pixels, labels, patients=patients)
 
-    return replace(site, study=study, read_images=read_images)
+    return replace(site, study=_study(site, canaries), read_images=read_images)
 
 
-def auditors_weights(study: Study, seed: int | None) -> Weights:
-    """First weights as a curious server would choose them: with an output of 0, nothing reaches the convolutions.
+def sent_weights(study: Study) -> Weights:
+    """What the auditor, in the server's place, sends in every round."""
+    return gan_weights(auditors_weights(study.schema, study.plan.clip_norm))
 
-    A canary's gradient is then all in its row, and in the weights that the classes share.
+
+def evidence(release: Release, canaries: Canaries) -> Floats:
+    """The evidence that each canary is in: a `Score`, the logarithm of a likelihood ratio up to constants.
+
+    A release in which a canary that is in adds 1 to noise of standard deviation σ weighs 1/σ²: the sum over all
+    releases, of whatever phase, is the best test that there is of one Gaussian sequence against another (Neyman and
+    Pearson, 1933).
     """
-    gan = build(study.scenario.model, study.schema)
-    initialise(gan, random_generator(seed, "auditor"))
-    return {name: tensor.zero_() if name in _HEAD else tensor for name, tensor in gan_weights(gan).items()}
+    if release.reply.round == 0:
+        return _along_own_moments(release, canaries)
+    moved = (release.weights[ROWS] - release.sent[ROWS])[canaries.first_class :, 0].double().numpy()
+    return moved / _movement(release)
 
 
-def row_movement(release: Release, canaries: Canaries) -> Floats:
-    """How far each canary's row moved along the features of its image: a `Score`."""
-    moved = (release.weights[_ROWS] - release.sent[_ROWS])[canaries.first_class :]
-    features = _features(release, canaries.images.pixels)
-    along = torch.linalg.vecdot(moved, features) / torch.linalg.vector_norm(features, dim=1).clamp(min=1e-12)
-    return along.double().numpy()
+def evidence_of_the_warm_start(release: Release, canaries: Canaries) -> Floats:
+    """`evidence` of round 0 alone: a fault there would be diluted by rounds that are as they should be."""
+    return evidence(release, canaries) if release.reply.round == 0 else np.zeros(len(canaries))
+
+
+def scores_of(plan: PrivacyPlan) -> tuple[Score, ...]:
+    """What an auditor of a plan looks at."""
+    return (evidence,) if plan.warm_start_noise_multiplier is None else (evidence, evidence_of_the_warm_start)
+
+
+def _movement(release: Release) -> float:
+    """How far a row moves for a likelihood ratio of 1."""
+    plan, training = release.study.plan, release.study.scenario.training
+    if training.discriminator_adam == "server":  # plain steps: the noisy sums themselves, over B
+        batch = plan.sample_rate * release.study.sites[0].declared_size
+        return training.lr_discriminator / batch * plan.clip_norm * plan.noise_multiplier**2
+    # Adam divides by the root of the second moment, which is about σC/B
+    return _rate(training, release.reply.round) * plan.noise_multiplier
+
+
+def _rate(training: Training, number: int) -> float:
+    return training.lr_discriminator * learning_rate_factor(training, number)
+
+
+def _along_own_moments(release: Release, canaries: Canaries) -> Floats:
+    """Each canary's part of the noisy statistics, along what the canary would add to it, over σ²."""
+    schema, settings = release.study.schema, release.study.scenario.training.warm_start
+    noise = release.study.plan.warm_start_noise_multiplier
+    if settings is None or noise is None:
+        raise ConfigError("round 0", "is not among the plan's", "audit a scenario with training.warm_start")
+    moments = Moments(replace(schema, classes=schema.classes[:1]), settings)
+    own = moments.rows(to_unit_range(canaries.images.pixels[:1]), torch.zeros(1, dtype=torch.int64))[0]
+    parts = release.weights[STATISTICS].double().view(schema.num_classes, -1)[canaries.first_class :]
+    found: Tensor = parts @ (own / own.norm())
+    return found.numpy() / noise**2
 
 
 def _study(site: Site, canaries: Canaries) -> Study:
     study = site.study
     classes = (*study.schema.classes, *(f"canary-{number}" for number in range(len(canaries))))
     schema = replace(study.schema, classes=classes)
-    extended = Study(
-        _narrowed(study.scenario, schema), schema, study.plan, (SiteDeclaration(site.name, site.declared_size),)
-    )
-    with torch.device("meta"):
-        gan = build(extended.scenario.model, schema)
-    if not isinstance(gan.discriminator, DCGANDiscriminator):
-        problem = f"'{study.scenario.model.family}' has no row for each class to hold canaries"
-        raise ConfigError("model.family", problem, "audit the same plan with 'dcgan'")
-    return extended
-
-
-def _narrowed(scenario: Scenario, schema: ImageSchema) -> Scenario:
-    model = scenario.model.model_copy(update={"width": WIDTH})
-    training = scenario.training.model_copy(update={"micro_batch": _micro_batch(schema)})
-    return scenario.model_copy(update={"model": model, "training": training})
-
-
-def _micro_batch(schema: ImageSchema) -> int:
-    return max(1, AT_ONCE // (schema.channels * schema.size**2))
-
-
-@torch.inference_mode()
-def _features(release: Release, pixels: Tensor) -> Tensor:
-    """float32[m, F] that the discriminator as it was sent has for images uint8[m, C, S, S]."""
-    with torch.device("meta"):
-        gan: GAN = build(release.study.scenario.model, release.study.schema)
-    prefix = "discriminator."
-    own = {name.removeprefix(prefix): value for name, value in release.sent.items() if name.startswith(prefix)}
-    gan.discriminator.load_state_dict(own, assign=True)
-    network: torch.nn.Module = gan.discriminator.get_submodule("features")
-    return torch.cat([network(to_unit_range(part)) for part in pixels.split(_micro_batch(release.study.schema))])
+    micro_batch = max(1, AT_ONCE // (schema.channels * schema.size**2))
+    training = study.scenario.training.model_copy(update={"micro_batch": micro_batch})
+    scenario = study.scenario.model_copy(update={"training": training})
+    return Study(scenario, schema, study.plan, (SiteDeclaration(site.name, site.declared_size),))

@@ -175,12 +175,13 @@ def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]") -> Fed
         data = _write_data(out / f"{host.name}-data", share, images.test)
         host.run(
             *("node", "init", str(host.folder), "--cohort", "digits", "--site", site.name, "--data", str(data)),
-            *("--size", str(site.declared_size), "--record-level", "--epsilon", "10", "--delta", "1e-4"),
+            *("--size", str(site.declared_size), "--record-level", "--rehearsal", "--epsilon", "10"),
+            *("--delta", "1e-4"),
             *("--server", federation.address, "--ca", str(server.folder / "ca.pem")),
         )
         policy = host.folder / "policy.yaml"
         text = policy.read_text(encoding="utf-8").replace("servers: []", f"servers: ['{federation.address}']")
-        policy.write_text(f"{text}seeded: true\n", encoding="utf-8")
+        policy.write_text(text, encoding="utf-8")
         server.run("server", "enrol", site.name, str(host.folder / "request.json"), "--folder", str(server.folder))
     return federation
 

@@ -44,7 +44,7 @@ def warned(host: Host, since: str) -> str:
 def last_words(host: Host) -> str:
     """The last that a node's programs said before it was stopped."""
     messages = [_COLOURS.sub("", line["message"]) for line in _log(host)]
-    told = [message for message in messages if re.search(r"ERROR|ended with|refused|rror:", message)]
+    told = [message for message in messages if re.search(r"ERROR|ended with|refuse[sd]|rror:", message)]
     return _short("; ".join(dict.fromkeys(told or messages[-1:])))
 
 

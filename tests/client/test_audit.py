@@ -16,18 +16,18 @@ from client.chain import Entry, Transaction, read_entries
 from client.keys import SiteKey
 from client.ledger import Approval, Charge, Cohort, Ledger
 from client.policy import Policy
-from common.accounting import Mechanism, epsilon
+from common.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
 from common.errors import PrivacyRefusal
 from common.plan import PrivacyPlan, canonical_json
 
-COHORT = Cohort("record", 1e-4)
+COHORT = Cohort("record", 1e-4, rehearsal=True)
 KEY, OTHER_KEY = (SiteKey(Ed25519PrivateKey.generate()) for _ in range(2))
 # q = 1 is what the accountants are quickest with
-PLAN = PrivacyPlan(True, False, "record", 2.0, 1e-4, 10.0, 1.0, 1.0, 5, 9)
+PLAN = PrivacyPlan(True, True, "record", 2.0, 1e-4, 10.0, 1.0, 1.0, 5, 9)
 POLICY = Policy.of_plan(PLAN, "dcgan", "coordinator")
 APPROVAL = Approval("study", PLAN, "dcgan", "coordinator")
 CHARGE = Charge.for_round(PLAN, "study", 1, "release 1")
-# 1 opens, 2 approves; 3 reserves 5 and 4 settles 5; 5 reserves 3 and 6 settles 2; 7 refuses; 8 reserves 1
+# 1 opens, 2 approves; 3 reserves 5 and 4 settles 5; 5 reserves 5 and 6 settles 2; 7 refuses; 8 reserves 5
 Bodies = list[dict[str, Any]]
 REJECTED = {
     "kind": "reject",
@@ -45,9 +45,9 @@ def path(tmp_path: Path) -> Path:
     ledger = Ledger.create(path, COHORT, POLICY, KEY)
     ledger.approve(APPROVAL)
     ledger.settle(ledger.reserve(CHARGE), 5)
-    ledger.settle(ledger.reserve(replace(CHARGE, round=2, steps=3, replay_key="")), 2)
+    ledger.settle(ledger.reserve(replace(CHARGE, round=2, replay_key="")), 2)
     ledger.refuse("study", "plan", 3, PrivacyRefusal("plan", "is unknown", "approve it"))
-    ledger.reserve(replace(CHARGE, round=3, steps=1, replay_key="release 3"))
+    ledger.reserve(replace(CHARGE, round=3, replay_key="release 3"))
     return path
 
 
@@ -146,7 +146,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "written anew under the site's name": (written_anew(key=OTHER_KEY), 1, "not signed"),
     # by software of the site, with its own key
     "settled twice": (written_anew(lambda bodies: bodies.append(bodies[3])), 9, "settled before"),
-    "settled too much": (written_anew(body(6, steps=4)), 6, "more steps"),
+    "settled too much": (written_anew(body(6, steps=6)), 6, "more steps"),
     "settled what never was": (written_anew(body(6, reservation=7)), 6, "not reserved"),
     "released twice": (written_anew(body(8, replay_key="release 1")), 8, "reserved for before"),
     "budget passed": (written_anew(body(8, steps=200)), 8, "above the budget"),
@@ -168,6 +168,43 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "less noise than approved": (written_anew(body(3, noise_multiplier=5.0)), 3, "noise_multiplier"),
     "more steps than approved": (written_anew(body(3, steps=6)), 3, "6 steps where 5 were approved"),
     "more rounds than approved": (written_anew(body(3, round=10)), 3, "round 10 where 9 were approved"),
+    "fewer steps than approved": (written_anew(body(3, steps=4)), 3, "4 steps where 5 were approved"),
+    "answered round again": (written_anew(body(8, round=1)), 8, "reserves again for round 1, which was settled"),
+    "no spare round left": (
+        written_anew(lambda bodies: bodies[1]["plan"].update(rounds=2)),
+        8,
+        "is reservation 3 of a study that was approved for 2",
+    ),
+    "warm start twice": (
+        written_anew(lambda bodies: bodies.extend([{**bodies[7], "purpose": "warm_start", "replay_key": ""}] * 2)),
+        10,
+        "reserves again for the warm start",
+    ),
+    "more ε than approved": (
+        written_anew(lambda bodies: bodies[1]["plan"].update(epsilon=0.1)),
+        3,
+        "above the 0.1 that was approved",
+    ),
+    "noise from a seed for patients": (
+        written_anew(lambda bodies: bodies[0]["cohort"].update(rehearsal=False, fingerprint="ff")),
+        2,
+        "approves noise from a seed for registered patients",
+    ),
+    "round with a seed for patients": (
+        written_anew(lambda bodies: bodies[0]["cohort"].update(rehearsal=False, fingerprint="ff")),
+        3,
+        "noise from a seed, with registered patients",
+    ),
+    "second study after a long one": (
+        written_anew(lambda bodies: bodies.append({**bodies[7], "study_id": "another"})),
+        9,
+        "is of a second study, but the first one's plan alone",
+    ),
+    "approval of what cannot be": (
+        written_anew(lambda bodies: bodies[1]["plan"].update(steps_per_round=-100)),
+        2,
+        "steps_per_round",
+    ),
     "another plan than approved": (written_anew(body(8, plan_id="0" * 64)), 8, "plan_id"),
     "against the policy": (written_anew(policy(min_noise_multiplier=11.0)), 3, "below 11"),
     "approved against the policy": (written_anew(policy(servers=["another"])), 2, "server 'coordinator'"),
@@ -190,7 +227,7 @@ def test_clean_ledger_holds_and_the_accountants_agree(path: Path) -> None:
     found = audit(path, public_key=KEY.public, known_heads=[earlier, head])
     assert found.findings == ()
     assert (found.name, found.unit, found.delta, found.epsilon_budget) == ("bergen", "record", 1e-4, 2.0)
-    assert found.epsilon_prv == epsilon([Mechanism(10.0, 1.0, 5 + 2 + 1)], 1e-4)
+    assert found.epsilon_prv == epsilon([Mechanism(10.0, 1.0, 5 + 2 + 5)], 1e-4)
     assert found.epsilon_pld is not None
     assert found.epsilon_rdp is not None
     assert found.epsilon_prv == pytest.approx(found.epsilon_pld, abs=0.02)
@@ -202,6 +239,33 @@ def test_ledger_that_has_charged_nothing_holds(tmp_path: Path) -> None:
     Ledger.create(tmp_path / "new.sqlite", COHORT, POLICY, KEY)
     found = audit(tmp_path / "new.sqlite")
     assert (found.findings, found.epsilon_prv, found.epsilon_pld, found.epsilon_rdp) == ((), 0.0, 0.0, 0.0)
+
+
+def test_an_older_ledger_holds_as_it_did(path: Path) -> None:
+    """Written before ledgers said whether they are a rehearsal's, and while a policy could allow seeds."""
+
+    def older(bodies: Bodies) -> None:
+        bodies[0]["policy"]["seeded"] = True
+        del bodies[0]["cohort"]["rehearsal"]
+
+    written_anew(older)(path)
+    found = audit(path, public_key=KEY.public)
+    assert found.findings == ()
+    assert found.epsilon_prv == epsilon([Mechanism(10.0, 1.0, 5 + 2 + 5)], 1e-4)
+
+
+def test_several_studies_are_counted_by_the_filter(tmp_path: Path) -> None:
+    path, plan = tmp_path / "two.sqlite", replace(PLAN, rounds=2)
+    ledger = Ledger.create(path, COHORT, POLICY, KEY)
+    for study in ("first", "second"):
+        ledger.approve(Approval(study, plan, "dcgan", "coordinator"))
+        ledger.reserve(Charge.for_round(plan, study, 1))
+        found = audit(path)
+        assert found.findings == ()
+        assert found.epsilon_filter == (None if study == "first" else ledger.epsilon())
+    charges = [Mechanism(10.0, 1.0, 10)]
+    assert found.epsilon_filter == epsilon_filtered(charges, 1e-4, filter_order(POLICY.epsilon, 1e-4))
+    assert found.epsilon_filter > (found.epsilon_prv or 0) == epsilon(charges, 1e-4)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)

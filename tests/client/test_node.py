@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -13,6 +14,7 @@ from client.node import Node, read_proposal
 from client.policy import template
 from client.site import run_round
 from client.words import explain
+from common.accounting import epsilon_filtered, filter_order
 from common.config import Data
 from common.errors import ConfigError, DataError, PrivacyRefusal
 from common.messages import Instruction, Weights
@@ -182,11 +184,98 @@ def test_proposal_must_be_whole(tmp_path: Path, study: Study) -> None:
     study.save(tmp_path)
     path = tmp_path / RUN_FILE
     assert read_proposal(path) == study
-    path.write_text(path.read_text(encoding="utf-8").replace("clip_norm: 1.0", "clip_norm: 2.0"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="is not whole"):
-        read_proposal(path)
+    text = path.read_text(encoding="utf-8")
+    for changed, problem in (
+        (text.replace("clip_norm: 1.0", "clip_norm: 2.0"), "does not have the hash"),
+        (text.replace("clip_norm: 1.0", "clip_norm: 2.0", 1), "plan.clip_norm is 1.0, but the scenario gives 2.0"),
+        (text.replace("rounds: 4", "rounds: -4"), "training.rounds: input should be greater than or equal to 1"),
+        (f"{text}more: 1\n", "has the unknown key 'more'"),
+        (text.replace("sites:", "sides:"), "has the unknown key 'sides'"),
+        ("x" * 2_000_000, "is longer than 1000000 bytes"),
+    ):
+        path.write_text(changed, encoding="utf-8")
+        with pytest.raises(ConfigError, match=problem) as caught:
+            read_proposal(path)
+        assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_proposal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"noise_multiplier": 2.0}, {"sample_rate": 0.1}, {"clip_norm": 0.5}, {"epsilon": 7.0}, {"delta": 1e-5}),
+        *({"steps_per_round": 2}, {"rounds": 3}, {"records_per_patient": 2}, {"warm_start_noise_multiplier": 3.0}),
+        *({"seeded": True}, {"private": False}),
+    ],
+    ids=str,
+)
+def test_a_plan_that_is_not_the_scenario_s_is_refused_though_it_asks_for_less(
+    node: Node, study: Study, change: dict[str, Any]
+) -> None:
+    cohort, other = node.register.get(None), replace(study, plan=replace(study.plan, **change))
+    (name,) = change
+    assert any(f"plan.{name} is" in objection for objection in node.cost(other, cohort, SERVER).objections)
+    with pytest.raises(PrivacyRefusal, match=f"plan.{name} is"):
+        node.approve(other, cohort, server=SERVER)
+    assert kinds(node) == ["open", "refuse"]
+
+
+def test_a_node_computes_in_one_precision(node: Node, make_scenario: Callable[..., Any]) -> None:
+    study = study_of(make_scenario, training={"precision": "bfloat16"})
+    with pytest.raises(PrivacyRefusal, match="a node computes in float32"):
+        node.approve(study, node.register.get(None), server=SERVER)
+
+
+# --- rehearsals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path) -> Node:
+    """A rehearsal node with scikit-learn's digits."""
+    node = Node.create(tmp_path / "rehearsal", template(epsilon=8.0, delta=1e-4, unit="record"))
+    allow(node.folder, servers=[SERVER])
+    node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=1000, rehearsal=True)
+    return node
+
+
+def test_a_rehearsal_node_takes_seeded_studies_and_no_others(
+    rehearsal: Node, study: Study, make_scenario: Callable[..., Any], make_weights: MakeWeights
+) -> None:
+    cohort, seeded = rehearsal.register.get(None), study_of(make_scenario, seed=3)
+    assert cohort.rehearsal
+    assert rehearsal.ledger(cohort).entries()[0].content["cohort"]["rehearsal"] is True
+    rehearsal.approve(seeded, cohort, server=SERVER)
+    run_round(rehearsal.site(seeded.study_id, cohort), ask(seeded), make_weights(seeded))
+    with pytest.raises(PrivacyRefusal, match="is not seeded, and this is a rehearsal"):
+        rehearsal.approve(study, cohort, server=SERVER)
+    assert kinds(rehearsal) == ["open", "approve", "reserve", "settle", "refuse"]
+    said = dict(explain(seeded, cohort, SERVER, rehearsal.cost(seeded, cohort, SERVER)))
+    assert "a rehearsal, with nobody's data" in said["noise"]
+
+
+def test_a_node_stays_what_it_was_made(node: Node, rehearsal: Node) -> None:
+    for one, other in ((node, True), (rehearsal, False)):
+        for name in ("digits", "again"):
+            with pytest.raises(PrivacyRefusal, match="rehearsal node, and stays what it was made"):
+                one.add_cohort(name=name, site="bergen", data=Data(), declared_size=1000, rehearsal=other)
+        assert [cohort.name for cohort in one.register.all()] == ["digits"]
+
+
+def test_nobody_s_patients_are_in_a_rehearsal(tmp_path: Path) -> None:
+    """Whatever the data is called: it is the images that count."""
+    (tmp_path / "a").mkdir()
+    node = Node.create(tmp_path / "rehearsal", template(epsilon=8.0, delta=1e-4, unit="record"))
+    pixels = np.zeros((30, 8, 8), np.uint8)
+    pixels[0, 0, 0] = 1
+    arrays = {f"{part}_{kind}": values for part in ("train", "test") for kind, values in
+              (("images", pixels), ("labels", np.zeros(30, np.uint8)))}  # fmt: skip
+    np.savez(tmp_path / "scans.npz", **arrays)
+    data = Data(source="medmnist", root=tmp_path / "scans.npz", classes=("scan",))
+    with pytest.raises(PrivacyRefusal, match="holds other images than the embedded digits"):
+        node.add_cohort(name="scans", site="bergen", data=data, declared_size=30, rehearsal=True)
+    assert node.register.all() == []
+    node.add_cohort(name="scans", site="bergen", data=data, declared_size=30)
 
 
 def test_plan_is_explained_in_words(node: Node, study: Study) -> None:
@@ -196,10 +285,47 @@ def test_plan_is_explained_in_words(node: Node, study: Study) -> None:
     assert said["verdict"] == "allowed by the policy"
     assert "σ = 1" in said["each step"]
     assert said["ε after all"].startswith(f"{study.plan.epsilon_after(12):.4g}, ")
+    assert said["rounds"] == "4, each answered once; 0 more if as many are interrupted (spare rounds)"
+    assert said["steps"] == "at most 12: 4 rounds of 3"
+    assert said["ε of this study"].startswith(f"at most {study.plan.epsilon_after(12):.4g}, ")
+    assert "counted" not in said
 
 
-def test_warm_start_is_explained_in_words(node: Node, study: Study) -> None:
-    cohort, warm = node.register.get(None), replace(study, plan=replace(study.plan, warm_start_noise_multiplier=2.5))
+def test_the_most_that_a_study_can_cost_is_said_with_its_spare_rounds(
+    node: Node, make_scenario: Callable[..., Any]
+) -> None:
+    cohort = node.register.get(None)
+    for epsilon, noise in ((8.0, 4.0), (2.5, 1.0)):  # all rounds are paid for, or not
+        privacy = {"spare_rounds": 3, "epsilon": epsilon, "noise_multiplier": noise}
+        study = study_of(make_scenario, privacy=privacy, training={"rounds": 4, "local_steps": 1})
+        said = dict(explain(study, cohort, SERVER, node.cost(study, cohort, SERVER)))
+        assert said["rounds"].startswith("4, each answered once; 3 more")
+        assert said["steps"] == "at most 7: 7 rounds of 1"
+        most = min(epsilon, study.plan.epsilon_after(7) or 0)
+        assert said["ε of this study"].startswith(f"at most {most:.4g}, ")
+
+
+def test_a_second_study_is_explained_as_the_ledger_will_count_it(
+    node: Node, make_scenario: Callable[..., Any], make_weights: MakeWeights
+) -> None:
+    cohort = node.register.get(None)
+    first, second = (study_of(make_scenario, data={"test_fraction": part}, privacy={"noise_multiplier": 3.0})
+                     for part in (0.2, 0.3))  # fmt: skip
+    for study in (first, second):
+        node.approve(study, cohort, server=SERVER)
+        before = node.cost(study, cohort, SERVER)
+        assert before.earlier_studies == (study is second)
+        run_round(node.site(study.study_id, cohort), ask(study), make_weights(study))
+        assert node.cost(study, cohort, SERVER).epsilon_now == before.epsilon_after_round
+    ledger, order = node.ledger(cohort), filter_order(8.0, 1e-4)
+    assert ledger.epsilon() == epsilon_filtered([second.plan.mechanism(6)], 1e-4, order)
+    assert before.epsilon_after == epsilon_filtered([second.plan.mechanism(3 + 12)], 1e-4, order)
+    assert "7% more noise" in dict(explain(second, cohort, SERVER, before))["counted"]
+
+
+def test_warm_start_is_explained_in_words(node: Node, study: Study, make_scenario: Callable[..., Any]) -> None:
+    cohort = node.register.get(None)
+    warm = study_of(make_scenario, training={"warm_start": {"noise_multiplier": 2.5, "frequencies": 4}})
     cost = node.cost(warm, cohort, SERVER)
     said = dict(explain(warm, cohort, SERVER, cost))
     assert "released once" in said["before the first"]

@@ -134,5 +134,5 @@ def test_a_declared_size_is_rounded_down_by_less_than_a_tenth(size: int) -> None
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_size_that_nothing_can_be_divided_by_is_refused(size: int) -> None:
-    with pytest.raises(ConfigError, match=f"site 'north': declared_size={size} is not positive"):
+    with pytest.raises(ConfigError, match=f"site 'north': declared_size={size} is not a positive"):
         SiteDeclaration("north", size)

@@ -23,7 +23,7 @@ from client.node import Node
 from client.policy import template
 from client.site import Site, gan_weights, run_round
 from client.trainer import SiteTrainer
-from common.accounting import Mechanism, epsilon
+from common.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
 from common.config import Data, parse_scenario
 from common.errors import PrivacyRefusal, SiloganError
 from common.messages import Instruction, Reply, Weights
@@ -34,6 +34,8 @@ from common.study import SiteDeclaration, Study
 SERVER, SITE = "coordinator.example.org", "bergen"
 DELTA, SIGMA, RATE = 1e-4, 10.0, 1.0
 STEPS, ROUNDS, BUDGET = 2, 4, 8.0
+BUDGET_OF_TWO = 1.2
+"""A budget that pays for five rounds of two studies together."""
 DECLARED_SIZE = 100
 DIGITS = Data(source="digits", test_fraction=0.9)
 
@@ -46,6 +48,11 @@ def cost(steps: int) -> float:
 def budget_for(rounds: int) -> float:
     """A budget that pays for so many rounds and for half of another one."""
     return (cost(rounds * STEPS) + cost((rounds + 1) * STEPS)) / 2
+
+
+def together(steps: int) -> float:
+    """The same where they are of several studies."""
+    return epsilon_filtered([Mechanism(SIGMA, RATE, steps)], DELTA, filter_order(BUDGET_OF_TWO, DELTA))
 
 
 def policy_text(**changes: Any) -> str:
@@ -89,10 +96,10 @@ class Hospital:
     def write_policy(self, **changes: Any) -> None:
         (self.node.folder / "policy.yaml").write_text(policy_text(**changes), encoding="utf-8")
 
-    def study(self, name: str = "study", *, seed: int | None = None, **privacy: Any) -> Study:
+    def study(self, name: str = "study", *, seed: int | None = None, rounds: int = ROUNDS, **privacy: Any) -> Study:
         """A study in memory, as a coordinator would propose it."""
         registration = self.node.register.get(self.cohort)
-        training = {"rounds": ROUNDS, "local_steps": STEPS, "sample_rate": RATE, "generator_batch_size": 4}
+        training = {"rounds": rounds, "local_steps": STEPS, "sample_rate": RATE, "generator_batch_size": 4}
         budget = {"epsilon": BUDGET, "delta": DELTA, "noise_multiplier": SIGMA}
         scenario = parse_scenario(
             {

@@ -21,15 +21,16 @@ from client.site import run_round
 from common.config import Data
 from common.errors import DataError, PrivacyRefusal, SiloganError
 from tests.ledger_faults.hospital import (
+    BUDGET_OF_TWO,
     SITE,
     STEPS,
     Hospital,
     ask,
     assert_clean,
     assert_one_line,
-    budget_for,
     cost,
     make_weights,
+    together,
     watched,
 )
 
@@ -65,8 +66,8 @@ def ledgers(hospital: Hospital) -> list[str]:
 
 @pytest.fixture
 def xrays(patients_hospital: Hospital, tmp_path: Path) -> Hospital:
-    """Eight patients, of whom a round has been trained; the budget pays for two."""
-    patients_hospital.write_policy(unit="patient", epsilon=budget_for(2))
+    """Eight patients, of whom a round has been trained; the budget pays for five, of two studies."""
+    patients_hospital.write_policy(unit="patient", epsilon=BUDGET_OF_TWO)
     assert register(patients_hospital, "xrays", folder_of(tmp_path / "xrays", ALL)) == "xrays"
     study = patients_hospital.study()
     patients_hospital.approve(study)
@@ -90,10 +91,13 @@ def test_same_patients_under_another_name_have_the_same_ledger(xrays: Hospital, 
     registration, study = xrays.node.register.get("more"), xrays.study("second")
     xrays.node.approve(study, registration, server="coordinator.example.org")
     site = xrays.node.site(study.study_id, registration)
-    xrays.round_of(site)
-    assert xrays.ledger.epsilon() == cost(2 * STEPS)
+    for number in (1, 2, 3, 4):
+        xrays.round_of(site, number)
+        assert xrays.ledger.epsilon() == together((1 + number) * STEPS)
+    assert together(5 * STEPS) < BUDGET_OF_TWO < together(6 * STEPS)
+    first = xrays.study()
     with watched() as seen, pytest.raises(PrivacyRefusal, match="privacy budget"):
-        run_round(seen.site(site), ask(study, 2), make_weights(study))
+        run_round(seen.site(xrays.site(first)), ask(first, 2), make_weights(first))
     assert seen.events == []
     assert_clean(xrays)
 

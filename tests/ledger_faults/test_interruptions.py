@@ -119,11 +119,17 @@ def killed_in(hospital: Hospital, study: Study, method: str, moment: str) -> Non
     assert in_processes(work) == [-signal.SIGKILL]
 
 
-def assert_goes_on(hospital: Hospital, study: Study, charged: int) -> None:
-    """What was charged is charged, an auditor finds nothing, and the round can be done again, at its own cost."""
+def assert_goes_on(hospital: Hospital, study: Study, charged: int, *, answered: bool = False) -> None:
+    """What was charged is charged, an auditor finds nothing, and the round can be done again, at its own cost.
+
+    One that was settled is over, and the next one can be done.
+    """
     assert hospital.ledger.epsilon() == cost(charged)
     assert_clean(hospital)
-    assert hospital.round(study).ledger_head == hospital.ledger.head()
+    if answered:
+        with pytest.raises(PrivacyRefusal, match="already answered"):
+            hospital.round(study)
+    assert hospital.round(study, 2 if answered else 1).ledger_head == hospital.ledger.head()
     assert hospital.ledger.epsilon() == cost(charged + STEPS)
     assert_clean(hospital)
 
@@ -152,7 +158,7 @@ def test_kill_within_settle_never_charges_less_than_was_taken(hospital: Hospital
     killed_in(hospital, study, "settle", moment)
     committed = MOMENTS.index(moment) >= MOMENTS.index("after COMMIT")
     assert hospital.kinds() == ["approve", "reserve", "settle"][: 2 + committed]
-    assert_goes_on(hospital, study, 1 if committed else STEPS)
+    assert_goes_on(hospital, study, 1 if committed else STEPS, answered=committed)
 
 
 @forks

@@ -91,7 +91,8 @@ def test_changed_study_is_refused_whatever_the_site_s_software_believes(
     if same_name:
         changed.__dict__["study_id"] = study.study_id  # what a cached property has found
     site = replace(hospital.site(study), study=changed)
-    match = "differs from what was approved in plan_id" if same_name else "is not approved"
+    same = "is not seeded" if name == "seeded" else "differs from what was approved in plan_id"
+    match = same if same_name else "is not approved"
     assert_refused(hospital, lambda seen: hospital.round_of(seen.site(site)), match=match)
 
 
@@ -269,15 +270,13 @@ def test_epsilon_above_20_needs_an_override_at_every_charge(hospital: Hospital, 
     """An approval without one was signed when ε could not come above 20."""
     raised = why == "the budget was raised"
     hospital.write_policy(epsilon=20.0 if raised else 99.0)
-    study = hospital.study("loud", noise_multiplier=LOUD, epsilon=20.0)
-    if not raised:
-        study = replace(study, plan=replace(study.plan, rounds=1))
+    study = hospital.study("loud", rounds=ROUNDS if raised else 1, noise_multiplier=LOUD, epsilon=99.0)
     hospital.approve(study)
     hospital.write_policy(epsilon=99.0)
     if raised:
         hospital.round(study)
     else:
-        between = hospital.study("between", noise_multiplier=LOUD, epsilon=99.0)
+        between = hospital.study("between", rounds=1, noise_multiplier=LOUD, epsilon=99.0)
         hospital.approve(between, override="a phantom, no patient")
         hospital.round(between)
     site, number = hospital.site(study), 2 if raised else 1

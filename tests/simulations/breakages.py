@@ -12,8 +12,8 @@ from torch import Tensor
 
 import client.site
 from client.mechanism import Patients
-from client.mechanism.dpsgd import BookKeepingModule
-from client.mechanism.dpsgd.rules import Contribution
+from client.mechanism.clip import Factors
+from client.mechanism.dpsgd import module
 from client.steps import PrivateStep
 from client.trainer import SiteTrainer
 from common.messages import Weights
@@ -27,26 +27,25 @@ LEAK = "leak.real_loss_by_class"
 @contextmanager
 def noise_off() -> Generator[None]:
     """The clipped sum is released as it is."""
-    with _noise_multiplier(lambda _sigma, _batch: 0.0):
+    with _noise_scaled(lambda _batch: 0.0):
         yield
 
 
 @contextmanager
 def wrong_divisor() -> Generator[None]:
     """The noise is divided by the batch twice: once before it is added, and once with the sum."""
-    with _noise_multiplier(lambda sigma, batch: sigma / batch):
+    with _noise_scaled(lambda batch: 1 / batch):
         yield
 
 
 @contextmanager
 def clipping_off() -> Generator[None]:
     """Every unit adds its whole gradient."""
-    honest = BookKeepingModule._add
 
-    def unclipped(self: BookKeepingModule, parts: list[Contribution], _clip_norm: float, counts: Tensor | None) -> None:
-        honest(self, parts, float("inf"), counts)
+    def unclipped(squared: Tensor, reach: Tensor, clip_norm: float, counts: Tensor) -> Factors:
+        return Factors(counts.float(), ~counts)
 
-    with patch.object(BookKeepingModule, "_add", unclipped):
+    with patch.object(module, "clip_factors", unclipped):
         yield
 
 
@@ -56,8 +55,8 @@ def warm_start_weakened() -> Generator[None]:
     honest = Patients.noisy_statistic
 
     def weakened(self: Patients, *args: Any) -> Tensor:
-        with _other_noise(self, self._terms.noise_multiplier / 5):
-            return honest(self, *args)
+        self._terms = replace(self._terms, noise_multiplier=self._terms.noise_multiplier / 5)
+        return honest(self, *args)
 
     with patch.object(Patients, "noisy_statistic", weakened):
         yield
@@ -72,11 +71,10 @@ def losses_leaked() -> Generator[None]:
     def run(self: SiteTrainer, steps: int, lr_factor: float = 1.0) -> None:
         honest_run(self, steps, lr_factor)
         step: Any = self._step
-        patients: Patients = step._patients
+        images, labels = step._patients._encode(step._patients._records), step._patients._labels
         with torch.no_grad():
-            logits = self._discriminator(patients._encode(patients._records), patients._labels)
-        sums = torch.zeros(self._num_classes).index_add_(0, patients._labels, self._loss.real(logits))
-        last[:] = [sums]
+            logits = self._discriminator(images, labels)
+        last[:] = [torch.zeros(self._num_classes).index_add_(0, labels, self._loss.real(logits))]
 
     def weights(gan: GAN) -> Weights:
         return {**honest_weights(gan), LEAK: last[0]}
@@ -93,24 +91,17 @@ def leaked_losses(release: Release, canaries: Canaries) -> Floats:
 
 
 @contextmanager
-def _noise_multiplier(changed: Callable[[float, float], float]) -> Generator[None]:
-    """Another σ of private steps, computed from σ and the expected batch."""
+def _noise_scaled(factor: Callable[[float], float]) -> Generator[None]:
+    """The noise of a step times a factor of its expected batch."""
     honest = PrivateStep.take
 
     def take(self: PrivateStep, *args: Any) -> Tensor:
-        sigma = changed(self._patients._terms.noise_multiplier, self._expected_batch)
-        with _other_noise(self._patients, sigma):
+        terms = self._patients._terms
+        self._patients._terms = replace(terms, noise_multiplier=terms.noise_multiplier * factor(self._expected_batch))
+        try:
             return honest(self, *args)
+        finally:
+            self._patients._terms = terms
 
     with patch.object(PrivateStep, "take", take):
         yield
-
-
-@contextmanager
-def _other_noise(patients: Patients, sigma: float) -> Generator[None]:
-    planned = patients._terms
-    patients._terms = replace(planned, noise_multiplier=sigma)
-    try:
-        yield
-    finally:
-        patients._terms = planned

@@ -1,5 +1,7 @@
-"""Canaries: who is inserted, what stays as it was, and what a row's movement says."""
+"""Canaries: who is inserted, what stays as it was, and what the evidence says."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,39 +10,52 @@ import pytest
 import torch
 
 from client.app import simulated_site
+from client.data import to_unit_range
 from client.site import Site
 from common.config import parse_scenario
 from common.errors import ConfigError
-from common.messages import Reply
-from common.networks import build
+from common.losses import LOSSES
+from common.messages import STATISTICS, Reply
+from common.moments import Moments
+from common.networks import FAMILIES, check_private
 from common.schema import ImageSchema
-from simulations.canaries import FEWEST, MOST, Release, affordable, auditors_weights, draw, row_movement, with_canaries
+from simulations.canaries import (
+    FEWEST,
+    MOST,
+    Release,
+    affordable,
+    audited,
+    draw,
+    evidence,
+    sent_weights,
+    with_canaries,
+)
+from simulations.canary_network import FAMILY, ROWS, auditors_weights, registered
 from simulations.prepare import prepare
 
 SCHEMA = ImageSchema(8, 1, ("a", "b", "c"))
 REPLY = Reply("site-1", 1, "")
-ROWS = "discriminator.by_class.weight"
+STATISTICS_REPLY = replace(REPLY, round=0)
 
 
 @pytest.fixture
-def make_site(tmp_path: Path) -> Any:
-    def make(image_size: int = 8, images_per_patient: int = 1, **model: Any) -> Site:
-        data = {"image_size": image_size, "images_per_patient": images_per_patient}
-        values: dict[str, Any] = {"name": "tiny", "seed": 1, "data": data, "sites": {"count": 20}}
-        privacy = {"noise_multiplier": 1.0, "epsilon": 50}
-        model = {"latent_dim": 4, "width": 8, **model}
-        scenario = parse_scenario({**values, "privacy": privacy, "model": model})
-        return simulated_site(prepare(scenario, tmp_path), tmp_path, 0)
+def make_site(tmp_path: Path) -> Iterator[Any]:
+    def make(images_per_patient: int = 1, **training: Any) -> Site:
+        values: dict[str, Any] = {"name": "tiny", "seed": 1, "sites": {"count": 20}, "training": training}
+        data = {"image_size": 8, "images_per_patient": images_per_patient}
+        scenario = parse_scenario({**values, "data": data, "privacy": {"noise_multiplier": 1.5, "epsilon": 80}})
+        return simulated_site(prepare(audited(scenario), tmp_path), tmp_path, 0)
 
-    return make
+    with registered():
+        yield make
 
 
-def test_coins_are_fair_and_images_and_classes_are_each_canary_s_own() -> None:
+def test_coins_are_fair_and_classes_are_each_canary_s_own() -> None:
     canaries = draw(SCHEMA, 4000, seed=2)
     assert abs(canaries.inserted.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
     assert canaries.images.labels.tolist() == list(range(3, 4003))
     assert canaries.first_class == 3
-    assert set(canaries.images.pixels.unique().tolist()) == {0, 255}
+    assert canaries.images.pixels.min() == 255
     again, other = draw(SCHEMA, 4000, seed=2), draw(SCHEMA, 4000, seed=3)
     assert (again.inserted == canaries.inserted).all()
     assert 0.4 < (other.inserted == canaries.inserted).mean() < 0.6
@@ -74,46 +89,85 @@ def test_canary_is_a_patient_of_its_own_where_patients_are_known(make_site: Any)
     assert all(len(found.labels[len(own) :][added == code].unique()) == 1 for code in codes)
 
 
-def test_what_is_audited_is_the_scenario_s_own_plan(make_site: Any) -> None:
+def test_what_is_audited_is_the_scenario_s_own_plan_on_other_networks() -> None:
+    warm: dict[str, Any] = {"rounds": 3, "warm_start": {"frequencies": 5, "noise_multiplier": 2.0}}
+    scenario = parse_scenario({"name": "tiny", "seed": 1, "training": warm})
+    found = audited(scenario)
+    assert (found.seed, found.model.family) == (None, FAMILY)
+    assert found.training.warm_start is not None
+    assert found.training.warm_start.frequencies == 1
+    assert found.privacy == scenario.privacy
+    model = found.model.model_copy(update={"family": scenario.model.family})
+    training = found.training.model_copy(update={"warm_start": scenario.training.warm_start})
+    assert found.model_copy(update={"seed": 1, "model": model, "training": training}) == scenario
+    assert audited(audited(scenario)) == found
+
+
+def test_plan_and_declared_size_stay(make_site: Any) -> None:
     site: Site = make_site()
-    audited = with_canaries(site, draw(site.study.schema, 50, seed=4))
-    assert audited.study.plan == site.study.plan
-    assert audited.declared_size == site.declared_size
-    same = {"width": 8, "micro_batch": None}
-    scenario = audited.study.scenario
-    model = scenario.model.model_copy(update={"width": same["width"]})
-    training = scenario.training.model_copy(update={"micro_batch": same["micro_batch"]})
-    assert scenario.model_copy(update={"model": model, "training": training}) == site.study.scenario
-    assert audited.study.schema.num_classes == site.study.schema.num_classes + 50
+    extended = with_canaries(site, draw(site.study.schema, 50, seed=4))
+    assert extended.study.plan == site.study.plan
+    assert not extended.study.plan.seeded
+    assert extended.declared_size == site.declared_size
+    assert extended.study.schema.num_classes == site.study.schema.num_classes + 50
 
 
-def test_discriminator_without_class_rows_cannot_be_audited(make_site: Any) -> None:
-    site: Site = make_site(image_size=64, family="seed")
-    with pytest.raises(ConfigError, match=r"model\.family: 'seed' has no row"):
-        with_canaries(site, draw(site.study.schema, 50, seed=4))
+def test_networks_of_an_audit_are_known_only_while_it_lasts() -> None:
+    assert FAMILY not in FAMILIES
+    with registered():
+        assert FAMILY in FAMILIES
+    assert FAMILY not in FAMILIES
 
 
-def test_score_is_the_movement_along_the_canary_s_own_features(make_site: Any) -> None:
-    site: Site = make_site()
-    canaries = draw(site.study.schema, 30, seed=4)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("size", [8, 9, 28])
+def test_all_of_a_canary_s_gradient_is_in_its_own_number(loss: str, size: int) -> None:
+    clip_norm = 0.7
+    schema = ImageSchema(size, 3, ("a", "b", "c"))
+    discriminator = auditors_weights(schema, clip_norm).discriminator
+    check_private(discriminator)
+    images = torch.rand(2, 3, size, size) * 2 - 1
+    LOSSES[loss].real(discriminator(images, torch.tensor([1, 2]))).sum().backward()
+    rows = discriminator.get_parameter("by_class.weight").grad
+    assert rows is not None
+    assert rows[0] == 0
+    assert (rows[1:] <= -2 * clip_norm).all()  # a step of the optimizer goes up
+    others = [p.grad for name, p in discriminator.named_parameters() if name != "by_class.weight"]
+    assert all(gradient is None or not gradient.any() for gradient in others)
+
+
+def test_a_network_of_an_audit_needs_labels() -> None:
+    with pytest.raises(ValueError, match="labels"):
+        auditors_weights(SCHEMA, 1.0).discriminator(torch.zeros(1, 1, 8, 8), None)
+
+
+@pytest.mark.parametrize("adam", ["site", "server"])
+def test_evidence_of_a_round_is_the_likelihood_ratio_of_its_sums(make_site: Any, adam: str) -> None:
+    site: Site = make_site(discriminator_adam=adam, lr_discriminator=0.01, sample_rate=0.5)
+    canaries = draw(site.study.schema, 4, seed=4)
     study = with_canaries(site, canaries).study
-    sent = auditors_weights(study, seed=1)
+    plan, sent = study.plan, sent_weights(study)
     assert not sent[ROWS].any()
-    # the gradient of a logit with respect to the canary's row, by autograd
+    sums = torch.tensor([1.0, -2.0, 0.0, 3.0]) * plan.clip_norm  # of the clipped gradients, with their noise
+    noise = plan.noise_multiplier * plan.clip_norm
+    moved = sums / (plan.sample_rate * study.sites[0].declared_size) if adam == "server" else sums / noise
+    rows = sent[ROWS].clone()
+    rows[canaries.first_class :, 0] += 0.01 * moved
+    found = evidence(Release(study, sent, REPLY, {**sent, ROWS: rows}), canaries)
+    np.testing.assert_allclose(found, [1 / 1.5**2, -2 / 1.5**2, 0, 3 / 1.5**2], rtol=1e-5)
 
-    discriminator = build(study.scenario.model, study.schema).discriminator
-    prefix = "discriminator."
-    discriminator.load_state_dict({k.removeprefix(prefix): v for k, v in sent.items() if k.startswith(prefix)})
-    pixels = canaries.images.pixels.float() / 127.5 - 1
-    discriminator(pixels, canaries.images.labels).sum().backward()
-    gradient = discriminator.get_parameter("by_class.weight").grad
-    assert gradient is not None
-    moved = {**sent, ROWS: sent[ROWS] + 0.5 * gradient}
-    scores = row_movement(Release(study, sent, REPLY, moved), canaries)
-    features = gradient[canaries.first_class :].norm(dim=1)
-    np.testing.assert_allclose(scores, 0.5 * features.numpy(), rtol=1e-4)
-    backwards = {**sent, ROWS: sent[ROWS] - 0.5 * gradient}
-    np.testing.assert_allclose(row_movement(Release(study, sent, REPLY, backwards), canaries), -scores, rtol=1e-4)
+
+def test_evidence_of_a_warm_start_is_along_what_the_canary_adds(make_site: Any) -> None:
+    site: Site = make_site(warm_start={"noise_multiplier": 2.5})
+    canaries = draw(site.study.schema, 5, seed=4)
+    study = with_canaries(site, canaries).study
+    assert study.scenario.training.warm_start is not None
+    moments = Moments(study.schema, study.scenario.training.warm_start)
+    images, labels = to_unit_range(canaries.images.pixels), canaries.images.labels
+    weights = torch.tensor([1.0, 0.0, 1.0, 0.0, 2.0]).double()
+    total = moments.total(images, labels, weights).float()
+    release = Release(study, {}, STATISTICS_REPLY, {STATISTICS: total})
+    np.testing.assert_allclose(evidence(release, canaries), weights.numpy() / 2.5**2, rtol=2e-3, atol=1e-9)
 
 
 def test_canaries_are_as_many_as_the_steps_allow() -> None:

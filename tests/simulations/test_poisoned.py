@@ -56,7 +56,8 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, scenario: Scenario, disho
             return reply
         instruction, sent = Instruction.from_record(message.content)
         header, trained = Reply.from_record(reply.content)
-        return Message(header.to_record(dishonest(instruction.round, sent, unpack(trained))), reply_to=message)
+        weights = dishonest(instruction.round, unpack(sent), unpack(trained))
+        return Message(header.to_record(weights), reply_to=message)
 
     prepare(scenario, folder)
     with monkeypatch.context() as patch:

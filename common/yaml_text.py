@@ -1,0 +1,89 @@
+"""Reading and writing YAML that somebody else may have written: plain values, within limits."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+SafeLoader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+_MOST_BYTES = 1_000_000
+_MOST_VALUES = 50_000
+_DEEPEST = 20
+_LONGEST = 4096
+
+_FLOAT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+"), list("-+0123456789"))
+"""1e-5, which YAML 1.1 takes for a text and everybody else for a number."""
+
+
+class _Loader(SafeLoader):  # pyright: ignore[reportUntypedBaseClass, reportGeneralTypeIssues]
+    """Plain values alone."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would take for a number."""
+
+
+_Loader.add_implicit_resolver(*_FLOAT)
+_Dumper.add_implicit_resolver(*_FLOAT)
+
+
+class Excess(yaml.MarkedYAMLError):
+    """YAML that is more than anybody needs; `problem` says in what."""
+
+
+def read_file(path: Path) -> str:
+    """The text of a YAML file.
+
+    Raises:
+        OSError, UnicodeDecodeError: it cannot be read.
+        Excess: it is longer than a megabyte.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    return _short_enough(content).decode("utf-8")
+
+
+def read_yaml(text: str) -> object:
+    """The plain value of a YAML text.
+
+    Raises:
+        yaml.YAMLError: the text has none. PyYAML itself lets other errors through for a date or number that cannot be.
+        Excess: it is too long, too deep, or has an anchor or alias: a few lines of those make gigabytes.
+    """
+    _short_enough(text.encode("utf-8", "surrogatepass"))
+    try:
+        _check(text)
+        return yaml.load(text, _Loader)  # noqa: S506  (a safe loader)
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from None
+
+
+def write_yaml(value: object) -> str:
+    """A plain value as YAML, keys in their order."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _short_enough(content: bytes) -> bytes:
+    if len(content) > _MOST_BYTES:
+        raise Excess(problem=f"is longer than {_MOST_BYTES} bytes")
+    return content
+
+
+def _check(text: str) -> None:
+    """Looks at the text's parts one by one, before any of them is built."""
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, _Loader)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        problems = (
+            (getattr(event, "anchor", None) is not None, "has an anchor or alias: write the value out"),
+            (depth > _DEEPEST, f"is nested deeper than {_DEEPEST}"),
+            (number > _MOST_VALUES, f"has more than {_MOST_VALUES} values"),
+            (
+                isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST,
+                f"has a value longer than {_LONGEST}",
+            ),
+        )
+        for applies, problem in problems:
+            if applies:
+                raise Excess(problem=problem, problem_mark=event.start_mark)
