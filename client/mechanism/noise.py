@@ -10,6 +10,7 @@ Privacy:
 """
 
 import math
+from typing import Any, cast
 
 import torch
 from mpmath.ctx_mp import MPContext
@@ -57,7 +58,7 @@ def rounded_gaussian(randomness: Randomness, size: int, scale: float) -> Tensor:
 
 def _decided(randomness: Randomness, first: int, second: int, scale: float) -> tuple[int, int]:
     """The rounded pair whose uniforms begin with these bits, to as many more bits as it takes."""
-    exact, width = MPContext(), BITS  # a context of its own, since sites share a process
+    exact, width = cast(Any, MPContext()), BITS  # one of its own, since sites share a process
     while True:
         first, second = ((bits << _FINER) + int(randomness.bits(1, _FINER)) for bits in (first, second))
         width += _FINER

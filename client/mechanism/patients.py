@@ -63,9 +63,6 @@ class Patients:
         terms: Terms,
         randomness: Randomness,
     ) -> None:
-        # what rounds more coarsely than float32, or mixes the rows of a batch, is switched off
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
         self._records, self._labels, self._encode = records, labels, encode
         self._units = Units(len(labels), patients, terms.records_per_patient)
         self._terms, self._randomness = terms, randomness

@@ -56,7 +56,7 @@ class Units:
     """
 
     def __init__(self, records: int, patients: Tensor | None, views: int) -> None:
-        self.views = views
+        self.views = 1 if patients is None else views
         self._records = None if patients is None else _Records.of(patients)
         self._count = records if self._records is None else len(self._records.counts)
         if self._count > MOST_UNITS:

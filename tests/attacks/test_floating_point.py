@@ -21,10 +21,13 @@ from client.steps import PrivateStep
 from common.accounting import Mechanism, epsilon, find_noise_multiplier
 from common.config import Data, Model, WarmStart
 from common.losses import LOSSES
+from common.messages import STATISTICS, Instruction, Reply, pack, unpack
 from common.moments import Moments
 from common.networks import build
 from common.networks.base import Discriminator
 from common.schema import ImageSchema
+from server.app import initial_weights as fresh_weights
+from tests.attacks.conftest import DECLARED_SIZE, HospitalNode
 
 DIGITS = ImageSchema(8, 1, tuple("0123456789"))
 DELTA = 1e-5
@@ -150,13 +153,15 @@ def adam(parameters: list[Tensor]) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.0, 0.99), fused=True)
 
 
-def images_of_the_grid(weights: Tensor, step: float) -> Tensor:
+def images_of_the_grid(
+    weights: Tensor, step: float, learning_rate: float = LEARNING_RATE, expected: float = EXPECTED
+) -> Tensor:
     """Whether each weight is what plain steps make of some point of the grid: the same rounding, tried around it."""
-    nearest = (-weights.double() * EXPECTED / LEARNING_RATE / step).round()
+    nearest = (-weights.double() * expected / learning_rate / step).round()
     possible = torch.zeros(weights.shape, dtype=torch.bool)
     for offset in range(-40, 41):
-        gradient = ((nearest + offset) * step / EXPECTED).float()
-        possible |= torch.zeros_like(weights).add_(gradient, alpha=-LEARNING_RATE) == weights
+        gradient = ((nearest + offset) * step / expected).float()
+        possible |= torch.zeros_like(weights).add_(gradient, alpha=-learning_rate) == weights
     return possible
 
 
@@ -187,3 +192,26 @@ def test_nobody_tells_a_patients_presence_from_weights_better_than_epsilon_allow
     order = torch.tensor(coins)[scores.argsort()]
     right = [int((1 - order[:cut]).sum() + order[cut:].sum()) for cut in range(TRIALS + 1)]
     assert chance(max(right), target) > 1e-6
+
+
+# --- through the wire -------------------------------------------------------------------------------------------------
+
+
+def test_what_a_node_sends_is_possible_under_every_data_set(hospital_node: HospitalNode) -> None:
+    """A warm start and plain steps of a real node: its records, its ledger, Flower's messages."""
+    training = {"warm_start": {"frequencies": 4}, "discriminator_adam": "server", "server_generator_steps": 1}
+    study = hospital_node.study(training=training)
+    hospital_node.approve(study)
+    moments = Moments(study.schema, study.scenario.training.warm_start)
+    request = Instruction(study.study_id, study.plan.plan_id, 0).to_record(pack({}))
+    released = unpack(Reply.from_record(hospital_node.hospital.answer(request))[1])[STATISTICS].double()
+    step = grid_step(1.0, moments.size)
+    assert torch.equal((released / step).round().mul(step).float(), released.float())
+    sent = {name: torch.zeros_like(tensor) for name, tensor in fresh_weights(study).items()}
+    sent["discriminator.shared.bias"].fill_(-2.0)
+    request = Instruction(study.study_id, study.plan.plan_id, 1).to_record(pack(sent))
+    found = unpack(Reply.from_record(hospital_node.hospital.answer(request))[1])["discriminator.by_class.weight"]
+    assert found.any()
+    size = sum(t.numel() for name, t in sent.items() if name.startswith("discriminator."))
+    lr, batch = study.scenario.training.lr_discriminator, study.plan.sample_rate * DECLARED_SIZE
+    assert bool(images_of_the_grid(found, grid_step(study.plan.clip_norm, size), lr, batch).all())

@@ -50,6 +50,9 @@ class BookKeepingModule(AbstractGradSampleModule):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module, batch_first=True, loss_reduction="sum")
+        # what rounds more coarsely than float32, or may choose another kernel each time, is switched off
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
         self._recording = False
         self._calls: dict[nn.Module, _Call] = {}
         self._handles: list[RemovableHandle] = []

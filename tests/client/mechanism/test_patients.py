@@ -170,11 +170,3 @@ def test_a_unit_that_gives_nan_changes_nothing_else(critic: Critic) -> None:
 def test_nothing_but_noisy_sums_can_be_asked_for() -> None:
     assert [name for name in vars(Patients) if not name.startswith("_")] == ["noisy_gradient", "noisy_statistic"]
     assert [name for name in vars(door(3)) if not name.startswith("_")] == []
-
-
-def test_coarser_arithmetic_is_switched_off() -> None:
-    torch.set_float32_matmul_precision("medium")
-    torch.backends.cudnn.benchmark = True
-    door(1)
-    assert torch.get_float32_matmul_precision() == "highest"
-    assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (False, True)

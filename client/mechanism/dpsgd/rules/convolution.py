@@ -121,8 +121,8 @@ def _kernel(
     reach = window.overlap * squared_norms(by_bag) * squared_norms(b_by_bag)
     terms = by_bag.shape[2] * math.prod(window.kernel) + sum(b_by_bag.shape[1:])
     squared = _squared_norms(by_bag, b_by_bag, window) + gamma(terms + 3) * reach
-    each = (part.view(-1, groups).sum(dim=1) for part in (squared, reach))
-    return Contribution(layer.weight, *each, weighted_sum)
+    squared, reach = (part.view(-1, groups).sum(dim=1) for part in (squared, reach))
+    return Contribution(layer.weight, squared, reach, weighted_sum)
 
 
 def _by_bag(images: Tensor, groups: int, views: int, window: _Window) -> Tensor:

@@ -299,3 +299,11 @@ def test_bfloat16_passes_keep_the_sum_near_and_the_sensitivity_exact(clip: float
     assert 1e-5 < float((exact - rounded).norm() / exact.norm()) < BFLOAT16_ERROR
     for one in images.split(1):
         assert float(total(True, one).norm()) <= clip
+
+
+def test_coarser_arithmetic_is_switched_off() -> None:
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.benchmark = True
+    BookKeepingModule(nn.Linear(3, 1))
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (False, True)
