@@ -1,5 +1,6 @@
 """One site and one round of its work: check the plan, reserve, train, settle, reply."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ from client.unprotected import PlainStep, UnprotectedPatients
 from common.config import Training
 from common.device import choose_device
 from common.errors import Code, DataError, FederationError, PrivacyRefusal, SiloganError, VerificationError
+from common.losses import LOSSES
 from common.messages import STATISTICS, Instruction, Reply, Weights
 from common.moments import Moments
 from common.networks import GAN, build, check_private
 from common.refusals import without_reason
+from common.registry import lookup
 from common.schedule import learning_rate_factor
 from common.seeding import derive_key, random_generator
 from common.study import Study
@@ -129,6 +132,7 @@ def _prepare(
         schema, terms = site.study.schema, _terms(site, device)
         check_isolation(
             gan.discriminator,
+            lookup(LOSSES, site.study.scenario.training.loss, "training.loss"),
             (schema.channels, schema.size, schema.size),
             block=terms.block,
             views=terms.records_per_patient,
@@ -168,7 +172,7 @@ def _release_statistics(site: Site) -> _Outcome:
             clip_norm=1.0,
             noise_multiplier=plan.warm_start_noise_multiplier,
             records_per_patient=plan.records_per_patient,
-            block=max(1, MICRO_BATCH["cpu"] // plan.records_per_patient),
+            block=block_size(math.inf, plan.records_per_patient, "cpu", MICRO_BATCH["cpu"]),
         )
         released = _patients(site, 0, cpu, terms).noisy_statistic(moments.rows, moments.slots, moments.width)
     else:
@@ -234,7 +238,7 @@ def _load(study: Study, weights: Weights) -> GAN:
         own = {name.removeprefix(f"{part}."): tensor for name, tensor in weights.items() if name.startswith(f"{part}.")}
         types = [tensor.dtype for tensor in network.state_dict().values()]
         try:
-            network.load_state_dict(own, assign=True)
+            network.load_state_dict({name: tensor.clone() for name, tensor in own.items()}, assign=True)
             fits = [tensor.dtype for tensor in network.state_dict().values()] == types
         except RuntimeError:
             fits = False
@@ -287,9 +291,8 @@ def _terms(site: Site, device: torch.device) -> Terms:
     """Those of the plan's private steps."""
     plan, training = site.study.plan, site.study.scenario.training
     views, most = plan.records_per_patient, _at_once(training, device)
-    block = block_size(site.expected_batch, views, device.type, most)
-    if training.micro_batch is not None:
-        block = max(1, training.micro_batch // views)
+    expected = site.expected_batch if training.micro_batch is None else math.inf
+    block = block_size(expected, views, device.type, most)
     return Terms(
         sample_rate=plan.sample_rate,
         clip_norm=plan.clip_norm,

@@ -13,10 +13,11 @@ from client.mechanism.dpsgd import BookKeepingModule
 from common.losses import Loss
 from common.networks import Discriminator
 
+ROWS = 32
+"""Records of a block are a multiple of this: whole vectors of a processor, so that no place is computed otherwise."""
+
 BLOCKS = {"cpu": 4, "cuda": 2}
 """Into how many blocks an expected batch is cut, by type of device: few places stay empty, and the device is busy."""
-
-_MULTIPLE = 16
 
 
 def block_size(expected: float, views: int, device: str, most: int) -> int:
@@ -26,10 +27,11 @@ def block_size(expected: float, views: int, device: str, most: int) -> int:
         expected: units expected in a sum.
         views: V, records of a unit.
         device: type of device.
-        most: records that may be in a block.
+        most: records that may be in a block, unless the smallest block has more.
     """
-    wanted = math.ceil(expected / BLOCKS.get(device, 1) / _MULTIPLE) * _MULTIPLE
-    return max(1, min(wanted, most // views))
+    smallest = ROWS // math.gcd(ROWS, views)
+    wanted = min(expected / BLOCKS.get(device, 1), most / views)
+    return smallest * max(1, round(wanted / smallest))
 
 
 class Step(Protocol):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 STRICT = ConfigDict(strict=True, extra="forbid")
 """Of a dataclass that checks type and range of each field, whoever makes it."""
 
-LEAST_NOISE, MOST_NOISE = 1e-3, 1e6
+LEAST_NOISE, MOST_NOISE = 1e-3, 2**15
 LEAST_SAMPLE_RATE = 1e-6
 MOST_STEPS = 10_000_000
 """Private steps of one study: 57 times what Bie, Kamath and Zhang (2023) take."""
@@ -24,12 +24,13 @@ Size = Annotated[int, Field(ge=1, le=100_000)]
 
 Noise = Annotated[float, Field(ge=LEAST_NOISE, le=MOST_NOISE)]
 Rate = Annotated[float, Field(ge=LEAST_SAMPLE_RATE, le=1)]
-Clip = Annotated[float, Field(ge=1e-9, le=1e9)]
+Clip = Annotated[float, Field(ge=2**-10, le=2**20)]
+"""The range in which the proof of `client/mechanism` holds."""
 Epsilon = Annotated[float, Field(gt=0, le=1e4)]
 Delta = Annotated[float, Field(ge=1e-15, lt=1)]
 Rounds = Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
 LocalSteps = Annotated[int, Field(ge=1, le=MOST_LOCAL_STEPS)]
-RecordsPerPatient = Annotated[int, Field(ge=1, le=1000)]
+RecordsPerPatient = Annotated[int, Field(ge=1, le=128)]
 
 
 def _printable(text: str) -> str:

@@ -16,7 +16,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class Settings(Section):
     """Where the coordinator listens, and under which names hospitals know it."""
 
-    names: tuple[str, ...] = Field(strict=False, description="host names and addresses under which hospitals call it")
+    names: tuple[str, ...] = Field(
+        strict=False, description="host names and IP addresses under which hospitals call it"
+    )
     listen: str = Field(default="0.0.0.0", description="address that the proxy listens on")  # noqa: S104  (its purpose)
     port: Port = Field(default=9443, description="port that the proxy listens on: the only one open to the network")
     superlink_port: Port = Field(default=9444, description="of the SuperLink, on the loopback address")

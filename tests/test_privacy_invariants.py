@@ -716,7 +716,13 @@ def nothing_reserved(patch: pytest.MonkeyPatch) -> None:
 
 
 def reserved_too_little(patch: pytest.MonkeyPatch) -> None:
-    wrap(patch, Ledger, "reserve", lambda original, self, charge, _: original(self, replace(charge, steps=1)))
+    """By software that writes less than what was agreed to: the ledger itself takes no such charge."""
+    append = client.ledger._append
+
+    def one_step(book: Any, kind: str, body: dict[str, Any]) -> Any:
+        return append(book, kind, {**body, "steps": 1} if kind == "reserve" else body)
+
+    patch.setattr(client.ledger, "_append", one_step)
     wrap(patch, Ledger, "settle", lambda original, self, reservation, _: original(self, reservation, 1))
 
 

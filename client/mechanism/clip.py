@@ -56,7 +56,7 @@ class Factors:
 
     Attributes:
         values: float32[N], from 0 to 1; 0 for a unit that does not count.
-        dropped: bool[N], the units that do not count: places without a unit, and gradients that are not finite.
+        dropped: bool[N], the units that do not count: places without a unit, gradients that are not finite or too long.
         all_count: whether it is known that none is dropped.
     """
 
@@ -86,8 +86,9 @@ def clip_factors(squared: Tensor, reach: Tensor, clip_norm: float, counts: Tenso
     """
     limit = (1 - SLACK) * clip_norm
     values = torch.minimum(limit / squared.sqrt(), REACH * limit / reach.sqrt()).clamp(max=1)
-    dropped = ~(squared.isfinite() & reach.isfinite() & counts)
-    down = 1 - 2.0**-22  # so that rounding to float32 never raises a factor
+    # below float32's normal numbers a factor could be rounded up; above, `down` sees to it that none is
+    dropped = ~(squared.isfinite() & reach.isfinite() & (values >= 2.0**-126) & counts)
+    down = 1 - 2.0**-22
     # On a GPU asking whether a unit is dropped would wait for the queue; there the mask is always paid for.
     all_count = dropped.device.type == "cpu" and not bool(dropped.any())
     return Factors((values * down).float().masked_fill(dropped, 0.0), dropped, all_count)

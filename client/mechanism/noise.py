@@ -44,8 +44,7 @@ def rounded_gaussian(randomness: Randomness, size: int, scale: float) -> Tensor:
     change = 4 * half / u
     spread = torch.minimum(change / radius, change.sqrt()).add_(radius * _ERROR)
     angle = turn * (2 * math.pi)
-    error = scale * (spread + radius * (2 * math.pi * half + 4 * _ERROR))
-    error.add_(1e-12 * error)
+    error = scale * (1 + 1e-12) * (spread + radius * (2 * math.pi * half + 4 * _ERROR))
     values = torch.stack((radius * angle.cos(), radius * angle.sin())).mul_(scale)
     error.add_(values.abs().amax(0) * _ERROR)
     low, high = (values - error).round_(), (values + error).round_()

@@ -10,8 +10,8 @@ Proof. The extra unit adds a vector of norm at most (1 - 2⁻⁶)·C (`clip.py`)
   With reaches of at most 2⁵·C, a group's error is at most γ of m·T terms times m·2⁵·C, and that of adding eight up γ₈
   times 8·m·2⁵·C. Before and after, twice: 4·2⁻²⁴·2⁵·(m²·T + 2⁶·m)·C, and m is chosen such that the bracket is at most
   1536: 0.0118·C. Forming the terms adds 2⁻²⁴·2⁵·C. The other products have the same members at the same places of
-  blocks of the same shape, and come out the same.
-* float64 in adding the groups up: at most 2¹⁹ of them and 2¹⁹ units, so 2·2⁻⁵³·2¹⁹·2¹⁹·2⁵·C = 2⁻⁹·C.
+  blocks of the same shape, and come out the same. The unit that moved has the same gradient at its new place.
+* float64 in adding the eights up: fewer than 2¹⁹ of them and at most 2¹⁹ units, so 2·2⁻⁵³·2¹⁹·2¹⁹·2⁵·C = 2⁻⁹·C.
 * the grid. Its step is at most 2⁻¹²·C/√d, and each of d entries is rounded by half a step, twice: 2⁻¹²·C.
 
 Together 0.0140·C, less than 2⁻⁶·C. ∎
@@ -63,11 +63,12 @@ def release(total: Tensor, clip_norm: float, noise_multiplier: float, randomness
         randomness: of the noise.
 
     Returns:
-        float64[d] on the device of `total`, multiples of `grid_step`.
+        float64[d] on the device of `total`, multiples of `grid_step`; zeros have no sign.
 
     Privacy:
         Unit, neighbours and sensitivity: see above. Whatever is computed from the result alone may leave.
     """
     step = grid_step(clip_norm, len(total))
     noise = rounded_gaussian(randomness, len(total), noise_multiplier * clip_norm / step)
-    return torch.round(total / step).add_(noise.to(total.device)).mul_(step)
+    whole = torch.round(total / step).long() + noise.long().to(total.device)
+    return whole.double() * step

@@ -4,8 +4,9 @@ Privacy:
     All records of a patient are in one unit, and each unit is in a sample with probability q whatever the others are.
     The order is uniformly random, so that for neighbouring data sets two samples can be drawn together that differ in
     two places alone: the extra unit takes the place of another, which goes to the end (the inside-out shuffle of Fisher
-    and Yates). Blocks have the same shape however many units there are: what is computed for a unit depends on it and
-    its place, not on the others or their number.
+    and Yates). Blocks have the same shape however many units there are, so that what is computed for a unit depends on
+    neither the others nor their number; and their rows fill whole vectors of the processor, so that it does not depend
+    on the unit's place either. `client/isolation.py` tries both on the machine that works.
 """
 
 from collections.abc import Iterator

@@ -155,3 +155,50 @@ def test_one_picture_adds_at_most_c_to_a_whole_discriminator(scale: float) -> No
             module = BookKeepingModule(cancelling(16, scale, slope, eta))
             module.add(LOSSES["nonsaturating"].real(module(image, label)), 1.0)
             assert float(module.take().norm()) <= 1.0
+
+
+def overflowing(positions: int) -> tuple[Tensor, Tensor]:
+    """Sizes whose products overflow to -∞ in one row of a Gram matrix alone: -∞ must not be taken for 0."""
+    sizes = torch.full((positions,), 2.0**63.5) * torch.linspace(1.05, 0.4, positions)
+    sizes[0] = -1.41 * 2.0**63.5
+    return torch.ones(positions), sizes
+
+
+@pytest.mark.parametrize("views", [2, 3, 4])
+def test_products_that_overflow_to_minus_infinity_drop_the_unit(views: int) -> None:
+    network = Probe(nn.Linear(48, 40, bias=False), torch.ones(40))
+    with torch.no_grad():
+        network.layer.weight.zero_()
+    inputs = torch.zeros(views, 48)
+    inputs[:, 0] = overflowing(views)[1]
+    module = BookKeepingModule(network)
+    module.add(module(inputs).view(1, views) * 2.0 ** -torch.arange(views), 1.0)
+    assert float(module.take().norm()) <= 1.0
+
+
+@pytest.mark.parametrize("size", [28, 64])
+@pytest.mark.parametrize("slope", [2.0**exponent for exponent in (28, 31, 31.5, 32)])
+def test_a_discriminators_gram_matrices_overflow_without_harm(size: int, slope: float) -> None:
+    """Found in review: one picture added 12 to 15 C where one product was -∞ and the others finite."""
+    discriminator = build(Model(latent_dim=4, width=16), ImageSchema(size, 1, ("a", "b"))).discriminator
+    layers = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d)]
+    with torch.no_grad():
+        for parameter in discriminator.parameters():
+            parameter.zero_()
+        layers[-2].bias.fill_(2.0**32)  # pyright: ignore[reportOptionalMemberAccess]
+    head = discriminator.shared.weight.detach().view(layers[-1].out_channels, 4, 4)
+    for factor in (0.4, 0.7, 1.0):
+        head[0] = factor * slope
+        head[0, 1, 1] = -1.41 * slope
+        module = BookKeepingModule(discriminator)
+        module.add(LOSSES["wasserstein"].real(module(torch.zeros(1, 1, size, size), torch.tensor([0]))), 1.0)
+        assert float(module.take().norm()) <= 1.0
+
+
+@pytest.mark.parametrize("clip", [2.0**-10, 1e-2, 1.0])
+def test_factors_below_the_normal_numbers_are_not_rounded_up(clip: float) -> None:
+    network = Probe(nn.Linear(2, 2, bias=False), torch.tensor([2.0**63, 0.0]))
+    for value in torch.linspace(0.5, 1.0, 64):
+        module = BookKeepingModule(network)
+        module.add(module(torch.tensor([[value * 2.0**63.4, 0.0]])), clip)
+        assert float(module.take().norm()) <= clip

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from client import isolation
 from client.isolation import check_isolation
 from common.errors import VerificationError
+from common.losses import LOSSES
 
 FLOAT32 = torch.autocast("cpu", torch.bfloat16, enabled=False)
 
@@ -33,8 +34,8 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_known", set())
 
 
-def check(network: nn.Module, views: int = 1) -> None:
-    check_isolation(network, (1, 8, 8), block=8, views=views, precision=FLOAT32)
+def check(network: nn.Module, views: int = 1, block: int = 32) -> None:
+    check_isolation(network, LOSSES["nonsaturating"], (1, 8, 8), block=block, views=views, precision=FLOAT32)
 
 
 @pytest.mark.parametrize("views", [1, 3])
@@ -48,14 +49,36 @@ def test_a_machine_that_keeps_rows_apart_passes_and_the_network_stays_as_it_was(
 
 
 def test_one_that_mixes_them_by_a_last_digit_is_refused() -> None:
-    with pytest.raises(VerificationError, match="this machine's arithmetic: mixes the records of a batch"):
+    with pytest.raises(VerificationError, match="depends on the others in a batch"):
         check(Mixing())
+
+
+class Placed(Honest):
+    """As vectors of a processor do where rows do not fill them: the last places are computed by other code."""
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        answers = super().forward(images, labels)
+        return torch.cat((answers[:-3], answers[-3:] * (1 + 2.0**-22)))
+
+
+def test_one_where_the_place_decides_is_refused() -> None:
+    with pytest.raises(VerificationError, match="depends on where it stands in a batch"):
+        check(Placed())
+
+
+def test_a_loss_where_the_place_decides_is_refused() -> None:
+    class Uneven(type(LOSSES["nonsaturating"])):  # pyright: ignore[reportUntypedBaseClass]
+        def real(self, logits: Tensor) -> Tensor:
+            return super().real(logits) * torch.ones_like(logits).index_fill(0, torch.tensor(3), 1 + 2.0**-22)
+
+    with pytest.raises(VerificationError, match="depends on where it stands"):
+        check_isolation(Honest(), Uneven(), (1, 8, 8), block=32, views=1, precision=FLOAT32)
 
 
 def test_what_has_passed_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Honest()
     check(network)
-    monkeypatch.setattr(isolation, "_part", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(isolation, "_seen", lambda *_: pytest.fail("asked again"))
     check(network)
 
 
@@ -67,7 +90,12 @@ def test_each_precision_is_tried_by_itself() -> None:
 
     network = MixingWhereRounded()
     check(network)
-    with pytest.raises(VerificationError, match="mixes the records"):
+    with pytest.raises(VerificationError, match="depends on the others"):
         check_isolation(
-            network, (1, 8, 8), block=8, views=1, precision=torch.autocast("cpu", torch.bfloat16, enabled=True)
+            network,
+            LOSSES["nonsaturating"],
+            (1, 8, 8),
+            block=32,
+            views=1,
+            precision=torch.autocast("cpu", torch.bfloat16, enabled=True),
         )

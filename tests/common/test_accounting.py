@@ -1,23 +1,36 @@
 """What steps cost, held against closed forms, a second library and published values."""
 
 import math
+import time
+import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, get_epsilon_gaussian
 from dp_accounting.pld import PLDAccountant
+from dp_accounting.rdp import RdpAccountant
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import brentq
+from scipy.special import logsumexp
 from scipy.stats import norm
 
 from common.accounting import (
+    _ORDERS,
     PRV_EPSILON_ERROR,
     Mechanism,
+    _rdp_curve,
     epsilon,
+    epsilon_filtered,
     epsilon_pld,
     epsilon_rdp,
+    filter_order,
     find_noise_multiplier,
     merge,
 )
+from common.bounds import LEAST_NOISE, LEAST_SAMPLE_RATE, MOST_NOISE, MOST_STEPS
 from common.errors import ConfigError
 
 DELTA = 1e-5
@@ -173,3 +186,114 @@ def test_the_noise_for_full_batches_is_that_of_the_plain_gaussian() -> None:
 def test_a_budget_that_no_noise_can_keep_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"privacy\.epsilon: no noise is accountable for 1e-06"):
         find_noise_multiplier(1e-6, 1e-5, 1.0, 5)
+
+
+# --- Rényi: whole orders, the bound between them, and the filter ------------------------------------------------------
+
+STEPS = [(0.6, 0.5), (1.0, 0.1), (1.0, 1e-3), (5.0, 0.18), (30.0, 0.02), (2.0, 1.0)]
+
+
+@pytest.mark.parametrize(("sigma", "q"), STEPS)
+def test_renyi_is_what_another_library_finds_at_whole_orders_and_an_upper_bound_between(sigma: float, q: float) -> None:
+    theirs = RdpAccountant(orders=_ORDERS.tolist())
+    theirs.compose(PoissonSampledDpEvent(q, GaussianDpEvent(sigma)))
+    ours = _rdp_curve(sigma, q)
+    whole = np.equal(np.mod(_ORDERS, 1), 0) & (_ORDERS <= 256)
+    np.testing.assert_allclose(ours[whole], np.asarray(theirs._rdp)[whole], rtol=1e-6)
+    between = ~whole & (_ORDERS < 12)
+    exact = np.array([integrated(sigma, q, order) for order in _ORDERS[between]])
+    assert (ours[between] >= exact * (1 - 1e-6)).all()
+
+
+def integrated(sigma: float, q: float, order: float) -> float:
+    """The Rényi divergence of a step by numerical integration of its definition."""
+    z = np.linspace(-15 * sigma, 15 * sigma + 2 * order, 200_001)
+    ratio = np.logaddexp(math.log(1 - q) if q < 1 else -math.inf, math.log(q) + (2 * z - 1) / (2 * sigma**2))
+    return logsumexp(order * ratio + norm.logpdf(z, scale=sigma) + math.log(z[1] - z[0])) / (order - 1)
+
+
+@pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-9])
+@pytest.mark.parametrize("budget", [0.1, 1.0, 3.0, 10.0, 30.0])
+def test_the_filter_s_order_admits_the_most_of_a_gaussian(budget: float, delta: float) -> None:
+    def admitted(order: int) -> float:
+        """Largest 1/σ² that (α, α/2σ²)-RDP allows."""
+        left = budget - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
+        return 2 * left / order
+
+    best = max(map(admitted, range(2, 5000)))
+    chosen = admitted(filter_order(budget, delta))
+    assert 0.97 * best <= chosen <= best
+
+
+@pytest.mark.parametrize("budget", [1.0, 3.0, 10.0])
+def test_the_filter_costs_less_than_a_tenth_more_noise(budget: float) -> None:
+    """Five equal studies; the table in the docstring of `client.ledger.charged_epsilon`."""
+    order, five = filter_order(budget, 1e-5), 5 * 500
+    exact = find_noise_multiplier(budget, 1e-5, 0.1, five)
+    assert epsilon_filtered([Mechanism(exact, 0.1, five)], 1e-5, order) > budget
+    assert epsilon_filtered([Mechanism(1.08 * exact, 0.1, five)], 1e-5, order) <= budget
+
+
+@given(
+    st.lists(
+        st.builds(Mechanism, st.floats(0.7, 50.0), st.sampled_from([0.01, 0.1, 1.0]), st.integers(1, 50)), max_size=3
+    ),
+    st.sampled_from([1.0, 8.0]),
+)
+@settings(max_examples=30)
+def test_the_filter_is_an_upper_bound_and_adds_up(mechanisms: list[Mechanism], budget: float) -> None:
+    order = filter_order(budget, DELTA)
+    cost = epsilon_filtered(mechanisms, DELTA, order)
+    assert cost >= epsilon_rdp(mechanisms, DELTA)
+    assert cost >= epsilon(mechanisms, DELTA)
+    more = [*mechanisms, Mechanism(2.0, 0.1, 3)]
+    assert epsilon_filtered(more, DELTA, order) > cost or cost == 0.0
+    assert epsilon_filtered([], DELTA, order) == 0.0
+
+
+# --- whatever the numbers are ----------------------------------------------------------------------------------------
+
+sigmas, rates = st.floats(LEAST_NOISE, MOST_NOISE), st.floats(LEAST_SAMPLE_RATE, 1.0) | st.sampled_from([0.5, 1.0])
+wide = st.floats(-6.0, 0.0).map(lambda exponent: 10.0**exponent)
+
+
+@given(sigmas | st.floats(0.2, 30.0), rates | wide, st.integers(1, MOST_STEPS), st.floats(1e-15, 0.9) | wide)
+@settings(max_examples=60)
+def test_no_mechanism_takes_long_or_much_and_all_have_a_bound(sigma: float, q: float, steps: int, delta: float) -> None:
+    began = time.process_time()
+    cost = epsilon([Mechanism(sigma, q, steps)], delta)
+    assert 0 <= cost <= epsilon_rdp([Mechanism(sigma, q, steps)], delta) < math.inf
+    assert time.process_time() - began < 2
+
+
+@given(st.floats(1e-3, 1e4), rates | wide, st.integers(1, MOST_STEPS), st.floats(1e-15, 0.9) | wide, st.booleans())
+@settings(max_examples=40)
+def test_finding_noise_never_takes_long_or_much(
+    target: float, q: float, steps: int, delta: float, warm_start: bool
+) -> None:
+    began = time.process_time()
+    tracemalloc.start()
+    beside = (Mechanism(3.0, 1.0, 1),) if warm_start else ()
+    try:
+        sigma = find_noise_multiplier(target, delta, q, steps, beside)
+    except ConfigError:  # no noise is enough, or the warm start alone is too much
+        sigma = None
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.process_time() - began < 2 * 3  # what the watch of the memory costs besides
+    assert most < 200e6
+    if sigma is not None:
+        assert epsilon([*beside, Mechanism(sigma, q, steps)], delta) <= target
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *((0.0, 0.1, 1), (-1.0, 0.1, 1), (math.nan, 0.1, 1), (math.inf, 0.1, 1), ("1", 0.1, 1), (True, 0.1, 1)),
+        *((1.0, 0.0, 1), (1.0, 1.1, 1), (1.0, math.nan, 1), (1.0, 0.1, -1), (1.0, 0.1, 1.0), (1.0, 0.1, True)),
+    ],
+    ids=str,
+)
+def test_a_mechanism_that_cannot_be_is_not_even_made(values: Any) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        Mechanism(*values)

@@ -330,3 +330,51 @@ def test_an_aggregation_that_cannot_hold_is_refused(federation: dict[str, Any], 
 )
 def test_an_aggregation_with_just_enough_sites_is_accepted(federation: dict[str, Any], count: int) -> None:
     parse_scenario({"name": "x", "sites": {"count": count}, "federation": federation})
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("privacy.enabled='no'", "privacy.enabled: input should be a valid boolean, not 'no'"),
+        ("privacy.enabled=0", "privacy.enabled: input should be a valid boolean, not 0"),
+        ("training.rounds=2.0", "training.rounds: input should be a valid integer, not 2.0"),
+        ("training.rounds=true", "training.rounds: input should be a valid integer, not True"),
+        ("training.rounds='5'", "training.rounds: input should be a valid integer, not '5'"),
+        ("training.rounds=1000000000", "training.rounds: input should be less than or equal to 200000"),
+        ("training.sample_rate=1.0e-9", "training.sample_rate: input should be greater than or equal to 0.000001"),
+        ("privacy.epsilon='8'", "privacy.epsilon: input should be a valid number, not '8'"),
+        ("privacy.epsilon=true", "privacy.epsilon: input should be a valid number, not True"),
+        ("privacy.epsilon=1.0e+300", "privacy.epsilon: input should be less than or equal to 10000"),
+        ("privacy.noise_multiplier=.inf", "privacy.noise_multiplier: input should be"),
+        ("privacy.noise_multiplier=.nan", "privacy.noise_multiplier: input should be"),
+        ("model.width=1000000", "model.width: input should be less than or equal to 1024"),
+        ("data.image_size=100000", "data.image_size: input should be less than or equal to 256"),
+        (
+            "privacy.records_per_patient=100000",
+            "privacy.records_per_patient: input should be less than or equal to 1000",
+        ),
+        ("training.betas=[0, '1']", "training.betas.1: input should be a valid number"),
+        ('title="\\e[2J"', "title: has characters that cannot be printed"),
+        (f"title={'x' * 500}", "title: string should have at most 200 characters, not 'xxx"),
+    ],
+)
+def test_a_value_of_another_type_or_out_of_range_is_named(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "name: x", override)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_steps_are_bounded_as_a_whole(tmp_path: Path) -> None:
+    overrides = ("training.rounds=200000", "training.local_steps=50")
+    assert load(tmp_path, "name: x", *overrides).training.rounds == 200_000
+    with pytest.raises(ConfigError, match=r"200001 rounds of training.local_steps=50 are above 10000000 steps"):
+        load(tmp_path, "name: x", *overrides, "privacy.spare_rounds=1")
+
+
+def test_whole_numbers_stand_for_numbers_and_lists_for_tuples(tmp_path: Path) -> None:
+    found = load(
+        tmp_path, "name: x", "privacy.epsilon=8", "training.betas=[0, 0.9]", "privacy.delta=1e-5", "data.root=a/b"
+    )
+    assert (found.privacy.epsilon, found.training.betas, found.privacy.delta) == (8.0, (0.0, 0.9), 1e-5)
+    assert found.data.root == Path("a/b")

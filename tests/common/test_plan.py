@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+import math
+import time
 from dataclasses import FrozenInstanceError, asdict, fields, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.accounting import Mechanism, epsilon
-from common.config import parse_scenario
+from common.accounting import Mechanism, epsilon, find_noise_multiplier
+from common.config import load_scenario, parse_scenario
 from common.errors import ConfigError, PrivacyRefusal
-from common.plan import NO_PRIVACY, SEEDED, PrivacyPlan, canonical_json, choose_unit, make_plan
+from common.plan import NO_PRIVACY, SEEDED, PrivacyPlan, canonical_json, choose_unit, make_plan, plan_problem
 
+SCENARIOS = Path(__file__).resolve().parents[2] / "simulations" / "scenarios"
 PLAN = PrivacyPlan(
     private=True,
     seeded=False,
@@ -218,3 +223,52 @@ def test_noise_of_a_warm_start_is_found_from_its_share_of_the_budget() -> None:
     assert smaller.noise_multiplier < plan.noise_multiplier
     # less than the sum: what is left to the steps alone costs more than the other half
     assert epsilon([plan.mechanism(6)], 1e-5) > 2.5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"private": "no"}, {"private": 1}, {"seeded": 0}, {"unit": "image"}, {"epsilon": "8"}, {"epsilon": -1.0}),
+        *({"epsilon": math.inf}, {"delta": 0.0}, {"delta": 1.0}, {"delta": math.nan}, {"noise_multiplier": 0.0}),
+        *({"noise_multiplier": -1.0}, {"noise_multiplier": True}, {"sample_rate": 0.0}, {"sample_rate": 1.5}),
+        *({"clip_norm": 0.0}, {"clip_norm": math.inf}, {"steps_per_round": -100}, {"steps_per_round": 0}),
+        *({"steps_per_round": 2.0}, {"steps_per_round": True}, {"rounds": 0}, {"rounds": 10**9}),
+        *({"records_per_patient": 0}, {"records_per_patient": 1.5}, {"warm_start_noise_multiplier": 0.0}),
+    ],
+    ids=str,
+)
+def test_a_plan_that_cannot_be_is_not_even_made(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        replace(PLAN, **change)
+
+
+def test_only_a_plan_without_privacy_has_no_noise() -> None:
+    assert replace(PLAN, private=False, noise_multiplier=0.0).noise_multiplier == 0.0
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_plan_is_the_scenario_s_in_every_field(name: str) -> None:
+    scenario = parse_scenario({"name": "x", "privacy": {"noise_multiplier": 3.0, "epsilon": 8.0, "unit": "record"}})
+    plan = make_plan(scenario)
+    assert plan_problem(scenario, plan) is None
+    changed = replace(plan, **{name: CHANGES[name]})
+    assert (plan_problem(scenario, changed) or "").startswith(f"plan.{name} is ")
+
+
+def test_a_plan_for_patients_needs_a_scenario_that_may_know_them() -> None:
+    open_scenario = parse_scenario({"name": "x", "privacy": {"noise_multiplier": 3.0}})
+    for unit in ("record", "patient"):
+        assert plan_problem(open_scenario, make_plan(open_scenario, unit)) is None
+    several = parse_scenario({"name": "x", "privacy": {"noise_multiplier": 3.0, "records_per_patient": 2}})
+    with pytest.raises(ConfigError, match="each record is a unit of its own"):
+        plan_problem(several, replace(make_plan(several, "patient"), unit="record"))
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_plan_of_every_scenario_is_quickly_derived(path: Path) -> None:
+    scenario = load_scenario(path)
+    find_noise_multiplier.cache_clear()
+    began = time.process_time()
+    plan = make_plan(scenario)
+    assert time.process_time() - began < 2
+    assert (plan.epsilon_after(plan.steps) or 0) <= plan.epsilon

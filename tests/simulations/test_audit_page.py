@@ -16,6 +16,7 @@ from client.audit import Audit, Finding, audit
 from client.keys import SiteKey
 from client.ledger import Approval, Charge, Cohort, Ledger
 from client.policy import Policy
+from common.config import Unit
 from common.errors import PrivacyRefusal, UsageError
 from common.plan import SEEDED, PrivacyPlan
 from server.templates.markup import VOID
@@ -63,9 +64,11 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
-def opened(path: Path, unit: str = "patient", server: str = "north", study_id: str = "study") -> Ledger:
-    plan = replace(PLAN, unit=unit)
-    ledger = Ledger.create(path, Cohort(unit, PLAN.delta), Policy.of_plan(plan, "dcgan", server), KEY)
+def opened(
+    path: Path, unit: Unit = "patient", server: str = "north", study_id: str = "study", *, seeded: bool = False
+) -> Ledger:
+    plan = replace(PLAN, unit=unit, seeded=seeded)
+    ledger = Ledger.create(path, Cohort(unit, PLAN.delta, rehearsal=seeded), Policy.of_plan(plan, "dcgan", server), KEY)
     ledger.approve(Approval(study_id, plan, "dcgan", server))
     return ledger
 
@@ -76,7 +79,7 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "bergen.sqlite"
     ledger = opened(path)
     ledger.settle(ledger.reserve(Charge.for_round(PLAN, "study", 1)), 4)
-    ledger.reserve(replace(Charge.for_round(PLAN, "study", 2), steps=3))
+    ledger.reserve(Charge.for_round(PLAN, "study", 2))
     for number in range(12):
         ledger.refuse("study", "plan", number, PrivacyRefusal("privacy plan", f"is unknown ({number})", "approve it"))
     return path
@@ -133,7 +136,7 @@ def test_each_run_shows_its_mechanism_and_what_is_open(found: Audit) -> None:
     page = Page([found])
     row = re.findall(r"<tr><th scope=\"row\">study .*?</tr>", page.html)[0]
     cells = re.findall(r"<td>(.*?)</td>", row)
-    assert [*cells[:1], *cells[2:9], cells[10]] == ["north", "training", "10", "1", "1.5", "3", "4", "3", "12"]
+    assert [*cells[:1], *cells[2:9], cells[10]] == ["north", "training", "10", "1", "1.5", "3", "4", "5", "12"]
 
 
 def test_the_newest_refusals_are_listed_with_their_reasons(found: Audit) -> None:
@@ -198,8 +201,8 @@ def test_a_ledger_that_has_charged_nothing_says_so(tmp_path: Path) -> None:
 
 
 def test_seeded_rounds_are_marked(tmp_path: Path, found: Audit) -> None:
-    ledger = opened(tmp_path / "seeded.sqlite")
-    ledger.reserve(Charge.for_round(PLAN, "study", 1, "release 1"))
+    ledger = opened(tmp_path / "seeded.sqlite", seeded=True)
+    ledger.reserve(Charge.for_round(replace(PLAN, seeded=True), "study", 1, "release 1"))
     assert SEEDED in Page([audit(tmp_path / "seeded.sqlite")]).text
     assert SEEDED not in Page([found]).text
 
@@ -299,7 +302,7 @@ def test_machines_get_the_same_runs(found: Audit) -> None:
         "clip_norm",
         "records_per_patient",
     } < set(run)
-    assert (run["steps_settled"], run["steps_reserved"], run["refusals"]) == (4, 3, 12)
+    assert (run["steps_settled"], run["steps_reserved"], run["refusals"]) == (4, 5, 12)
     assert run["epsilon"] == charged["epsilon_prv"]
     assert (charged["adjacency"], torn["runs"]) == ("add or remove one unit", [])
     assert not {"statement", "findings"} & set(charged)

@@ -88,23 +88,28 @@ class BookKeepingModule(AbstractGradSampleModule):
         Raises:
             RuntimeError: there was no forward pass, or a layer's output was changed in place.
         """
+        views = losses.shape[1] if losses.dim() > 1 else 1
+        with torch.autocast(losses.device.type, enabled=False):
+            seen = self.seen(losses)
+            with torch.no_grad():
+                rules = (RULES[type(layer)](layer, inputs, b, views) for layer, inputs, b in seen)
+                parts = [part for rule in rules for part in rule if part.parameter in self._sums]
+                self._add(parts, clip_norm, counts)
+
+    def seen(self, losses: Tensor) -> list[tuple[nn.Module, Tensor, Tensor]]:
+        """What each layer saw in the forward pass, and the gradient at its output, in its parameters' precision."""
         calls, self._calls = self._calls, {}
         if not calls:
             raise RuntimeError("`add` needs a forward pass through this module")
         if any(call.output._version != call.version for call in calls.values()):
             raise RuntimeError("a layer's output was changed in place after the layer ran")
-        views = losses.shape[1] if losses.dim() > 1 else 1
         outputs = [call.output for call in calls.values()]
         gradients = torch.autograd.grad(losses.sum(), outputs, allow_unused=True)
-        with torch.no_grad(), torch.autocast(losses.device.type, enabled=False):
-            parts = [
-                contribution
-                for (layer, call), gradient in zip(calls.items(), gradients, strict=True)
-                if gradient is not None  # pyright: ignore[reportUnnecessaryComparison]  (so it is for an unused layer)
-                for contribution in _contributions(layer, call.inputs, gradient, views)
-                if contribution.parameter in self._sums
-            ]
-            self._add(parts, clip_norm, counts)
+        return [
+            (layer, *_as_computed(layer, call.inputs, gradient))
+            for (layer, call), gradient in zip(calls.items(), gradients, strict=True)
+            if gradient is not None  # pyright: ignore[reportUnnecessaryComparison]  (so it is for an unused layer)
+        ]
 
     def take(self) -> Tensor:
         """The sum so far, float64[d]; it begins anew."""
@@ -129,8 +134,7 @@ class BookKeepingModule(AbstractGradSampleModule):
 
     def _add(self, parts: list[Contribution], clip_norm: float, counts: Tensor | None) -> None:
         squared, reach = (torch.stack(values).sum(dim=0) for values in zip(*(part[1:3] for part in parts), strict=True))
-        if counts is None:
-            counts = torch.ones_like(squared, dtype=torch.bool)
+        counts = torch.ones_like(squared, dtype=torch.bool) if counts is None else counts
         factors = clip_factors(squared, reach, clip_norm, counts)
         for part in parts:
             self._sums[part.parameter] += part.weighted_sum(factors)
@@ -149,9 +153,9 @@ def bag_mean(losses: Tensor, present: Tensor) -> Tensor:
     return torch.where(present, losses, 0.0) / present.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def _contributions(layer: nn.Module, inputs: Tensor, gradient: Tensor, views: int) -> list[Contribution]:
-    """Applies the layer's rule in the parameters' precision to what the layer computed with."""
+def _as_computed(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The values that a layer computed with, in the precision of its parameters and in one layout of memory."""
     precision = next(layer.parameters(recurse=False)).dtype
     if inputs.is_floating_point():
         inputs = inputs.to(gradient.dtype).to(precision)
-    return list(RULES[type(layer)](layer, inputs, gradient.to(precision), views))
+    return inputs.contiguous(), gradient.to(precision).contiguous()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from client.mechanism.clip import REACH, SLACK, gamma
+from client.mechanism.dpsgd.rules.linear import sum_of_products
 from client.mechanism.noisy_sum import POSITIONS, PRODUCTS, grid_step, group_size, release
 from client.mechanism.randomness import Randomness
 from client.mechanism.units import MOST_UNITS
@@ -57,3 +58,21 @@ def test_releases_never_repeat_without_a_seed_and_do_with_one() -> None:
 )
 def test_groups_are_as_large_as_the_proof_allows(positions: int, units: int, expected: int) -> None:
     assert group_size(positions, units) == expected
+
+
+def test_zeros_have_no_sign() -> None:
+    """A sum just below 0 and one of exactly 0 must not be told apart by the sign of a released zero."""
+    for total in (-1e-12, 0.0, 1e-12):
+        sums = torch.full((20_000,), total, dtype=torch.float64)
+        found = release(sums, clip_norm=1.0, noise_multiplier=1e-4, randomness=Randomness.secure())
+        zeros = found[found == 0]
+        assert len(zeros)
+        assert not torch.signbit(zeros).any()
+
+
+def test_products_are_added_up_in_float64() -> None:
+    b, a = torch.ones(40, 3, 7), torch.full((40, 7, 2), 1e-9)
+    b[0] = 1e9
+    found = sum_of_products(b, a)
+    assert found.dtype == torch.float64
+    assert found[0, 0].item() == pytest.approx(7 * (1 + 39e-9), abs=2e-6)

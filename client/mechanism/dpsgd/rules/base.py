@@ -66,8 +66,7 @@ def formed(
     def weighted_sum(factors: Factors) -> Tensor:
         total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
         kept, weights = factors.keep(rows, 1), factors.values.double()
-        size = at_once(rows, rows.shape[1])
-        for some, their_weights in zip(kept.split(size), weights.split(size), strict=True):
+        for some, their_weights in zip(kept.split(32), weights.split(32), strict=True):
             total += their_weights @ some.double()
         return arrange(total).reshape(parameter.shape)
 

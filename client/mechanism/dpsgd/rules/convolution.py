@@ -63,8 +63,7 @@ class _Window(NamedTuple):
 
 def conv2d(layer: nn.Conv2d, inputs: Tensor, b: Tensor, views: int) -> Iterator[Contribution]:
     """Weight and bias of a convolution; any stride, padding, dilation and groups."""
-    image, window = _image(layer, inputs, b)
-    yield _kernel(layer, image, b, window, views)
+    yield _kernel(layer, *_image(layer, inputs, b), b, views)
     yield from _bias(layer, b, views)
 
 
@@ -93,7 +92,7 @@ def conv_transpose2d(layer: nn.ConvTranspose2d, inputs: Tensor, b: Tensor, views
     if any(layer.output_padding):  # rows and columns that no tap may have reached
         image = F.pad(b, _edges(window))[..., : window.extent(0), : window.extent(1)].contiguous()
         window = window._replace(padding=(0, 0))
-    yield _kernel(layer, image, inputs, window, views)
+    yield _kernel(layer, image, window, inputs, views)
     yield from _bias(layer, b, views)
 
 
@@ -103,7 +102,7 @@ def _bias(layer: nn.Conv2d | nn.ConvTranspose2d, b: Tensor, views: int) -> Itera
 
 
 def _kernel(
-    layer: nn.Conv2d | nn.ConvTranspose2d, image: Tensor, b: Tensor, window: _Window, views: int
+    layer: nn.Conv2d | nn.ConvTranspose2d, image: Tensor, window: _Window, b: Tensor, views: int
 ) -> Contribution:
     """The contribution of the weight: patches of `image` [M, C, H, W] against `b` [M, O, h, w]."""
     groups, shape = layer.groups, layer.weight.shape
@@ -121,7 +120,7 @@ def _kernel(
     # Σₜ ‖bₜ‖‖pₜ‖ ≤ ‖b‖‖p‖ (Cauchy and Schwarz), where a pixel counts in each patch that it is in.
     reach = window.overlap * squared_norms(by_bag) * squared_norms(b_by_bag)
     terms = by_bag.shape[2] * math.prod(window.kernel) + sum(b_by_bag.shape[1:])
-    squared = _squared_norms(by_bag, b_by_bag, window).clamp(min=0) + gamma(terms + 3) * reach
+    squared = _squared_norms(by_bag, b_by_bag, window) + gamma(terms + 3) * reach
     each = (part.view(-1, groups).sum(dim=1) for part in (squared, reach))
     return Contribution(layer.weight, *each, weighted_sum)
 

@@ -24,7 +24,7 @@ def embedding(layer: nn.Embedding, indices: Tensor, b: Tensor, views: int) -> It
     if positions > 1:
         same = ids.view(-1, positions, 1) == ids.view(-1, 1, positions)
         exact = inner_product_of_grams(same.to(b.dtype), by_bag @ by_bag.mT)
-        squared = exact.clamp(min=0) + gamma(gradient.shape[1] + positions + 2) * reach
+        squared = exact + gamma(gradient.shape[1] + positions + 2) * reach
 
     def weighted_sum(factors: Factors) -> Tensor:
         total = torch.zeros(layer.weight.shape, dtype=torch.float64, device=b.device)

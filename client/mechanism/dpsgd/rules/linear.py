@@ -30,7 +30,7 @@ def linear(layer: nn.Linear, inputs: Tensor, b: Tensor, views: int) -> Iterator[
     elif positions * (a.shape[1] + gradient.shape[1]) <= size:
         squared = inner_product_of_grams(by_bag_a @ by_bag_a.mT, by_bag_b @ by_bag_b.mT)
         rounding = gamma(a.shape[1] + gradient.shape[1] + positions + 3)
-        yield Contribution(layer.weight, squared.clamp(min=0) + rounding * reach, reach, weighted_sum)
+        yield Contribution(layer.weight, squared + rounding * reach, reach, weighted_sum)
     else:
         yield formed(layer.weight, by_bag_b.mT @ by_bag_a)
     if layer.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]  (torch types it as always there)
@@ -38,8 +38,11 @@ def linear(layer: nn.Linear, inputs: Tensor, b: Tensor, views: int) -> Iterator[
 
 
 def inner_product_of_grams(first: Tensor, second: Tensor) -> Tensor:
-    """Σₜₛ firstₜₛ·secondₜₛ: float64[N] of float32[N, T, T]; over s in float32, over t in float64."""
-    return torch.linalg.vecdot(first, second).double().sum(dim=1)
+    """Σₜₛ firstₜₛ·secondₜₛ: float64[N] of float32[N, T, T]; over s in float32, over t in float64.
+
+    What is below 0 is rounding, or has overflown: its absolute value is right, or infinite.
+    """
+    return torch.linalg.vecdot(first, second).double().sum(dim=1).abs()
 
 
 def sum_of_products(b: Tensor, a: Tensor, written_out: Callable[[Tensor], Tensor] = lambda a: a) -> Tensor:
@@ -50,7 +53,7 @@ def sum_of_products(b: Tensor, a: Tensor, written_out: Callable[[Tensor], Tensor
         a: what `written_out` turns into float32[G, T, I].
         written_out: applied to as many groups as are added up in float32.
     """
-    total = torch.zeros((), dtype=torch.float64, device=b.device)
+    total = torch.zeros(1, 1, dtype=torch.float64, device=b.device)
     for some_b, some_a in zip(b.split(PRODUCTS), a.split(PRODUCTS), strict=True):
         parts = zip(some_b.split(POSITIONS, dim=2), written_out(some_a).split(POSITIONS, dim=1), strict=True)
         for left, right in parts:
