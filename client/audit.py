@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from client.chain import Entry, broken_links, read_entries
 from client.ledger import Approval, Charge, Purpose, approval_of, charge_of, order_of, policy_in_force, spent
-from client.policy import OVERRIDE_ABOVE, Policy
+from client.policy import Policy
 from client.statement import Statement, state
 from common.accounting import (
     PRV_EPSILON_ERROR,
@@ -28,6 +28,7 @@ from common.accounting import (
 )
 from common.errors import DataError
 from common.plan import PrivacyPlan, Unit, canonical_json
+from common.strength import OVERRIDE_ABOVE
 
 PLD_RELATIVE_ERROR = 0.01
 """How far above the true ε Google's accountant may lie on its grid of 1e-4."""

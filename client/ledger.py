@@ -24,11 +24,12 @@ from pydantic import Field
 
 from client.chain import Chain, Entry, Transaction
 from client.keys import SiteKey
-from client.policy import OVERRIDE_ABOVE, Policy
+from client.policy import Policy
 from common.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
 from common.bounds import MOST_LOCAL_STEPS, MOST_ROUNDS, STRICT, Clip, Noise, Rate, RecordsPerPatient, Text
 from common.errors import Code, DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.plan import PrivacyPlan
+from common.strength import OVERRIDE_ABOVE
 from common.study import versions
 
 Purpose = Literal["training", "warm_start", "statistic", "evaluation", "image"]

@@ -16,9 +16,6 @@ from common.errors import Code, ConfigError, PrivacyRefusal
 from common.networks import FAMILIES
 from common.plan import PrivacyPlan, Unit
 
-CONSERVATIVE, OVERRIDE_ABOVE = 1.0, 20.0
-"""ε up to which a guarantee is conservative, and above which it needs a signed override (NIST SP 800-226, draft)."""
-
 _NO_LIMIT = 2**53
 
 
@@ -103,15 +100,6 @@ class Policy(Section):
             families=(family,),
             servers=(server,),
         )
-
-
-def reading(epsilon: float) -> str:
-    """How strong a guarantee of `epsilon` is, in the words of NIST SP 800-226 (draft of December 2023)."""
-    if epsilon <= CONSERVATIVE:
-        return "conservative"
-    if epsilon <= OVERRIDE_ABOVE:
-        return "weaker than conservative: have a reason for it"
-    return "weak: only with a signed override"
 
 
 def template(*, epsilon: float, delta: float, unit: Unit) -> str:

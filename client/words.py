@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from client.cohort import Registration
 from client.node import Cost
-from client.policy import reading
+from common.strength import strength
 from common.study import Study
 
 
@@ -45,7 +45,7 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     )
     yield "ε after one round", f"{cost.epsilon_after_round:.4g}"
     share = cost.epsilon_after / cost.epsilon_budget
-    yield "ε after all", f"{cost.epsilon_after:.4g}, {share:.0%} of the budget: {reading(cost.epsilon_after)}"
+    yield "ε after all", f"{cost.epsilon_after:.4g}, {share:.0%} of the budget: {strength(cost.epsilon_after)}"
     if cost.earlier_studies:
         yield (
             "counted",

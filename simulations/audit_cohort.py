@@ -5,14 +5,12 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from client.audit import PLD_RELATIVE_ERROR, Audit
-from client.policy import CONSERVATIVE, OVERRIDE_ABOVE
-from client.policy import reading as reading_of
 from client.statement import Refusal, RunCharges, Statement
 from common.accounting import PRV_EPSILON_ERROR
 from server.templates.charts import Chart, figure
 from server.templates.markup import Html, details, join, table, tag
 from server.templates.page import banner, card
-from server.templates.privacy import against_an_attacker
+from server.templates.privacy import against_an_attacker, reading
 from server.templates.words import NOTHING, count, downward, equals, moment, number, percent, small, upward
 
 RUNS_AT_A_GLANCE = 20
@@ -42,13 +40,6 @@ def cohort_section(found: Audit, anchor: str) -> Html:
         ),
         id=anchor,
     )
-
-
-def reading(epsilon: float, *, short: bool = False) -> Html:
-    """How strong a guarantee of `epsilon` is, after NIST SP 800-226; if `short` without what to do about it."""
-    kind = "good" if epsilon <= CONSERVATIVE else "care" if epsilon <= OVERRIDE_ABOVE else "bad"
-    words = reading_of(epsilon)
-    return tag("span", words.partition(":")[0] if short else words, class_=f"pill {kind}")
 
 
 def in_utc(created: str) -> str:

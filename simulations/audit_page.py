@@ -5,15 +5,15 @@ from datetime import datetime
 from pathlib import Path
 
 from client.audit import THE_LEDGER, Audit
-from client.policy import CONSERVATIVE, OVERRIDE_ABOVE
 from common.errors import UsageError
 from common.files import write_bytes_atomically
 from common.plan import SEEDED
+from common.strength import SCALE
 from server.templates.markup import Html, join, table, tag
 from server.templates.page import banner, document
-from server.templates.privacy import bar, box
+from server.templates.privacy import bar, box, reading
 from server.templates.words import NOTHING, count, downward, moment, small
-from simulations.audit_cohort import cohort_section, in_utc, reading
+from simulations.audit_cohort import cohort_section, in_utc
 
 _OPENING = b"<!doctype html>"
 
@@ -179,8 +179,7 @@ TRUST = (
 )
 
 READING = (
-    f"After NIST SP 800-226 (draft of 2023): up to {CONSERVATIVE:g} conservative, to {OVERRIDE_ABOVE:g} only with a "
-    "reason, above that only with a signed override.",
+    SCALE,
     "ε is an upper limit that is proved, not an estimate of what an attack would achieve; smaller is more private.",
     "It is counted over all runs, servers and years that the ledger holds. What was reserved counts until it is "
     "settled.",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.strength import SCALE, strength
 from server.templates.markup import Html, details, join, table, tag
 from server.templates.words import NOTHING, count, equals, number, small, upward
 
@@ -16,6 +17,7 @@ FEW_GROUPS = 3
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 FALSE_ALARMS = 0.01
 VACUOUS = 0.99
+COLOURS = {"conservative": "good", "moderate": "care", "weak": "bad"}
 
 
 def groups(report: Report) -> dict[tuple[str, float], list[Site]]:
@@ -47,13 +49,10 @@ def largest_success(epsilon: float, delta: float, false_alarms: float = FALSE_AL
     return min(1.0, growth * false_alarms + delta, 1.0 - (1.0 - delta - false_alarms) / growth)
 
 
-def reading(epsilon: float) -> Html:
-    """How far the number by itself should be trusted, after NIST SP 800-226."""
-    if epsilon <= 1:
-        return tag("span", "conservative", class_="pill good")
-    if epsilon <= 20:
-        return tag("span", "moderate: read with care", class_="pill care")
-    return tag("span", "weak", class_="pill bad")
+def reading(epsilon: float, *, short: bool = False) -> Html:
+    """How strong a guarantee of `epsilon` is; if `short` without what to do about it."""
+    found = strength(epsilon)
+    return tag("span", found.word if short else str(found), class_=f"pill {COLOURS[found.word]}")
 
 
 def in_one_sentence(report: Report) -> Html:
@@ -252,8 +251,7 @@ def _how_to_read(report: Report) -> list[str]:
         points.append("Record level: for a patient with several records at a hospital, ε grows about in proportion.")
     points += [
         "For a person treated at several of the hospitals, their ε and δ add up.",
-        "After NIST SP 800-226 (draft of 2023): up to 1 conservative, 1 to 20 moderate, above 20 weak. Values of ε are "
-        "not ranked against those with another δ or unit.",
+        f"{SCALE} Values of ε are not ranked against those with another δ or unit.",
     ]
     return points
 

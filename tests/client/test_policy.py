@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from client.policy import Policy, reading, template
+from client.policy import Policy, template
 from common.errors import PrivacyRefusal
 from common.plan import PrivacyPlan
 
@@ -136,13 +136,3 @@ def test_no_policy_means_no(tmp_path: Path) -> None:
     for nothing in (tmp_path / "policy.yaml", tmp_path):
         with pytest.raises(PrivacyRefusal, match="cannot be read"):
             Policy.load(nothing)
-
-
-def test_reading_of_epsilon() -> None:
-    assert [reading(value).split(":")[0] for value in (0.5, 1.0, 1.01, 20.0, 20.1)] == [
-        "conservative",
-        "conservative",
-        "weaker than conservative",
-        "weaker than conservative",
-        "weak",
-    ]

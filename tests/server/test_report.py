@@ -18,7 +18,7 @@ from server.grids import class_grid, png_bytes
 from server.report import render_html, write_html
 from server.templates.charts import ticks
 from server.templates.markup import VOID
-from server.templates.privacy import largest_success, reading
+from server.templates.privacy import largest_success
 from server.templates.settings import flatten
 from server.templates.words import duration, memory, moment, number, percent, small, upward
 
@@ -308,12 +308,6 @@ def test_numbers_read_as_people_write_them() -> None:
     assert percent(0.8213) == "82.1 %"
     assert moment("2026-03-03T14:02:11+00:00") == "3 March 2026, 14:02 UTC"
     assert moment("yesterday") == "yesterday"
-
-
-def test_the_reading_of_epsilon_follows_its_bands() -> None:
-    assert [">" + word in reading(x) for x, word in ((1.0, "cons"), (1.01, "mod"), (20.0, "mod"), (20.1, "weak"))] == [
-        True
-    ] * 4
 
 
 def test_largest_success_is_the_bound_of_the_hypothesis_test() -> None:
