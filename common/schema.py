@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from common.bounds import STRICT, Channels, Classes
+from common.bounds import STRICT, Channels, Classes, Name
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -23,11 +23,16 @@ class ImageSchema:
 
     size: Annotated[int, Field(ge=1, le=4096)]
     channels: Channels
-    classes: Classes
+    classes: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "ImageSchema":
-        """The schema that was written with `dataclasses.asdict` and read back from YAML or JSON."""
+        """The schema that was written with `dataclasses.asdict` and read back from YAML or JSON.
+
+        Raises:
+            ValueError: as above, or there are more classes than a study may have.
+        """
+        TypeAdapter(Classes).validate_python(values["classes"])
         return ImageSchema(**values)
 
     @property
