@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from common.bounds import STRICT, Channels, Classes
+from common.bounds import STRICT, Channels, Name
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -23,7 +23,9 @@ class ImageSchema:
 
     size: Annotated[int, Field(ge=1, le=4096)]
     channels: Channels
-    classes: Classes
+    classes: Annotated[
+        tuple[Name, ...], Field(min_length=1, max_length=1_000_000, strict=False)
+    ]  # canaries have one each
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "ImageSchema":
