@@ -481,7 +481,9 @@ def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry])
     after = epsilon([*spent([*own, *settlements]), charge.mechanism], plan.delta)
     if after <= plan.epsilon:
         return None
-    problem = f"round {charge.round} would bring this study's ε to {after:.4g}, above the approved {plan.epsilon:g}"
+    problem = (
+        f"round {charge.round} would bring this study's ε to {after:.4g}, above {plan.epsilon:g}, which was approved"
+    )
     mend = "stop here, or have the hospital approve another study"
     return PrivacyRefusal("privacy budget", problem, mend, code=Code.BUDGET)
 

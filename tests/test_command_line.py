@@ -442,7 +442,7 @@ def test_wrong_usage_is_refused_in_one_line(
     ("content", "words"),
     [
         (None, ("cannot be read", "No such file")),
-        (b"name: [tiny", ("not valid YAML", "at line")),
+        (b"name: [tiny", ("not valid YAML", "line 2")),
         (b"\xff\xfe", ("not UTF-8",)),
         (b"- tiny", ("not a set of keys",)),
     ],
