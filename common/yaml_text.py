@@ -12,7 +12,7 @@ _MOST_VALUES = 50_000
 _DEEPEST = 20
 _LONGEST = 4096
 
-_FLOAT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+"), list("-+0123456789"))
+_FLOAT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
 """1e-5, which YAML 1.1 takes for a text and everybody else for a number."""
 
 

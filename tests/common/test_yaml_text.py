@@ -70,3 +70,9 @@ def test_what_is_no_plain_value_is_a_yaml_error(text: str) -> None:
 def test_a_file_without_an_end_is_read_no_further_than_the_limit() -> None:
     with pytest.raises(Excess, match="longer than"):
         read_file(Path("/dev/zero"))
+
+
+def test_a_hash_that_begins_like_a_number_is_a_text() -> None:
+    """As any tool writes it: without quotes."""
+    assert read_yaml("40e4dc69dd2774ad") == "40e4dc69dd2774ad"
+    assert read_yaml("1e-5") == 1e-5
