@@ -99,7 +99,8 @@ class HospitalNode:
         gan = build(study.scenario.model, study.schema)
         initialise(gan, torch.Generator().manual_seed(weights))
         instruction = Instruction(study.study_id, study.plan.plan_id, number)
-        return (hospital or self.hospital).answer(instruction.to_record(pack(gan_weights(gan))))
+        sent = pack(gan_weights(gan) if number else {})  # a warm start is asked for without weights
+        return (hospital or self.hospital).answer(instruction.to_record(sent))
 
 
 def answered(record: RecordDict) -> bool:

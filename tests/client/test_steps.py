@@ -154,7 +154,7 @@ def test_size_of_the_data_set_does_not_change_the_step(make_study: MakeStudy, im
 
 
 def test_empty_batch_takes_its_noisy_step(make_study: MakeStudy, images: Images) -> None:
-    study = make_study(training={"sample_rate": 1e-12}, privacy={"clip_norm": 1.0})
+    study = make_study(training={"sample_rate": 1e-6}, privacy={"clip_norm": 1.0})
     gan = new_gan(study)
     optimizer = new_optimizer(study, gan)
     seen = gradients_of(optimizer)

@@ -351,7 +351,7 @@ def test_an_aggregation_with_just_enough_sites_is_accepted(federation: dict[str,
         ("data.image_size=100000", "data.image_size: input should be less than or equal to 256"),
         (
             "privacy.records_per_patient=100000",
-            "privacy.records_per_patient: input should be less than or equal to 1000",
+            "privacy.records_per_patient: input should be less than or equal to 128",
         ),
         ("training.betas=[0, '1']", "training.betas.1: input should be a valid number"),
         ('title="\\e[2J"', "title: has characters that cannot be printed"),
