@@ -1,6 +1,6 @@
 """A hospital as its engineer sets it up, and a coordinator that means harm."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,11 +112,8 @@ MakeHospitalNode = Callable[..., HospitalNode]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+def _one_thread(threads_kept: None) -> None:
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def new_hospital_node(
