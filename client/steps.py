@@ -81,7 +81,7 @@ class PrivateStep:
         for start in range(0, len(fakes), self._at_once):
             part = slice(start, start + self._at_once)
             answers.append(self._answers(fakes[part], None if labels is None else labels[part]))
-            self._critic.add(loss.fake(answers[-1]), self._clip_norm)
+            self._critic.add(loss.fake(answers[-1]), self._clip_norm, public=True)
         total = (total + self._critic.take()) / self._expected_batch
         parameters = self._critic.trained
         for parameter, gradient in zip(parameters, total.split([p.numel() for p in parameters]), strict=True):

@@ -24,7 +24,7 @@ SLACK = 2.0**-6
 REACH = 32.0
 
 UNIT_ROUNDOFF = 2.0**-24
-_FLOOR = 2.0**-84
+FLOOR = 2.0**-84
 """Added to a squared norm for each value in it: 2⁻²⁴ of it is far more than what underflow can hide."""
 
 
@@ -47,7 +47,7 @@ def squared_norms(values: Tensor) -> Tensor:
     """
     parts = torch.linalg.vector_norm(values, dim=-1).double().square_()
     rounding = 1 + 2 * gamma(values.shape[-1] + 4)
-    return parts.view(len(values), -1).sum(dim=1).mul_(rounding).add_(values[0].numel() * _FLOOR)
+    return parts.view(len(values), -1).sum(dim=1).mul_(rounding).add_(values[0].numel() * FLOOR)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def clip_factors(squared: Tensor, reach: Tensor, clip_norm: float, counts: Tenso
 def clipped_rows(rows: Tensor, clip_norm: float, counts: Tensor) -> Tensor:
     """Rows float64[N, K] scaled to norms of at most (1 - SLACK)·C; zero where they are not finite or do not count."""
     limit = (1 - SLACK) * clip_norm
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True) + _FLOOR
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True) + FLOOR
     dropped = ~(norms.isfinite() & counts.unsqueeze(1))
     return (rows * (limit / norms).clamp(max=1)).masked_fill(dropped, 0.0)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from client.mechanism.clip import Factors, gamma, squared_norms
+from client.mechanism.clip import FLOOR, Factors, gamma, squared_norms
 from client.mechanism.dpsgd.rules.base import Contribution, formed
 from client.mechanism.noisy_sum import POSITIONS, PRODUCTS, group_size
 
@@ -16,8 +16,6 @@ def linear(layer: nn.Linear, inputs: Tensor, b: Tensor, views: int) -> Iterator[
     positions = len(a) // len(inputs) * views
     by_bag_a, by_bag_b = (part.view(-1, positions, part.shape[-1]) for part in (a, gradient))
     size = a.shape[1] * gradient.shape[1]
-    # Σₜ ‖aₜ‖‖bₜ‖ ≤ ‖a‖‖b‖ (Cauchy and Schwarz); at one position it is the norm itself.
-    reach = squared_norms(by_bag_a) * squared_norms(by_bag_b)
 
     def weighted_sum(factors: Factors) -> Tensor:
         together = positions * group_size(positions, len(factors.values))
@@ -26,23 +24,35 @@ def linear(layer: nn.Linear, inputs: Tensor, b: Tensor, views: int) -> Iterator[
         return sum_of_products(weighted.mT, kept)
 
     if positions == 1:
-        yield Contribution(layer.weight, reach, reach, weighted_sum)
+        squared = squared_norms(by_bag_a) * squared_norms(by_bag_b)
+        yield Contribution(layer.weight, squared, squared, weighted_sum)
     elif positions * (a.shape[1] + gradient.shape[1]) <= size:
-        squared = inner_product_of_grams(by_bag_a @ by_bag_a.mT, by_bag_b @ by_bag_b.mT)
-        rounding = gamma(a.shape[1] + gradient.shape[1] + positions + 3)
-        yield Contribution(layer.weight, squared + rounding * reach, reach, weighted_sum)
+        first, second = (part @ part.mT for part in (by_bag_a, by_bag_b))
+        squared, reach = bounds_by_grams(first, second, a.shape[1] + gradient.shape[1])
+        yield Contribution(layer.weight, squared, reach, weighted_sum)
     else:
         yield formed(layer.weight, by_bag_b.mT @ by_bag_a)
     if layer.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]  (torch types it as always there)
         yield formed(layer.bias, by_bag_b.sum(dim=1))
 
 
-def inner_product_of_grams(first: Tensor, second: Tensor) -> Tensor:
-    """Σₜₛ firstₜₛ·secondₜₛ: float64[N] of float32[N, T, T]; over s in float32, over t in float64.
+def bounds_by_grams(first: Tensor, second: Tensor, terms: int) -> tuple[Tensor, Tensor]:
+    """Upper bounds of ‖Σₜ bₜ aₜᵀ‖² and of the squared reach (Σₜ ‖bₜ‖‖aₜ‖)², float64[N] each, from Gram matrices.
 
-    What is below 0 is rounding, or has overflown: its absolute value is right, or infinite.
+    Args:
+        first: aₜ·aₛ, float32[N, T, T].
+        second: bₜ·bₛ, float32[N, T, T].
+        terms: products that were added up for an entry of the one and of the other, together.
+
+    The norm is Σₜₛ (aₜ·aₛ)(bₜ·bₛ), over s in float32. Each of its summands is at most ‖aₜ‖‖bₜ‖‖aₛ‖‖bₛ‖, so its rounding
+    is at most γ times the squared reach, which is taken from the diagonals: there nothing cancels. What is below 0 is
+    rounding, or has overflown: its absolute value is right, or infinite.
     """
-    return torch.linalg.vecdot(first, second).double().sum(dim=1).abs()
+    lengths = [gram.diagonal(dim1=1, dim2=2).double() + terms * FLOOR for gram in (first, second)]
+    error = gamma(terms + first.shape[2] + 3)
+    reach = (lengths[0] * lengths[1]).sqrt_().sum(dim=1).square_() * (1 + 2 * error)
+    squared = torch.linalg.vecdot(first, second).double().sum(dim=1).abs_()
+    return squared + error * reach + FLOOR, reach
 
 
 def sum_of_products(b: Tensor, a: Tensor, written_out: Callable[[Tensor], Tensor] = lambda a: a) -> Tensor:
