@@ -339,6 +339,25 @@ def test_the_warm_start_is_reserved_once(path: Path, settled: bool) -> None:
     assert ledger.mechanisms() == [Mechanism(30.0, 1.0, 1), Mechanism(SIGMA, RATE, 1)]
 
 
+@pytest.mark.parametrize(
+    "plan", [replace(WARM, warm_start_noise_multiplier=15.0), replace(WARM, clip_norm=2.0)], ids=str
+)
+def test_another_warm_start_than_the_approved_is_refused(path: Path, plan: PrivacyPlan) -> None:
+    ledger = Ledger.create(path, COHORT, POLICY, KEY)
+    ledger.approve(Approval("study", WARM, "dcgan", "coordinator"))
+    with pytest.raises(PrivacyRefusal) as caught:
+        ledger.reserve(Charge.for_warm_start(plan, "study"))
+    assert_one_line(caught.value)
+    assert ledger.mechanisms() == []
+
+
+def test_a_plan_without_a_warm_start_allows_none(ledger: Ledger) -> None:
+    with pytest.raises(PrivacyRefusal) as caught:
+        ledger.reserve(replace(Charge.for_warm_start(WARM, "study"), plan_id=PLAN.plan_id))
+    assert_one_line(caught.value)
+    assert ledger.mechanisms() == []
+
+
 def test_a_study_never_costs_more_than_was_approved(path: Path) -> None:
     """Also where its rounds and steps would allow more, and the hospital's budget too."""
     plan = replace(PLAN, epsilon=(cost(2) + cost(3)) / 2)
