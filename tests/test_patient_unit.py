@@ -107,9 +107,9 @@ def watch(images: Images, scenario: Scenario, steps: int) -> Seen:
     def see_input(_network: torch.nn.Module, args: tuple[Tensor, Tensor | None]) -> None:
         shown.append(args[0].clone())
 
-    def see_losses(original: Any, self: BookKeepingModule, of_records: Tensor, *args: Any) -> None:
+    def see_losses(original: Any, self: BookKeepingModule, of_records: Tensor, *args: Any, **options: Any) -> None:
         losses.append(of_records.detach().flatten())
-        original(self, of_records, *args)
+        original(self, of_records, *args, **options)
 
     def see_gradient(optimizer: torch.optim.Optimizer, _args: Any, _options: Any) -> None:
         seen.gradients.append(torch.cat([p.grad.flatten() for p in optimizer.param_groups[0]["params"]]))
@@ -234,11 +234,13 @@ def patients_sampled_by_their_records(patch: pytest.MonkeyPatch) -> None:
 def units_made_of(patch: pytest.MonkeyPatch, views: Callable[[int], int]) -> None:
     """Lets a row of a patient's losses be several units, each of so many views of it."""
 
-    def add(original: Any, self: BookKeepingModule, losses: Tensor, clip_norm: float, *counts: Tensor) -> None:
+    def add(
+        original: Any, self: BookKeepingModule, losses: Tensor, clip_norm: float, *counts: Tensor, **how: Any
+    ) -> None:
         if counts:  # not the fakes
             losses = losses.view(-1, views(losses.shape[1]))
             counts = ((losses != 0).any(dim=1),)
-        original(self, losses, clip_norm, *counts)
+        original(self, losses, clip_norm, *counts, **how)
 
     wrap(patch, BookKeepingModule, "add", add)
 

@@ -154,9 +154,9 @@ def watch_trainer(watched: Watched, patch: pytest.MonkeyPatch) -> type[SiteTrain
     fakes = max(1, round(watched.site.expected_batch))
     shown, losses = list[Tensor](), list[Tensor]()
 
-    def see_losses(original: Any, critic: BookKeepingModule, of_records: Tensor, *args: Any) -> None:
+    def see_losses(original: Any, critic: BookKeepingModule, of_records: Tensor, *args: Any, **options: Any) -> None:
         losses.append(of_records.detach().flatten())
-        original(critic, of_records, *args)
+        original(critic, of_records, *args, **options)
 
     wrap(patch, BookKeepingModule, "add", see_losses)
 
@@ -491,7 +491,9 @@ def noise_on_some_layers(patch: pytest.MonkeyPatch) -> None:
 def add_weighted(patch: pytest.MonkeyPatch, factors: Callable[[float, list[Tensor]], list[Tensor]]) -> None:
     """Lets each parameter's contribution be weighted by its own factors [N], found from C and all squared norms."""
 
-    def add(self: BookKeepingModule, parts: list[Contribution], clip_norm: float, counts: Tensor | None) -> None:
+    def add(
+        self: BookKeepingModule, parts: list[Contribution], clip_norm: float, counts: Tensor | None, _: bool
+    ) -> None:
         chosen = factors(clip_norm, [part.squared for part in parts])
         for part, values in zip(parts, chosen, strict=True):
             dropped = torch.zeros_like(values, dtype=torch.bool) if counts is None else ~counts
@@ -509,9 +511,9 @@ def clipping_by_layer(patch: pytest.MonkeyPatch) -> None:
 
 
 def clipping_of_the_batch(patch: pytest.MonkeyPatch) -> None:
-    def add(original: Any, self: BookKeepingModule, parts: list[Contribution], clip_norm: float, counts: Any) -> None:
+    def add(original: Any, self: BookKeepingModule, parts: list[Contribution], clip_norm: float, *how: Any) -> None:
         before, self._sums = self._sums, self._zeros()
-        original(self, parts, float("inf"), counts)
+        original(self, parts, float("inf"), *how)
         factor = min(1.0, clip_norm / float(torch.cat([total.flatten() for total in self._sums.values()]).norm()))
         self._sums = {parameter: before[parameter] + factor * total for parameter, total in self._sums.items()}
 
@@ -523,7 +525,7 @@ def clipping_to_twice_the_norm(patch: pytest.MonkeyPatch) -> None:
         patch,
         BookKeepingModule,
         "_add",
-        lambda original, self, parts, clip, counts: original(self, parts, 2 * clip, counts),
+        lambda original, self, parts, clip, *how: original(self, parts, 2 * clip, *how),
     )
 
 
