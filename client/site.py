@@ -1,6 +1,5 @@
 """One site and one round of its work: check the plan, reserve, train, settle, reply."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from client.ledger import Charge, Ledger
 from client.mechanism import Patients, Randomness, Terms
 from client.policy import Policy
 from client.site_state import RoundState, SiteState, request_key
-from client.steps import PrivateStep, Step, block_size
+from client.steps import PrivateStep, Step, block_size, largest_block
 from client.trainer import SiteTrainer, discriminator_optimizer, passes
 from client.unprotected import PlainStep, UnprotectedPatients
 from common.config import Training
@@ -32,7 +31,7 @@ from common.schedule import learning_rate_factor
 from common.seeding import derive_key, random_generator
 from common.study import Study
 
-MICRO_BATCH = {"cpu": 64, "cuda": 2048}
+MICRO_BATCH = {"cpu": 320, "cuda": 2048}
 """Images that are in a pass at one time, by type of device: enough to keep it busy, few enough for its caches."""
 
 
@@ -172,7 +171,7 @@ def _release_statistics(site: Site) -> _Outcome:
             clip_norm=1.0,
             noise_multiplier=plan.warm_start_noise_multiplier,
             records_per_patient=plan.records_per_patient,
-            block=block_size(math.inf, plan.records_per_patient, "cpu", MICRO_BATCH["cpu"]),
+            block=largest_block(plan.records_per_patient, MICRO_BATCH["cpu"]),
         )
         released = _patients(site, 0, cpu, terms).noisy_statistic(moments.rows, moments.slots, moments.width)
     else:
@@ -291,8 +290,10 @@ def _terms(site: Site, device: torch.device) -> Terms:
     """Those of the plan's private steps."""
     plan, training = site.study.plan, site.study.scenario.training
     views, most = plan.records_per_patient, _at_once(training, device)
-    expected = site.expected_batch if training.micro_batch is None else math.inf
-    block = block_size(expected, views, device.type, most)
+    if training.micro_batch is None:
+        block = block_size(site.expected_batch, plan.sample_rate, views, most)
+    else:
+        block = largest_block(views, most)
     return Terms(
         sample_rate=plan.sample_rate,
         clip_norm=plan.clip_norm,

@@ -86,12 +86,11 @@ def clip_factors(squared: Tensor, reach: Tensor, clip_norm: float, counts: Tenso
     """
     limit = (1 - SLACK) * clip_norm
     values = torch.minimum(limit / squared.sqrt(), REACH * limit / reach.sqrt()).clamp(max=1)
-    # below float32's normal numbers a factor could be rounded up; above, `down` sees to it that none is
+    # below float32's normal numbers a factor could be rounded up; above, 1 - 2⁻²² sees to it that none is
     dropped = ~(squared.isfinite() & reach.isfinite() & (values >= 2.0**-126) & counts)
-    down = 1 - 2.0**-22
     # On a GPU asking whether a unit is dropped would wait for the queue; there the mask is always paid for.
     all_count = dropped.device.type == "cpu" and not bool(dropped.any())
-    return Factors((values * down).float().masked_fill(dropped, 0.0), dropped, all_count)
+    return Factors((values * (1 - 2.0**-22)).float().masked_fill(dropped, 0.0), dropped, all_count)
 
 
 def clipped_rows(rows: Tensor, clip_norm: float, counts: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ POSITIONS = 2**10
 
 _BRACKET = 1536
 
+_AT_ONCE = 2**18  # values whose noise is drawn at one time: what a cache holds
+
 
 def group_size(positions: int, units: int) -> int:
     """m: the largest power of two that divides `units` and keeps m²·T + 2⁶·m ≤ 1536 for T positions; else 1."""
@@ -69,6 +71,6 @@ def release(total: Tensor, clip_norm: float, noise_multiplier: float, randomness
         Unit, neighbours and sensitivity: see above. Whatever is computed from the result alone may leave.
     """
     step = grid_step(clip_norm, len(total))
-    noise = rounded_gaussian(randomness, len(total), noise_multiplier * clip_norm / step)
-    whole = torch.round(total / step).long() + noise.long().to(total.device)
-    return whole.double() * step
+    scale, parts = noise_multiplier * clip_norm / step, total.split(_AT_ONCE)
+    noise = torch.cat([rounded_gaussian(randomness, len(part), scale).long() for part in parts])
+    return (torch.round(total / step).long() + noise.to(total.device)).double() * step

@@ -32,8 +32,7 @@ class Randomness:
         """`size` independent uniform integers of `width` bits, from 1 to 63: int64[size]."""
         if not size:
             return torch.empty(0, dtype=torch.int64)
-        keystream = bytearray(self._stream.update(bytes(8 * size)))
-        return torch.frombuffer(keystream, dtype=torch.int64) & ((1 << width) - 1)
+        return torch.frombuffer(bytearray(self._stream.update(bytes(8 * size))), dtype=torch.int64) & ((1 << width) - 1)
 
     def uniform(self, size: int) -> Tensor:
         """`size` independent values, uniform on (0, 1] in steps of 2⁻⁵³: float64[size]."""

@@ -18,6 +18,7 @@ from typing import Any
 
 # As the `silogan` launcher does, before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from simulations.benchmarks._machine import measured, show

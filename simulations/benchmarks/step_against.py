@@ -1,16 +1,20 @@
-"""What a step costs in this checkout and in another one of the project, in turn on one machine.
+"""What a step costs in this checkout and in another one of the project, each as its launcher sets it up.
 
-Each step has a process of its own, which waits while another works; so a disturbance of the machine meets all of them.
+They take turns on one machine. Each has a process of its own, which waits while another works; so a disturbance of the
+machine meets all of them.
 
     git worktree add ../before COMMIT
     python simulations/benchmarks/step_against.py ../before:bookkeeping [--size 64] [--threads 1] [--json]
+
+Without another checkout this one is compared with itself: what is not 1 then is the machine's noise.
 """
 
 import argparse
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -23,10 +27,10 @@ HERE = Path(__file__).resolve().parents[2]
 BATCH = 256
 
 _WORKER = """
-import os, sys, time
+import sys, time
 checkout, engine, size, threads = sys.argv[1:]
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, checkout)
+import silogan  # sets how threads wait, as its users have it
 import torch
 torch.set_num_threads(int(threads))
 from common.allocator import keep_freed_memory
@@ -40,33 +44,44 @@ for _ in sys.stdin:
 """
 
 
-def worker(checkout: Path, engine: str, size: int, threads: int) -> Callable[[], float]:
+@contextmanager
+def worker(checkout: Path, engine: str, size: int, threads: int) -> Generator[Callable[[], float]]:
     """A process that takes a step when it is asked, and says the seconds."""
     command = [sys.executable, "-c", _WORKER.format(batch=BATCH), str(checkout), engine, str(size), str(threads)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  (ours)
     asks, says = cast(TextIO, process.stdin), cast(TextIO, process.stdout)
 
     def take() -> float:
-        asks.write("\n")
-        asks.flush()
+        print(file=asks, flush=True)
         return float(says.readline())
 
-    return take
+    try:
+        yield take
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def compare(other: Path, engine: str, size: int, threads: int, rounds: int) -> dict[str, Any]:
-    """Medians of plain, before and now, and the ratio of the latter two."""
-    steps = {
-        "plain": worker(HERE, "plain", size, threads),
-        "before": worker(other, engine, size, threads),
-        "now": worker(HERE, "ours", size, threads),
-    }
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 2):
-        for name, take in steps.items():
-            taken = take()
-            if number > 1:  # the first two warm up
-                times[name].append(taken)
+    """Medians of plain, before and now, and the ratio of the latter two.
+
+    Raises:
+        SystemExit: the other folder is no checkout, or one of the three ended; it has said why.
+    """
+    if not (other / "simulations" / "benchmarks" / "step_cost.py").exists():  # the installed one would step in
+        raise SystemExit(f"{other} is no checkout of the project that has this benchmark")
+    parts = {"plain": (HERE, "plain"), "before": (other, engine), "now": (HERE, "ours")}
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    with ExitStack() as stack:
+        steps = {name: stack.enter_context(worker(*part, size, threads)) for name, part in parts.items()}
+        for number in range(rounds + 2):
+            for name, take in steps.items():
+                try:
+                    taken = take()
+                except (BrokenPipeError, ValueError) as error:
+                    raise SystemExit(f"{name} ended: see above") from error
+                if number > 1:  # the first two warm up
+                    times[name].append(taken)
     median = {name: statistics.median(values) for name, values in times.items()}
     pairs = [now / before for now, before in zip(times["now"], times["before"], strict=True)]
     return {
@@ -83,12 +98,16 @@ def compare(other: Path, engine: str, size: int, threads: int, rounds: int) -> d
 def main() -> None:
     """Runs the comparison from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("other", help="folder of the other checkout and the name of its engine, with a colon between")
+    parser.add_argument(
+        "other", nargs="?", default=f"{HERE}:ours", help="FOLDER:ENGINE, the other checkout and its engine"
+    )
     parser.add_argument("--size", type=int, default=28, choices=(28, 64))
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--short", action="store_true", help="three rounds: to see that it runs")
     arguments = parser.parse_args()
+    arguments.rounds = 3 if arguments.short else arguments.rounds
     folder, _, engine = arguments.other.rpartition(":")
     row = compare(Path(folder).resolve(), engine, arguments.size, arguments.threads, arguments.rounds)
     show([row], as_json=arguments.json)

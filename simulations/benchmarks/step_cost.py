@@ -22,6 +22,7 @@ from typing import Any
 
 # As the `silogan` launcher does, before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
@@ -112,7 +113,7 @@ def ours(work: Work) -> Step:
         clip_norm=CLIP,
         noise_multiplier=NOISE,
         records_per_patient=1,
-        block=block_size(batch, 1, device, most),
+        block=block_size(batch, 1.0, 1, most),
     )
     patients = Patients(
         work.real.pixels, work.real.labels, None, encode=to_unit_range, terms=terms, randomness=_randomness()

@@ -107,8 +107,7 @@ class BookKeepingModule(AbstractGradSampleModule):
             raise RuntimeError("`add` needs a forward pass through this module")
         if any(call.output._version != call.version for call in calls.values()):
             raise RuntimeError("a layer's output was changed in place after the layer ran")
-        outputs = [call.output for call in calls.values()]
-        gradients = torch.autograd.grad(losses.sum(), outputs, allow_unused=True)
+        gradients = torch.autograd.grad(losses.sum(), [call.output for call in calls.values()], allow_unused=True)
         return [
             (layer, *_as_computed(layer, call.inputs, gradient))
             for (layer, call), gradient in zip(calls.items(), gradients, strict=True)

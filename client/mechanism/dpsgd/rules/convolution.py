@@ -182,8 +182,11 @@ def _over_taps(gram: Tensor, shifts: tuple[int, ...], positions: int, *, axis: i
 def _gradients(images: Tensor, b: Tensor, window: _Window) -> Tensor:
     """Every bag's own gradient: float32[N, O, k·k·C]."""
     size = at_once(images, images.shape[-1] * math.prod(window.kernel) * math.prod(window.positions))
-    pairs = zip(_patches(images, window).split(size), b.flatten(1, 3).mT.split(size), strict=True)
-    return torch.cat([torch.bmm(their_b, _written_out(some)) for some, their_b in pairs])
+    rows = b.new_empty(len(b), b.shape[-1], images.shape[-1] * math.prod(window.kernel))
+    parts = (_patches(images, window), b.flatten(1, 3).mT, rows)
+    for some, their_b, their_rows in zip(*(part.split(size) for part in parts), strict=True):
+        torch.bmm(their_b, _written_out(some), out=their_rows)
+    return rows
 
 
 def _sum_of_gradients(images: Tensor, b: Tensor, window: _Window, groups: int) -> Tensor:

@@ -15,7 +15,6 @@ def linear(layer: nn.Linear, inputs: Tensor, b: Tensor, views: int) -> Iterator[
     a, gradient = inputs.flatten(0, -2), b.flatten(0, -2)
     positions = len(a) // len(inputs) * views
     by_bag_a, by_bag_b = (part.view(-1, positions, part.shape[-1]) for part in (a, gradient))
-    size = a.shape[1] * gradient.shape[1]
 
     def weighted_sum(factors: Factors) -> Tensor:
         together = positions * group_size(positions, len(factors.values))
@@ -26,7 +25,7 @@ def linear(layer: nn.Linear, inputs: Tensor, b: Tensor, views: int) -> Iterator[
     if positions == 1:
         squared = squared_norms(by_bag_a) * squared_norms(by_bag_b)
         yield Contribution(layer.weight, squared, squared, weighted_sum)
-    elif positions * (a.shape[1] + gradient.shape[1]) <= size:
+    elif positions * (a.shape[1] + gradient.shape[1]) <= a.shape[1] * gradient.shape[1]:
         first, second = (part @ part.mT for part in (by_bag_a, by_bag_b))
         squared, reach = bounds_by_grams(first, second, a.shape[1] + gradient.shape[1])
         yield Contribution(layer.weight, squared, reach, weighted_sum)
