@@ -1,9 +1,11 @@
 """The private step: what it makes of the door's sum and of the fakes, for records and for patients."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +15,7 @@ from torch import Tensor
 from client.data import Images
 from client.mechanism import Randomness
 from client.mechanism.units import Bags
-from client.steps import PrivateStep
+from client.steps import OVERHEAD, ROWS, PrivateStep, block_size, largest_block
 from common.losses import LOSSES
 from common.study import Study
 from tests.client.training import (
@@ -314,3 +316,39 @@ def test_what_is_not_a_fake_comes_from_the_door_alone(make_study: MakeStudy, ima
     answers = step.take(LOSSES["nonsaturating"], fakes * torch.nan, labels)
     assert torch.equal(seen[0], (released[0] / EXPECTED_BATCH).float())
     assert answers.isnan().all()
+
+
+@given(
+    expected=st.floats(1, 2**19),
+    sample_rate=st.floats(1e-6, 1),
+    views=st.integers(1, 40),
+    most=st.integers(1, 4096),
+)
+def test_blocks_have_whole_vectors_and_room(expected: float, sample_rate: float, views: int, most: int) -> None:
+    size = block_size(expected, sample_rate, views, most)
+    smallest = ROWS // math.gcd(ROWS, views)
+    assert size % smallest == 0
+    assert size * views % ROWS == 0
+    assert 0 < size <= largest_block(views, most) <= max(smallest, most // views)
+
+
+@pytest.mark.parametrize(
+    ("expected", "sample_rate", "size"),
+    [
+        (256, 1.0, 256),  # as many in every sample: no place is empty
+        (256, 0.05, 288),  # two deviations more, so that one block nearly always does
+        (64, 1.0, 64),
+        (20, 0.05, 32),
+        (600, 0.05, 320),
+    ],
+)
+def test_blocks_hold_the_usual_sample(expected: float, sample_rate: float, size: int) -> None:
+    assert block_size(expected, sample_rate, 1, 320) == size
+
+
+def test_no_other_size_takes_fewer_records_over_many_samples() -> None:
+    rng = np.random.default_rng(0)
+    for expected in (48, 100, 300, 1000):
+        samples = rng.binomial(20 * expected, 0.05, size=20_000)
+        costs = {b: np.ceil(samples / b).mean() * (b + OVERHEAD) for b in range(ROWS, 321, ROWS)}
+        assert costs[block_size(expected, 0.05, 1, 320)] <= 1.03 * min(costs.values())

@@ -126,9 +126,9 @@ def _kernel(
 
 
 def _pixels(images: Tensor, padding: Pair = (0, 0)) -> Tensor:
-    """[M, C, H, W], padded, as [M, H, W, C]: the channels of a pixel are read and written in one run."""
-    high, wide = padding
-    return F.pad(images.movedim(1, -1), (0, 0, wide, wide, high, high)).contiguous()
+    """[M, C, H, W], padded, as [M, H, W, C], contiguous: the channels of a pixel are read and written in one run."""
+    (high, wide), pixels = padding, images.movedim(1, -1)  # F.pad would copy where there is nothing to pad
+    return (F.pad(pixels, (0, 0, wide, wide, high, high)) if high or wide else pixels).contiguous()
 
 
 def _by_bag(pixels: Tensor, groups: int, views: int) -> Tensor:
