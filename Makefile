@@ -36,7 +36,7 @@ federation: .venv/.installed ## run a coordinator and three hospitals over TLS; 
 	.venv/bin/python -m simulations.federation --out runs/federation
 
 test: .venv/.installed ## run all tests
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/.installed ## check style, format and types
 	.venv/bin/ruff check .

@@ -81,7 +81,9 @@ def test_a_key_is_one_hospitals(enrolment: Enrolment) -> None:
         enrolment.enrol("oslo", f"{key} comment", 300)
 
 
-@pytest.mark.parametrize("key", ["", "ssh-rsa AAAA", new_key(ed25519.Ed25519PrivateKey.generate())], ids=str)
+@pytest.mark.parametrize(
+    "key", ["", "ssh-rsa AAAA", new_key(ed25519.Ed25519PrivateKey.generate())], ids=["empty", "rsa", "ed25519"]
+)
 def test_what_is_no_node_key_is_refused(enrolment: Enrolment, key: str) -> None:
     with pytest.raises(ConfigError, match="no ECDSA public key"):
         enrolment.enrol("bergen", key, 300)

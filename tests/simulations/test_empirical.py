@@ -176,8 +176,9 @@ def test_figures_of_less_noise(scenario: Scenario, noise: float) -> None:
 @pytest.mark.slow
 def test_figures_of_patients() -> None:
     by_record, by_patient = of_five_images()
-    records = audit_one_run(by_record, canaries=MANY, images_per_patient=5)
-    patients = audit_one_run(by_patient, canaries=MANY)
+    canaries = min(MANY, 200_000)  # half of them are in, with five records each: a site may have 2^19 units
+    records = audit_one_run(by_record, canaries=canaries, images_per_patient=5)
+    patients = audit_one_run(by_patient, canaries=canaries)
     print(f"by record: {records}\nby patient: {patients}")  # noqa: T201
     assert records.epsilon_lower_bound > 10 > records.epsilon_analytic
     assert patients.images_per_patient == 5
