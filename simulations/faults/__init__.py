@@ -6,7 +6,7 @@ comes after that happens once the run has ended: it repairs what it broke, and m
 
 from collections.abc import Callable, Iterator
 
-from simulations.faults import intruders, processes, surroundings
+from simulations.faults import coordinators, intruders, processes, surroundings
 from simulations.federation import Federation
 
 Fault = Callable[[Federation], Iterator[str]]
@@ -15,9 +15,11 @@ FAULTS: dict[str, Fault] = {
     fault.__name__.replace("_", "-"): fault
     for fault in (
         *(processes.worker_killed, processes.worker_hung, processes.supernode_killed, processes.node_killed),
-        *(processes.server_killed, processes.two_runs),
-        *(surroundings.network_cut, surroundings.network_cut_for_good, surroundings.disk_full),
-        *(surroundings.clock_skewed, surroundings.certificate_expired),
+        *(processes.site_gone, processes.server_killed, processes.two_runs),
+        *(surroundings.network_cut, surroundings.network_cut_for_good, surroundings.disk_full, surroundings.read_only),
+        *(surroundings.ledger_locked, surroundings.clock_skewed, surroundings.certificate_expired),
+        *(coordinators.proxy_frozen, coordinators.coordinator_disk_full, coordinators.checkpoint_damaged),
+        *(coordinators.database_lost, coordinators.server_restarted_thrice, coordinators.run_stopped),
         *(intruders.unknown_key, intruders.plain_http, intruders.same_key_twice),
         *(intruders.modified_software, intruders.poisoned_update),
     )

@@ -20,8 +20,17 @@ from common.config import load_scenario
 from common.registry import lookup
 from common.study import Study
 from simulations.faults import FAULTS, Fault, seen
+from simulations.faults.coordinators import coordinator_disk_full
 from simulations.faults.runs import STEPS, submit_short
-from simulations.faults.surroundings import clock_skewed, disk_full, faketime, mount_small_disk, old_authority, unmount
+from simulations.faults.surroundings import (
+    clock_skewed,
+    disk_full,
+    faketime,
+    mount_small_disk,
+    old_authority,
+    read_only,
+    unmount,
+)
 from simulations.federation import SCENARIO, Federation, hosts, set_up, settings, wait_for
 from simulations.simulate import simulate
 
@@ -38,10 +47,11 @@ def main(
     console = Console(markup=False, highlight=False)
     out = out.absolute()
     chosen = {name: lookup(FAULTS, name, "--only") for name in only or FAULTS}
-    small = out / "hospital-1"
-    unmount(small)
+    small = [out / "hospital-1", out / "coordinator"]
+    for folder in small:
+        unmount(folder)
     shutil.rmtree(out, ignore_errors=True)
-    mounted = mount_small_disk(small)
+    mounted = all(map(mount_small_disk, small))
     try:
         old_authority(out / "coordinator")
         simulated = out / "simulated"
@@ -57,7 +67,8 @@ def main(
                 row = (f"not run: {missing}",) if missing else _happens(federation, name, fault)
                 _print(console, (name, *row))
     finally:
-        unmount(small)
+        for folder in small:
+            unmount(folder)
 
 
 def _print(console: Console, row: tuple[str, ...]) -> None:
@@ -68,7 +79,7 @@ def _missing(fault: Fault, *, isolated: bool, mounted: bool) -> str:
     """What this machine lacks for a fault; empty if nothing."""
     if fault.__name__.startswith("network") and not isolated:
         return "needs network namespaces"
-    if fault is disk_full and not mounted:
+    if fault in {disk_full, coordinator_disk_full, read_only} and not mounted:
         return "needs a disk of its own (mount)"
     if fault is clock_skewed and faketime() is None:
         return "needs faketime"
@@ -87,7 +98,7 @@ def _happens(federation: Federation, name: str, fault: Fault) -> tuple[str, ...]
         time.sleep(0.1)
     steps = fault(federation)
     done = [next(steps)]
-    state = wait_for(federation, run, ("finished", "failed"), seconds=600)
+    state = wait_for(federation, run, ("finished", "failed", "stopped"), seconds=600)
     took = time.monotonic() - began
     done += steps
     rounds = seen.rounds_of(events)

@@ -38,6 +38,14 @@ def node_killed(federation: Federation) -> Iterator[str]:
     yield "whole node killed, started again after 10 s"
 
 
+def site_gone(federation: Federation) -> Iterator[str]:
+    """A hospital's node is killed and does not come back before the run has ended; two are a quorum."""
+    host = federation.hospitals[0]
+    os.kill(running(host.folder)["supervisor"], signal.SIGKILL)
+    yield "whole node killed for good"
+    federation.start(host)
+
+
 def server_killed(federation: Federation) -> Iterator[str]:
     """SIGKILL to the coordinator in the middle of a run, which is started again after five seconds."""
     os.kill(running(federation.server.folder)["supervisor"], signal.SIGKILL)

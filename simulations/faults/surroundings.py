@@ -5,10 +5,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from server.authority import Authority
 from simulations.federation import Federation, Host, link_of
 
 SMALL_DISK_BYTES = 128 << 20
-"""Size of the disk that the first hospital's folder is on."""
+"""Size of the disks that the folders of the coordinator and of the first hospital are on."""
 _PIECE = bytes(1 << 20)
 
 
@@ -38,17 +39,30 @@ def network_cut_for_good(federation: Federation) -> Iterator[str]:
 
 def disk_full(federation: Federation) -> Iterator[str]:
     """The disk of a hospital's folder is full for 30 seconds."""
-    filler = federation.hospitals[0].folder / "filler"
-    try:
-        with filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(_PIECE)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-    time.sleep(30)
-    filler.unlink()
+    with fill(federation.hospitals[0].folder):
+        time.sleep(30)
     yield "disk full for 30 s"
+
+
+def read_only(federation: Federation) -> Iterator[str]:
+    """A hospital's folder cannot be written for 30 seconds."""
+    folder = str(federation.hospitals[0].folder)
+    if not (_succeeds("mount", "--bind", folder, folder) and _succeeds("mount", "-o", "remount,bind,ro", folder)):
+        raise OSError(errno.EPERM, "mount")
+    time.sleep(30)
+    _succeeds("umount", "--lazy", folder)
+    yield "folder read-only for 30 s"
+
+
+def ledger_locked(federation: Federation) -> Iterator[str]:
+    """Another program locks a hospital's ledger for 60 seconds."""
+    ledger = sqlite3.connect(federation.hospitals[0].folder / "ledgers" / "digits.sqlite", isolation_level=None)
+    with closing(ledger):
+        ledger.execute("PRAGMA busy_timeout = 30000")
+        ledger.execute("BEGIN EXCLUSIVE")
+        time.sleep(60)
+        ledger.execute("ROLLBACK")
+    yield "ledger locked by another program for 60 s"
 
 
 def clock_skewed(federation: Federation) -> Iterator[str]:
@@ -84,13 +98,28 @@ def certificate_expired(federation: Federation) -> Iterator[str]:
 
 def old_authority(folder: Path) -> None:
     """Makes a coordinator's authority as of ten days ago, so that a certificate of its can have expired."""
-    folder.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     Authority.create(folder, "SiloGAN", at=datetime.now(UTC) - timedelta(days=10))
 
 
 def faketime() -> Path | None:
     """The library that gives a program another time; None if it is not installed."""
     return next(Path("/usr/lib").glob("**/faketime/libfaketime.so.1"), None)
+
+
+@contextmanager
+def fill(folder: Path) -> Generator[None]:
+    """The disk of a folder is full within this context."""
+    filler = folder / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(_PIECE)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    yield
+    filler.unlink()
 
 
 def mount_small_disk(folder: Path) -> bool:
