@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -34,6 +34,7 @@ from common.config import load_scenario
 from common.errors import FederationError
 from common.flower import free_port
 from common.study import Study
+from common.supervise import running
 from server.checkpoint import Checkpoint
 from simulations.simulate import simulate
 
@@ -155,11 +156,11 @@ class Federation:
             host.stop()
 
 
-def settings() -> list[str]:
+def settings(sites: int = SITES) -> list[str]:
     """What the digits scenario needs to be told, since the coordinator has no data to look at."""
     classes = ", ".join(f'"{digit}"' for digit in range(10))
     data = ["data.image_size=8", "data.channels=1", f"data.classes=[{classes}]"]
-    return [*data, "privacy.unit=record", f"sites.count={SITES}", "evaluation.enabled=false"]
+    return [*data, "privacy.unit=record", f"sites.count={sites}", "evaluation.enabled=false"]
 
 
 def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]") -> Federation:
@@ -175,8 +176,8 @@ def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]") -> Fed
         data = _write_data(out / f"{host.name}-data", share, images.test)
         host.run(
             *("node", "init", str(host.folder), "--cohort", "digits", "--site", site.name, "--data", str(data)),
-            *("--size", str(site.declared_size), "--record-level", "--rehearsal", "--epsilon", "10"),
-            *("--delta", "1e-4"),
+            *("--size", str(site.declared_size), "--record-level", "--epsilon", "10", "--delta", "1e-4"),
+            *(["--rehearsal"] if study.plan.seeded else []),
             *("--server", federation.address, "--ca", str(server.folder / "ca.pem")),
         )
         policy = host.folder / "policy.yaml"
@@ -203,9 +204,9 @@ def wait_for(federation: Federation, run: str, states: tuple[str, ...], seconds:
 
 
 @contextmanager
-def hosts(out: Path) -> Generator[list[Host]]:
-    """A coordinator and three hospitals, each in a network namespace where the system allows that."""
-    names = ["coordinator", *(f"hospital-{number}" for number in range(1, SITES + 1))]
+def hosts(out: Path, sites: int = SITES) -> Generator[list[Host]]:
+    """A coordinator and its hospitals, each in a network namespace where the system allows that."""
+    names = ["coordinator", *(f"hospital-{number}" for number in range(1, sites + 1))]
     made = [Host(name, out / name, "127.0.0.1") for name in names]
     isolated = os.geteuid() == 0 and shutil.which("ip") is not None and _connect(made)
     try:
@@ -320,20 +321,49 @@ def _pace(nodes: list[Path]) -> str:
     return f"a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s beside it (medians)"
 
 
-def main(out: Path = Path("runs/federation"), rounds: int = 20) -> None:
-    """Runs the federation and the simulation, and compares them."""
+def memory_of(folder: Path) -> dict[str, int]:
+    """The most memory that each program of a coordinator or node has had, in MiB, its children's included (Linux)."""
+    return {name: sum(map(_peak, _family(process))) for name, process in running(folder).items()}
+
+
+def _family(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
+    return [process, *(one for child in children for one in _family(int(child)))]
+
+
+def _peak(process: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="utf-8"))
+    return 0 if found is None else int(found[1]) >> 10
+
+
+def _memory(federation: Federation) -> str:
+    """`memory_of` the coordinator, and of the node that has had most."""
+    server = memory_of(federation.server.folder)
+    nodes = [memory_of(host.folder) for host in federation.hospitals]
+    most = {name: max(node[name] for node in nodes) for name in nodes[0]}
+    told = ["; ".join(f"{name} {mib}" for name, mib in of.items() if name != "supervisor") for of in (server, most)]
+    return f"memory at most, MiB: coordinator: {told[0]}; a node: {told[1]}"
+
+
+def main(
+    out: Path = Path("runs/federation"),
+    rounds: int = 20,
+    sites: int = SITES,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the scenario; repeatable.")] = None,
+) -> None:
+    """Runs the federation and the simulation, and compares them; without a seed there is nothing to compare."""
     console = Console(markup=False, highlight=False)
     out = out.absolute()
     shutil.rmtree(out, ignore_errors=True)
-    overrides = [*settings(), f"training.rounds={rounds}"]
+    overrides = [*settings(sites), f"training.rounds={rounds}", *(changes or [])]
     simulated = out / "simulated"
     simulate(load_scenario(SCENARIO, overrides), simulated)
     study = Study.load(simulated)
-    console.print(f"simulated {rounds} rounds of {study.scenario.title} with {SITES} sites in one process")
-    with hosts(out) as made:
+    console.print(f"simulated {rounds} rounds of {study.scenario.title} with {sites} sites in one process")
+    with hosts(out, sites) as made:
         federation = set_up(out, study, simulated, made)
         where = "network namespaces" if made[0].prefix else "processes"
-        console.print(f"coordinator at {federation.address} and {SITES} hospitals, in separate {where}, enrolled")
+        console.print(f"coordinator at {federation.address} and {sites} hospitals, in separate {where}, enrolled")
         for host in made:
             federation.start(host)
         run = federation.submit(*overrides)["run"]
@@ -341,23 +371,30 @@ def main(out: Path = Path("runs/federation"), rounds: int = 20) -> None:
         began = time.monotonic()
         state = wait_for(federation, run, ("finished", "failed"))
         console.print(f"{state} after {time.monotonic() - began:.0f} s")
+        console.print(_memory(federation))
         folder = federation.server.folder / "runs" / run
-        checkpoint = Checkpoint.latest(folder)
         federation.stop()
         console.print(_pace([host.folder for host in made[1:]]))
-        for host in made[1:]:
-            spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
-            audit = json.loads(host.run("audit", str(host.folder), "--json"))
-            head = "" if checkpoint is None else checkpoint.ledger_heads.get(host.name.replace("hospital", "site"), "")
-            verdict = "verified" if audit["ok"] else "DOES NOT HOLD"
-            console.print(f"{host.name}: ε {spent['epsilon_charged']:.4g} charged, ledger {head[:12]} {verdict}")
+        _tell_ledgers(console, folder, made[1:])
     if state != "finished":
         raise SystemExit(FederationError.exit_code)
+    if not study.plan.seeded:
+        return
     different = _differences(folder, simulated)
     console.print(
         "weights: identical to `silogan simulate`" if not different else f"weights: {different} tensors differ"
     )
     raise SystemExit(FederationError.exit_code if different else 0)
+
+
+def _tell_ledgers(console: Console, run: Path, hospitals: list[Host]) -> None:
+    checkpoint = Checkpoint.latest(run)
+    for host in hospitals:
+        spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
+        audit = json.loads(host.run("audit", str(host.folder), "--json"))
+        head = "" if checkpoint is None else checkpoint.ledger_heads.get(host.name.replace("hospital", "site"), "")
+        verdict = "verified" if audit["ok"] else "DOES NOT HOLD"
+        console.print(f"{host.name}: ε {spent['epsilon_charged']:.4g} charged, ledger {head[:12]} {verdict}")
 
 
 if __name__ == "__main__":
