@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -228,20 +229,30 @@ def _request(site: str, path: Path, size: int | None) -> tuple[str, int]:
     return text, size
 
 
+def _heard(site: dict[str, Any]) -> str:
+    """How long ago a hospital's node was last heard of; Flower calls it online for 60 seconds more."""
+    if site["heard"] is None:
+        return "never" if site["status"] in ("registered", "online") else ""
+    moment = datetime.fromtimestamp(site["heard"], UTC)
+    return f"{max(0.0, time.time() - site['heard']):.0f} s ago ({moment:%Y-%m-%d %H:%M:%S} UTC)"
+
+
 def _tables(found: dict[str, Any]) -> Group:
     """The facts of `server.status.status` for a person."""
     certificate, services = found["certificate"], found["services"]
     up = ", ".join(services) if services else "not running"
-    lines = [f"coordinator: {up}", f"certificate: {certificate['days_left']} days left", *certificate["warnings"]]
-    sites = Table("site", "node", "declared size", title="hospitals")
+    days = "cannot be read" if certificate["days_left"] is None else f"{certificate['days_left']} days left"
+    lines = [f"coordinator: {up}", f"certificate: {days}", *certificate["warnings"], *found["problems"]]
+    sites = Table("site", "node", "last heard of", "declared size", title="hospitals")
     for site in found["sites"]:
-        sites.add_row(site["name"], site["status"], str(site["declared_size"]))
+        sites.add_row(site["name"], site["status"], _heard(site), str(site["declared_size"]))
     runs = Table("run", "state", "round", "answered", "refused", "ε", "left", "why", title="runs")
     for run in found["runs"]:
         left = "" if run["seconds_left"] is None else f"{run['seconds_left']:.0f} s"
         refused = ", ".join(run["refused"])
         epsilon = "" if run["epsilon"] is None else f"{run['epsilon']:.3g}"
-        figures = (f"{run['round']} of {run['rounds']}", f"{run['answered']}", refused, epsilon, left, run["problem"])
+        rounds = "" if run["rounds"] is None else f"{run['round']} of {run['rounds']}"
+        figures = (rounds, f"{run['answered']}", refused, epsilon, left, run["problem"])
         runs.add_row(run["name"], run["state"], *figures)
     heads = Table("run", "site", "ledger head", title="ledgers, as last seen")
     for run in found["runs"]:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.cli.build import build_fab_from_disk
+from flwr.common.constant import HEARTBEAT_PATIENCE
 from flwr.common.serde import fab_to_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -35,6 +36,20 @@ from common.bundle import stage
 from common.errors import ConfigError, FederationError
 
 _Answer = TypeVar("_Answer")
+
+
+class NodeFacts(NamedTuple):
+    """What the SuperLink knows of a node.
+
+    Attributes:
+        status: online, offline, registered or unregistered.
+        public_key: as `key_bytes` gives it.
+        heard: when an online one was last heard of, or since when it is offline, in seconds since 1970; None if never.
+    """
+
+    status: str
+    public_key: bytes
+    heard: float | None
 
 
 class Control:
@@ -64,8 +79,7 @@ class Control:
         Raises:
             FederationError: the SuperLink refuses, because the key is enrolled already, or does not answer.
         """
-        key = public_key_to_bytes(parse_node_key(public_key))
-        request = RegisterNodeRequest(public_key=key, name=name)
+        request = RegisterNodeRequest(public_key=key_bytes(public_key), name=name)
         return self._ask(lambda client: client.RegisterNode(request).node_id)
 
     def unregister(self, node: int) -> None:
@@ -76,10 +90,19 @@ class Control:
         """
         self._ask(lambda client: client.UnregisterNode(UnregisterNodeRequest(node_id=node)))
 
-    def nodes(self) -> dict[int, str]:
-        """Status of each enrolled node by its number: online, offline, registered or unregistered."""
+    def nodes(self) -> dict[int, NodeFacts]:
+        """What the SuperLink knows of each node by its number, those that it has taken back among them."""
         found = self._ask(lambda client: client.ListNodes(ListNodesRequest()))
-        return {node.node_id: node.status for node in found.nodes_info}
+        return {
+            node.node_id: NodeFacts(
+                node.status,
+                node.public_key,
+                node.online_until - (HEARTBEAT_PATIENCE * node.heartbeat_interval if node.status == "online" else 0.0)
+                if node.online_until
+                else None,
+            )
+            for node in found.nodes_info
+        }
 
     def start_run(self, run: str) -> int:
         """Starts the installed software on a run folder of this coordinator; returns the run's number.
@@ -141,6 +164,15 @@ def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not uses_nist_ec_curve(key):
         raise ConfigError("node's key", "is no ECDSA public key", "give the node.pub that `silogan node init` wrote")
     return key
+
+
+def key_bytes(public_key: str) -> bytes:
+    """A node's public key as the SuperLink keeps it.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    return public_key_to_bytes(parse_node_key(public_key))
 
 
 def _bundle() -> bytes:
