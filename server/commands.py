@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from common.command_line import epilog
-from common.errors import ConfigError, UsageError
+from common.errors import ConfigError, UsageError, VerificationError
 
 server = typer.Typer(
     name="server",
@@ -62,7 +62,11 @@ def server_start(
     from server.coordinator import Coordinator
     from server.metrics import serve_metrics
 
-    Coordinator(folder).start(supervise=supervise, as_root=as_root, also=serve_metrics)
+    def say(lines: list[str]) -> None:
+        with suppress(OSError):  # nobody listens any more
+            print("\n".join(lines), flush=True)
+
+    Coordinator(folder).start(supervise=supervise, as_root=as_root, also=serve_metrics, say=say)
 
 
 @server.command("enrol", epilog=epilog("silogan server enrol bergen node.pub --size 300"))
@@ -76,6 +80,7 @@ def server_enrol(
 ) -> None:
     """Let a hospital in, or out. A new key for a name replaces the old one."""
     from common.study import Study
+    from server.actions import acting
     from server.coordinator import Coordinator
     from server.quarantine import QUARANTINE_FILE, Quarantine
 
@@ -83,16 +88,19 @@ def server_enrol(
     if readmit is not None:
         run = coordinator.runs.path(readmit)
         after = Study.load(run).scenario.federation.quarantine_after
-        Quarantine(run / QUARANTINE_FILE, after).readmit(site)
+        with acting(folder, "readmit", site=site, run=readmit):
+            Quarantine(run / QUARANTINE_FILE, after).readmit(site)
         print(f"'{site}' is asked again in {readmit}")
     elif remove:
-        coordinator.enrolment.remove(site)
+        with acting(folder, "remove", site=site):
+            coordinator.enrolment.remove(site)
         print(f"'{site}' is let in no more")
     elif key is None:
         raise UsageError("enrol", f"has no key of '{site}'", "give its node.pub or request.json")
     else:
         public, declared = _request(site, key, size)
-        coordinator.enrolment.enrol(site, public, declared)
+        with acting(folder, "enrol", site=site, key=public, size=declared):
+            coordinator.enrolment.enrol(site, public, declared)
         print(f"'{site}' is enrolled with declared size {declared}")
 
 
@@ -107,17 +115,19 @@ def server_submit(
 ) -> None:
     """Propose a study, and queue it. A run that failed or was stopped goes on from its last round."""
     from common.config import load_scenario
+    from server.actions import acting
     from server.coordinator import Coordinator
     from server.submission import Submission
 
     coordinator = Coordinator(folder)
     chosen = None if sites is None else [site.strip() for site in sites.split(",")]
-    name, study = coordinator.propose(load_scenario(scenario, overrides), chosen)
+    with acting(folder, "propose" if propose else "submit", scenario=scenario.name):
+        name, study = coordinator.propose(load_scenario(scenario, overrides), chosen)
+        before = coordinator.runs.get(name)
+        if not propose and before.state not in ("queued", "running", "finished"):
+            coordinator.runs.set(name, Submission("queued"))
     plan = study.plan
     epsilon = plan.epsilon_after(plan.rounds * plan.steps_per_round)
-    before = coordinator.runs.get(name)
-    if not propose and before.state not in ("queued", "running", "finished"):
-        coordinator.runs.set(name, Submission("queued"))
     state = coordinator.runs.get(name).state
     run_yaml = coordinator.runs.path(name) / "run.yaml"
     facts: dict[str, Any] = {
@@ -143,14 +153,19 @@ def server_submit(
 def server_status(
     folder: ServerFolder = HERE,
     live: Annotated[bool, typer.Option("--live", help="Look again every second, until Ctrl-C.")] = False,
+    actions: Annotated[bool, typer.Option("--actions", help="Show who did what, the latest last.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show programs, certificates, hospitals and runs: rounds, who answered, ledger heads, time left."""
+    from server.actions import read_actions
     from server.coordinator import Coordinator
     from server.status import status
 
     coordinator = Coordinator(folder)
-    if as_json:
+    if actions:
+        done = read_actions(folder)
+        print(json.dumps(done, indent=2)) if as_json else Console(markup=False).print(_action_table(done))
+    elif as_json:
         print(json.dumps(status(coordinator), indent=2))
     elif live:
         view = Live(_tables(status(coordinator)), console=Console(markup=False), auto_refresh=False)
@@ -170,17 +185,19 @@ def server_stop(
     """Stop a run after what it is doing, or the coordinator."""
     from dataclasses import replace
 
+    from server.actions import acting
     from server.coordinator import Coordinator
 
     coordinator = Coordinator(folder)
-    if run is None:
-        coordinator.stop()
-        print("stopped")
-        return
-    submission = coordinator.runs.get(run)
-    if submission.state not in ("queued", "running"):
-        raise UsageError(f"run '{run}'", f"is {submission.state}", "nothing is to be stopped")
-    coordinator.runs.set(run, replace(submission, state="stopped", problem="stopped by the coordinator"))
+    with acting(folder, "stop", run=run):
+        if run is None:
+            coordinator.stop()
+            print("stopped")
+            return
+        submission = coordinator.runs.get(run)
+        if submission.state not in ("queued", "running"):
+            raise UsageError(f"run '{run}'", f"is {submission.state}", "nothing is to be stopped")
+        coordinator.runs.set(run, replace(submission, state="stopped", problem="stopped by the coordinator"))
     print(f"run {run} is stopped; submit it again to go on")
 
 
@@ -190,10 +207,13 @@ def server_backup(
     folder: ServerFolder = HERE,
 ) -> None:
     """Copy the coordinator's folder into one file, also while it runs. Keep it safe: all of its keys are in it."""
+    from server.actions import acting
     from server.backup import back_up
     from server.coordinator import Coordinator
 
-    count = back_up(Coordinator(folder), path)
+    coordinator = Coordinator(folder)
+    with acting(folder, "backup", file=path.name):
+        count = back_up(coordinator, path)
     print(f"{count} files in {path}; it holds the coordinator's keys: keep it as safe as these")
 
 
@@ -203,10 +223,42 @@ def server_restore(
     folder: ServerFolder = HERE,
 ) -> None:
     """Make a coordinator's folder from a backup."""
+    from server.actions import acting
     from server.backup import restore
 
     runs = restore(path, folder).runs.all()
-    print(f"restored into {folder} with {len(runs)} runs; start it with `silogan server start --supervise`")
+    with acting(folder, "restore", file=path.name):
+        print(f"restored into {folder} with {len(runs)} runs; hospitals removed since that backup are in it again")
+        print("look it over with `silogan server repair`, then start it with `silogan server start --supervise`")
+
+
+@server.command("repair", epilog=epilog("silogan server repair --folder server"))
+def server_repair(
+    folder: ServerFolder = HERE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Check every file of the coordinator, mend what can be mended, and say what mends the rest.
+
+    Hospitals that the SuperLink does not know, because its database was lost, are registered again. Exits with 6 if
+    something is left that needs a person.
+    """
+    from dataclasses import asdict
+
+    from server.actions import acting
+    from server.repair import repair, require_folder
+
+    require_folder(folder)
+    with acting(folder, "repair"):
+        findings = repair(folder)
+    left = [finding for finding in findings if not finding.mended]
+    if as_json:
+        print(json.dumps({"ok": not left, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        for finding in findings:
+            print(f"{'mended ' if finding.mended else 'PROBLEM'} {finding.thing}: {finding.problem}; {finding.mend}")
+        print(f"{len(left)} problems left" if left else "All checks passed")
+    if left:
+        raise typer.Exit(VerificationError.exit_code)
 
 
 def _request(site: str, path: Path, size: int | None) -> tuple[str, int]:
@@ -227,6 +279,16 @@ def _request(site: str, path: Path, size: int | None) -> tuple[str, int]:
     if size is None:
         raise UsageError("--size", "is missing", "give the declared size, or the hospital's request.json")
     return text, size
+
+
+def _action_table(done: list[dict[str, Any]]) -> Table:
+    """What people did at the coordinator."""
+    table = Table("when", "who", "what", "about", "result", title="actions")
+    for action in done:
+        rest = [f"{key}={value}" for key, value in action.items() if key not in ("when", "who", "what", "result")]
+        what = (str(action.get(key, "")) for key in ("when", "who", "what"))
+        table.add_row(*what, " ".join(rest), str(action.get("result", "")))
+    return table
 
 
 def _heard(site: dict[str, Any]) -> str:
