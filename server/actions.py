@@ -80,7 +80,7 @@ def _who() -> str:
     """The user who runs this, and who logged in as another before: the kernel's word, else sudo's."""
     user = _name(os.geteuid())
     try:
-        login = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
+        login = int(Path("/proc/self/loginuid").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         login = 2**32 - 1
     before = _name(login) if login != 2**32 - 1 else os.environ.get("SUDO_USER", user)

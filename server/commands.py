@@ -36,6 +36,7 @@ def server_init(
     certificate: Annotated[Path | None, typer.Option(help="The institution's certificate chain (PEM).")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     authorities: Annotated[Path | None, typer.Option(help="What hospitals are to trust (PEM).")] = None,
+    readers: Annotated[str | None, typer.Option(metavar="GROUP", help="Whose members may see the status.")] = None,
 ) -> None:
     """Make the coordinator's folder: settings, secret, and a certificate from a private authority or a given one."""
     from server.coordinator import Coordinator, Given
@@ -47,6 +48,10 @@ def server_init(
             raise UsageError("--certificate", "needs its key and authorities", mend)
         given = Given(certificate, key, authorities)
     Coordinator.create(folder, name, listen=listen, port=port, given=given)
+    if readers is not None:
+        from server.view import admit_readers
+
+        admit_readers(folder, readers)
     print(f"coordinator '{name[0]}' in {folder}; give the hospitals {folder / 'ca.pem'} and {name[0]}:{port}")
     if given is None:
         print(f"keep a copy of {folder / 'ca.key'} off-line: whoever has it can pretend to be this coordinator")
@@ -61,12 +66,15 @@ def server_start(
     """Run the coordinator until it is stopped: SuperLink, ServerApp and proxy, kept running."""
     from server.coordinator import Coordinator
     from server.metrics import serve_metrics
+    from server.view import View
 
     def say(lines: list[str]) -> None:
         with suppress(OSError):  # nobody listens any more
             print("\n".join(lines), flush=True)
 
-    Coordinator(folder).start(supervise=supervise, as_root=as_root, also=serve_metrics, say=say)
+    coordinator = Coordinator(folder)
+    view = View(coordinator)
+    coordinator.start(supervise=supervise, as_root=as_root, also=serve_metrics, say=say, watch=view.refresh)
 
 
 @server.command("enrol", epilog=epilog("silogan server enrol bergen node.pub --size 300"))
@@ -160,7 +168,15 @@ def server_status(
     from server.actions import read_actions
     from server.coordinator import Coordinator
     from server.status import status
+    from server.view import read_view
 
+    seen = read_view(folder)
+    if seen is not None:
+        found, what = seen["actions" if actions else "status"], _action_table if actions else _tables
+        print(json.dumps(found, indent=2)) if as_json else Console(markup=False).print(
+            f"as of {seen['when']}", what(found)
+        )
+        return
     coordinator = Coordinator(folder)
     if actions:
         done = read_actions(folder)

@@ -31,10 +31,12 @@ from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, uses_nist_ec_curve
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 from common.bundle import stage
 from common.errors import ConfigError, FederationError
 
+CONTROL_SECRET = "control.secret"  # noqa: S105  (the name of its file)
 _Answer = TypeVar("_Answer")
 
 
@@ -58,11 +60,12 @@ class Control:
     Args:
         address: host:port of the SuperLink, on this machine.
         authority: PEM file with the authority of its certificate.
+        secret: file with what an operator has to know (`server/hub.py`).
     """
 
-    def __init__(self, address: str, authority: Path) -> None:
+    def __init__(self, address: str, authority: Path, secret: Path) -> None:
         self._address = address
-        self._authority = authority
+        self._authority, self._secret = authority, secret
 
     def is_up(self) -> bool:
         """Whether the SuperLink answers."""
@@ -143,12 +146,37 @@ class Control:
             server_address=self._address,
             insecure=False,
             root_certificates=self._authority.read_bytes(),
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI"), _Login(bearer(self._secret))],
         )
         try:
             yield client
         finally:
             client.close()
+
+
+class _Login:
+    """Shows the operator's secret with each request."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """See flwr's own interceptors."""
+        context.request.headers["authorization"] = f"Bearer {self._token}"
+        return call_next(context)
+
+
+def bearer(secret: Path) -> str:
+    """What shows that a caller may read the operator's secret.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(b"silogan operator\0" + secret.read_bytes()).hexdigest()
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise ConfigError(f"secret '{secret.name}'", problem, "run this as the coordinator's own user") from None
 
 
 def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:

@@ -9,6 +9,8 @@ server.yaml         settings (`server/settings.py`)
 ca.pem ca.key server.pem server.key   certificates for the outside (`server/authority.py`)
 inner/              certificates of its own for the loopback address
 superexec.secret    lets the SuperExec, and nobody else, take a run and its token
+control.secret      lets whoever can read it, and nobody else, be the SuperLink's operator
+view/               what readers may see, if a group was admitted (`server/view.py`)
 superlink.sqlite    Flower's own state
 sites.json          who is enrolled (`server/enrolment.py`)
 actions.jsonl       who did what (`server/actions.py`)
@@ -18,6 +20,7 @@ runs/NAME/          a run (`server/submission.py`)
 import logging
 import os
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -36,7 +39,7 @@ from common.study import SiteDeclaration, Study
 from common.supervise import Service, Supervisor, only_one, stop_running
 from server.app import RUNS_VARIABLE
 from server.authority import Authority
-from server.control import Control
+from server.control import CONTROL_SECRET, Control
 from server.database import DATABASE, is_damaged, set_aside
 from server.dispatcher import Dispatcher
 from server.enrolment import Enrolment
@@ -71,12 +74,14 @@ class Coordinator:
     """
 
     def __init__(self, folder: Path) -> None:
+        require_access(folder)
         self.folder = folder.absolute()
         self.settings = Settings.load(self.folder)
         self.authority = Authority(self.folder)
         self.enrolment = Enrolment(self.folder)
         self.runs = Runs(self.folder)
-        self.control = Control(f"127.0.0.1:{self.settings.superlink_port}", self.folder / INNER / "ca.pem")
+        address = f"127.0.0.1:{self.settings.superlink_port}"
+        self.control = Control(address, self.folder / INNER / "ca.pem", self.folder / CONTROL_SECRET)
 
     @staticmethod
     def create(
@@ -99,7 +104,7 @@ class Coordinator:
             if not (folder / SETTINGS_FILE).exists():
                 text = settings_template(tuple(names), listen, port)
                 write_bytes_atomically(folder / SETTINGS_FILE, text.encode())
-            make_secret(folder)
+            make_secrets(folder)
         except OSError as error:
             problem = f"cannot be written ({error.strerror})"
             raise ConfigError(f"server folder '{folder}'", problem, "choose another folder") from None
@@ -153,6 +158,7 @@ class Coordinator:
         as_root: bool = False,
         also: Callable[["Coordinator"], object] | None = None,
         say: Callable[[list[str]], None] = lambda _: None,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         """Runs the coordinator until it is stopped.
 
@@ -161,6 +167,7 @@ class Coordinator:
             as_root: run as root, where there is nobody else.
             also: called once everything is started, as for metrics.
             say: gets lines for a person: `about` at first, and `ready` when hospitals can connect.
+            watch: called about every second.
 
         Raises:
             UsageError: it runs already, or would run as root without `as_root`.
@@ -180,7 +187,10 @@ class Coordinator:
             services = self.services()
             say(self.about())
             dispatcher = Dispatcher(
-                self.runs, self.enrolment, self.control, supervise=supervise, ready=lambda: say(["ready"])
+                *(self.runs, self.enrolment, self.control),
+                supervise=supervise,
+                ready=lambda: say(["ready"]),
+                watch=watch,
             )
             dispatcher.start()
             if also is not None:
@@ -228,16 +238,27 @@ class Coordinator:
         except (SiloganError, OSError):
             mend = "run `silogan server repair`"
             raise VerificationError("certificates in 'inner'", "are missing or damaged", mend) from None
-        make_secret(self.folder)
+        make_secrets(self.folder)
         env = environment(self.folder / _FLOWER_HOME, **{RUNS_VARIABLE: str(self.folder / "runs")})
         inner, secret = self.folder / INNER, ("--superexec-auth-secret-file", str(self.folder / _SECRET))
         address = ("--host", "127.0.0.1", "--port", str(self.settings.superlink_port))
         try:
-            superlink, superexec = program("flower-superlink", env), program("flower-superexec", env)
+            superexec = program("flower-superexec", env)
         except FlowerError as error:
             raise ConfigError("Flower", str(error), "install silogan with its dependencies") from None
         hub = (
-            *(superlink, "--isolation", "process", *secret, "--enable-supernode-auth", *address),
+            *(
+                sys.executable,
+                "-P",
+                "-m",
+                "server.hub",
+                str(self.folder / CONTROL_SECRET),
+                "--isolation",
+                "process",
+                *secret,
+                "--enable-supernode-auth",
+                *address,
+            ),
             *("--database", str(self.folder / DATABASE), "--disable-runtime-dependency-installation"),
             *("--ssl-certfile", str(inner / "server.pem"), "--ssl-keyfile", str(inner / "server.key")),
             *("--ssl-ca-certfile", str(inner / "ca.pem")),
@@ -256,10 +277,26 @@ class Coordinator:
         ]
 
 
-def make_secret(folder: Path) -> bool:
-    """Makes the secret between SuperLink and SuperExec, unless it is there; both read it when they start."""
+def require_access(folder: Path) -> None:
+    """Refuses a user who may not enter a coordinator's folder.
+
+    Raises:
+        ConfigError: this user may not.
+    """
     try:
-        create_secret(folder / _SECRET, secrets.token_bytes(32))
-    except FileExistsError:
-        return False
-    return True
+        forbidden = folder.is_dir() and not os.access(folder, os.X_OK, effective_ids=True)
+    except PermissionError:
+        forbidden = True
+    if forbidden:
+        mend = "run this as the coordinator's own user, or be admitted as a reader"
+        raise ConfigError(f"server folder '{folder}'", "is not open to you", mend)
+
+
+def make_secrets(folder: Path) -> list[str]:
+    """Makes the secrets that are missing, and returns their names; the programs read them when they start."""
+    made: list[str] = []
+    for name in (_SECRET, CONTROL_SECRET):
+        with suppress(FileExistsError):
+            create_secret(folder / name, secrets.token_bytes(32))
+            made.append(name)
+    return made

@@ -35,6 +35,7 @@ class Dispatcher:
         control: the SuperLink.
         supervise: whether a run that was lost is begun again.
         ready: called once, when the SuperLink answers for the first time.
+        watch: called after each look.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Dispatcher:
         *,
         supervise: bool,
         ready: Callable[[], None] = lambda: None,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         self._runs, self._enrolment, self._control = runs, enrolment, control
-        self._supervise, self._ready = supervise, ready
+        self._supervise, self._ready, self._watch = supervise, ready, watch
         self._due: dict[str, float] = {}
         self._reached: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
@@ -91,12 +93,12 @@ class Dispatcher:
 
     def _work(self) -> None:
         while not self._done.wait(_LOOK_SECONDS):
-            if not self._control.is_up():
-                continue
-            self._ready()
-            self._ready = lambda: None
             try:
-                self.step()
+                if self._control.is_up():
+                    self._ready()
+                    self._ready = lambda: None
+                    self.step()
+                self._watch()
                 self._say("", "")
             except Exception as error:  # whatever it is: the thread goes on
                 self._say("", str(error) if isinstance(error, SiloganError) else type(error).__name__)

@@ -18,14 +18,14 @@ from server import database
 from server.actions import ACTIONS_FILE, read_actions
 from server.authority import Authority
 from server.checkpoint import CHECKPOINT_FOLDER, recover
-from server.control import Control
-from server.coordinator import INNER, Coordinator, make_secret
+from server.control import CONTROL_SECRET, Control
+from server.coordinator import INNER, Coordinator, make_secrets, require_access
 from server.enrolment import COPY_FILE, SITES_FILE, Enrolment
 from server.events import EVENTS_FILE, read_events
 from server.settings import SETTINGS_FILE, Settings
 from server.submission import RUNS_FOLDER, Runs, Submission
 
-_SECRETS = ("superexec.secret", "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/server.key")
+_SECRETS = ("superexec.secret", CONTROL_SECRET, "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/server.key")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ def require_folder(folder: Path) -> None:
 
     Raises:
         UsageError: there is no such folder.
+        ConfigError: this user may not enter it.
     """
+    require_access(folder)
     if not folder.is_dir() or not any((folder / name).exists() for name in (SETTINGS_FILE, SITES_FILE, RUNS_FOLDER)):
         mend = "give a coordinator's, or make one with `silogan server restore`"
         raise UsageError(f"server folder '{folder}'", "is none", mend)
@@ -95,8 +97,8 @@ def _secrets(folder: Path) -> Iterator[Finding]:
         if path.is_file() and path.stat().st_mode & 0o077:
             path.chmod(0o600)
             yield Finding(f"file '{name}'", "was open to other users", "is its owner's alone now", True)
-    if make_secret(folder):
-        yield Finding("file 'superexec.secret'", "was missing", "was made anew", True)
+    for name in make_secrets(folder):
+        yield Finding(f"file '{name}'", "was missing", "was made anew; restart the coordinator if it runs", True)
 
 
 def _certificates(folder: Path, settings: Settings | None, *, runs: bool) -> Iterator[Finding]:

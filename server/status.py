@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from common.errors import FederationError, SiloganError
+from common.errors import SiloganError
 from common.study import Study
 from common.supervise import running
 from server.checkpoint import mark
@@ -29,7 +29,7 @@ def status(coordinator: Coordinator) -> dict[str, Any]:
     if services:
         try:
             nodes = coordinator.control.nodes()
-        except FederationError as error:  # it is just being started, or its database is damaged
+        except SiloganError as error:  # it is just being started, or its database is damaged
             problems.append(str(error))
     certificate = _certificate(coordinator, problems)
     try:
