@@ -181,9 +181,9 @@ class Coordinator:
         with only_one(self.folder, "server"):
             open_log(self.folder / LOG_FILE)
             if is_damaged(self.folder):
-                _log.warning(
-                    "the SuperLink's database is damaged: it is %s now, a new one is made", set_aside(self.folder)
-                )
+                lost = f"the SuperLink's database was damaged and is {set_aside(self.folder)} now; a new one is made"
+                _log.warning("%s", lost)
+                say([lost])
             services = self.services()
             say(self.about())
             dispatcher = Dispatcher(

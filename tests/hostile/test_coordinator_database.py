@@ -97,3 +97,26 @@ def test_a_damaged_database_is_put_aside(coordinator: Coordinator, content: byte
     assert "hospitals are registered again by `silogan server start`" in mended.out
     assert not (coordinator.folder / DATABASE).exists()
     assert [path.read_bytes() for path in coordinator.folder.glob(f"{DATABASE}.damaged-*")] == [content]
+
+
+def test_a_coordinator_starts_with_a_damaged_database_put_aside(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (coordinator.folder / DATABASE).write_bytes(b"no database at all")
+    said: list[str] = []
+
+    class Programs:
+        """None: what is looked at is before they start."""
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def run(self, **_: object) -> None:
+            assert not (coordinator.folder / DATABASE).exists()
+
+    monkeypatch.setattr(Coordinator, "services", lambda _: [])
+    monkeypatch.setattr("server.coordinator.Supervisor", Programs)
+    monkeypatch.setattr("server.coordinator.open_log", lambda _: None)
+    coordinator.start(as_root=True, say=said.extend)
+    assert "a new one is made" in said[0]
+    assert "2 hospitals enrolled" in "\n".join(said)
