@@ -12,7 +12,7 @@ from common.messages import Weights, pack
 from common.networks import build, initialise
 from common.seeding import random_generator
 from common.study import Study
-from server.checkpoint import Checkpoint
+from server.checkpoint import Checkpoint, recover
 from server.events import restore_events
 from server.generator import GENERATOR_FILE, release, save_generator
 from server.grid import PromptGrid, prompt
@@ -61,10 +61,10 @@ def federate(grid: Grid, run_dir: Path) -> None:
     """Trains from the latest checkpoint, or from fresh weights, to the last round.
 
     Raises:
-        VerificationError: the checkpoint is damaged or of another study.
+        VerificationError: no checkpoint is whole where there should be one, or it is of another study.
     """
     study = Study.load(run_dir)
-    start = Checkpoint.latest(run_dir)
+    start = recover(run_dir).checkpoint
     if start is None:
         weights = initial_weights(study)
         generator = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
@@ -87,11 +87,12 @@ def conclude(run_dir: Path) -> None:
     """Writes the generator that a finished run releases, and a sheet of its samples.
 
     Raises:
-        VerificationError: there is no checkpoint, or it is damaged.
+        FederationError: the checkpoint of the last round is missing or damaged.
     """
-    study, checkpoint = Study.load(run_dir), Checkpoint.latest(run_dir)
-    if checkpoint is None:
-        raise VerificationError(f"run folder '{run_dir}'", "has no checkpoint", "submit the run again")
+    study, checkpoint = Study.load(run_dir), recover(run_dir).checkpoint
+    if checkpoint is None or checkpoint.round < study.scenario.training.rounds:
+        mend = "submit the run again: it goes on from the round before"
+        raise FederationError("checkpoint of the last round", "is missing or damaged", mend)
     save_generator(study, checkpoint.ema, run_dir / GENERATOR_FILE)
     grid = sample_grid(release(study, checkpoint.ema))
     write_bytes_atomically(run_dir / SAMPLES_FOLDER / "final.png", grid)

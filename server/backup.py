@@ -1,8 +1,9 @@
 """A coordinator's folder in one file, and back.
 
-It holds what a coordinator cannot make anew: settings, keys and certificates, who is enrolled, Flower's own database
-and the runs; logs are left out. It may be made while the coordinator runs: every file is replaced whole, and a run's
-checkpoints are read before its events, which are cut to the checkpoint when the run goes on.
+It holds what a coordinator cannot make anew: settings, keys and certificates, who is enrolled, the log of actions and
+the runs; and Flower's own database, unless that is damaged: `silogan server repair` does without. Logs are left out. It
+may be made while the coordinator runs: every file is replaced whole, and a run's checkpoints are read before its
+events, which are cut to the checkpoint when the run goes on.
 
 Whoever has a backup has every key of the coordinator. Nothing that a hospital's guarantee depends on is in it: what was
 spent is in the hospitals' own ledgers, which an older coordinator cannot set back.
@@ -23,7 +24,8 @@ from typing import BinaryIO
 
 from common.errors import ConfigError, UsageError, VerificationError
 from common.files import create_privately, create_secret
-from server.coordinator import DATABASE, Coordinator
+from server.coordinator import Coordinator
+from server.database import DAMAGED, DATABASE, is_damaged
 
 _LEFT_OUT = frozenset({"logs", "proxy", "flower", ".lock", "services.json"})
 _DATABASE_FILES = frozenset({DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"})
@@ -106,11 +108,11 @@ _Entries = list[tuple[str, bytes | None]]
 
 def _parts(folder: Path) -> Iterator[tuple[str, Callable[[], _Entries]]]:
     """What is read at one go: the database, each other file, each run."""
-    if (folder / DATABASE).exists():
+    if (folder / DATABASE).exists() and not is_damaged(folder):
         yield DATABASE, lambda: [("", _database(folder / DATABASE))]
     for path in sorted(folder.iterdir()):
         name = path.name
-        if name in _LEFT_OUT | _DATABASE_FILES or name.endswith((".lock", ".tmp")):
+        if name in _LEFT_OUT | _DATABASE_FILES or name.endswith((".lock", ".tmp")) or DAMAGED in name:
             continue
         for part in sorted(path.iterdir()) if path.is_dir() else [path]:
             yield part.relative_to(folder).as_posix(), lambda part=part: list(_entries(part))

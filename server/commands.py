@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from common.command_line import epilog
-from common.errors import ConfigError, UsageError
+from common.errors import ConfigError, UsageError, VerificationError
 
 server = typer.Typer(
     name="server",
@@ -35,6 +36,7 @@ def server_init(
     certificate: Annotated[Path | None, typer.Option(help="The institution's certificate chain (PEM).")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     authorities: Annotated[Path | None, typer.Option(help="What hospitals are to trust (PEM).")] = None,
+    readers: Annotated[str | None, typer.Option(metavar="GROUP", help="Whose members may see the status.")] = None,
 ) -> None:
     """Make the coordinator's folder: settings, secret, and a certificate from a private authority or a given one."""
     from server.coordinator import Coordinator, Given
@@ -46,6 +48,10 @@ def server_init(
             raise UsageError("--certificate", "needs its key and authorities", mend)
         given = Given(certificate, key, authorities)
     Coordinator.create(folder, name, listen=listen, port=port, given=given)
+    if readers is not None:
+        from server.view import admit_readers
+
+        admit_readers(folder, readers)
     print(f"coordinator '{name[0]}' in {folder}; give the hospitals {folder / 'ca.pem'} and {name[0]}:{port}")
     if given is None:
         print(f"keep a copy of {folder / 'ca.key'} off-line: whoever has it can pretend to be this coordinator")
@@ -60,8 +66,15 @@ def server_start(
     """Run the coordinator until it is stopped: SuperLink, ServerApp and proxy, kept running."""
     from server.coordinator import Coordinator
     from server.metrics import serve_metrics
+    from server.view import View
 
-    Coordinator(folder).start(supervise=supervise, as_root=as_root, also=serve_metrics)
+    def say(lines: list[str]) -> None:
+        with suppress(OSError):  # nobody listens any more
+            print("\n".join(lines), flush=True)
+
+    coordinator = Coordinator(folder)
+    view = View(coordinator)
+    coordinator.start(supervise=supervise, as_root=as_root, also=serve_metrics, say=say, watch=view.refresh)
 
 
 @server.command("enrol", epilog=epilog("silogan server enrol bergen node.pub --size 300"))
@@ -75,6 +88,7 @@ def server_enrol(
 ) -> None:
     """Let a hospital in, or out. A new key for a name replaces the old one."""
     from common.study import Study
+    from server.actions import acting
     from server.coordinator import Coordinator
     from server.quarantine import QUARANTINE_FILE, Quarantine
 
@@ -82,16 +96,19 @@ def server_enrol(
     if readmit is not None:
         run = coordinator.runs.path(readmit)
         after = Study.load(run).scenario.federation.quarantine_after
-        Quarantine(run / QUARANTINE_FILE, after).readmit(site)
+        with acting(folder, "readmit", site=site, run=readmit):
+            Quarantine(run / QUARANTINE_FILE, after).readmit(site)
         print(f"'{site}' is asked again in {readmit}")
     elif remove:
-        coordinator.enrolment.remove(site)
+        with acting(folder, "remove", site=site):
+            coordinator.enrolment.remove(site)
         print(f"'{site}' is let in no more")
     elif key is None:
         raise UsageError("enrol", f"has no key of '{site}'", "give its node.pub or request.json")
     else:
         public, declared = _request(site, key, size)
-        coordinator.enrolment.enrol(site, public, declared)
+        with acting(folder, "enrol", site=site, key=public, size=declared):
+            coordinator.enrolment.enrol(site, public, declared)
         print(f"'{site}' is enrolled with declared size {declared}")
 
 
@@ -106,17 +123,19 @@ def server_submit(
 ) -> None:
     """Propose a study, and queue it. A run that failed or was stopped goes on from its last round."""
     from common.config import load_scenario
+    from server.actions import acting
     from server.coordinator import Coordinator
     from server.submission import Submission
 
     coordinator = Coordinator(folder)
     chosen = None if sites is None else [site.strip() for site in sites.split(",")]
-    name, study = coordinator.propose(load_scenario(scenario, overrides), chosen)
+    with acting(folder, "propose" if propose else "submit", scenario=scenario.name):
+        name, study = coordinator.propose(load_scenario(scenario, overrides), chosen)
+        before = coordinator.runs.get(name)
+        if not propose and before.state not in ("queued", "running", "finished"):
+            coordinator.runs.set(name, Submission("queued"))
     plan = study.plan
     epsilon = plan.epsilon_after(plan.rounds * plan.steps_per_round)
-    before = coordinator.runs.get(name)
-    if not propose and before.state not in ("queued", "running", "finished"):
-        coordinator.runs.set(name, Submission("queued"))
     state = coordinator.runs.get(name).state
     run_yaml = coordinator.runs.path(name) / "run.yaml"
     facts: dict[str, Any] = {
@@ -142,14 +161,27 @@ def server_submit(
 def server_status(
     folder: ServerFolder = HERE,
     live: Annotated[bool, typer.Option("--live", help="Look again every second, until Ctrl-C.")] = False,
+    actions: Annotated[bool, typer.Option("--actions", help="Show who did what, the latest last.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show programs, certificates, hospitals and runs: rounds, who answered, ledger heads, time left."""
+    from server.actions import read_actions
     from server.coordinator import Coordinator
     from server.status import status
+    from server.view import read_view
 
+    seen = read_view(folder)
+    if seen is not None:
+        found, what = seen["actions" if actions else "status"], _action_table if actions else _tables
+        print(json.dumps(found, indent=2)) if as_json else Console(markup=False).print(
+            f"as of {seen['when']}", what(found)
+        )
+        return
     coordinator = Coordinator(folder)
-    if as_json:
+    if actions:
+        done = read_actions(folder)
+        print(json.dumps(done, indent=2)) if as_json else Console(markup=False).print(_action_table(done))
+    elif as_json:
         print(json.dumps(status(coordinator), indent=2))
     elif live:
         view = Live(_tables(status(coordinator)), console=Console(markup=False), auto_refresh=False)
@@ -169,17 +201,19 @@ def server_stop(
     """Stop a run after what it is doing, or the coordinator."""
     from dataclasses import replace
 
+    from server.actions import acting
     from server.coordinator import Coordinator
 
     coordinator = Coordinator(folder)
-    if run is None:
-        coordinator.stop()
-        print("stopped")
-        return
-    submission = coordinator.runs.get(run)
-    if submission.state not in ("queued", "running"):
-        raise UsageError(f"run '{run}'", f"is {submission.state}", "nothing is to be stopped")
-    coordinator.runs.set(run, replace(submission, state="stopped", problem="stopped by the coordinator"))
+    with acting(folder, "stop", run=run):
+        if run is None:
+            coordinator.stop()
+            print("stopped")
+            return
+        submission = coordinator.runs.get(run)
+        if submission.state not in ("queued", "running"):
+            raise UsageError(f"run '{run}'", f"is {submission.state}", "nothing is to be stopped")
+        coordinator.runs.set(run, replace(submission, state="stopped", problem="stopped by the coordinator"))
     print(f"run {run} is stopped; submit it again to go on")
 
 
@@ -189,10 +223,13 @@ def server_backup(
     folder: ServerFolder = HERE,
 ) -> None:
     """Copy the coordinator's folder into one file, also while it runs. Keep it safe: all of its keys are in it."""
+    from server.actions import acting
     from server.backup import back_up
     from server.coordinator import Coordinator
 
-    count = back_up(Coordinator(folder), path)
+    coordinator = Coordinator(folder)
+    with acting(folder, "backup", file=path.name):
+        count = back_up(coordinator, path)
     print(f"{count} files in {path}; it holds the coordinator's keys: keep it as safe as these")
 
 
@@ -202,10 +239,42 @@ def server_restore(
     folder: ServerFolder = HERE,
 ) -> None:
     """Make a coordinator's folder from a backup."""
+    from server.actions import acting
     from server.backup import restore
 
     runs = restore(path, folder).runs.all()
-    print(f"restored into {folder} with {len(runs)} runs; start it with `silogan server start --supervise`")
+    with acting(folder, "restore", file=path.name):
+        print(f"restored into {folder} with {len(runs)} runs; hospitals removed since that backup are in it again")
+        print("look it over with `silogan server repair`, then start it with `silogan server start --supervise`")
+
+
+@server.command("repair", epilog=epilog("silogan server repair --folder server"))
+def server_repair(
+    folder: ServerFolder = HERE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Check every file of the coordinator, mend what can be mended, and say what mends the rest.
+
+    Hospitals that the SuperLink does not know, because its database was lost, are registered again. Exits with 6 if
+    something is left that needs a person.
+    """
+    from dataclasses import asdict
+
+    from server.actions import acting
+    from server.repair import repair, require_folder
+
+    require_folder(folder)
+    with acting(folder, "repair"):
+        findings = repair(folder)
+    left = [finding for finding in findings if not finding.mended]
+    if as_json:
+        print(json.dumps({"ok": not left, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        for finding in findings:
+            print(f"{'mended ' if finding.mended else 'PROBLEM'} {finding.thing}: {finding.problem}; {finding.mend}")
+        print(f"{len(left)} problems left" if left else "All checks passed")
+    if left:
+        raise typer.Exit(VerificationError.exit_code)
 
 
 def _request(site: str, path: Path, size: int | None) -> tuple[str, int]:
@@ -228,20 +297,40 @@ def _request(site: str, path: Path, size: int | None) -> tuple[str, int]:
     return text, size
 
 
+def _action_table(done: list[dict[str, Any]]) -> Table:
+    """What people did at the coordinator."""
+    table = Table("when", "who", "what", "about", "result", title="actions")
+    for action in done:
+        rest = [f"{key}={value}" for key, value in action.items() if key not in ("when", "who", "what", "result")]
+        what = (str(action.get(key, "")) for key in ("when", "who", "what"))
+        table.add_row(*what, " ".join(rest), str(action.get("result", "")))
+    return table
+
+
+def _heard(site: dict[str, Any]) -> str:
+    """How long ago a hospital's node was last heard of; Flower calls it online for 60 seconds more."""
+    if site["heard"] is None:
+        return "never" if site["status"] in ("registered", "online") else ""
+    moment = datetime.fromtimestamp(site["heard"], UTC)
+    return f"{max(0.0, time.time() - site['heard']):.0f} s ago ({moment:%Y-%m-%d %H:%M:%S} UTC)"
+
+
 def _tables(found: dict[str, Any]) -> Group:
     """The facts of `server.status.status` for a person."""
     certificate, services = found["certificate"], found["services"]
     up = ", ".join(services) if services else "not running"
-    lines = [f"coordinator: {up}", f"certificate: {certificate['days_left']} days left", *certificate["warnings"]]
-    sites = Table("site", "node", "declared size", title="hospitals")
+    days = "cannot be read" if certificate["days_left"] is None else f"{certificate['days_left']} days left"
+    lines = [f"coordinator: {up}", f"certificate: {days}", *certificate["warnings"], *found["problems"]]
+    sites = Table("site", "node", "last heard of", "declared size", title="hospitals")
     for site in found["sites"]:
-        sites.add_row(site["name"], site["status"], str(site["declared_size"]))
+        sites.add_row(site["name"], site["status"], _heard(site), str(site["declared_size"]))
     runs = Table("run", "state", "round", "answered", "refused", "ε", "left", "why", title="runs")
     for run in found["runs"]:
         left = "" if run["seconds_left"] is None else f"{run['seconds_left']:.0f} s"
         refused = ", ".join(run["refused"])
         epsilon = "" if run["epsilon"] is None else f"{run['epsilon']:.3g}"
-        figures = (f"{run['round']} of {run['rounds']}", f"{run['answered']}", refused, epsilon, left, run["problem"])
+        rounds = "" if run["rounds"] is None else f"{run['round']} of {run['rounds']}"
+        figures = (rounds, f"{run['answered']}", refused, epsilon, left, run["problem"])
         runs.add_row(run["name"], run["state"], *figures)
     heads = Table("run", "site", "ledger head", title="ledgers, as last seen")
     for run in found["runs"]:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.cli.build import build_fab_from_disk
+from flwr.common.constant import HEARTBEAT_PATIENCE
 from flwr.common.serde import fab_to_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -30,11 +31,27 @@ from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, uses_nist_ec_curve
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 from common.bundle import stage
 from common.errors import ConfigError, FederationError
 
+CONTROL_SECRET = "control.secret"  # noqa: S105  (the name of its file)
 _Answer = TypeVar("_Answer")
+
+
+class NodeFacts(NamedTuple):
+    """What the SuperLink knows of a node.
+
+    Attributes:
+        status: online, offline, registered or unregistered.
+        public_key: as `key_bytes` gives it.
+        heard: when an online one was last heard of, or since when it is offline, in seconds since 1970; None if never.
+    """
+
+    status: str
+    public_key: bytes
+    heard: float | None
 
 
 class Control:
@@ -43,11 +60,12 @@ class Control:
     Args:
         address: host:port of the SuperLink, on this machine.
         authority: PEM file with the authority of its certificate.
+        secret: file with what an operator has to know (`server/hub.py`).
     """
 
-    def __init__(self, address: str, authority: Path) -> None:
+    def __init__(self, address: str, authority: Path, secret: Path) -> None:
         self._address = address
-        self._authority = authority
+        self._authority, self._secret = authority, secret
 
     def is_up(self) -> bool:
         """Whether the SuperLink answers."""
@@ -64,8 +82,7 @@ class Control:
         Raises:
             FederationError: the SuperLink refuses, because the key is enrolled already, or does not answer.
         """
-        key = public_key_to_bytes(parse_node_key(public_key))
-        request = RegisterNodeRequest(public_key=key, name=name)
+        request = RegisterNodeRequest(public_key=key_bytes(public_key), name=name)
         return self._ask(lambda client: client.RegisterNode(request).node_id)
 
     def unregister(self, node: int) -> None:
@@ -76,10 +93,19 @@ class Control:
         """
         self._ask(lambda client: client.UnregisterNode(UnregisterNodeRequest(node_id=node)))
 
-    def nodes(self) -> dict[int, str]:
-        """Status of each enrolled node by its number: online, offline, registered or unregistered."""
+    def nodes(self) -> dict[int, NodeFacts]:
+        """What the SuperLink knows of each node by its number, those that it has taken back among them."""
         found = self._ask(lambda client: client.ListNodes(ListNodesRequest()))
-        return {node.node_id: node.status for node in found.nodes_info}
+        return {
+            node.node_id: NodeFacts(
+                node.status,
+                node.public_key,
+                node.online_until - (HEARTBEAT_PATIENCE * node.heartbeat_interval if node.status == "online" else 0.0)
+                if node.online_until
+                else None,
+            )
+            for node in found.nodes_info
+        }
 
     def start_run(self, run: str) -> int:
         """Starts the installed software on a run folder of this coordinator; returns the run's number.
@@ -120,12 +146,37 @@ class Control:
             server_address=self._address,
             insecure=False,
             root_certificates=self._authority.read_bytes(),
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI"), _Login(bearer(self._secret))],
         )
         try:
             yield client
         finally:
             client.close()
+
+
+class _Login:
+    """Shows the operator's secret with each request."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """See flwr's own interceptors."""
+        context.request.headers["authorization"] = f"Bearer {self._token}"
+        return call_next(context)
+
+
+def bearer(secret: Path) -> str:
+    """What shows that a caller may read the operator's secret.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(b"silogan operator\0" + secret.read_bytes()).hexdigest()
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise ConfigError(f"secret '{secret.name}'", problem, "run this as the coordinator's own user") from None
 
 
 def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
@@ -141,6 +192,15 @@ def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not uses_nist_ec_curve(key):
         raise ConfigError("node's key", "is no ECDSA public key", "give the node.pub that `silogan node init` wrote")
     return key
+
+
+def key_bytes(public_key: str) -> bytes:
+    """A node's public key as the SuperLink keeps it.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    return public_key_to_bytes(parse_node_key(public_key))
 
 
 def _bundle() -> bytes:

@@ -9,21 +9,29 @@ server.yaml         settings (`server/settings.py`)
 ca.pem ca.key server.pem server.key   certificates for the outside (`server/authority.py`)
 inner/              certificates of its own for the loopback address
 superexec.secret    lets the SuperExec, and nobody else, take a run and its token
+control.secret      lets whoever can read it, and nobody else, be the SuperLink's operator
+view/               what readers may see, if a group was admitted (`server/view.py`)
 superlink.sqlite    Flower's own state
 sites.json          who is enrolled (`server/enrolment.py`)
+actions.jsonl       who did what (`server/actions.py`)
 runs/NAME/          a run (`server/submission.py`)
 """
 
 import logging
 import os
 import secrets
+import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from common.certificates import load_authorities
 from common.config import Scenario
-from common.errors import ConfigError, UsageError
+from common.errors import ConfigError, SiloganError, UsageError, VerificationError
 from common.files import create_secret, write_bytes_atomically
 from common.flower import FlowerError, environment, program
 from common.logs import open_log
@@ -31,7 +39,8 @@ from common.study import SiteDeclaration, Study
 from common.supervise import Service, Supervisor, only_one, stop_running
 from server.app import RUNS_VARIABLE
 from server.authority import Authority
-from server.control import Control
+from server.control import CONTROL_SECRET, Control
+from server.database import DATABASE, is_damaged, set_aside
 from server.dispatcher import Dispatcher
 from server.enrolment import Enrolment
 from server.proxy import Proxy
@@ -39,8 +48,8 @@ from server.settings import SETTINGS_FILE, Settings, settings_template
 from server.submission import Runs, make_study
 
 LOG_FILE = Path("logs") / "server.jsonl"
-DATABASE = "superlink.sqlite"
-_INNER, _SECRET, _FLOWER_HOME = "inner", "superexec.secret", "flower"
+INNER = "inner"
+_SECRET, _FLOWER_HOME = "superexec.secret", "flower"
 
 _log = logging.getLogger("silogan.server")
 
@@ -65,12 +74,14 @@ class Coordinator:
     """
 
     def __init__(self, folder: Path) -> None:
+        require_access(folder)
         self.folder = folder.absolute()
         self.settings = Settings.load(self.folder)
         self.authority = Authority(self.folder)
         self.enrolment = Enrolment(self.folder)
         self.runs = Runs(self.folder)
-        self.control = Control(f"127.0.0.1:{self.settings.superlink_port}", self.folder / _INNER / "ca.pem")
+        address = f"127.0.0.1:{self.settings.superlink_port}"
+        self.control = Control(address, self.folder / INNER / "ca.pem", self.folder / CONTROL_SECRET)
 
     @staticmethod
     def create(
@@ -89,12 +100,11 @@ class Coordinator:
         """
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / _INNER).mkdir(mode=0o700, exist_ok=True)
+            (folder / INNER).mkdir(mode=0o700, exist_ok=True)
             if not (folder / SETTINGS_FILE).exists():
                 text = settings_template(tuple(names), listen, port)
                 write_bytes_atomically(folder / SETTINGS_FILE, text.encode())
-            with suppress(FileExistsError):
-                create_secret(folder / _SECRET, secrets.token_bytes(32))
+            make_secrets(folder)
         except OSError as error:
             problem = f"cannot be written ({error.strerror})"
             raise ConfigError(f"server folder '{folder}'", problem, "choose another folder") from None
@@ -104,7 +114,7 @@ class Coordinator:
             Authority.install(
                 folder, chain=given.chain, key=given.key, authorities=given.authorities, names=list(names)
             )
-        Authority.create(folder / _INNER, "SiloGAN inner").renew(["localhost"])
+        Authority.create(folder / INNER, "SiloGAN inner").renew(["localhost"])
         return Coordinator(folder)
 
     def propose(self, scenario: Scenario, sites: Sequence[str] | None = None) -> tuple[str, Study]:
@@ -121,8 +131,34 @@ class Coordinator:
         study = make_study(scenario, tuple(SiteDeclaration(one.name, one.declared_size) for one in chosen))
         return self.runs.propose(study), study
 
+    def about(self) -> list[str]:
+        """What a person is to know of a coordinator that starts: where it listens, what it has, how to stop it."""
+        settings, runs = self.settings, Counter(run.state for run in self.runs.all().values())
+        try:
+            enrolled = f"{sum(bool(site.public_key) for site in self.enrolment.all().values())} hospitals enrolled"
+        except VerificationError as error:
+            enrolled = str(error)
+        states = f" ({', '.join(f'{count} {state}' for state, count in sorted(runs.items()))})" if runs else ""
+        fingerprints = [
+            f"authority (ca.pem) SHA-256 {one.fingerprint(SHA256()).hex(':').upper()}"
+            for one in load_authorities(self.authority.ca_pem)
+        ]
+        return [
+            f"coordinator '{settings.names[0]}' listens on {settings.listen}:{settings.port}",
+            *fingerprints,
+            f"{enrolled}; {sum(runs.values())} runs{states}",
+            f"metrics on http://127.0.0.1:{settings.metrics_port}/metrics; log in {self.folder / LOG_FILE}",
+            f"stop it with Ctrl-C, or `silogan server stop --folder {self.folder}`",
+        ]
+
     def start(
-        self, *, supervise: bool = False, as_root: bool = False, also: Callable[["Coordinator"], object] | None = None
+        self,
+        *,
+        supervise: bool = False,
+        as_root: bool = False,
+        also: Callable[["Coordinator"], object] | None = None,
+        say: Callable[[list[str]], None] = lambda _: None,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         """Runs the coordinator until it is stopped.
 
@@ -130,6 +166,8 @@ class Coordinator:
             supervise: begin runs again that were lost, from their checkpoints.
             as_root: run as root, where there is nobody else.
             also: called once everything is started, as for metrics.
+            say: gets lines for a person: `about` at first, and `ready` when hospitals can connect.
+            watch: called about every second.
 
         Raises:
             UsageError: it runs already, or would run as root without `as_root`.
@@ -142,8 +180,18 @@ class Coordinator:
         self.authority.check(self.settings.names)
         with only_one(self.folder, "server"):
             open_log(self.folder / LOG_FILE)
+            if is_damaged(self.folder):
+                lost = f"the SuperLink's database was damaged and is {set_aside(self.folder)} now; a new one is made"
+                _log.warning("%s", lost)
+                say([lost])
             services = self.services()
-            dispatcher = Dispatcher(self.runs, self.enrolment, self.control, supervise=supervise)
+            say(self.about())
+            dispatcher = Dispatcher(
+                *(self.runs, self.enrolment, self.control),
+                supervise=supervise,
+                ready=lambda: say(["ready"]),
+                watch=watch,
+            )
             dispatcher.start()
             if also is not None:
                 also(self)
@@ -174,7 +222,7 @@ class Coordinator:
             self.settings.listen,
             self.settings.port,
             self.settings.superlink_port,
-            superlink_ca=f"{_INNER}/ca.pem",
+            superlink_ca=f"{INNER}/ca.pem",
             object_bytes=self.settings.object_bytes,
         )
 
@@ -183,17 +231,34 @@ class Coordinator:
 
         Raises:
             ConfigError: Flower or nginx is missing, or refuses its configuration.
+            VerificationError: the certificates for the loopback address are damaged.
         """
-        Authority(self.folder / _INNER).renew(["localhost"])
+        try:
+            Authority(self.folder / INNER).renew(["localhost"])
+        except (SiloganError, OSError):
+            mend = "run `silogan server repair`"
+            raise VerificationError("certificates in 'inner'", "are missing or damaged", mend) from None
+        make_secrets(self.folder)
         env = environment(self.folder / _FLOWER_HOME, **{RUNS_VARIABLE: str(self.folder / "runs")})
-        inner, secret = self.folder / _INNER, ("--superexec-auth-secret-file", str(self.folder / _SECRET))
+        inner, secret = self.folder / INNER, ("--superexec-auth-secret-file", str(self.folder / _SECRET))
         address = ("--host", "127.0.0.1", "--port", str(self.settings.superlink_port))
         try:
-            superlink, superexec = program("flower-superlink", env), program("flower-superexec", env)
+            superexec = program("flower-superexec", env)
         except FlowerError as error:
             raise ConfigError("Flower", str(error), "install silogan with its dependencies") from None
         hub = (
-            *(superlink, "--isolation", "process", *secret, "--enable-supernode-auth", *address),
+            *(
+                sys.executable,
+                "-P",
+                "-m",
+                "server.hub",
+                str(self.folder / CONTROL_SECRET),
+                "--isolation",
+                "process",
+                *secret,
+                "--enable-supernode-auth",
+                *address,
+            ),
             *("--database", str(self.folder / DATABASE), "--disable-runtime-dependency-installation"),
             *("--ssl-certfile", str(inner / "server.pem"), "--ssl-keyfile", str(inner / "server.key")),
             *("--ssl-ca-certfile", str(inner / "ca.pem")),
@@ -210,3 +275,28 @@ class Coordinator:
             Service("superexec", runner, env, self.folder, 2.0),
             Service("proxy", tuple(proxy.command()), env, self.folder, 2.0),
         ]
+
+
+def require_access(folder: Path) -> None:
+    """Refuses a user who may not enter a coordinator's folder.
+
+    Raises:
+        ConfigError: this user may not.
+    """
+    try:
+        forbidden = folder.is_dir() and not os.access(folder, os.X_OK, effective_ids=True)
+    except PermissionError:
+        forbidden = True
+    if forbidden:
+        mend = "run this as the coordinator's own user, or be admitted as a reader"
+        raise ConfigError(f"server folder '{folder}'", "is not open to you", mend)
+
+
+def make_secrets(folder: Path) -> list[str]:
+    """Makes the secrets that are missing, and returns their names; the programs read them when they start."""
+    made: list[str] = []
+    for name in (_SECRET, CONTROL_SECRET):
+        with suppress(FileExistsError):
+            create_secret(folder / name, secrets.token_bytes(32))
+            made.append(name)
+    return made

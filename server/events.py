@@ -18,18 +18,25 @@ def append_event(run_dir: Path, event: Event) -> None:
 
 
 def read_events(run_dir: Path) -> list[Event]:
-    """All whole lines; a line torn by a killed process is left out."""
+    """All whole lines; a line torn by a killed process, or damaged so that it says no round, is left out."""
     try:
         lines = (run_dir / EVENTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
+    except OSError:
         return []
     events: list[Event] = []
     for line in lines:
         try:
-            events.append(cast(Event, json.loads(line)))
-        except json.JSONDecodeError:
+            event: object = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(event, dict) and type(cast(Event, event).get("round")) is int:
+            events.append(cast(Event, event))
     return events
+
+
+def last_round(run_dir: Path) -> int:
+    """The last round that is written down; 0 if there is none."""
+    return max((event["round"] for event in read_events(run_dir)), default=0)
 
 
 def restore_events(run_dir: Path, last_round: int, last_event: Event) -> None:

@@ -19,15 +19,16 @@ def serve_metrics(coordinator: Coordinator) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            try:
-                body = metrics_text(status(coordinator)).encode()
-                code = 200 if self.path == "/metrics" else 404
-            except SiloganError as error:
-                body, code = f"# {error}\n".encode(), 500
+            body, code = b"", 404
+            if self.path == "/metrics":
+                try:
+                    body, code = metrics_text(status(coordinator)).encode(), 200
+                except Exception as error:  # one answer is lost, and says why; the next may succeed
+                    body, code = f"# {_reason(error)}\n".encode(), 500
             self.send_response(code)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.end_headers()
-            self.wfile.write(body if code != 404 else b"")
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             """One line a question would fill the log."""
@@ -50,11 +51,18 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield "# TYPE silogan_service_up gauge"
     for name in ("superlink", "superexec", "proxy"):
         yield f'silogan_service_up{{service="{name}"}} {int(name in found["services"])}'
-    yield "# TYPE silogan_certificate_days_left gauge"
-    yield f"silogan_certificate_days_left {found['certificate']['days_left']}"
+    yield "# TYPE silogan_problems gauge"
+    yield f"silogan_problems {len(found['problems'])}"
+    if found["certificate"]["days_left"] is not None:
+        yield "# TYPE silogan_certificate_days_left gauge"
+        yield f"silogan_certificate_days_left {found['certificate']['days_left']}"
     yield "# TYPE silogan_site_online gauge"
     for site in found["sites"]:
         yield f'silogan_site_online{{site="{_escaped(site["name"])}"}} {int(site["status"] == "online")}'
+    yield "# TYPE silogan_site_heard_seconds gauge"
+    for site in found["sites"]:
+        if site["heard"] is not None:
+            yield f'silogan_site_heard_seconds{{site="{_escaped(site["name"])}"}} {site["heard"]:.0f}'
     for metric, key in (
         ("round", "round"),
         ("rounds", "rounds"),
@@ -71,6 +79,10 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield "# TYPE silogan_run_sites_refused gauge"
     for run in found["runs"]:
         yield f'silogan_run_sites_refused{{run="{run["name"]}"}} {len(run["refused"])}'
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, SiloganError) else type(error).__name__
 
 
 def _escaped(text: str) -> str:

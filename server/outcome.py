@@ -26,8 +26,9 @@ def raise_outcome(run_dir: Path) -> None:
     """
     try:
         content = json.loads((run_dir / OUTCOME_FILE).read_text(encoding="utf-8"))
-        failed = bool(content["exit_code"])
-    except (OSError, ValueError, TypeError, KeyError):
+        kind = ERRORS_BY_EXIT_CODE.get(content["exit_code"], FederationError)
+        parts = [str(content["error"][part]) for part in ("thing", "problem", "mend")] if content["exit_code"] else []
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         raise FederationError("server", "ended without a word", "see the run folder's logs, then --resume") from None
-    if failed:
-        raise ERRORS_BY_EXIT_CODE.get(content["exit_code"], FederationError)(**content["error"])
+    if parts:
+        raise kind(*parts)

@@ -1,56 +1,112 @@
-"""How a federation stands, as plain facts: for people, for scripts and for metrics."""
+"""How a federation stands, as plain facts: for people, for scripts and for metrics.
 
-from contextlib import suppress
+Whatever is damaged, the rest is told: what cannot be read is a line among the `problems`, or the `problem` of its run.
+"""
+
+import time
 from dataclasses import asdict
 from typing import Any
 
-from common.errors import FederationError
+from common.errors import SiloganError
 from common.study import Study
 from common.supervise import running
-from server.checkpoint import Checkpoint
+from server.checkpoint import mark
+from server.control import NodeFacts
 from server.coordinator import Coordinator
-from server.events import read_events
+from server.enrolment import EnrolledSite
+from server.events import Event, read_events
+from server.submission import Submission
+
+SILENT_SECONDS = 40.0
+"""A node that works is heard of every 30 seconds; Flower calls it online for twice as long."""
 
 
 def status(coordinator: Coordinator) -> dict[str, Any]:
     """Programs that run, certificate, hospitals and runs; nothing in it comes from a patient."""
+    problems: list[str] = []
     services = running(coordinator.folder)
-    certificates = coordinator.authority.status()
-    nodes: dict[int, str] = {}
+    nodes: dict[int, NodeFacts] | None = None
     if services:
-        with suppress(FederationError):  # it is just being started
+        try:
             nodes = coordinator.control.nodes()
+        except SiloganError as error:  # it is just being started, or its database is damaged
+            problems.append(str(error))
+    certificate = _certificate(coordinator, problems)
+    try:
+        enrolled = list(coordinator.enrolment.all().values())
+    except SiloganError as error:
+        enrolled = []
+        problems.append(str(error))
+    runs = coordinator.runs.all().items()
     return {
         "services": services,
-        "certificate": {"days_left": certificates.days_left, "warnings": list(certificates.warnings)},
-        "sites": [
-            {
-                "name": site.name,
-                "declared_size": site.declared_size,
-                "status": nodes.get(site.node, "unknown") if site.node else "not told to the SuperLink yet",
-            }
-            for site in coordinator.enrolment.all().values()
-        ],
-        "runs": [_run(coordinator, name) for name in coordinator.runs.all()],
+        "certificate": certificate,
+        "sites": [_site(site, nodes) for site in enrolled],
+        "runs": [_run(coordinator, name, submission) for name, submission in runs],
+        "problems": problems,
     }
 
 
-def _run(coordinator: Coordinator, name: str) -> dict[str, Any]:
-    submission, folder = coordinator.runs.get(name), coordinator.runs.path(name)
-    study, checkpoint, events = Study.load(folder), Checkpoint.latest(folder), read_events(folder)
-    rounds, reached = study.scenario.training.rounds, 0 if checkpoint is None else checkpoint.round
-    last = events[-1] if events else {}
-    seconds = [event["seconds"] for event in events[-5:]]
-    left = (rounds - reached) * sum(seconds) / len(seconds) if seconds and submission.state == "running" else None
+def _certificate(coordinator: Coordinator, problems: list[str]) -> dict[str, Any]:
+    try:
+        found = coordinator.authority.status()
+    except SiloganError as error:
+        problems.append(str(error))
+        return {"days_left": None, "warnings": []}
+    return {"days_left": found.days_left, "warnings": list(found.warnings)}
+
+
+def _site(site: EnrolledSite, nodes: dict[int, NodeFacts] | None) -> dict[str, Any]:
+    """A hospital; `heard` is when its node was last heard of, or since when it is offline (seconds since 1970)."""
+    node = (nodes or {}).get(site.node)
+    heard = None if node is None else node.heard
+    if not site.public_key:
+        found = "removed"
+    elif not site.node:
+        found = "not told to the SuperLink yet"
+    elif nodes is None:
+        found = "unknown: the SuperLink does not answer"
+    elif node is None:
+        found = "unknown to the SuperLink: registered again within 10 s, or by `silogan server repair`"
+    elif node.status == "online" and heard is not None and time.time() - heard > SILENT_SECONDS:
+        found = "silent"
+    else:
+        found = node.status
+    return {"name": site.name, "declared_size": site.declared_size, "status": found, "heard": heard}
+
+
+def _run(coordinator: Coordinator, name: str, submission: Submission) -> dict[str, Any]:
     facts = asdict(submission)
+    about: dict[str, Any] = {"name": name, **{key: facts[key] for key in ("state", "attempts", "problem")}}
+    try:
+        return about | _progress(coordinator, name, submission)
+    except (SiloganError, OSError) as error:
+        problem = submission.problem or (str(error) if isinstance(error, SiloganError) else type(error).__name__)
+    nothing: dict[str, Any] = {"round": 0, "rounds": None, "answered": 0, "refused": [], "epsilon": None}
+    return {**about, "problem": problem, **nothing, "seconds_left": None, "ledger_heads": {}}
+
+
+def _progress(coordinator: Coordinator, name: str, submission: Submission) -> dict[str, Any]:
+    folder = coordinator.runs.path(name)
+    found, damage = mark(folder)
+    rounds, events = Study.load(folder).scenario.training.rounds, read_events(folder)
+    seconds = [event["seconds"] for event in events[-5:] if isinstance(event.get("seconds"), int | float)]
+    left = (rounds - found.round) * sum(seconds) / len(seconds) if seconds and submission.state == "running" else None
     return {
-        "name": name,
-        **{key: facts[key] for key in ("state", "attempts", "problem")},
-        "round": reached,
+        "problem": submission.problem or damage,
+        "round": found.round,
         "rounds": rounds,
-        "answered": last.get("sites_replied", 0),
-        "refused": [refusal["site"] for refusal in last.get("sites_refused", [])],
-        "epsilon": (last.get("epsilon") or {}).get("max"),
+        **_last(events[-1] if events else {}),
         "seconds_left": left,
-        "ledger_heads": {} if checkpoint is None else checkpoint.ledger_heads,
+        "ledger_heads": found.ledger_heads,
     }
+
+
+def _last(event: Event) -> dict[str, Any]:
+    """Who answered in a round, who refused, and what it has cost by then; nothing where the line does not say it."""
+    try:
+        answered, refused = int(event["sites_replied"]), [str(one["site"]) for one in event["sites_refused"]]
+        epsilon = None if event["epsilon"] is None else float(event["epsilon"]["max"])
+    except (KeyError, TypeError, ValueError):
+        return {"answered": 0, "refused": [], "epsilon": None}
+    return {"answered": answered, "refused": refused, "epsilon": epsilon}

@@ -2,39 +2,44 @@
 
     proposed ── queued ── running ── finished
                   ▲          │
-                  └──────────┴── failed, stopped
+                  └──────────┴── failed, stopped, damaged
 
-A run that failed goes on from its checkpoint when it is queued again.
+A run that failed goes on from its checkpoint when it is queued again. One whose folder is damaged is set aside, and the
+others go on.
 """
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 
+from common.bounds import STRICT
 from common.config import Data, Scenario
-from common.errors import ConfigError, VerificationError
+from common.errors import ConfigError, SiloganError, VerificationError
 from common.files import write_bytes_atomically
 from common.losses import LOSSES
 from common.networks import FAMILIES, build, check_private
 from common.plan import choose_unit, make_plan
 from common.registry import lookup
 from common.schema import ImageSchema
-from common.study import SiteDeclaration, Study
-from server.checkpoint import CHECKPOINT_FOLDER
+from common.study import RUN_FILE, SiteDeclaration, Study
+from server.checkpoint import CHECKPOINT_FOLDER, Recovered, recover
+from server.quarantine import QUARANTINE_FILE, Quarantine
 from server.samples import SAMPLES_FOLDER
 
 RUNS_FOLDER = "runs"
-_STATE_FILE = "submission.json"
+STATE_FILE = "submission.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
-State = Literal["proposed", "queued", "running", "finished", "failed", "stopped"]
+State = Literal["proposed", "queued", "running", "finished", "failed", "stopped", "damaged"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Submission:
     """Where a run stands.
 
@@ -46,9 +51,12 @@ class Submission:
     """
 
     state: State = "proposed"
-    number: int = 0
-    attempts: int = 0
+    number: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    attempts: Annotated[int, Field(ge=0)] = 0
     problem: str = ""
+
+
+_SUBMISSION = TypeAdapter(Submission)
 
 
 def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
@@ -88,7 +96,7 @@ class Runs:
         Raises:
             ConfigError: there is none of that name.
         """
-        if not _NAME.fullmatch(name) or not (self._folder / name / _STATE_FILE).is_file():
+        if not _NAME.fullmatch(name) or not (self._folder / name).is_dir():
             raise ConfigError(f"run '{name}'", "does not exist", "see `silogan server status`")
         return self._folder / name
 
@@ -99,8 +107,9 @@ class Runs:
         try:
             for part in (CHECKPOINT_FOLDER, SAMPLES_FOLDER):
                 (folder / part).mkdir(parents=True, exist_ok=True)
-            if not (folder / _STATE_FILE).exists():
+            if not _holds(folder, study):
                 study.save(folder)
+            if not (folder / STATE_FILE).exists():
                 self._write(folder, Submission())
         except OSError as error:
             problem = f"cannot be written ({error.strerror})"
@@ -108,30 +117,70 @@ class Runs:
         return name
 
     def all(self) -> dict[str, Submission]:
-        """Every run by its name, the oldest first."""
-        paths = self._folder.glob(f"*/{_STATE_FILE}")
-        folders = sorted((path.parent for path in paths), key=lambda folder: (folder / "run.yaml").stat().st_mtime)
-        return {folder.name: self.get(folder.name) for folder in folders}
+        """Every run by its name, the oldest first; one whose state cannot be read is `damaged`."""
+        folders = [path for path in self._folder.glob("*") if path.is_dir() and _NAME.fullmatch(path.name)]
+        return {folder.name: self._found(folder.name) for folder in sorted(folders, key=_age)}
 
     def get(self, name: str) -> Submission:
         """Where a run stands.
 
         Raises:
             ConfigError: there is none of that name.
-            VerificationError: what was written down is damaged.
+            VerificationError: what was written down is missing or damaged.
         """
         try:
-            return Submission(**json.loads((self.path(name) / _STATE_FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            problem, mend = f"has a damaged {_STATE_FILE}", "write {} into it, then submit the run again"
+            return _SUBMISSION.validate_json((self.path(name) / STATE_FILE).read_bytes())
+        except (OSError, ValueError):
+            problem, mend = f"has a missing or damaged {STATE_FILE}", "run `silogan server repair`"
             raise VerificationError(f"run '{name}'", problem, mend) from None
+
+    def check(self, name: str) -> Recovered:
+        """Whether a run can go on, and from which checkpoint.
+
+        Raises:
+            ConfigError, PrivacyRefusal, VerificationError: what is damaged, and what mends it.
+        """
+        folder = self.path(name)
+        try:
+            study = Study.load(folder)
+        except ConfigError:
+            mend = "submit its scenario again: that writes it anew"
+            raise VerificationError(f"run '{name}'", f"has a missing or damaged {RUN_FILE}", mend) from None
+        for part in (CHECKPOINT_FOLDER, SAMPLES_FOLDER):
+            (folder / part).mkdir(exist_ok=True)
+        Quarantine(folder / QUARANTINE_FILE, study.scenario.federation.quarantine_after)
+        found = recover(folder)
+        if found.checkpoint is not None and found.checkpoint.study_id != study.study_id:
+            raise VerificationError(f"run '{name}'", "has checkpoints of another study", "put back its own")
+        return found
+
+    def _found(self, name: str) -> Submission:
+        try:
+            return self.get(name)
+        except SiloganError as error:
+            return Submission("damaged", problem=str(error))
 
     def set(self, name: str, submission: Submission) -> None:
         """Writes down where a run stands."""
         self._write(self.path(name), submission)
 
     def _write(self, folder: Path, submission: Submission) -> None:
-        write_bytes_atomically(folder / _STATE_FILE, json.dumps(asdict(submission)).encode())
+        write_bytes_atomically(folder / STATE_FILE, json.dumps(asdict(submission)).encode())
+
+
+def _age(folder: Path) -> tuple[float, str]:
+    """When a run was made, by its `run.yaml`; one without it is the oldest."""
+    try:
+        return (folder / RUN_FILE).stat().st_mtime, folder.name
+    except OSError:
+        return 0.0, folder.name
+
+
+def _holds(folder: Path, study: Study) -> bool:
+    try:
+        return Study.load(folder) == study
+    except SiloganError:
+        return False
 
 
 def _schema(data: Data) -> ImageSchema:

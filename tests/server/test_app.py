@@ -107,11 +107,12 @@ def test_gone_back_a_checkpoint_the_round_is_done_again_and_told_once(
     assert rounds(prepared) == [1, 2, 3, 4]
 
 
-def test_events_of_a_run_that_never_began_are_dropped(grid: Any, prepared: Path) -> None:
-    append_event(prepared, {"event": "round", "round": 1, "of": "an older run"})
-    federate(grid, prepared)
-    assert rounds(prepared) == [1, 2, 3, 4]
-    assert "of" not in read_events(prepared)[0]
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_anew(grid: Any, prepared: Path) -> None:
+    append_event(prepared, {"event": "round", "round": 1})
+    with pytest.raises(VerificationError, match="are missing, though round 1 was completed"):
+        federate(grid, prepared)
+    assert grid.asked == []
+    assert rounds(prepared) == [1]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_status_and_metrics_say_how_it_stands(coordinator: Coordinator, make_stu
     assert found["services"] == {}
     assert found["certificate"]["days_left"] > 300
     assert json.loads(json.dumps(found)) == found
-    found["sites"] = [{"name": 'a "strange"\\\nname', "declared_size": 1, "status": "online"}]
+    found["sites"] = [{"name": 'a "strange"\\\nname', "declared_size": 1, "status": "online", "heard": 1.5}]
     lines = metrics_text(found).splitlines()
     assert all(LINE.fullmatch(line) for line in lines)
     assert f'silogan_run_state{{run="{name}",state="queued"}} 1' in lines

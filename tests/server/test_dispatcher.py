@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import FederationError, PrivacyRefusal, SiloganError
 from common.study import Study
+from server.control import NodeFacts
 from server.dispatcher import Dispatcher
 from server.enrolment import Enrolment
 from server.outcome import OUTCOME_FILE, write_outcome
@@ -19,6 +20,9 @@ class Link:
         self.started: list[str] = []
         self.stopped: list[int] = []
         self.status = "running"
+
+    def nodes(self) -> dict[int, NodeFacts]:
+        return {}
 
     def start_run(self, run: str) -> int:
         self.started.append(run)
