@@ -153,6 +153,7 @@ class _Refuse(_Body):
     plan_id: str
     round: int
     reason: str
+    times: Annotated[int, Field(ge=1)] = 1
 
 
 _Content = _Open | _Policy | _Approve | _Reject | _Reserve | _Settle | _Refuse

@@ -35,6 +35,13 @@ from common.study import versions
 Purpose = Literal["training", "warm_start", "statistic", "evaluation", "image"]
 """What a charge pays for: all of them compose."""
 
+MALFORMED = "malformed"
+"""Stands in the ledger for what somebody else has sent and is no name of a study or plan, nor a line of text."""
+
+_LONGEST_ID, _LONGEST_REASON = 64, 500
+_EACH = 64
+"""Refusals of one kind that have an entry each; a power of two."""
+
 _PLANNED = ("training", "warm_start")
 """What a plan says all about."""
 
@@ -289,7 +296,7 @@ class Ledger:
         """Records that `steps` steps were taken on a reservation; settling twice with the same steps changes nothing.
 
         Returns:
-            The ledger's head.
+            The hash of the entry that settles it: the ledger's head at that time.
 
         Raises:
             VerificationError: there is no such reservation, or it did not cover so many steps.
@@ -298,7 +305,8 @@ class Ledger:
             reserved = {entry.seq: entry.content["steps"] for entry in of_kind(ledger.entries, "reserve")}
             settled = settled_steps(ledger.entries)
             if settled.get(reservation) == steps:
-                return ledger.entries[-1].hash
+                entries = of_kind(ledger.entries, "settle")
+                return next(entry.hash for entry in entries if entry.content["reservation"] == reservation)
             if reservation in settled or not 0 <= steps <= reserved.get(reservation, -1):
                 raise VerificationError(
                     f"reservation {reservation}", f"does not cover {steps} steps", "audit the ledger"
@@ -558,5 +566,27 @@ def _append(ledger: Transaction, kind: str, body: dict[str, Any]) -> Entry:
 
 
 def _append_refusal(ledger: Transaction, study_id: str, plan_id: str, round_number: int, reason: SiloganError) -> None:
-    body = {"study_id": study_id, "plan_id": plan_id, "round": round_number, "reason": str(reason)}
-    _append(ledger, "refuse", body)
+    """Writes a refusal down: each of the first ones of its kind, later ones together.
+
+    Whoever may ask can ask without end, and the file only grows. Of one kind are refusals of one study for reasons of
+    one code; all studies that the hospital never decided about count as one. After the first 64, an entry stands for as
+    many refusals as there were since the last one: it is written at the 128th, 256th, 512th and so on.
+    """
+    decided = {entry.content["study_id"] for entry in ledger.entries if entry.content["kind"] in ("approve", "reject")}
+    times = ledger.tally(f"refuse {reason.code} {study_id if study_id in decided else ''}")
+    if times > _EACH and times & (times - 1):
+        return
+    body = {
+        "study_id": _bounded(study_id, _LONGEST_ID),
+        "plan_id": _bounded(plan_id, _LONGEST_ID),
+        "round": min(max(round_number, 0), MOST_ROUNDS),
+        "reason": _bounded(str(reason), _LONGEST_REASON),
+    }
+    _append(ledger, "refuse", body | ({"times": times // 2} if times > _EACH else {}))
+
+
+def _bounded(text: str, most: int) -> str:
+    """What may be written for good of a text that somebody else chose."""
+    if len(text) > most:
+        return MALFORMED if most == _LONGEST_ID else f"{_bounded(text[: most - 1], most)}…"
+    return text if text.isprintable() else MALFORMED

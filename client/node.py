@@ -17,6 +17,7 @@ from torch import Tensor
 
 from client.cohort import Register, Registration, fingerprints, registered
 from client.data import ImageData, Images, read
+from client.data.location import absolute, check_readable
 from client.keys import SiteKey
 from client.ledger import (
     RANDOMNESS,
@@ -138,6 +139,7 @@ class Node:
         if not _NAME.fullmatch(name):
             mend = "use up to 64 small letters, digits, points, hyphens and underscores"
             raise ConfigError(f"cohort {name!r}", "is not a name", mend)
+        data = absolute(data)
         found, policy = _real(data, rehearsal), self.policy()
         unit = policy.unit
         if unit == "patient" and found.train.patients is None:
@@ -258,6 +260,7 @@ class Node:
             key_path=self.folder / _SITE_KEY,
             read_policy=self.policy,
             state_folder=self._study_folder(study_id) / "state",
+            check_data=lambda: check_readable(registration.data),
         )
 
     def taking_part(self, study_id: str) -> tuple[Registration, Approval]:

@@ -31,6 +31,7 @@ class Refusal:
         study_id: the run that asked.
         round: of the run; 0 where a plan was not approved.
         reason: why.
+        times: how many refusals of this kind the entry stands for.
     """
 
     entry: int
@@ -38,6 +39,7 @@ class Refusal:
     study_id: str
     round: int
     reason: str
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
             records_per_patient=charge.records_per_patient,
             steps_settled=sum(settled.get(entry.seq, 0) for entry in reserved),
             steps_reserved=sum(entry.content["steps"] for entry in reserved if entry.seq not in settled),
-            refusals=len(of_kind(of_run, "refuse")),
+            refusals=sum(entry.content.get("times", 1) for entry in of_kind(of_run, "refuse")),
             epsilon=epsilon(spent([*reserved, *settlements]), delta),
             first=_created(reserved[0]),
             last=_created(reserved[-1]),
@@ -165,7 +167,9 @@ def _created(entry: Entry) -> str:
 
 def _refusal(entry: Entry) -> Refusal:
     content = entry.content
-    return Refusal(entry.seq, _created(entry), content["study_id"], content["round"], content["reason"])
+    return Refusal(
+        entry.seq, _created(entry), content["study_id"], content["round"], content["reason"], content.get("times", 1)
+    )
 
 
 def _curve(entries: Sequence[Entry]) -> Iterator[tuple[str, float]]:
