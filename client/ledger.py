@@ -253,12 +253,19 @@ class Ledger:
         with self._chain.transaction() as ledger:
             if approval_of(ledger.entries, approval.study_id) == approval:
                 return
-            refusal = self._objection_to(approval, ledger.entries)
+            refusal = self._objection_to(approval, ledger.entries, policy_in_force(ledger.entries))
             if refusal is None:
                 _append(ledger, "approve", asdict(approval))
                 return
             _append_refusal(ledger, approval.study_id, approval.plan.plan_id, 0, refusal)
         raise refusal
+
+    def objection(self, approval: Approval, policy: Policy) -> PrivacyRefusal | None:
+        """What `approve` would raise under a policy, None if nothing; nothing is written."""
+        entries = self.entries()
+        if policy == policy_in_force(entries) and approval_of(entries, approval.study_id) == approval:
+            return None
+        return self._objection_to(approval, entries, policy)
 
     def reject(self, study_id: str, plan_id: str, reason: str) -> None:
         """Records that the hospital does not agree, or no longer; what was charged stays charged."""
@@ -347,16 +354,16 @@ class Ledger:
         return (
             self._forbidden(approval, policy)
             or _above_the_plan(charge, approval.plan, entries)
-            or self._over_limit(charge, approval, entries)
+            or self._over_limit(charge, approval, entries, policy)
         )
 
-    def _objection_to(self, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+    def _objection_to(self, approval: Approval, entries: Sequence[Entry], policy: Policy) -> PrivacyRefusal | None:
         """Why a plan cannot be approved."""
-        policy, plan = policy_in_force(entries), approval.plan
+        plan = approval.plan
         refusal = self._forbidden(approval, policy)
         if refusal is None:
             first_round = Charge.for_round(plan, approval.study_id, 1)
-            refusal = self._over_limit(first_round, approval, entries)
+            refusal = self._over_limit(first_round, approval, entries, policy)
         if refusal is None and not approval.override.strip():
             most = min(policy.epsilon, charged_epsilon(entries, approval.study_id, plan.mechanisms(plan.steps)))
             if most > OVERRIDE_ABOVE:
@@ -367,7 +374,10 @@ class Ledger:
     def _forbidden(self, approval: Approval, policy: Policy) -> PrivacyRefusal | None:
         problems = list(policy.objections(approval.plan, approval.family, approval.server))
         if self.cohort.unit != policy.unit or self.cohort.delta != policy.delta:
-            problems.append(f"the ledger counts for the {self.cohort.unit} at δ = {self.cohort.delta:g}")
+            problems.append(
+                f"the ledger counts for the {self.cohort.unit} at δ = {self.cohort.delta:g}, and the policy says "
+                f"{policy.unit} and {policy.delta:g}"
+            )
         if approval.plan.seeded != self.cohort.rehearsal:
             problems.append(RANDOMNESS[self.cohort.rehearsal])
         if not problems:
@@ -375,8 +385,9 @@ class Ledger:
         problem = f"forbids the plan: {'; '.join(problems)}"
         return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
 
-    def _over_limit(self, charge: Charge, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
-        policy = policy_in_force(entries)
+    def _over_limit(
+        self, charge: Charge, approval: Approval, entries: Sequence[Entry], policy: Policy
+    ) -> PrivacyRefusal | None:
         if charge.noise_multiplier < policy.min_noise_multiplier:
             problem = f"noise_multiplier {charge.noise_multiplier:g} is below {policy.min_noise_multiplier:g}"
             return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
