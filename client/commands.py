@@ -146,13 +146,18 @@ def node_approve(
     server: Server,
     cohort: CohortName = None,
     override: Annotated[str, typer.Option(help="Why ε above 20 is accepted; is signed.")] = "",
+    by: Annotated[str, typer.Option(help="Who approves it, by name or role; is signed.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; is signed.")] = "",
 ) -> None:
     """Sign a study's hash: just this study may then be run, within policy and budget."""
     from client.node import Node, read_proposal
 
     hospital, study = Node(folder), read_proposal(proposal)
-    hospital.approve(study, hospital.register.get(cohort), server=server, override=override)
-    print(f"approved {study.study_id}")
+    cohort_of = hospital.register.get(cohort)
+    if hospital.approve(study, cohort_of, server=server, override=override, approver=by, reason=reason):
+        print(f"approved {study.study_id}")
+    else:
+        print(f"endorsed {study.study_id}: another person must approve it too before it may run")
 
 
 @node.command("reject", epilog=epilog('silogan node reject node run.yaml --reason "too many steps"'))
@@ -198,6 +203,10 @@ def node_status(
             more = (f"{run.steps_reserved}", f"{run.refusals}", f"{run.epsilon:.4g}", run.last)
             table.add_row(run.study_id[:12], run.asked_by, *figures, *more)
         console.print(table)
+        for said in one.decisions:
+            who = f" by {said.approver}" if said.approver else ""
+            why = f": {said.reason}" if said.reason else ""
+            console.print(f"  {said.created} {said.decision} {said.study_id[:12]}{who}{why}")
 
 
 @node.command("check", epilog=epilog("silogan node check node"))

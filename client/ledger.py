@@ -14,7 +14,7 @@ Privacy:
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +37,9 @@ Purpose = Literal["training", "warm_start", "statistic", "evaluation", "image"]
 
 MALFORMED = "malformed"
 """Stands in the ledger for what somebody else has sent and is no name of a study or plan, nor a line of text."""
+
+SOMEBODY = "?"
+"""Whoever may approve, where it is only asked whether that could be."""
 
 _LONGEST_ID, _LONGEST_REASON = 64, 500
 _EACH = 64
@@ -146,6 +149,8 @@ class Approval:
         family: the model family.
         server: the coordinator who asked for it.
         override: why ε above 20 is accepted; empty where it is not above.
+        approver: who approved it, by name or role; empty where nobody said, as in a simulation.
+        reason: why.
 
     Raises:
         ValueError: a field has another type than is said here, or is out of its range.
@@ -156,14 +161,21 @@ class Approval:
     family: Text
     server: Text
     override: Text = ""
+    approver: Text = ""
+    reason: Text = ""
 
     @staticmethod
     def of_entry(entry: Entry) -> "Approval":
-        """The approval that an entry of kind `approve` holds."""
+        """The approval that an entry of kind `approve` or `endorse` holds; older ones name nobody."""
         content = entry.content
         with _reading(entry):
             plan = PrivacyPlan(**content["plan"])
-            return Approval(content["study_id"], plan, content["family"], content["server"], content["override"])
+            named = content["study_id"], plan, content["family"], content["server"], content["override"]
+            return Approval(*named, content.get("approver", ""), content.get("reason", ""))
+
+    def like(self, other: "Approval") -> bool:
+        """Whether both are of the same thing, whoever agreed to it and why."""
+        return replace(self, approver="", reason="") == replace(other, approver="", reason="")
 
     def forbids(self, charge: Charge) -> str | None:
         """Why a charge is not what was approved; None if it is, or is for what a plan does not say."""
@@ -243,27 +255,34 @@ class Ledger:
         with self._chain.transaction() as ledger:
             _put_in_force(ledger, policy)
 
-    def approve(self, approval: Approval) -> None:
+    def approve(self, approval: Approval) -> bool:
         """Signs a plan, which is from then on the most that its study may take; approving it twice changes nothing.
+
+        Where the policy asks for two approvers, the first one's word is an entry of kind `endorse`, and only the
+        second one's approves. Anything that is said of the study in between (a rejection) makes them begin anew.
+
+        Returns:
+            Whether it is approved now; False if another person must approve it too.
 
         Raises:
             PrivacyRefusal: the policy in force forbids it, its first round would pass the budget, or ε could come above
                 20 and no override was signed. The refusal is written.
         """
         with self._chain.transaction() as ledger:
-            if approval_of(ledger.entries, approval.study_id) == approval:
-                return
+            if _is_approved(approval, ledger.entries):
+                return True
             refusal = self._objection_to(approval, ledger.entries, policy_in_force(ledger.entries))
             if refusal is None:
-                _append(ledger, "approve", asdict(approval))
-                return
+                enough = not approvers_missing(approval, ledger.entries)
+                _append(ledger, "approve" if enough else "endorse", asdict(approval))
+                return enough
             _append_refusal(ledger, approval.study_id, approval.plan.plan_id, 0, refusal)
         raise refusal
 
     def objection(self, approval: Approval, policy: Policy) -> PrivacyRefusal | None:
         """What `approve` would raise under a policy, None if nothing; nothing is written."""
         entries = self.entries()
-        if policy == policy_in_force(entries) and approval_of(entries, approval.study_id) == approval:
+        if policy == policy_in_force(entries) and _is_approved(approval, entries):
             return None
         return self._objection_to(approval, entries, policy)
 
@@ -361,6 +380,9 @@ class Ledger:
         """Why a plan cannot be approved."""
         plan = approval.plan
         refusal = self._forbidden(approval, policy)
+        if refusal is None and policy.approvers > 1 and not approval.approver.strip():
+            problem = f"names nobody, and the policy asks for {policy.approvers} approvers"
+            refusal = PrivacyRefusal("approval", problem, "say who approves with --by")
         if refusal is None:
             first_round = Charge.for_round(plan, approval.study_id, 1)
             refusal = self._over_limit(first_round, approval, entries, policy)
@@ -525,6 +547,29 @@ def approval_of(entries: Sequence[Entry], study_id: str) -> Approval | None:
         if entry.content["kind"] in ("approve", "reject") and entry.content["study_id"] == study_id:
             return Approval.of_entry(entry) if entry.content["kind"] == "approve" else None
     return None
+
+
+def _is_approved(approval: Approval, entries: Sequence[Entry]) -> bool:
+    known = approval_of(entries, approval.study_id)
+    return known is not None and known.like(approval) and approval.approver in ("", SOMEBODY, known.approver)
+
+
+def approvers_missing(approval: Approval, entries: Sequence[Entry]) -> int:
+    """How many more people must approve, after this approval, on the terms that the entries have put in force."""
+    names = {_person(approval.approver)}
+    for entry in reversed(entries):
+        if entry.content.get("study_id") == approval.study_id and entry.content["kind"] in ("approve", "reject"):
+            break
+        if entry.content["kind"] == "endorse" and Approval.of_entry(entry).like(approval):
+            names.add(_person(entry.content["approver"]))
+    return (
+        max(0, policy_in_force(entries).approvers - len(names - {""})) if policy_in_force(entries).approvers > 1 else 0
+    )
+
+
+def _person(name: str) -> str:
+    """The same for one person, however the name is written."""
+    return " ".join(name.casefold().split())
 
 
 def charge_of(entry: Entry) -> Charge:

@@ -21,6 +21,7 @@ from client.data.location import absolute, check_readable
 from client.keys import SiteKey
 from client.ledger import (
     RANDOMNESS,
+    SOMEBODY,
     Approval,
     Cohort,
     Ledger,
@@ -40,6 +41,7 @@ from common.yaml_text import Excess, read_file
 
 _SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
 
+_LONGEST_TEXT = 200
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -241,22 +243,38 @@ class Node:
         return Cost(now, after_round, after, alone, earlier, budget, delta, objections)
 
     def refusal(
-        self, study: Study, registration: Registration, *, server: str, override: str = ""
+        self, study: Study, registration: Registration, *, server: str, override: str = "", approver: str = SOMEBODY
     ) -> PrivacyRefusal | None:
         """What `approve` would raise, word for word; None if it would approve. Nothing is written."""
         misfits = _misfits(study, registration)
         if misfits:
             return _misfit(misfits)
-        approval = Approval(study.study_id, study.plan, study.scenario.model.family, server, override)
+        approval = Approval(study.study_id, study.plan, study.scenario.model.family, server, override, approver)
         return self.ledger(registration).objection(approval, self.policy())
 
-    def approve(self, study: Study, registration: Registration, *, server: str, override: str = "") -> None:
+    def approve(
+        self,
+        study: Study,
+        registration: Registration,
+        *,
+        server: str,
+        override: str = "",
+        approver: str = "",
+        reason: str = "",
+    ) -> bool:
         """Signs a study's hash into the ledger and keeps the study as it was signed.
+
+        Returns:
+            Whether it is approved now; False if the policy asks for another person who approves it too.
 
         Raises:
             PrivacyRefusal: it does not fit the cohort, the policy forbids it, or ε could come above 20 and there is no
                 override. The refusal is written.
+            ConfigError: who approves it or why is no line of up to 200 printable characters.
         """
+        for thing, text in (("approver", approver), ("reason", reason), ("override", override)):
+            if len(text) > _LONGEST_TEXT or not text.isprintable():
+                raise ConfigError(thing, "is not one printable line", f"give up to {_LONGEST_TEXT} characters")
         ledger = self.ledger(registration)
         ledger.enforce(self.policy())
         try:
@@ -264,10 +282,12 @@ class Node:
         except PrivacyRefusal as refusal:
             ledger.refuse(study.study_id, study.plan.plan_id, 0, refusal)
             raise
-        ledger.approve(Approval(study.study_id, study.plan, study.scenario.model.family, server, override))
+        named = study.study_id, study.plan, study.scenario.model.family, server
+        approved = ledger.approve(Approval(*named, override, approver, reason))
         folder = self._study_folder(study.study_id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         study.save(folder)
+        return approved
 
     def reject(self, study: Study, registration: Registration, reason: str) -> None:
         """Writes down that the hospital does not agree, or no longer agrees, to a study."""
