@@ -14,7 +14,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from client.chain import Entry, broken_links, read_entries
-from client.ledger import Approval, Charge, Purpose, approval_of, charge_of, order_of, policy_in_force, spent
+from client.ledger import (
+    Approval,
+    Charge,
+    Purpose,
+    approval_of,
+    approvers_missing,
+    charge_of,
+    order_of,
+    policy_in_force,
+    spent,
+)
 from client.policy import Policy
 from client.statement import Statement, state
 from common.accounting import (
@@ -118,6 +128,21 @@ class _Approve(_Body):
     family: str
     server: str
     override: str
+    approver: str = ""
+    reason: str = ""
+
+
+class _Endorse(_Body):
+    """The first of two approvers."""
+
+    kind: Literal["endorse"]
+    study_id: str
+    plan: PrivacyPlan
+    family: str
+    server: str
+    override: str
+    approver: Annotated[str, Field(min_length=1)]
+    reason: str
 
 
 class _Reject(_Body):
@@ -153,9 +178,10 @@ class _Refuse(_Body):
     plan_id: str
     round: int
     reason: str
+    times: Annotated[int, Field(ge=1)] = 1
 
 
-_Content = _Open | _Policy | _Approve | _Reject | _Reserve | _Settle | _Refuse
+_Content = _Open | _Policy | _Approve | _Endorse | _Reject | _Reserve | _Settle | _Refuse
 _CONTENT: TypeAdapter[_Content] = TypeAdapter(Annotated[_Content, Field(discriminator="kind")])
 
 
@@ -257,6 +283,8 @@ def _compliance_findings(entries: Sequence[Entry]) -> Iterator[Finding]:
         problems: list[str] = []
         if entry.content["kind"] == "approve":
             problems += _against_policy(Approval.of_entry(entry), before)
+            if approvers_missing(Approval.of_entry(entry), before):
+                problems.append("approves what fewer people have agreed to than the policy asks for")
         elif entry.content["kind"] == "reserve":
             problems += _reservation_problems(charge_of(entry), before)
         if problems:

@@ -32,6 +32,8 @@ _SCHEMA = (
         signature TEXT NOT NULL
     )
     """,
+    # Not part of the chain: what is counted and not written down each time.
+    "CREATE TABLE IF NOT EXISTS tallies (kind TEXT PRIMARY KEY, times INTEGER NOT NULL)",
     """
     CREATE TRIGGER IF NOT EXISTS entries_are_final BEFORE UPDATE ON entries
         BEGIN SELECT RAISE(ABORT, 'ledger entries are never changed'); END
@@ -129,6 +131,12 @@ class Transaction:
         self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (seq, text, previous, digest, entry.signature))
         self.entries.append(entry)
         return entry
+
+    def tally(self, kind: str) -> int:
+        """Counts one more of a kind, and returns how many there were by now. Nobody signs this."""
+        add = "INSERT INTO tallies VALUES (?, 1) ON CONFLICT (kind) DO UPDATE SET times = times + 1 RETURNING times"
+        (times,) = self._db.execute(add, (kind,)).fetchone()
+        return times
 
 
 def broken_links(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:

@@ -2,7 +2,8 @@
 
 A data set that shares patients with a registered one has no budget of its own: it joins the ledger of those patients,
 where everything composes. Patients are known by keyed fingerprints, so that neither the register nor a copy of it says
-who they are. The register only grows and is signed, so that a ledger that was deleted is missed.
+who they are. The register only grows and is signed, so that a ledger that was deleted is missed. Data that moves to
+another place is an entry of its own, which changes where it is read from and nothing else.
 """
 
 import hashlib
@@ -109,7 +110,7 @@ class Register:
                 and others here are not, or the other way round.
         """
         with self._chain.transaction() as book:
-            known = [Registration.of_entry(entry) for entry in book.entries]
+            known = _registrations(book.entries)
             for other in known:
                 if other.rehearsal != wanted.rehearsal:
                     problem = "is a rehearsal node" if other.rehearsal else "is no rehearsal node"
@@ -117,7 +118,7 @@ class Register:
                 if other.name == wanted.name:
                     if (other.fingerprint, other.unit) == (wanted.fingerprint, wanted.unit):
                         open_ledger(other, False)
-                        return other, _names(_sharing(wanted, known))
+                        return other, _names(one for one in _sharing(wanted, known) if one is not other)
                     mend = "choose another name for it"
                     raise PrivacyRefusal(f"cohort '{wanted.name}'", "is registered with other data", mend)
             sharing = list(_sharing(wanted, known))
@@ -129,7 +130,19 @@ class Register:
     def all(self) -> list[Registration]:
         """Every data set, in the order of registration."""
         with self._chain.transaction() as book:
-            return [Registration.of_entry(entry) for entry in book.entries]
+            return _registrations(book.entries)
+
+    def relocate(self, name: str, data: Data) -> Registration:
+        """Writes down that a data set is read from another place from now on.
+
+        Raises:
+            DataError: there is none of this name.
+        """
+        with self._chain.transaction() as book:
+            if name not in {one.name for one in _registrations(book.entries)}:
+                raise DataError(f"cohort '{name}'", "is not registered", "register it with `silogan node init`")
+            book.append({"kind": "relocate", "name": name, "data": data.model_dump(mode="json")})
+            return next(one for one in _registrations(book.entries) if one.name == name)
 
     def get(self, name: str | None) -> Registration:
         """The data set of this name; the only one there is if None.
@@ -194,6 +207,19 @@ def _record_prints(images: Images, key: SiteKey) -> Iterator[str]:
 
 def _keyed(key: SiteKey, kind: bytes, value: bytes) -> str:
     return hmac.digest(key.derived(b"fingerprint of a " + kind), value, "sha256")[:_BYTES].hex()
+
+
+def _registrations(entries: Iterable[Entry]) -> list[Registration]:
+    """Every data set that the entries register, read from where it was last moved to."""
+    found: dict[str, Registration] = {}
+    for entry in entries:
+        if entry.content["kind"] == "relocate":
+            name = entry.content["name"]
+            found[name] = replace(found[name], data=parse(Data, entry.content["data"], "data"))
+        else:
+            registration = Registration.of_entry(entry)
+            found[registration.name] = registration
+    return list(found.values())
 
 
 def _sharing(wanted: Registration, known: list[Registration]) -> Iterator[Registration]:

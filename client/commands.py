@@ -27,17 +27,23 @@ Server = Annotated[str, typer.Option("--server", help="The coordinator that asks
 @node.command("init", epilog=epilog("silogan node init node --cohort xrays --site bergen --data data.yaml --size 300"))
 def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     folder: NodeFolder,
-    cohort: Annotated[str, typer.Option(help="Name of the data set at this hospital.")],
-    site: Annotated[str, typer.Option(help="The hospital's name in rosters.")],
-    data: Annotated[Path, typer.Option(help="How to read it: the keys of a scenario's data section (YAML).")],
-    size: Annotated[int, typer.Option(min=1, help="Number of patients as you make it public; round it.")],
+    cohort: Annotated[str | None, typer.Option(help="Name of the data set at this hospital.")] = None,
+    site: Annotated[str | None, typer.Option(help="The hospital's name in rosters.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="How to read it: the keys of a scenario's data section (YAML).")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Number of patients as you make it public; round it.")] = None,
     record_level: Annotated[
-        bool, typer.Option("--record-level", help="Protect single records, where nobody knows whose they are.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--record-level/--patient-level", help="Protect single records, where nobody knows whose they are."
+        ),
+    ] = None,
     epsilon: Annotated[float, typer.Option(min=0, help="Budget that a new policy starts with.")] = 1.0,
     delta: Annotated[
-        float, typer.Option(min=0, max=1, help="δ of a new policy; a ledger keeps the one it has.")
-    ] = 1e-5,
+        float | None,
+        typer.Option(min=0, max=1, help="δ of a new policy, 0.00001 if not given; a ledger keeps the one it has."),
+    ] = None,
     server: Annotated[str, typer.Option(help="Coordinator to connect to, as host:port.")] = "",
     ca: Annotated[Path | None, typer.Option(help="The coordinator's ca.pem.")] = None,
     proxy: Annotated[str | None, typer.Option(help="HTTP proxy on the way to it.")] = None,
@@ -50,25 +56,38 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
         ),
     ] = False,
 ) -> None:
-    """Register a data set: make the key, a policy to edit and the ledger, or join the ledger of its patients."""
+    """Register a data set: make the key, a policy to edit and the ledger, or join the ledger of its patients.
+
+    On a terminal, what is left out is asked for and explained.
+    """
     from client.joining import prepare_connection
     from client.node import Node
     from client.policy import template
+    from client.questions import DELTA, answered
+    from client.questions import record_level as asked_level
     from common.config import Data, parse, read_keys
 
-    section = parse(Data, read_keys(data, "data", "write for example source: folder"), "data")
-    unit = "record" if record_level else "patient"
-    hospital = Node.create(folder, template(epsilon=epsilon, delta=delta, unit=unit))
+    name, site = answered("cohort", cohort, str), answered("site", site, str)
+    source = Path(answered("data", None if data is None else str(data), str))
+    section = parse(Data, read_keys(source, "data", "write for example source: folder"), "data")
+    unit = "record" if asked_level(record_level) else "patient"
+    size = answered("size", size, int)
+    if not Node.is_at(folder):
+        delta = answered("delta", delta, float, DELTA)
+    hospital = Node.create(folder, template(epsilon=epsilon, delta=DELTA if delta is None else delta, unit=unit))
     registration, sharing = hospital.add_cohort(
-        name=cohort, site=site, data=section, declared_size=size, rehearsal=rehearsal
+        name=name, site=site, data=section, declared_size=size, rehearsal=rehearsal
     )
     if sharing:
         print(f"shares patients with {', '.join(sharing)}: charged in the ledger '{registration.ledger}'")
     kind = ", for rehearsals" if registration.rehearsal else ""
     print(f"cohort '{registration.name}' ({registration.unit}-level{kind}) is registered in {folder}")
-    print(f"public key {hospital.key.public}")
+    terms = hospital.ledger(registration).cohort
+    print(f"its ledger counts at δ = {terms.delta:g} for good: no study with a larger δ can be approved")
+    print(f"the ledger's key, for auditors: {hospital.key.public}")
     request = prepare_connection(folder, registration, server=server, ca=ca, proxy=proxy)
-    print(f"send the coordinator {request}: it holds the node's public key and the declared size, nothing else")
+    print(f"send the coordinator {request}:")
+    print("  it holds the site's name, the node's public key and the declared size, nothing else")
     if not hospital.policy().servers:
         print(f"now edit {folder / 'policy.yaml'}: it allows no server yet")
 
@@ -79,18 +98,18 @@ def node_plan(
     proposal: Proposal,
     server: Server,
     cohort: CohortName = None,
+    override: Annotated[str, typer.Option(help="As for `approve`: why ε above 20 would be accepted.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Show in plain words what a study asks and what it would cost. Exit code 5 if the policy forbids it."""
+    """Show in plain words what a study asks and what it would cost. Exit code 5 if `approve` would refuse it."""
     from dataclasses import asdict
 
     from client.node import Node, read_proposal
     from client.words import explain
-    from common.errors import PrivacyRefusal
 
     hospital, study = Node(folder), read_proposal(proposal)
     registration = hospital.register.get(cohort)
-    cost = hospital.cost(study, registration, server)
+    cost = hospital.cost(study, registration, server, override)
     if as_json:
         print(json.dumps({"study_id": study.study_id, "plan_id": study.plan.plan_id, **asdict(cost)}, indent=2))
     else:
@@ -100,8 +119,24 @@ def node_plan(
         for question, answer in explain(study, registration, server, cost):
             table.add_row(question, answer)
         Console(markup=False).print(table)
-    if cost.objections:
-        raise PrivacyRefusal("study", "; ".join(cost.objections), "do not approve it, or change the policy")
+    refusal = hospital.refusal(study, registration, server=server, override=override)
+    if refusal is not None:
+        raise refusal
+
+
+@node.command("relocate", epilog=epilog("silogan node relocate node --root /data/xrays"))
+def node_relocate(
+    folder: NodeFolder,
+    root: Annotated[Path, typer.Option(help="Where the data is now.")],
+    patients: Annotated[Path | None, typer.Option(help="Where its manifest is now, if that has moved too.")] = None,
+    cohort: CohortName = None,
+) -> None:
+    """Have a cohort's data read from another place, where it must be the same patients'."""
+    from client.node import Node
+
+    hospital = Node(folder)
+    moved = hospital.relocate(hospital.register.get(cohort), root=root, patients=patients)
+    print(f"cohort '{moved.name}' is read from {moved.data.root} from now on; its ledger is as it was")
 
 
 @node.command("approve", epilog=epilog("silogan node approve node run.yaml --server coordinator.example.org"))
@@ -111,13 +146,18 @@ def node_approve(
     server: Server,
     cohort: CohortName = None,
     override: Annotated[str, typer.Option(help="Why ε above 20 is accepted; is signed.")] = "",
+    by: Annotated[str, typer.Option(help="Who approves it, by name or role; is signed.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; is signed.")] = "",
 ) -> None:
     """Sign a study's hash: just this study may then be run, within policy and budget."""
     from client.node import Node, read_proposal
 
     hospital, study = Node(folder), read_proposal(proposal)
-    hospital.approve(study, hospital.register.get(cohort), server=server, override=override)
-    print(f"approved {study.study_id}")
+    cohort_of = hospital.register.get(cohort)
+    if hospital.approve(study, cohort_of, server=server, override=override, approver=by, reason=reason):
+        print(f"approved {study.study_id}")
+    else:
+        print(f"endorsed {study.study_id}: another person must approve it too before it may run")
 
 
 @node.command("reject", epilog=epilog('silogan node reject node run.yaml --reason "too many steps"'))
@@ -163,6 +203,10 @@ def node_status(
             more = (f"{run.steps_reserved}", f"{run.refusals}", f"{run.epsilon:.4g}", run.last)
             table.add_row(run.study_id[:12], run.asked_by, *figures, *more)
         console.print(table)
+        for said in one.decisions:
+            who = f" by {said.approver}" if said.approver else ""
+            why = f": {said.reason}" if said.reason else ""
+            console.print(f"  {said.created} {said.decision} {said.study_id[:12]}{who}{why}")
 
 
 @node.command("check", epilog=epilog("silogan node check node"))

@@ -14,7 +14,7 @@ Privacy:
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +34,16 @@ from common.study import versions
 
 Purpose = Literal["training", "warm_start", "statistic", "evaluation", "image"]
 """What a charge pays for: all of them compose."""
+
+MALFORMED = "malformed"
+"""Stands in the ledger for what somebody else has sent and is no name of a study or plan, nor a line of text."""
+
+SOMEBODY = "?"
+"""Whoever may approve, where it is only asked whether that could be."""
+
+_LONGEST_ID, _LONGEST_REASON = 64, 500
+_EACH = 64
+"""Refusals of one kind that have an entry each; a power of two."""
 
 _PLANNED = ("training", "warm_start")
 """What a plan says all about."""
@@ -139,6 +149,8 @@ class Approval:
         family: the model family.
         server: the coordinator who asked for it.
         override: why ε above 20 is accepted; empty where it is not above.
+        approver: who approved it, by name or role; empty where nobody said, as in a simulation.
+        reason: why.
 
     Raises:
         ValueError: a field has another type than is said here, or is out of its range.
@@ -149,14 +161,21 @@ class Approval:
     family: Text
     server: Text
     override: Text = ""
+    approver: Text = ""
+    reason: Text = ""
 
     @staticmethod
     def of_entry(entry: Entry) -> "Approval":
-        """The approval that an entry of kind `approve` holds."""
+        """The approval that an entry of kind `approve` or `endorse` holds; older ones name nobody."""
         content = entry.content
         with _reading(entry):
             plan = PrivacyPlan(**content["plan"])
-            return Approval(content["study_id"], plan, content["family"], content["server"], content["override"])
+            named = content["study_id"], plan, content["family"], content["server"], content["override"]
+            return Approval(*named, content.get("approver", ""), content.get("reason", ""))
+
+    def like(self, other: "Approval") -> bool:
+        """Whether both are of the same thing, whoever agreed to it and why."""
+        return replace(self, approver="", reason="") == replace(other, approver="", reason="")
 
     def forbids(self, charge: Charge) -> str | None:
         """Why a charge is not what was approved; None if it is, or is for what a plan does not say."""
@@ -236,22 +255,36 @@ class Ledger:
         with self._chain.transaction() as ledger:
             _put_in_force(ledger, policy)
 
-    def approve(self, approval: Approval) -> None:
+    def approve(self, approval: Approval) -> bool:
         """Signs a plan, which is from then on the most that its study may take; approving it twice changes nothing.
+
+        Where the policy asks for two approvers, the first one's word is an entry of kind `endorse`, and only the
+        second one's approves. Anything that is said of the study in between (a rejection) makes them begin anew.
+
+        Returns:
+            Whether it is approved now; False if another person must approve it too.
 
         Raises:
             PrivacyRefusal: the policy in force forbids it, its first round would pass the budget, or ε could come above
                 20 and no override was signed. The refusal is written.
         """
         with self._chain.transaction() as ledger:
-            if approval_of(ledger.entries, approval.study_id) == approval:
-                return
-            refusal = self._objection_to(approval, ledger.entries)
+            if _is_approved(approval, ledger.entries):
+                return True
+            refusal = self._objection_to(approval, ledger.entries, policy_in_force(ledger.entries))
             if refusal is None:
-                _append(ledger, "approve", asdict(approval))
-                return
+                enough = not approvers_missing(approval, ledger.entries)
+                _append(ledger, "approve" if enough else "endorse", asdict(approval))
+                return enough
             _append_refusal(ledger, approval.study_id, approval.plan.plan_id, 0, refusal)
         raise refusal
+
+    def objection(self, approval: Approval, policy: Policy) -> PrivacyRefusal | None:
+        """What `approve` would raise under a policy, None if nothing; nothing is written."""
+        entries = self.entries()
+        if policy == policy_in_force(entries) and _is_approved(approval, entries):
+            return None
+        return self._objection_to(approval, entries, policy)
 
     def reject(self, study_id: str, plan_id: str, reason: str) -> None:
         """Records that the hospital does not agree, or no longer; what was charged stays charged."""
@@ -289,7 +322,7 @@ class Ledger:
         """Records that `steps` steps were taken on a reservation; settling twice with the same steps changes nothing.
 
         Returns:
-            The ledger's head.
+            The hash of the entry that settles it: the ledger's head at that time.
 
         Raises:
             VerificationError: there is no such reservation, or it did not cover so many steps.
@@ -298,7 +331,8 @@ class Ledger:
             reserved = {entry.seq: entry.content["steps"] for entry in of_kind(ledger.entries, "reserve")}
             settled = settled_steps(ledger.entries)
             if settled.get(reservation) == steps:
-                return ledger.entries[-1].hash
+                entries = of_kind(ledger.entries, "settle")
+                return next(entry.hash for entry in entries if entry.content["reservation"] == reservation)
             if reservation in settled or not 0 <= steps <= reserved.get(reservation, -1):
                 raise VerificationError(
                     f"reservation {reservation}", f"does not cover {steps} steps", "audit the ledger"
@@ -339,16 +373,19 @@ class Ledger:
         return (
             self._forbidden(approval, policy)
             or _above_the_plan(charge, approval.plan, entries)
-            or self._over_limit(charge, approval, entries)
+            or self._over_limit(charge, approval, entries, policy)
         )
 
-    def _objection_to(self, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
+    def _objection_to(self, approval: Approval, entries: Sequence[Entry], policy: Policy) -> PrivacyRefusal | None:
         """Why a plan cannot be approved."""
-        policy, plan = policy_in_force(entries), approval.plan
+        plan = approval.plan
         refusal = self._forbidden(approval, policy)
+        if refusal is None and policy.approvers > 1 and not approval.approver.strip():
+            problem = f"names nobody, and the policy asks for {policy.approvers} approvers"
+            refusal = PrivacyRefusal("approval", problem, "say who approves with --by")
         if refusal is None:
             first_round = Charge.for_round(plan, approval.study_id, 1)
-            refusal = self._over_limit(first_round, approval, entries)
+            refusal = self._over_limit(first_round, approval, entries, policy)
         if refusal is None and not approval.override.strip():
             most = min(policy.epsilon, charged_epsilon(entries, approval.study_id, plan.mechanisms(plan.steps)))
             if most > OVERRIDE_ABOVE:
@@ -359,7 +396,10 @@ class Ledger:
     def _forbidden(self, approval: Approval, policy: Policy) -> PrivacyRefusal | None:
         problems = list(policy.objections(approval.plan, approval.family, approval.server))
         if self.cohort.unit != policy.unit or self.cohort.delta != policy.delta:
-            problems.append(f"the ledger counts for the {self.cohort.unit} at δ = {self.cohort.delta:g}")
+            problems.append(
+                f"the ledger counts for the {self.cohort.unit} at δ = {self.cohort.delta:g}, and the policy says "
+                f"{policy.unit} and {policy.delta:g}"
+            )
         if approval.plan.seeded != self.cohort.rehearsal:
             problems.append(RANDOMNESS[self.cohort.rehearsal])
         if not problems:
@@ -367,8 +407,9 @@ class Ledger:
         problem = f"forbids the plan: {'; '.join(problems)}"
         return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
 
-    def _over_limit(self, charge: Charge, approval: Approval, entries: Sequence[Entry]) -> PrivacyRefusal | None:
-        policy = policy_in_force(entries)
+    def _over_limit(
+        self, charge: Charge, approval: Approval, entries: Sequence[Entry], policy: Policy
+    ) -> PrivacyRefusal | None:
         if charge.noise_multiplier < policy.min_noise_multiplier:
             problem = f"noise_multiplier {charge.noise_multiplier:g} is below {policy.min_noise_multiplier:g}"
             return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
@@ -508,6 +549,29 @@ def approval_of(entries: Sequence[Entry], study_id: str) -> Approval | None:
     return None
 
 
+def _is_approved(approval: Approval, entries: Sequence[Entry]) -> bool:
+    known = approval_of(entries, approval.study_id)
+    return known is not None and known.like(approval) and approval.approver in ("", SOMEBODY, known.approver)
+
+
+def approvers_missing(approval: Approval, entries: Sequence[Entry]) -> int:
+    """How many more people must approve, after this approval, on the terms that the entries have put in force."""
+    names = {_person(approval.approver)}
+    for entry in reversed(entries):
+        if entry.content.get("study_id") == approval.study_id and entry.content["kind"] in ("approve", "reject"):
+            break
+        if entry.content["kind"] == "endorse" and Approval.of_entry(entry).like(approval):
+            names.add(_person(entry.content["approver"]))
+    return (
+        max(0, policy_in_force(entries).approvers - len(names - {""})) if policy_in_force(entries).approvers > 1 else 0
+    )
+
+
+def _person(name: str) -> str:
+    """The same for one person, however the name is written."""
+    return " ".join(name.casefold().split())
+
+
 def charge_of(entry: Entry) -> Charge:
     """The charge that an entry of kind `reserve` holds."""
     with _reading(entry):
@@ -558,5 +622,27 @@ def _append(ledger: Transaction, kind: str, body: dict[str, Any]) -> Entry:
 
 
 def _append_refusal(ledger: Transaction, study_id: str, plan_id: str, round_number: int, reason: SiloganError) -> None:
-    body = {"study_id": study_id, "plan_id": plan_id, "round": round_number, "reason": str(reason)}
-    _append(ledger, "refuse", body)
+    """Writes a refusal down: each of the first ones of its kind, later ones together.
+
+    Whoever may ask can ask without end, and the file only grows. Of one kind are refusals of one study for reasons of
+    one code; all studies that the hospital never decided about count as one. After the first 64, an entry stands for as
+    many refusals as there were since the last one: it is written at the 128th, 256th, 512th and so on.
+    """
+    decided = {entry.content["study_id"] for entry in ledger.entries if entry.content["kind"] in ("approve", "reject")}
+    times = ledger.tally(f"refuse {reason.code} {study_id if study_id in decided else ''}")
+    if times > _EACH and times & (times - 1):
+        return
+    body = {
+        "study_id": _bounded(study_id, _LONGEST_ID),
+        "plan_id": _bounded(plan_id, _LONGEST_ID),
+        "round": min(max(round_number, 0), MOST_ROUNDS),
+        "reason": _bounded(str(reason), _LONGEST_REASON),
+    }
+    _append(ledger, "refuse", body | ({"times": times // 2} if times > _EACH else {}))
+
+
+def _bounded(text: str, most: int) -> str:
+    """What may be written for good of a text that somebody else chose."""
+    if len(text) > most:
+        return MALFORMED if most == _LONGEST_ID else f"{_bounded(text[: most - 1], most)}…"
+    return text if text.isprintable() else MALFORMED

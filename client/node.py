@@ -10,23 +10,24 @@ studies/ID/run.yaml each study as it was approved; beside it the site's state be
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from client.cohort import Register, Registration, fingerprints, registered
 from client.data import ImageData, Images, read
+from client.data.location import absolute, check_readable
 from client.keys import SiteKey
 from client.ledger import (
     RANDOMNESS,
+    SOMEBODY,
     Approval,
     Cohort,
     Ledger,
     approval_of,
     charged_epsilon,
     of_kind,
-    second_study_problem,
 )
 from client.policy import Policy
 from client.site import Site
@@ -40,6 +41,7 @@ from common.yaml_text import Excess, read_file
 
 _SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
 
+_LONGEST_TEXT = 200
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -55,7 +57,8 @@ class Cost:
         epsilon_alone: the most that this study can ever cost by itself.
         earlier_studies: how many others the cohort's patients have been in.
         epsilon_budget: of the policy in force.
-        objections: why the hospital's policy forbids it; it can be approved if there are none.
+        delta: at which all of these are counted but `epsilon_alone`: that of the ledger.
+        objections: why it cannot be approved, as `Node.approve` would say; it can if there are none.
     """
 
     epsilon_now: float
@@ -64,6 +67,7 @@ class Cost:
     epsilon_alone: float
     earlier_studies: int
     epsilon_budget: float
+    delta: float
     objections: tuple[str, ...]
 
 
@@ -138,6 +142,7 @@ class Node:
         if not _NAME.fullmatch(name):
             mend = "use up to 64 small letters, digits, points, hyphens and underscores"
             raise ConfigError(f"cohort {name!r}", "is not a name", mend)
+        data = absolute(data)
         found, policy = _real(data, rehearsal), self.policy()
         unit = policy.unit
         if unit == "patient" and found.train.patients is None:
@@ -162,7 +167,34 @@ class Node:
             else:
                 self.ledger(registration)
 
-        return self.register.add(wanted, open_ledger)
+        registration, sharing = self.register.add(wanted, open_ledger)
+        if (registration.data.root, registration.data.patients) != (data.root, data.patients):
+            problem = "is registered already, and is read from another place"
+            raise ConfigError(f"cohort '{name}'", problem, "move it with `silogan node relocate`")
+        return registration, sharing
+
+    def relocate(self, registration: Registration, *, root: Path, patients: Path | None = None) -> Registration:
+        """Has a cohort's data read from another place, where it must be the same patients.
+
+        Args:
+            registration: the cohort.
+            root: the folder or file that holds its data now.
+            patients: its manifest, if that has moved too.
+
+        Raises:
+            DataError: what is there cannot be read, is of nobody who was registered, or of others too. Nothing changed.
+        """
+        places = {"root": root} | ({} if patients is None else {"patients": patients})
+        data = absolute(registration.data.model_copy(update=places))
+        check_readable(data)
+        moved = replace(registration, data=data)
+        images = self._read(moved)
+        known = len(registered(images, moved, self.key))
+        if known < len(images) or not known:
+            problem = "is not the data that was registered"
+            mend = "give the folder that it was moved to, or register it under a name of its own"
+            raise DataError(f"data for cohort '{registration.name}'", problem, mend)
+        return self.register.relocate(registration.name, data)
 
     def ledger(self, registration: Registration) -> Ledger:
         """The ledger of a cohort, which must be there.
@@ -184,6 +216,7 @@ class Node:
                 is missing.
         """
         self.ledger(registration).entries()
+        check_readable(registration.data)
         images = self._read(registration)
         if len(registered(images, registration, self.key)) < len(images):
             mend = "register the data under a name of its own with `silogan node init`"
@@ -193,33 +226,55 @@ class Node:
         """Where the ledgers of all cohorts are, or were."""
         return list(dict.fromkeys(self._ledger_path(one) for one in self.register.all()))
 
-    def cost(self, study: Study, registration: Registration, server: str) -> Cost:
+    def cost(self, study: Study, registration: Registration, server: str, override: str = "") -> Cost:
         """What a study would cost, and why it would be refused; nothing is written."""
-        plan, policy, study_id = study.plan, self.policy(), study.study_id
-        entries = self.ledger(registration).entries()
+        plan, study_id, ledger = study.plan, study.study_id, self.ledger(registration)
+        budget, entries, delta = self.policy().epsilon, ledger.entries(), ledger.cohort.delta
+        refusal = self.refusal(study, registration, server=server, override=override)
+        objections = () if refusal is None else (refusal.problem,)
         others = [entry for entry in entries if entry.content.get("study_id") != study_id]
-        objections = [*_misfits(study, registration), *policy.objections(plan, study.scenario.model.family, server)]
         now = charged_epsilon(entries)
         earlier = len({entry.content["study_id"] for entry in of_kind(others, "reserve")})
         if not plan.private:
-            return Cost(now, now, now, 0.0, earlier, policy.epsilon, tuple(objections))
+            return Cost(now, now, now, 0.0, earlier, budget, delta, objections)
         after_round = charged_epsilon(entries, study_id, plan.mechanisms(plan.steps_per_round))
-        if after_round > policy.epsilon:
-            objections.append(f"its first round would bring ε to {after_round:.4g}, above {policy.epsilon:g}")
-        problem = second_study_problem(entries, study_id, policy.epsilon)
-        if problem is not None:
-            objections.append(f"the budget {problem}")
         after = charged_epsilon(others, study_id, plan.mechanisms(plan.steps))
         alone = min(plan.epsilon, plan.epsilon_after(plan.steps) or 0.0)
-        return Cost(now, after_round, after, alone, earlier, policy.epsilon, tuple(objections))
+        return Cost(now, after_round, after, alone, earlier, budget, delta, objections)
 
-    def approve(self, study: Study, registration: Registration, *, server: str, override: str = "") -> None:
+    def refusal(
+        self, study: Study, registration: Registration, *, server: str, override: str = "", approver: str = SOMEBODY
+    ) -> PrivacyRefusal | None:
+        """What `approve` would raise, word for word; None if it would approve. Nothing is written."""
+        misfits = _misfits(study, registration)
+        if misfits:
+            return _misfit(misfits)
+        approval = Approval(study.study_id, study.plan, study.scenario.model.family, server, override, approver)
+        return self.ledger(registration).objection(approval, self.policy())
+
+    def approve(
+        self,
+        study: Study,
+        registration: Registration,
+        *,
+        server: str,
+        override: str = "",
+        approver: str = "",
+        reason: str = "",
+    ) -> bool:
         """Signs a study's hash into the ledger and keeps the study as it was signed.
+
+        Returns:
+            Whether it is approved now; False if the policy asks for another person who approves it too.
 
         Raises:
             PrivacyRefusal: it does not fit the cohort, the policy forbids it, or ε could come above 20 and there is no
                 override. The refusal is written.
+            ConfigError: who approves it or why is no line of up to 200 printable characters.
         """
+        for thing, text in (("approver", approver), ("reason", reason), ("override", override)):
+            if len(text) > _LONGEST_TEXT or not text.isprintable():
+                raise ConfigError(thing, "is not one printable line", f"give up to {_LONGEST_TEXT} characters")
         ledger = self.ledger(registration)
         ledger.enforce(self.policy())
         try:
@@ -227,10 +282,12 @@ class Node:
         except PrivacyRefusal as refusal:
             ledger.refuse(study.study_id, study.plan.plan_id, 0, refusal)
             raise
-        ledger.approve(Approval(study.study_id, study.plan, study.scenario.model.family, server, override))
+        named = study.study_id, study.plan, study.scenario.model.family, server
+        approved = ledger.approve(Approval(*named, override, approver, reason))
         folder = self._study_folder(study.study_id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         study.save(folder)
+        return approved
 
     def reject(self, study: Study, registration: Registration, reason: str) -> None:
         """Writes down that the hospital does not agree, or no longer agrees, to a study."""
@@ -258,6 +315,7 @@ class Node:
             key_path=self.folder / _SITE_KEY,
             read_policy=self.policy,
             state_folder=self._study_folder(study_id) / "state",
+            check_data=lambda: check_readable(registration.data),
         )
 
     def taking_part(self, study_id: str) -> tuple[Registration, Approval]:
@@ -348,7 +406,11 @@ def read_proposal(path: Path) -> Study:
 def _refuse_misfits(study: Study, registration: Registration) -> None:
     misfits = _misfits(study, registration)
     if misfits:
-        raise PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
+        raise _misfit(misfits)
+
+
+def _misfit(misfits: list[str]) -> PrivacyRefusal:
+    return PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
 
 
 def _not_approved() -> PrivacyRefusal:

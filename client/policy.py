@@ -6,7 +6,7 @@ without a policy nothing is.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -33,6 +33,9 @@ class Policy(Section):
     max_steps: Count = Field(description="private steps in all, over all runs")
     families: tuple[str, ...] = Field(strict=False, description="model families that may be trained")
     servers: tuple[str, ...] = Field(strict=False, description="coordinators that may ask")
+    approvers: Annotated[int, Field(ge=1, le=2)] = Field(
+        default=1, description="people of different names who must approve a study before it may run"
+    )
 
     def objections(self, plan: PrivacyPlan, family: str, server: str) -> Iterator[str]:
         """What the policy does not allow about a plan, in words; the budget aside, which the ledger knows."""
@@ -117,4 +120,5 @@ max_steps_per_round: 200    # private steps between two replies
 max_steps: 100000           # private steps in all, over all runs
 families: [{", ".join(sorted(FAMILIES))}]
 servers: []                 # coordinators that may ask, as [coordinator.example.org]; none yet
+approvers: 1                # people of different names who must approve a study before it may run: 1 or 2
 """

@@ -1,7 +1,11 @@
 """A hospital's node at work: Flower's SuperNode and the warm executor, kept running.
 
     this process ── supernode            connects outwards to the coordinator; fetches messages, sends replies
+                 │                       (`client/supernode.py`)
                  └─ executor ── worker   does the rounds (`client/executor.py`, `client/worker.py`)
+
+No state lasts for ever: a round has a deadline, and so has all that is around it. A SuperNode that has not sent a reply
+in time, or has given up, is started again; so are both where the executor finds the SuperNode stuck.
 
 All of them run as the user who started this process, who needs no rights but to read the data and write the node's
 folder. Nothing listens but the SuperNode's Runtime API, on the loopback address, behind a secret.
@@ -15,16 +19,16 @@ from pathlib import Path
 
 import common
 from client.connection import Connection
-from client.executor import Executor
+from client.executor import Executor, StuckError
 from client.node import Node
 from client.node_key import NODE_KEY, node_public_key
 from client.worker import node_worker
 from common.bundle import installed_digest
 from common.errors import ConfigError, UsageError, VerificationError
 from common.files import write_bytes_atomically
-from common.flower import FlowerError, environment, free_port, program
+from common.flower import environment, free_port
 from common.logs import log_to_stderr, open_log
-from common.supervise import Service, Supervisor, only_one
+from common.supervise import Patience, Service, Supervisor, only_one
 
 LOG_FILE = Path("logs") / "node.jsonl"
 REVIEWED_FILE = "software.sha256"
@@ -32,8 +36,15 @@ REVIEWED_FILE = "software.sha256"
 _SECRET, _FLOWER_HOME = "runtime.secret", "flower"
 # A SuperNode that comes back before its last heartbeat has lapsed is refused once, with exit code 305.
 _SUPERNODE_RESTART_SECONDS = 12.0
-# After such an error, as where the coordinator's certificate has expired, it stays without ever trying again.
-_FATAL = "SSL/TLS handshake error detected"
+_FATAL = (
+    # After such an error, as where the coordinator's certificate has expired, it stays without ever trying again.
+    "SSL/TLS handshake error detected",
+    # Where a run is stopped while its message is fetched, half of that stays, and a task that nobody can do.
+    "Ignoring message",
+)
+_BEGINS = "Receiving: "
+_ENDS = ("Sent successfully", "Failed to send", "Failed to receive", "Ignoring message", "Ignoring reply message")
+_TRANSFER_SECONDS = 300.0  # for a message and its reply on a slow line, beside the round's own deadline
 
 _log = logging.getLogger("silogan.node")
 
@@ -43,7 +54,7 @@ def start(folder: Path, *, as_root: bool = False) -> None:
 
     Raises:
         UsageError: it runs already, or would run as root without `as_root`.
-        ConfigError: `node.yaml` is unusable, or Flower is not installed.
+        ConfigError: `node.yaml` is unusable.
         DataError: a key is missing.
         VerificationError: the installed software is not what the hospital has reviewed.
     """
@@ -86,8 +97,9 @@ def services(folder: Path, connection: Connection) -> list[Service]:
     """The programs of a node.
 
     Raises:
-        ConfigError: Flower is not installed, or the folder cannot be written.
+        ConfigError: the folder cannot be written.
     """
+    patience = Patience(_BEGINS, _ENDS, connection.deadline + _TRANSFER_SECONDS)
     proxy = {"HTTPS_PROXY": connection.proxy, "HTTP_PROXY": connection.proxy} if connection.proxy else {}
     env = environment(folder / _FLOWER_HOME, **proxy)
     secret = folder / _SECRET
@@ -95,14 +107,19 @@ def services(folder: Path, connection: Connection) -> list[Service]:
         secret.unlink(missing_ok=True)
         with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secrets.token_bytes(32))
-        supernode = program("flower-supernode", env)
     except OSError as error:
         raise ConfigError(f"node folder '{folder}'", f"cannot be written ({error.strerror})", "free it") from None
-    except FlowerError as error:
-        raise ConfigError("Flower", str(error), "install silogan with its dependencies") from None
     host, port = "127.0.0.1", free_port()
     command = (
-        *(supernode, "--superlink", connection.server, "--root-certificates", str(connection.ca.absolute())),
+        *(
+            sys.executable,
+            "-m",
+            "client.supernode",
+            "--superlink",
+            connection.server,
+            "--root-certificates",
+            str(connection.ca.absolute()),
+        ),
         *("--auth-supernode-private-key", str((folder / NODE_KEY).absolute())),
         *("--isolation", "process", "--superexec-auth-secret-file", str(secret.absolute())),
         *("--host", host, "--port", str(port)),
@@ -110,8 +127,8 @@ def services(folder: Path, connection: Connection) -> list[Service]:
     root = Path(common.__file__).parent.parent  # so that `-m` finds this very software, and no other
     executor = (sys.executable, "-m", "client.service", str(folder.absolute()), f"{host}:{port}")
     return [
-        Service("supernode", command, env, folder, _SUPERNODE_RESTART_SECONDS, fatal=_FATAL),
-        Service("executor", executor, env, root),
+        Service("supernode", command, env, root, _SUPERNODE_RESTART_SECONDS, fatal=_FATAL, patience=patience),
+        Service("executor", executor, env, root, along=("supernode",)),
     ]
 
 
@@ -119,7 +136,11 @@ def _execute(folder: Path, address: str) -> None:
     """The executor's process."""
     log_to_stderr()
     worker = node_worker(folder)
-    Executor(address, folder / _SECRET, worker, installed_digest(), Connection.load(folder).deadline).run()
+    try:
+        Executor(address, folder / _SECRET, worker, installed_digest(), Connection.load(folder).deadline).run()
+    except StuckError as error:
+        _log.warning("the SuperNode is stuck (%s): it is started again", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One site and one round of its work: check the plan, reserve, train, settle, reply."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +48,8 @@ class Site:
         key_path: the key that signs it.
         read_policy: reads the site's own policy; called before each round, since the hospital may change it.
         state_folder: where it keeps its state between rounds.
+        check_data: raises where its data cannot be opened, without a look at an image; called before the ledger is
+            asked to pay for a round.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Site:
     key_path: Path
     read_policy: Callable[[], Policy]
     state_folder: Path
+    check_data: Callable[[], None] = lambda: None
 
     @property
     def expected_batch(self) -> float:
@@ -88,9 +91,11 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
         VerificationError: the ledger was changed, or lacks entries that it has held. Nothing was read.
 
     Privacy:
-        Before any data is read the ledger holds a durable charge for the whole round, and the round's outcome is on the
-        disk before it is sent. What returns is post-processing of the plan's mechanism. An error that is raised where
-        the data is at hand has the code of any other fault of the machine.
+        Before any image is read the ledger holds a durable charge for the whole round, and the round's outcome is on
+        the disk before it is settled and sent. What can fail without a look at an image is tried before the charge:
+        whether files can be opened, and whether the outcome can be written. What returns is post-processing of the
+        plan's mechanism. An error that is raised where the data is at hand has the code of any other fault of the
+        machine.
     """
     ledger = site.open_ledger()
     _refuse_if(_disagreement(site.study, instruction), instruction, ledger)
@@ -98,20 +103,31 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     states = SiteState(site.state_folder)
     done = states.load(instruction.round)
     if done is not None and done.request_key == key:
-        return done.reply, done.weights
+        return _settled(done, ledger, states), done.weights
     # what can be found wrong without the data is found before the budget is charged
     work, before = _prepare(site, instruction, weights, states)
     reservation = 0
     if ledger is not None:
         _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
         policy = _policy(site, instruction, ledger)
+        with without_reason():
+            site.check_data()
+            states.check()
         reservation = ledger.reserve(_charge(site.study, instruction.round, key), policy)
     with without_reason():
         steps, new_weights, state = work()
-    head = "" if ledger is None else ledger.settle(reservation, steps)
-    reply = Reply(site.name, instruction.round, head)
-    states.save(RoundState(key, reply, new_weights, state))
-    return reply, new_weights
+    done = RoundState(key, Reply(site.name, instruction.round, ""), new_weights, state, reservation, steps)
+    states.save(done)  # first: a crash after the ledger has settled would otherwise lose the round
+    return _settled(done, ledger, states), new_weights
+
+
+def _settled(done: RoundState, ledger: Ledger | None, states: SiteState) -> Reply:
+    """The reply of a round that is on the disk, once the ledger has settled it; the same whenever it is asked for."""
+    if ledger is None or done.reply.ledger_head:
+        return done.reply
+    head = ledger.settle(done.reservation, done.steps)
+    states.settled(done.reply.round, head)
+    return replace(done.reply, ledger_head=head)
 
 
 def _prepare(

@@ -1,10 +1,13 @@
 """What a site keeps between rounds: its optimizers' state, and its last replies in case the server asks again.
 
-A round's state is on the disk before its reply leaves. If the server (or the site) is killed and the same round comes
-back on the same weights, the stored reply is sent once more: nothing new is released and nothing is charged.
+A round's state is on the disk before the ledger settles it, and that before its reply leaves. If the server (or the
+site) is killed, at whatever moment, and the same round comes back on the same weights, the stored reply is sent once
+more: nothing new is released and nothing is charged. Where the site was killed before it settled, it settles then.
 """
 
 import hashlib
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,11 @@ from typing import Any
 import torch
 
 from common.errors import DataError
-from common.files import write_atomically
+from common.files import write_atomically, write_bytes_atomically
 from common.messages import Instruction, Reply, Weights
+
+_HEAD = ".head"
+"""Suffix of the file beside a round's state that names the ledger's head once that has settled it."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +28,18 @@ class RoundState:
 
     Attributes:
         request_key: hash of what was asked; the reply answers this request and no other.
-        reply: header of the reply.
+        reply: header of the reply; it names no head of the ledger until that has settled the round.
         weights: weights of the reply.
         trainer: `SiteTrainer.state()` after the round.
+        reservation, steps: what is to be settled before the reply leaves; 0 where there is no ledger.
     """
 
     request_key: str
     reply: Reply
     weights: Weights
     trainer: dict[str, Any]
+    reservation: int = 0
+    steps: int = 0
 
 
 class SiteState:
@@ -44,6 +53,22 @@ class SiteState:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
+    def check(self) -> None:
+        """Tries whether a state as large as the last one can be written.
+
+        Raises:
+            DataError: it cannot.
+        """
+        size = max((path.stat().st_size for path in self._folder.glob("round-*.pt")), default=0)
+        try:
+            free = shutil.disk_usage(self._folder).free
+            with tempfile.TemporaryFile(dir=self._folder) as file:
+                file.write(b"0")
+        except OSError as error:
+            raise DataError("site state", f"cannot be written ({error.strerror})", "mend the disk") from None
+        if free < size:
+            raise DataError("site state", "has no room on the disk", "free it")
+
     def load(self, round_number: int) -> RoundState | None:
         """The state after a round; None if there is none.
 
@@ -56,7 +81,11 @@ class SiteState:
         try:
             # Mapped: the weights in it are wanted only if the server asks for the round again.
             raw: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
-            return RoundState(raw["request_key"], Reply(**raw["reply"]), raw["weights"], raw["trainer"])
+            reply, head = Reply(**raw["reply"]), path.with_suffix(_HEAD)
+            if head.exists():
+                reply = replace(reply, ledger_head=head.read_text(encoding="ascii").strip())
+            due = raw.get("reservation", 0), raw.get("steps", 0)  # older software settled first
+            return RoundState(raw["request_key"], reply, raw["weights"], raw["trainer"], *due)
         except Exception as error:
             kind = type(error).__name__
             raise DataError(
@@ -70,11 +99,19 @@ class SiteState:
             "reply": asdict(state.reply),
             "weights": state.weights,
             "trainer": state.trainer,
+            "reservation": state.reservation,
+            "steps": state.steps,
         }
-        write_atomically(self._path(state.reply.round), lambda file: torch.save(content, file))
-        for path in self._folder.glob("round-*.pt"):
-            if path.name < self._path(max(0, state.reply.round - 1)).name:
-                path.unlink(missing_ok=True)
+        path = self._path(state.reply.round)
+        path.with_suffix(_HEAD).unlink(missing_ok=True)  # of the same round on other weights
+        write_atomically(path, lambda file: torch.save(content, file))
+        for other in self._folder.glob("round-*"):
+            if other.stem < self._path(max(0, state.reply.round - 1)).stem:
+                other.unlink(missing_ok=True)
+
+    def settled(self, round_number: int, head: str) -> None:
+        """Durably writes down that the ledger has settled a round, and its head then."""
+        write_bytes_atomically(self._path(round_number).with_suffix(_HEAD), head.encode())
 
     def _path(self, round_number: int) -> Path:
         return self._folder / f"round-{round_number:06d}.pt"

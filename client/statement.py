@@ -31,12 +31,35 @@ class Refusal:
         study_id: the run that asked.
         round: of the run; 0 where a plan was not approved.
         reason: why.
+        times: how many refusals of this kind the entry stands for.
     """
 
     entry: int
     created: str
     study_id: str
     round: int
+    reason: str
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody at the hospital decided about a study.
+
+    Attributes:
+        entry: number of the entry.
+        created: when, ISO 8601.
+        decision: approve, endorse (the first of two approvers) or reject.
+        study_id: about which.
+        approver: who, by name or role; empty where nobody said.
+        reason: why; that of an override where no other was given.
+    """
+
+    entry: int
+    created: str
+    decision: str
+    study_id: str
+    approver: str
     reason: str
 
 
@@ -91,6 +114,7 @@ class Statement:
         curve: when ε changed, ISO 8601, and ε from then on; the last is `epsilon_charged`. At most 40 points.
         entries: how many the ledger holds.
         versions: of the software that wrote the newest entry.
+        decisions: what the hospital decided about studies, oldest first.
     """
 
     unit: str
@@ -103,6 +127,7 @@ class Statement:
     curve: tuple[tuple[str, float], ...]
     entries: int
     versions: dict[str, str]
+    decisions: tuple[Decision, ...] = ()
 
     @property
     def epsilon_left(self) -> float:
@@ -123,6 +148,7 @@ def state(entries: Sequence[Entry]) -> Statement:
         epsilon_charged=charged_epsilon(entries),
         runs=tuple(_runs(entries, settled, cohort["delta"])),
         refused=tuple(map(_refusal, of_kind(entries, "refuse"))),
+        decisions=tuple(_decisions(entries)),
         curve=tuple(_curve(entries)),
         entries=len(entries),
         versions=entries[-1].content["versions"],
@@ -150,7 +176,7 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
             records_per_patient=charge.records_per_patient,
             steps_settled=sum(settled.get(entry.seq, 0) for entry in reserved),
             steps_reserved=sum(entry.content["steps"] for entry in reserved if entry.seq not in settled),
-            refusals=len(of_kind(of_run, "refuse")),
+            refusals=sum(entry.content.get("times", 1) for entry in of_kind(of_run, "refuse")),
             epsilon=epsilon(spent([*reserved, *settlements]), delta),
             first=_created(reserved[0]),
             last=_created(reserved[-1]),
@@ -165,7 +191,18 @@ def _created(entry: Entry) -> str:
 
 def _refusal(entry: Entry) -> Refusal:
     content = entry.content
-    return Refusal(entry.seq, _created(entry), content["study_id"], content["round"], content["reason"])
+    return Refusal(
+        entry.seq, _created(entry), content["study_id"], content["round"], content["reason"], content.get("times", 1)
+    )
+
+
+def _decisions(entries: Sequence[Entry]) -> Iterator[Decision]:
+    for entry in entries:
+        content = entry.content
+        if content["kind"] in ("approve", "endorse", "reject"):
+            reason = content.get("reason") or content.get("override", "")
+            who = content.get("approver", "")
+            yield Decision(entry.seq, _created(entry), content["kind"], content["study_id"], who, reason)
 
 
 def _curve(entries: Sequence[Entry]) -> Iterator[tuple[str, float]]:

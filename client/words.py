@@ -38,10 +38,13 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     yield "steps", f"at most {plan.steps}: {plan.rounds} rounds of {plan.steps_per_round}"
     if plan.seeded:
         yield "noise", "from a seed, which others know: a rehearsal, with nobody's data"
-    yield "ε of this study", f"at most {cost.epsilon_alone:.4g}, whatever is asked under this approval"
+    yield (
+        "ε of this study",
+        f"at most {cost.epsilon_alone:.4g}, whatever is asked under this approval, at the plan's δ = {plan.delta:g}",
+    )
     yield (
         "ε now",
-        f"{cost.epsilon_now:.4g} of {cost.epsilon_budget:g} spent on these patients, at δ = {plan.delta:g}",
+        f"{cost.epsilon_now:.4g} of {cost.epsilon_budget:g} spent on these patients, at δ = {cost.delta:g} (ledger)",
     )
     yield "ε after one round", f"{cost.epsilon_after_round:.4g}"
     share = cost.epsilon_after / cost.epsilon_budget

@@ -1,7 +1,8 @@
 """Keeping programs running: start them, start them again when they end, log what they say, stop them together.
 
-A service that ends is started again after its delay. All services, and what they start in turn, are in one process
-group, which a guard ends when the supervisor ends, however that ends.
+A service that ends is started again after its delay, and so is one that says that it can do no more, or that begins a
+piece of work and does not end it in time. All services, and what they start in turn, are in one process group, which a
+guard ends when the supervisor ends, however that ends.
 """
 
 import json
@@ -35,6 +36,21 @@ _log = logging.getLogger("silogan.supervisor")
 
 
 @dataclass(frozen=True)
+class Patience:
+    """How long a service may be at one piece of work, as its own messages tell.
+
+    Attributes:
+        begins: what it says when it begins.
+        ends: what it says when it has ended, in whatever way; any of these.
+        seconds: that may lie in between; then it is ended.
+    """
+
+    begins: str
+    ends: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Service:
     """A program to keep running.
 
@@ -44,7 +60,9 @@ class Service:
         env: its environment.
         folder: its working directory.
         restart_seconds: wait between its end and its next start.
-        fatal: what it says when it can do its work no more and yet does not end; it is then ended. Nothing if empty.
+        fatal: what it says when it can do its work no more and yet does not end; it is then ended. Any of these.
+        patience: how long it may be at its work; for ever if None.
+        along: names of services that are ended after it has ended, because they wait for what it can no longer give.
     """
 
     name: str
@@ -52,7 +70,9 @@ class Service:
     env: Mapping[str, str]
     folder: Path
     restart_seconds: float = 1.0
-    fatal: str = ""
+    fatal: tuple[str, ...] = ()
+    patience: Patience | None = None
+    along: tuple[str, ...] = ()
 
 
 class ProcessGroup:
@@ -114,6 +134,8 @@ class Supervisor:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._due: dict[str, float] = {service.name: 0.0 for service in services}
         self._starts: dict[str, int] = {service.name: 0 for service in services}
+        self._late: dict[str, float] = {}
+        """By when a service that is at its work must have ended it."""
         self._stopping = threading.Event()
 
     def run(self, meanwhile: Callable[[], None] | None = None) -> None:
@@ -143,16 +165,25 @@ class Supervisor:
 
     def _look_after(self, service: Service) -> None:
         process = self._running.get(service.name)
+        if process is not None and time.monotonic() > self._late.get(service.name, float("inf")):
+            _log.warning("%s did not end its work in time and is ended", service.name)
+            self._late.pop(service.name, None)
+            process.kill()
+            process.wait()
         if process is not None and process.poll() is not None:
             _log.warning("%s ended with code %s", service.name, process.returncode)
             del self._running[service.name]
             self._due[service.name] = time.monotonic() + service.restart_seconds
+            for name in service.along:
+                if name in self._running:
+                    self._running[name].kill()
         if service.name not in self._running and time.monotonic() >= self._due[service.name]:
             self._start(service)
 
     def _start(self, service: Service) -> None:
         process = self._group.start(service.command, service.env, service.folder, subprocess.PIPE)
-        threading.Thread(target=_copy_to_log, args=(service, process), daemon=True).start()
+        self._late.pop(service.name, None)
+        threading.Thread(target=self._follow, args=(service, process), daemon=True).start()
         self._running[service.name] = process
         self._starts[service.name] += 1
         _log.info("%s started", service.name)
@@ -160,6 +191,28 @@ class Supervisor:
         state = {"pid": os.getpid(), "services": services}
         with suppress(OSError):  # a full disk: `status` is then behind, and nothing else
             write_bytes_atomically(self._folder / STATE_FILE, json.dumps(state).encode())
+
+    def _follow(self, service: Service, process: subprocess.Popen[bytes]) -> None:
+        """Logs what a process says, and heeds it."""
+        log = logging.getLogger(f"silogan.{service.name}")
+        if process.stdout is None:
+            return
+        with process.stdout:
+            for line in process.stdout:
+                text = line.decode(errors="replace").rstrip()
+                if text:
+                    log.info("%s", text, extra={"ready": is_line(text)})
+                if any(words in text for words in service.fatal):
+                    _log.warning("%s can do no more work and is ended", service.name)
+                    process.kill()
+                if service.patience is not None and process is self._running.get(service.name):
+                    self._watch(service.name, service.patience, text)
+
+    def _watch(self, name: str, patience: Patience, text: str) -> None:
+        if patience.begins in text:
+            self._late[name] = time.monotonic() + patience.seconds
+        elif any(words in text for words in patience.ends):
+            self._late.pop(name, None)
 
     def _on_signal(self, *_: object) -> None:
         self.stop()
@@ -226,17 +279,3 @@ def stop_running(folder: Path, what: str, patience: float = 30.0) -> None:
             return
     except Timeout:
         raise UsageError(f"{what} '{folder}'", f"does not stop within {patience:.0f} s", "kill it") from None
-
-
-def _copy_to_log(service: Service, process: subprocess.Popen[bytes]) -> None:
-    log = logging.getLogger(f"silogan.{service.name}")
-    if process.stdout is None:
-        return
-    with process.stdout:
-        for line in process.stdout:
-            text = line.decode(errors="replace").rstrip()
-            if text:
-                log.info("%s", text, extra={"ready": is_line(text)})
-            if service.fatal and service.fatal in text:
-                _log.warning("%s can do no more work and is ended", service.name)
-                process.kill()

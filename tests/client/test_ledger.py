@@ -642,7 +642,7 @@ def test_database_of_something_else(path: Path, table: str) -> None:
 
 def test_truncated_database(ledger: Ledger, path: Path) -> None:
     for _ in range(3):
-        ledger.refuse("s" * 5000, "plan", 1, PrivacyRefusal("plan", "is unknown", "approve it"))
+        ledger.reject("s" * 5000, "plan", "no")
     path.write_bytes(path.read_bytes()[:-6000])
     with pytest.raises(DataError) as caught:
         opened(path).epsilon()
@@ -675,7 +675,7 @@ def test_disk_that_takes_nothing_more(
     with monkeypatch.context() as broken:
         broken.setattr(sqlite3, "connect", connect_with(pragma))  # the page limit cannot go below the present size
         with pytest.raises(DataError, match=why) as caught:
-            ledger.refuse("s" * 20_000, "plan", 1, PrivacyRefusal("plan", "is unknown", "approve it"))
+            ledger.reject("s" * 20_000, "plan", "no")
     assert_one_line(caught.value)
     assert ledger.head() == before
     ledger.reserve(charge(round=2))

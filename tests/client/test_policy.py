@@ -105,7 +105,7 @@ def test_key_that_is_unknown_or_wrong_means_no(path: Path, change: dict[str, Any
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", sorted(Policy.model_fields))
+@pytest.mark.parametrize("key", sorted(set(Policy.model_fields) - {"approvers"}))  # which older policies lack
 def test_every_limit_must_be_given(path: Path, key: str) -> None:
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     del values[key]

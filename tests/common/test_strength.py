@@ -44,7 +44,7 @@ def in_the_plan(epsilon: float) -> str:
     schema = ImageSchema(8, 1, ("a", "b"))
     study = Study(scenario, schema, make_plan(scenario), (SiteDeclaration("bergen", 100),))
     cohort = Registration("data", "bergen", "data", Data(), schema, "record", 100, ())
-    cost = Cost(0.0, 0.1, epsilon, epsilon, 0, 30.0, ())
+    cost = Cost(0.0, 0.1, epsilon, epsilon, 0, 30.0, 1e-5, ())
     return dict(explain(study, cohort, "north", cost))["ε after all"].split("budget: ", 1)[1]
 
 

@@ -7,12 +7,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from common.errors import UsageError
-from common.supervise import STATE_FILE, Service, Supervisor, only_one, running, stop_running
+from common.supervise import STATE_FILE, Patience, Service, Supervisor, only_one, running, stop_running
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -75,17 +76,49 @@ def test_a_service_that_says_it_can_do_no_more_is_started_again(
 ) -> None:
     says = "import time; print('handshake error, giving up', flush=True); time.sleep(600)"
     command = (sys.executable, "-c", says)
-    supervised(Service("stuck", command, os.environ, tmp_path, 0.1, fatal="handshake error"))
+    supervised(Service("stuck", command, os.environ, tmp_path, 0.1, fatal=("handshake error",)))
     assert until(lambda: "stuck" in pids(tmp_path))
     assert until(lambda: json.loads((tmp_path / STATE_FILE).read_text())["services"]["stuck"]["starts"] >= 2)
 
 
 def test_other_words_of_a_service_do_not_end_it(tmp_path: Path, supervised: Callable[..., Supervisor]) -> None:
     says = "import time; print('handshake error, trying again', flush=True); time.sleep(600)"
-    supervised(Service("well", (sys.executable, "-c", says), os.environ, tmp_path, 0.1, fatal="giving up"))
+    supervised(Service("well", (sys.executable, "-c", says), os.environ, tmp_path, 0.1, fatal=("giving up",)))
     assert until(lambda: "well" in pids(tmp_path))
     time.sleep(1)
     assert json.loads((tmp_path / STATE_FILE).read_text())["services"]["well"]["starts"] == 1
+
+
+def starts(folder: Path, name: str) -> int:
+    try:
+        return json.loads((folder / STATE_FILE).read_text())["services"].get(name, {}).get("starts", 0)
+    except (OSError, ValueError):
+        return 0
+
+
+def test_a_service_that_does_not_end_its_work_in_time_is_started_again(
+    tmp_path: Path, supervised: Callable[..., Supervisor]
+) -> None:
+    patience = Patience("takes", ("done", "failed"), 0.5)
+    words = {"slow": ("takes one",), "quick": ("takes one", "takes two", "it failed"), "idle": ("done",)}
+    codes = {
+        name: f"import time\nfor word in {said}: print(word, flush=True)\ntime.sleep(600)"
+        for name, said in words.items()
+    }
+    supervised(*(replace(service(name, code, tmp_path), patience=patience) for name, code in codes.items()))
+    assert until(lambda: starts(tmp_path, "slow") >= 3)
+    assert starts(tmp_path, "quick") == starts(tmp_path, "idle") == 1
+
+
+def test_a_service_takes_those_along_that_wait_for_it(tmp_path: Path, supervised: Callable[..., Supervisor]) -> None:
+    waits, gives = (service(name, "import time; time.sleep(600)", tmp_path) for name in ("waits", "gives"))
+    supervised(waits, replace(gives, along=("waits",)))
+    assert until(lambda: {"waits", "gives"} == set(pids(tmp_path)))
+    os.kill(pids(tmp_path)["waits"], signal.SIGKILL)
+    assert until(lambda: starts(tmp_path, "waits") == 2)
+    assert starts(tmp_path, "gives") == 1
+    os.kill(pids(tmp_path)["gives"], signal.SIGKILL)
+    assert until(lambda: starts(tmp_path, "waits") == 3 and starts(tmp_path, "gives") == 2)
 
 
 def test_services_are_asked_before_they_are_killed(tmp_path: Path, supervised: Callable[..., Supervisor]) -> None:

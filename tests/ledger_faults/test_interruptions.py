@@ -119,18 +119,29 @@ def killed_in(hospital: Hospital, study: Study, method: str, moment: str) -> Non
     assert in_processes(work) == [-signal.SIGKILL]
 
 
-def assert_goes_on(hospital: Hospital, study: Study, charged: int, *, answered: bool = False) -> None:
-    """What was charged is charged, an auditor finds nothing, and the round can be done again, at its own cost.
-
-    One that was settled is over, and the next one can be done.
-    """
+def assert_goes_on(hospital: Hospital, study: Study, charged: int) -> None:
+    """What was charged is charged, an auditor finds nothing, and the round can be done again, at its own cost."""
     assert hospital.ledger.epsilon() == cost(charged)
     assert_clean(hospital)
-    if answered:
-        with pytest.raises(PrivacyRefusal, match="already answered"):
-            hospital.round(study)
-    assert hospital.round(study, 2 if answered else 1).ledger_head == hospital.ledger.head()
+    assert hospital.round(study).ledger_head == hospital.ledger.head()
     assert hospital.ledger.epsilon() == cost(charged + STEPS)
+    assert_clean(hospital)
+
+
+def assert_answered(hospital: Hospital, study: Study, charged: int, taken: int) -> None:
+    """So much is charged; the round is over, and whoever asks again gets its reply, which is settled by then."""
+    assert hospital.ledger.epsilon() == cost(charged)
+    assert_clean(hospital)
+    with watched() as seen:
+        replies = [hospital.round_of(seen.site(hospital.site(study))) for _ in range(2)]
+    assert seen.events == []
+    assert replies[0] == replies[1]
+    assert [entry.hash for entry in hospital.ledger.entries() if entry.content["kind"] == "settle"] == [
+        replies[0].ledger_head
+    ]
+    assert hospital.ledger.epsilon() == cost(taken)
+    hospital.round(study, 2)
+    assert hospital.ledger.epsilon() == cost(taken + STEPS)
     assert_clean(hospital)
 
 
@@ -158,7 +169,7 @@ def test_kill_within_settle_never_charges_less_than_was_taken(hospital: Hospital
     killed_in(hospital, study, "settle", moment)
     committed = MOMENTS.index(moment) >= MOMENTS.index("after COMMIT")
     assert hospital.kinds() == ["approve", "reserve", "settle"][: 2 + committed]
-    assert_goes_on(hospital, study, 1 if committed else STEPS, answered=committed)
+    assert_answered(hospital, study, 1 if committed else STEPS, 1)
 
 
 @forks
@@ -228,7 +239,7 @@ def full_disk_in(patch: pytest.MonkeyPatch, method: str) -> None:
             inner.setattr(sqlite3, "connect", capped)
             with suppress(DataError):
                 while True:
-                    ledger.refuse("", "", 0, PrivacyRefusal("-", "-", "-"))
+                    ledger.reject("", "", "-")
             return work(ledger, *values)
 
     patch.setattr(Ledger, method, wrapped)
@@ -254,8 +265,11 @@ def test_disk_that_fills_up_in_a_round_lets_nobody_train_uncharged(
             run_round(seen.site(site), ask(study), make_weights(study))
     assert_one_line(caught.value)
     assert seen.events == events
-    assert [kind for kind in hospital.kinds() if kind != "refuse"] == ["approve", *charges]
-    assert_goes_on(hospital, study, STEPS * len(charges))
+    assert [kind for kind in hospital.kinds() if kind != "reject"] == ["approve", *charges]
+    if method == "settle":
+        assert_answered(hospital, study, STEPS, STEPS)
+    else:
+        assert_goes_on(hospital, study, 0)
 
 
 DONE, REFUSED, TRAINED, CRASHED = 10, 11, 12, 13

@@ -1,0 +1,59 @@
+"""Where a hospital's data is, and whether it can be opened, without a look at an image."""
+
+import os
+from pathlib import Path
+
+from client.data.patients import read_manifest
+from common.config import Data
+from common.errors import DataError
+
+
+def absolute(data: Data) -> Data:
+    """The same data with paths that mean the same in every working directory: a node's programs have others."""
+    places = {"root": data.root, "patients": data.patients}
+    return data.model_copy(update={name: _absolute(path) for name, path in places.items() if path is not None})
+
+
+def check_readable(data: Data) -> None:
+    """Opens every file that the reader of `data` could read, and reads the manifest.
+
+    Raises:
+        DataError: one of them cannot be opened, or the root is not there. The error names the root alone.
+
+    Privacy:
+        No image is read: what may fail here says nothing of what is in one.
+    """
+    if data.patients is not None:
+        read_manifest(data.patients.expanduser())
+    if data.root is None:
+        return
+    root = data.root.expanduser()
+    if not root.is_absolute():
+        mend = "move the cohort with `silogan node relocate`"
+        raise DataError("data.root", "is relative, and means nothing to a node's programs", mend)
+    if not root.exists():
+        mend = "put the data back, or move the cohort with `silogan node relocate`"
+        raise DataError(f"data.root '{root}'", "is not there", mend)
+    try:
+        if root.is_file():
+            root.open("rb").close()
+        for folder, _, names in os.walk(root, onerror=_raise):
+            for name in names:
+                _open(Path(folder) / name)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror or 'damaged'})"
+        raise DataError(f"data.root '{root}'", problem, "check its permissions and links") from None
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  (`absolute` leaves ".." in)
+
+
+def _open(path: Path) -> None:
+    """Opens a file as a reader would; links to nowhere and what is no file are left to the reader."""
+    if path.is_file():
+        path.open("rb").close()
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,50 @@
+"""What `silogan node init` asks an engineer who has left an option out, and explains; a script is never asked."""
+
+import sys
+from typing import TypeVar
+
+import typer
+
+from common.errors import UsageError
+
+Value = TypeVar("Value", str, int, float)
+
+DELTA = 1e-5
+"""Where nobody says another."""
+
+_EXPLAINED = {
+    "cohort": "A name for the data set at this hospital, for example xrays.",
+    "site": "The hospital's name, as other hospitals and the coordinator will read it.",
+    "data": "The file that says how the data is read: the keys of a scenario's data section (YAML).",
+    "size": "The number of patients (of images with --record-level) as you make it public. Round it: it need not be\n"
+    "exact, is sent to the coordinator, and weighs this hospital's part. It cannot be changed later.",
+    "delta": "δ, the probability that the bound on ε may fail: smaller than one over the number of patients. The\n"
+    "ledger is opened with it for good. A study with a larger δ can never be approved: ask the coordinator.",
+}
+
+
+def answered(name: str, given: Value | None, kind: type[Value], default: Value | None = None) -> Value:
+    """The value of an option: as given, else as answered on the terminal, else the default.
+
+    Raises:
+        UsageError: it was not given, nobody can be asked, and there is no default.
+    """
+    if given is not None:
+        return given
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if default is None:
+            raise UsageError(f"--{name}", "is missing", "give it, or answer on a terminal")
+        return default
+    typer.echo(_EXPLAINED[name])
+    return typer.prompt(name, default=default, type=kind)
+
+
+def record_level(given: bool | None) -> bool:
+    """Whether records are protected and not patients; asked on a terminal."""
+    if given is not None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return bool(given)
+    typer.echo(
+        "Whose privacy: of a patient, with all images, which needs a list of whose each image is (data.patients);"
+    )
+    typer.echo("or of a single image, where nobody knows whose it is.")
+    return not typer.confirm("protect patients", default=True)
