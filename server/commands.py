@@ -13,6 +13,7 @@ from rich.table import Table
 
 from common.command_line import epilog
 from common.errors import ConfigError, UsageError
+from common.printable import printable
 
 server = typer.Typer(
     name="server",
@@ -235,16 +236,21 @@ def _tables(found: dict[str, Any]) -> Group:
     lines = [f"coordinator: {up}", f"certificate: {certificate['days_left']} days left", *certificate["warnings"]]
     sites = Table("site", "node", "declared size", title="hospitals")
     for site in found["sites"]:
-        sites.add_row(site["name"], site["status"], str(site["declared_size"]))
+        _add(sites, site["name"], site["status"], str(site["declared_size"]))
     runs = Table("run", "state", "round", "answered", "refused", "ε", "left", "why", title="runs")
     for run in found["runs"]:
         left = "" if run["seconds_left"] is None else f"{run['seconds_left']:.0f} s"
         refused = ", ".join(run["refused"])
         epsilon = "" if run["epsilon"] is None else f"{run['epsilon']:.3g}"
         figures = (f"{run['round']} of {run['rounds']}", f"{run['answered']}", refused, epsilon, left, run["problem"])
-        runs.add_row(run["name"], run["state"], *figures)
+        _add(runs, run["name"], run["state"], *figures)
     heads = Table("run", "site", "ledger head", title="ledgers, as last seen")
     for run in found["runs"]:
         for site, head in run["ledger_heads"].items():
-            heads.add_row(run["name"], site, head[:16])
-    return Group(*lines, sites, runs, heads)
+            _add(heads, run["name"], site, head[:16])
+    return Group(*map(printable, lines), sites, runs, heads)
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of what files and hospitals say, none of which may move the terminal's cursor."""
+    table.add_row(*map(printable, cells))

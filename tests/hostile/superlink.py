@@ -25,6 +25,7 @@ from flwr.supercore.constant import NOOP_FEDERATION_ID, TaskType
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
@@ -73,7 +74,7 @@ class Enrolled:
         return list(answer.objects_to_push), answer.session_id
 
     def send(self, object_id: str, content: bytes, session: str) -> None:
-        """Sends one object."""
+        """Sends one object, and tries again as a SuperNode does."""
         request = PushObjectRequest(
             node=Node(node_id=self.node),
             run_id=self.run,
@@ -81,7 +82,7 @@ class Enrolled:
             object_content=content,
             session_id=session,
         )
-        assert self.client.PushObject(request).stored
+        assert make_simple_http_retry_invoker().invoke(self.client.PushObject, request).stored
 
     def answer(self, content: RecordDict, *, without: int = 0) -> None:
         """Answers what is asked, as a SuperNode does; all objects but the last `without`, the root being the last."""
@@ -104,9 +105,10 @@ class Hub:
     grid: HttpGrid
     run: int
     nodes: dict[str, Enrolled]
+    ca: bytes | None = None
 
-    def enrol(self, name: str) -> Enrolled:
-        """Enrols a hospital and lets it be online."""
+    def enrol(self, name: str, *, port: int | None = None) -> Enrolled:
+        """Enrols a hospital and lets it be online; it calls the SuperLink, or what listens at `port` before it."""
         key = ec.generate_private_key(ec.SECP384R1())
         public = public_key_to_bytes(key.public_key())
         node = self.state.create_node("", "", public, 600.0, name=name)
@@ -115,20 +117,25 @@ class Hub:
             RuntimeVersionHttpInterceptor(component_name="SuperNode"),
             NodeAuthHttpInterceptor(key, key.public_key()),
         ]
-        client = FleetHttpClient.from_server_address(f"127.0.0.1:{self.port}", True, None, interceptors=interceptors)
+        address = f"localhost:{port or self.port}"
+        client = FleetHttpClient.from_server_address(address, self.ca is None, self.ca, interceptors=interceptors)
         self.nodes[name] = Enrolled(node, name, client, self.run)
         return self.nodes[name]
 
 
 @contextmanager
-def hub(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A SuperLink with a run."""
+def hub(folder: Path, patch: pytest.MonkeyPatch, *, tls: bool = False) -> Iterator[Hub]:
+    """A SuperLink with a run; with the folder's server.pem and ca.pem, if `tls`."""
     patch.setenv("FLWR_DATABASE", str(folder / "superlink.sqlite"))
     port = free_port()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Flower's migrations
         app = create_app()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none"))
+    certificate: dict[str, Any] = (
+        {"ssl_certfile": folder / "server.pem", "ssl_keyfile": folder / "server.key"} if tls else {}
+    )
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none", **certificate)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -141,11 +148,12 @@ def hub(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Hub]:
     assert state.activate_task(task.task_id)
     for name, value in (("task_id", task.task_id), ("run_id", run), ("node_id", 1)):
         patch.setattr(TaskIdentity, f"_{name}", value)
-    grid = HttpGrid(f"127.0.0.1:{port}", True, None, token=token)
+    ca = (folder / "ca.pem").read_bytes() if tls else None
+    grid = HttpGrid(f"localhost:{port}", not tls, ca, token=token)
     grid.set_run(Run.create_empty(run))
     nodes: dict[str, Enrolled] = {}
     try:
-        yield Hub(port, state, grid, run, nodes)
+        yield Hub(port, state, grid, run, nodes, ca)
     finally:
         for node in nodes.values():
             node.client.close()
