@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.command_line import epilog
+from common.printable import printable
 
 node = typer.Typer(
     name="node",
@@ -117,7 +118,7 @@ def node_plan(
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for question, answer in explain(study, registration, server, cost):
-            table.add_row(question, answer)
+            table.add_row(question, printable(answer))
         Console(markup=False).print(table)
     refusal = hospital.refusal(study, registration, server=server, override=override)
     if refusal is not None:
@@ -193,7 +194,7 @@ def node_status(
     for name, one in statements.items():
         used = min(1.0, one.epsilon_charged / one.epsilon_budget)
         bar = "█" * round(30 * used) + "░" * (30 - round(30 * used))
-        console.print(f"{name} ({one.unit}-level, δ = {one.delta:g})")
+        console.print(f"{printable(name)} ({one.unit}-level, δ = {one.delta:g})")
         reserved = one.epsilon_charged - one.epsilon_settled
         left = f"{one.epsilon_left:.4g} of {one.epsilon_budget:g} left"
         console.print(f"  {bar} ε {one.epsilon_charged:.4g} charged, {reserved:.4g} of it reserved, {left}")
@@ -201,7 +202,7 @@ def node_status(
         for run in one.runs:
             figures = (f"{run.noise_multiplier:g}", f"{run.sample_rate:g}", f"{run.steps_settled}")
             more = (f"{run.steps_reserved}", f"{run.refusals}", f"{run.epsilon:.4g}", run.last)
-            table.add_row(run.study_id[:12], run.asked_by, *figures, *more)
+            table.add_row(*map(printable, (run.study_id[:12], run.asked_by, *figures, *more)))
         console.print(table)
         for said in one.decisions:
             who = f" by {said.approver}" if said.approver else ""
@@ -232,7 +233,7 @@ def node_check(
     else:
         table = Table("", "check", "finding", "mend", box=None)
         for check in checks:
-            table.add_row("ok" if check.ok else "FAILS", check.name, check.finding, check.mend)
+            table.add_row("ok" if check.ok else "FAILS", *map(printable, (check.name, check.finding, check.mend)))
         Console(markup=False).print(table)
     failed = [check for check in checks if not check.ok]
     if failed:

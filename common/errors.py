@@ -17,6 +17,8 @@ A site that refuses tells the coordinator none of this but a code (`common/refus
 from enum import StrEnum
 from typing import ClassVar
 
+from common.printable import printable
+
 
 class Code(StrEnum):
     """All that a site tells the coordinator of why it refuses.
@@ -53,7 +55,7 @@ class SiloganError(Exception):
     def __init__(self, thing: str, problem: str, mend: str, *, code: Code | None = None) -> None:
         if code is not None:
             self.code = code
-        self.thing, self.problem, self.mend = (" ".join(part.split()) for part in (thing, problem, mend))
+        self.thing, self.problem, self.mend = (printable(" ".join(part.split())) for part in (thing, problem, mend))
         super().__init__(f"{self.thing}: {self.problem}; {self.mend}")
 
 

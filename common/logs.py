@@ -25,7 +25,8 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
         if getattr(record, "ready", False):
-            return record.getMessage()
+            text = record.getMessage()
+            return text if text.isprintable() else _escaped(json.loads(text))
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -35,7 +36,13 @@ class JsonLines(logging.Formatter):
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             line |= describe(error)
-        return json.dumps(line, ensure_ascii=False)
+        text = json.dumps(line, ensure_ascii=False)
+        return text if text.isprintable() else _escaped(line)
+
+
+def _escaped(line: object) -> str:
+    """JSON without a character that moves a terminal's cursor or turns the direction of writing."""
+    return json.dumps(line).replace("\x7f", "\\u007f")
 
 
 def describe(error: BaseException) -> dict[str, object]:

@@ -22,11 +22,14 @@ Weights = dict[str, torch.Tensor]
 STATISTICS = "statistics"
 """Name under which the reply to a warm start has its vector, in place of weights."""
 
+MOST_ARRAYS = 4096
+"""In one message."""
+
 _WEIGHTS, _HEADER = "weights", "header"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LAST_ROUND = 10**6
 _DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "int64", "uint8")}
-_MOST_ARRAYS, _MOST_DIMENSIONS, _LONGEST_NAME = 4096, 8, 255
+_MOST_DIMENSIONS, _LONGEST_NAME = 8, 255
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def unpack(record: ArrayRecord) -> Weights:
         FederationError: an array has another type than those that networks have, or its bytes are not what its declared
             type and shape say. Nothing was allocated for it.
     """
-    _check(len(record) <= _MOST_ARRAYS, "holds too many arrays")
+    _check(len(record) <= MOST_ARRAYS, "holds too many arrays")
     return {name: _tensor(array) for name, array in record.items()}
 
 

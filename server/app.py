@@ -3,19 +3,22 @@
 import os
 from pathlib import Path
 
+import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common.errors import FederationError, SiloganError, VerificationError
 from common.files import write_bytes_atomically
-from common.messages import Weights, pack
+from common.messages import STATISTICS, Weights, pack
+from common.moments import Moments
 from common.networks import build, initialise
 from common.seeding import random_generator
 from common.study import Study
 from server.checkpoint import Checkpoint, recover
 from server.events import restore_events
 from server.generator import GENERATOR_FILE, release, save_generator
-from server.grid import PromptGrid, prompt
+from server.grid import prompt
+from server.inbox import largest_reply
 from server.outcome import write_outcome
 from server.samples import SAMPLES_FOLDER, sample_grid
 from server.strategy import FederatedGAN
@@ -39,7 +42,7 @@ def main(grid: Grid, context: Context) -> None:
     runs = os.environ.get(RUNS_VARIABLE, "")
     run_dir = Path(runs) / str(context.run_config["run-dir"])
     try:
-        federate(PromptGrid(grid, folds=True) if runs else grid, run_dir)
+        federate(grid, run_dir)
         if runs:
             conclude(run_dir)
     except OSError as error:
@@ -76,10 +79,14 @@ def federate(grid: Grid, run_dir: Path) -> None:
     remaining = study.scenario.training.rounds - start.round
     strategy, warm_start = FederatedGAN(study, start, run_dir), study.scenario.training.warm_start
     if warm_start is not None and start.round == 0 and not start.warm:
-        start = strategy.warm_start(prompt(grid), warm_start)
+        asked = {STATISTICS: torch.zeros(Moments(study.schema, warm_start).size)}
+        start = strategy.warm_start(prompt(grid, largest_reply(asked)), warm_start)
     if remaining > 0:
         strategy.start(
-            prompt(grid), pack(start.weights), num_rounds=remaining, timeout=study.scenario.federation.round_timeout
+            prompt(grid, largest_reply(start.weights)),
+            pack(start.weights),
+            num_rounds=remaining,
+            timeout=study.scenario.federation.round_timeout,
         )
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from common.command_line import epilog
 from common.errors import ConfigError, UsageError, VerificationError
+from common.printable import printable
 
 server = typer.Typer(
     name="server",
@@ -323,7 +324,7 @@ def _tables(found: dict[str, Any]) -> Group:
     lines = [f"coordinator: {up}", f"certificate: {days}", *certificate["warnings"], *found["problems"]]
     sites = Table("site", "node", "last heard of", "declared size", title="hospitals")
     for site in found["sites"]:
-        sites.add_row(site["name"], site["status"], _heard(site), str(site["declared_size"]))
+        _add(sites, site["name"], site["status"], _heard(site), str(site["declared_size"]))
     runs = Table("run", "state", "round", "answered", "refused", "ε", "left", "why", title="runs")
     for run in found["runs"]:
         left = "" if run["seconds_left"] is None else f"{run['seconds_left']:.0f} s"
@@ -331,9 +332,14 @@ def _tables(found: dict[str, Any]) -> Group:
         epsilon = "" if run["epsilon"] is None else f"{run['epsilon']:.3g}"
         rounds = "" if run["rounds"] is None else f"{run['round']} of {run['rounds']}"
         figures = (rounds, f"{run['answered']}", refused, epsilon, left, run["problem"])
-        runs.add_row(run["name"], run["state"], *figures)
+        _add(runs, run["name"], run["state"], *figures)
     heads = Table("run", "site", "ledger head", title="ledgers, as last seen")
     for run in found["runs"]:
         for site, head in run["ledger_heads"].items():
-            heads.add_row(run["name"], site, head[:16])
-    return Group(*lines, sites, runs, heads)
+            _add(heads, run["name"], site, head[:16])
+    return Group(*map(printable, lines), sites, runs, heads)
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of what files and hospitals say, none of which may move the terminal's cursor."""
+    table.add_row(*map(printable, cells))

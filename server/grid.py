@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http import HTTPStatus
 from logging import getLogger
 
@@ -11,32 +11,37 @@ from flwr.app import Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
+from flwr.superlink.grid import HttpGrid
 
-from common.envelope import fold, unfold
+from common.envelope import fold
 from common.errors import FederationError
+from server.inbox import Inbox
 
 _LOOK_SECONDS = 0.2
 _LOGGER = getLogger(__name__)
 
 
-def prompt(grid: Grid) -> Grid:
+def prompt(grid: Grid, largest: int = 0) -> Grid:
     """The grid itself if its attribute `streams` says that it delivers replies as they come, else a `PromptGrid`."""
-    return grid if getattr(grid, "streams", False) else PromptGrid(grid)
+    return grid if getattr(grid, "streams", False) else PromptGrid(grid, largest)
 
 
 class PromptGrid(Grid):
     """Another grid, whose replies are handed on within a fifth of a second.
 
+    Where it is Flower's own, behind which are hospitals, weights travel as one object (`common/envelope.py`), and a
+    reply is judged before it is fetched (`server/inbox.py`).
+
     Args:
-        grid: does all the work; the SuperLink behind it checks that a reply comes from the node that was asked.
-        folds: whether weights travel as one object, which the nodes must unfold (`common/envelope.py`).
+        grid: does all the work.
+        largest: bytes of the largest reply that is taken from a hospital.
     """
 
     streams = True
 
-    def __init__(self, grid: Grid, *, folds: bool = False) -> None:
+    def __init__(self, grid: Grid, largest: int = 0) -> None:
         self._grid = grid
-        self._folds = folds
+        self._inbox = Inbox(grid, largest) if isinstance(grid, HttpGrid) else None
 
     def set_run(self, run: Run) -> None:
         """See `flwr.serverapp.Grid`."""
@@ -83,7 +88,7 @@ class PromptGrid(Grid):
                 4xx), which waiting does not mend.
         """
         sent = list(messages)
-        for message in sent if self._folds else ():
+        for message in sent if self._inbox is not None else ():
             message.content = fold(message.content)
         ids = self.push_messages(sent) if sent else []
         asked = {
@@ -94,27 +99,29 @@ class PromptGrid(Grid):
         return self._replies(asked, None if timeout is None else time.monotonic() + timeout)
 
     def _replies(self, asked: dict[str, int], deadline: float | None) -> Iterator[Message]:
-        while asked:
+        last = False  # each message is looked for once more after the deadline: what came in time is taken
+        while asked and not last:
+            last = deadline is not None and time.monotonic() >= deadline
             # One at a time: what the SuperLink has handed out it does not hand out again, so a lost connection costs
             # one reply at most, and one is in memory at a time.
-            for message_id in list(asked):
-                for reply in self._pull(message_id):
-                    node = asked.pop(message_id)
-                    if reply.has_error():
-                        reply.metadata.__dict__["_src_node_id"] = node
-                    elif self._folds:
-                        with suppress(FederationError):  # left as it is: other weights than were asked for
-                            reply.content = unfold(reply.content)
+            for message_id, node in list(asked.items()):
+                reply = self._look(message_id)
+                if reply is None and last and self._inbox is not None:
+                    reply = self._inbox.give_up(message_id)
+                if reply is not None:
+                    del asked[message_id]
+                    # Flower names itself in an error; and what a site says of itself is not believed.
+                    reply.metadata.__dict__["_src_node_id"] = node
                     yield reply
-            if deadline is not None and time.monotonic() >= deadline:
-                return
-            if asked:
+            if asked and not last:
                 time.sleep(_LOOK_SECONDS)
 
-    def _pull(self, message_id: str) -> list[Message]:
+    def _look(self, message_id: str) -> Message | None:
         """The reply to a message, if it is there; a connection that is lost for a moment is none."""
         try:
-            return list(self._grid.pull_messages([message_id]))[:1]
+            if self._inbox is not None:
+                return self._inbox.look(message_id)
+            return next(iter(self._grid.pull_messages([message_id])), None)
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             if status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.TOO_MANY_REQUESTS:
@@ -123,7 +130,7 @@ class PromptGrid(Grid):
             _LOGGER.warning("no reply could be fetched (HTTP %d); trying again", status)
         except (httpx.TransportError, OSError) as error:
             _LOGGER.warning("no reply could be fetched (%s); trying again", type(error).__name__)
-        return []
+        return None
 
 
 @contextmanager

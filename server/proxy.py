@@ -6,6 +6,11 @@ The SuperLink has one port for all its interfaces. Those for its operator (/v1/c
     hospital ── TLS ── nginx ── TLS, verified ── SuperLink on 127.0.0.1
                        │ ten routes, compared byte by byte; anything else is 404 and goes nowhere
 
+The SuperLink reads a whole request, several times over, before it looks at who sent it. So what reaches it is bounded
+whoever sends: each route's body by what an honest node needs, and for the routes with weights the requests at one time
+(`Proxy.pieces_at_once`); nginx holds back the others' bodies in files, and answers 502 where there are too many, after
+which a SuperNode tries again. `tests/hostile/test_wire_strangers.py` measures what the SuperLink then takes.
+
 Privacy:
     A request passes only if its method and its target as sent, before any decoding, are one of `ROUTES`; what nginx
     then asks of the SuperLink is that route as written here, never a part of what was sent. Bodies are not logged.
@@ -46,8 +51,13 @@ ROUTES = tuple(
 `register-node` and `unregister-node` are left out: nodes are enrolled by the coordinator, over /v1/control.
 """
 
-_OBJECTS = "/v1/fleet/push-object"  # the one route whose requests carry weights
-_MESSAGE_BYTES = 16 << 20  # for requests without weights: a list of 200 000 objects' names
+_PUSH, _PULL = "/v1/fleet/push-object", "/v1/fleet/pull-object"  # the two that carry weights, in and out
+_ANNOUNCE = "/v1/fleet/push-messages"
+_ANNOUNCE_BYTES = 32 << 10  # the names of 450 objects: a message of 2 GB
+_REQUEST_BYTES = 4 << 10  # of all others: a node's number, and a hash or a key
+_PIECES_AT_ONCE, _REQUESTS_AT_ONCE = 8, 32
+OBJECT_BYTES = 6 << 20
+"""Of a piece of weights: Flower's 5 MiB, and what stands around them."""
 _CHECK_SECONDS = 60.0
 _LOG_BYTES = 10 << 20
 _BURST_SECONDS = 10  # a round's objects come all at once
@@ -58,7 +68,7 @@ _ERRORS = {
     400: "the request cannot be read",
     413: "the request is too large",
     502: "the SuperLink does not answer",
-    503: "too many requests from this address",
+    503: "too many requests",
     504: "the SuperLink takes too long",
 }
 _AS_400 = (408, 411, 412, 414, 416, 494, 495, 496, 497)  # nginx's own names for requests that cannot be read
@@ -81,6 +91,9 @@ class Proxy:
         object_bytes: largest request with weights, in bytes. Flower sends them in pieces of 5 MiB.
         requests_per_second, connections: most for one address. A SuperNode has up to four requests at a time. What is
             more gets 503, after which a SuperNode tries again.
+        pieces_per_second: requests with weights from one address; what is more waits.
+        pieces_at_once: requests with weights at one time on the way into the SuperLink, and as many on the way out.
+        all_connections: most in all, for which nginx may hold as many bodies in files.
 
     Raises:
         ConfigError: a value is none that nginx could use.
@@ -92,9 +105,12 @@ class Proxy:
     superlink_port: int
     superlink_name: str = "localhost"
     superlink_ca: str = "ca.pem"
-    object_bytes: int = 1 << 30
+    object_bytes: int = OBJECT_BYTES
     requests_per_second: int = 200
-    connections: int = 64
+    connections: int = 96
+    pieces_per_second: int = 20
+    pieces_at_once: int = _PIECES_AT_ONCE
+    all_connections: int = 512
 
     def __post_init__(self) -> None:
         # These values become nginx's own language, so nothing else may pass.
@@ -109,6 +125,9 @@ class Proxy:
             ("object_bytes", 1 << 40),
             ("requests_per_second", 10**6),
             ("connections", 65535),
+            ("pieces_per_second", 10**6),
+            ("pieces_at_once", 65535),
+            ("all_connections", 65535),
         ):
             value: object = getattr(self, key)
             if type(value) is not int or not 1 <= value <= most:
@@ -194,17 +213,28 @@ class Proxy:
             rate=self.requests_per_second,
             burst=self.requests_per_second * _BURST_SECONDS,
             connections=self.connections,
+            all_connections=self.all_connections,
+            pieces=self.pieces_per_second,
+            pieces_at_once=self.pieces_at_once,
+            requests_at_once=_REQUESTS_AT_ONCE,
             errors=_error_pages(),
             routes=routes,
         )
 
+    def body_bytes(self, route: str) -> int:
+        """The largest request of a route."""
+        return {_PUSH: self.object_bytes, _ANNOUNCE: _ANNOUNCE_BYTES}.get(route, _REQUEST_BYTES)
+
     def _location(self, route: str) -> str:
+        behind = {_PUSH: "pieces_in", _PULL: "pieces_out"}.get(route, "superlink")
+        slower = f"limit_req zone=pieces burst={self.pieces_per_second * _BURST_SECONDS};" if route == _PUSH else ""
         # With a path in `proxy_pass` the SuperLink is asked for that path, whatever was sent.
         return f"""\
         location = {route} {{
             if ($passes = 0) {{ return 404 $nothing; }}
-            client_max_body_size {self.object_bytes if route == _OBJECTS else _MESSAGE_BYTES};
-            proxy_pass https://superlink{route};
+            client_max_body_size {self.body_bytes(route)};
+            {slower}
+            proxy_pass https://{behind}{route};
         }}"""
 
 
@@ -258,7 +288,7 @@ pid nginx.pid;
 error_log error.log error;
 worker_processes 2;
 worker_shutdown_timeout 60s;
-events {{ worker_connections 2048; }}
+events {{ worker_connections 4096; }}
 
 http {{
     client_body_temp_path body;
@@ -282,12 +312,28 @@ http {{
     map $passes $nothing {{ default ""; }}
 
     limit_req_zone $binary_remote_addr zone=requests:10m rate={rate}r/s;
+    limit_req_zone $binary_remote_addr zone=pieces:10m rate={pieces}r/s;
     limit_conn_zone $binary_remote_addr zone=connections:10m;
+    limit_conn_zone $server_port zone=all:1m;
 
+    # The SuperLink ends idle connections after 5 s. A zone counts for all of nginx's workers together.
     upstream superlink {{
-        server 127.0.0.1:{superlink_port};
+        zone superlink 64k;
+        server 127.0.0.1:{superlink_port} max_conns={requests_at_once};
         keepalive 16;
-        keepalive_timeout 3s;   # the SuperLink ends idle connections after 5 s
+        keepalive_timeout 3s;
+    }}
+    upstream pieces_in {{
+        zone pieces_in 64k;
+        server 127.0.0.1:{superlink_port} max_conns={pieces_at_once};
+        keepalive 4;
+        keepalive_timeout 3s;
+    }}
+    upstream pieces_out {{
+        zone pieces_out 64k;
+        server 127.0.0.1:{superlink_port} max_conns={pieces_at_once};
+        keepalive 4;
+        keepalive_timeout 3s;
     }}
 
     server {{
@@ -301,11 +347,13 @@ http {{
 
         limit_req zone=requests burst={burst} nodelay;
         limit_conn connections {connections};
+        limit_conn all {all_connections};
         client_max_body_size 0;   # each route has its own; an error is answered whatever was sent
         client_header_timeout 10s;
-        client_body_timeout 60s;
-        send_timeout 60s;
-        keepalive_timeout 75s;
+        client_body_timeout 20s;   # without a byte
+        send_timeout 20s;
+        keepalive_timeout 30s;     # a SuperNode asks every 3 s
+        reset_timedout_connection on;
 
         proxy_http_version 1.1;
         proxy_set_header Connection "";

@@ -11,6 +11,7 @@ from common.messages import Reply, Weights
 from common.refusals import public_error, refusal_from_record
 from server.aggregation import checked_weights
 from server.direction import FEWEST, cosines_with_median
+from server.inbox import Fault
 from server.members import Members
 from server.quarantine import Offence, Quarantine
 
@@ -56,7 +57,7 @@ class RoundReplies:
             title = self._members.title(node)
             try:
                 if message.has_error():
-                    raise FederationError("site", f"sent no reply (code {message.error.code})", "see the site's log")
+                    raise _no_reply(message.error.code)
                 refusal = _read(refusal_from_record, message.content)
                 if refusal is not None:
                     title = self._members.believed(node, refusal[0])
@@ -121,9 +122,24 @@ def digest(weights: Weights) -> str:
     return hashed.hexdigest()
 
 
+def _no_reply(code: int) -> SiloganError:
+    """What an error instead of a reply means. A reply that ends too early can be a lost connection's: no offence."""
+    match code:
+        case Fault.TOO_LARGE:
+            return Offence("reply", "is larger than what was asked for", _LEFT_OUT)
+        case Fault.MALFORMED:
+            return Offence("reply", "cannot be unpacked", _LEFT_OUT)
+        case Fault.INCOMPLETE:
+            return FederationError("site", "began a reply that did not arrive whole in time", "see the site's log")
+        case _:
+            return FederationError("site", f"sent no reply (code {code})", "see the site's log")
+
+
 def _read(from_record: Callable[[RecordDict], _T], content: RecordDict) -> _T:
     """What `from_record` makes of a message; one that it cannot read is an offence."""
     try:
         return from_record(content)
     except SiloganError as error:
         raise Offence(error.thing, error.problem, error.mend) from None
+    except Exception:  # whatever a record of hostile values makes of being read
+        raise Offence("reply", "cannot be read", _LEFT_OUT) from None

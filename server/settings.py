@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from common.bounds import Count
 from common.config import Section, parse, read_keys
 from common.errors import ConfigError
+from server.proxy import OBJECT_BYTES
 
 SETTINGS_FILE = "server.yaml"
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -23,7 +23,9 @@ class Settings(Section):
     port: Port = Field(default=9443, description="port that the proxy listens on: the only one open to the network")
     superlink_port: Port = Field(default=9444, description="of the SuperLink, on the loopback address")
     metrics_port: Port = Field(default=9445, description="of the metrics for Prometheus, on the loopback address")
-    object_bytes: Count = Field(default=1 << 26, description="largest piece of weights that a hospital may send")
+    object_bytes: Annotated[int, Field(ge=1, le=16 << 20)] = Field(
+        default=OBJECT_BYTES, description="largest piece of weights that a hospital may send; Flower cuts them to 5 MiB"
+    )
 
     @staticmethod
     def load(folder: Path) -> "Settings":
@@ -46,5 +48,4 @@ listen: {listen}
 port: {port}            # the only one open to the network; hospitals need nothing but this
 superlink_port: {port + 1}  # on the loopback address, as the next
 metrics_port: {port + 2}
-object_bytes: {1 << 26}
 """
