@@ -24,6 +24,7 @@ GENESIS = "0" * 64
 
 _PATIENCE = 60.0  # seconds to wait for other processes to finish with the file
 _APPLICATION = 0x53494C4F  # "SILO": marks the file as a ledger
+_LONGEST_ROW = 2**27  # bytes: the fingerprints of four million patients
 _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION}",
     """
@@ -203,8 +204,20 @@ def _use_write_ahead_log(db: sqlite3.Connection) -> None:
 
 
 def _rows(db: sqlite3.Connection) -> list[Entry]:
+    """All entries, within bounds: a file that somebody else made may compute rows instead of holding them."""
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'entries' AND type = 'table'").fetchone()
+    if not tables:
+        raise sqlite3.DatabaseError("has no table of entries")
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_ROW)
     selected = db.execute("SELECT seq, body, previous, hash, signature FROM entries ORDER BY seq")
-    return [Entry(*row) for row in cast(list[tuple[int, str, str, str, str]], selected.fetchall())]
+    return [_entry(row) for row in selected]
+
+
+def _entry(row: tuple[object, ...]) -> Entry:
+    seq, *texts = row
+    if not isinstance(seq, int) or not all(isinstance(text, str) for text in texts):
+        raise sqlite3.DatabaseError("an entry has a value of another type")
+    return Entry(seq, *cast(list[str], texts))
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> DataError:

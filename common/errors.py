@@ -17,6 +17,8 @@ A site that refuses tells the coordinator none of this but a code (`common/refus
 from enum import StrEnum
 from typing import ClassVar
 
+_LONGEST = 1000  # characters of each part
+
 
 class Code(StrEnum):
     """All that a site tells the coordinator of why it refuses.
@@ -53,8 +55,15 @@ class SiloganError(Exception):
     def __init__(self, thing: str, problem: str, mend: str, *, code: Code | None = None) -> None:
         if code is not None:
             self.code = code
-        self.thing, self.problem, self.mend = (" ".join(part.split()) for part in (thing, problem, mend))
+        self.thing, self.problem, self.mend = (_line(part) for part in (thing, problem, mend))
         super().__init__(f"{self.thing}: {self.problem}; {self.mend}")
+
+
+def _line(text: str) -> str:
+    """A text as one line: what a terminal would obey is escaped, and not all of it is shown where it is long."""
+    shortened = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    line = " ".join(shortened.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 class UsageError(SiloganError):

@@ -5,9 +5,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
+from pydantic import TypeAdapter
 
 from common.errors import ConfigError, VerificationError
 from common.files import write_bytes_atomically
@@ -36,6 +36,9 @@ class EnrolledSite:
     retired: tuple[int, ...] = ()
 
 
+_SITES: TypeAdapter[list[EnrolledSite]] = TypeAdapter(list[EnrolledSite])
+
+
 class Enrolment:
     """All hospitals of a coordinator, in one file, which several processes may change.
 
@@ -53,11 +56,10 @@ class Enrolment:
             VerificationError: the file is damaged.
         """
         try:
-            raw: list[dict[str, Any]] = json.loads(self._path.read_text(encoding="utf-8"))
-            sites = [replace(EnrolledSite(**site), retired=tuple(site["retired"])) for site in raw]
+            sites = _SITES.validate_json(self._path.read_bytes(), strict=True)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError):
             raise VerificationError(f"file '{SITES_FILE}'", "is damaged", "restore it from its backup") from None
         return {site.name: site for site in sorted(sites, key=lambda site: site.name)}
 
