@@ -25,6 +25,7 @@ GENESIS = "0" * 64
 _PATIENCE = 60.0  # seconds to wait for other processes to finish with the file
 _APPLICATION = 0x53494C4F  # "SILO": marks the file as a ledger
 _LONGEST_ROW = 2**27  # bytes: the fingerprints of four million patients
+_FAULTS = (sqlite3.Error, UnicodeDecodeError)  # the latter where SQLite quotes a damaged file in its own message
 _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION}",
     """
@@ -157,7 +158,7 @@ def read_entries(path: Path) -> list[Entry]:
             return _rows(db)
         finally:
             db.close()
-    except sqlite3.Error as error:
+    except _FAULTS as error:
         raise _unusable(path, error) from None
 
 
@@ -166,7 +167,7 @@ def _connection(path: Path) -> Generator[sqlite3.Connection]:
     """One immediate (exclusive for writers), fully synchronised transaction."""
     try:
         db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
-    except sqlite3.Error as error:
+    except _FAULTS as error:
         raise _unusable(path, error) from None
     try:
         _use_write_ahead_log(db)
@@ -179,7 +180,7 @@ def _connection(path: Path) -> Generator[sqlite3.Connection]:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-    except sqlite3.Error as error:
+    except _FAULTS as error:
         raise _unusable(path, error) from None
     finally:
         db.close()
@@ -214,14 +215,14 @@ def _rows(db: sqlite3.Connection) -> list[Entry]:
 
 
 def _entry(row: tuple[object, ...]) -> Entry:
-    seq, *texts = row
-    if not isinstance(seq, int) or not all(isinstance(text, str) for text in texts):
-        raise sqlite3.DatabaseError("an entry has a value of another type")
-    return Entry(seq, *cast(list[str], texts))
+    """A row as an entry; in place of what is no text stands a text that no hash fits."""
+    seq, *values = row
+    return Entry(cast(int, seq), *(value if isinstance(value, str) else type(value).__name__ for value in values))
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> DataError:
-    return DataError(f"ledger '{path.name}'", f"cannot be used ({error})", "restore the file or free the disk")
+def _unusable(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> DataError:
+    reason = str(error) if isinstance(error, sqlite3.Error) else "damaged"
+    return DataError(f"ledger '{path.name}'", f"cannot be used ({reason})", "restore the file or free the disk")
 
 
 def _hash(seq: int, body: str, previous: str) -> str:

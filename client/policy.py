@@ -32,8 +32,8 @@ class Policy(Section):
     max_records_per_patient: RecordsPerPatient = Field(description="largest k: records of one patient in a step")
     max_steps_per_round: Count = Field(description="private steps between two replies")
     max_steps: Count = Field(description="private steps in all, over all runs")
-    families: _Names = Field( description="model families that may be trained")
-    servers: _Names = Field( description="coordinators that may ask")
+    families: _Names = Field(description="model families that may be trained")
+    servers: _Names = Field(description="coordinators that may ask")
 
     def objections(self, plan: PrivacyPlan, family: str, server: str) -> Iterator[str]:
         """What the policy does not allow about a plan, in words; the budget aside, which the ledger knows."""

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from filelock import FileLock
 from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 
+from common.bounds import STRICT
 from common.errors import ConfigError, VerificationError
 from common.files import write_bytes_atomically
 from common.study import SiteDeclaration
@@ -17,7 +19,7 @@ from server.control import Control, parse_node_key
 SITES_FILE = "sites.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class EnrolledSite:
     """One hospital.
 

@@ -40,7 +40,7 @@ def _run(coordinator: Coordinator, name: str) -> dict[str, Any]:
     study, checkpoint, events = Study.load(folder), Checkpoint.latest(folder), read_events(folder)
     rounds, reached = study.scenario.training.rounds, 0 if checkpoint is None else checkpoint.round
     last = events[-1] if events else {}
-    seconds = [event["seconds"] for event in events[-5:]]
+    seconds = [event["seconds"] for event in events[-5:] if "seconds" in event]
     left = (rounds - reached) * sum(seconds) / len(seconds) if seconds and submission.state == "running" else None
     facts = asdict(submission)
     return {

@@ -9,12 +9,15 @@ A run that failed goes on from its checkpoint when it is queued again.
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 
+from common.bounds import STRICT
 from common.config import Data, Scenario
 from common.errors import ConfigError, VerificationError
 from common.files import write_bytes_atomically
@@ -34,7 +37,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 State = Literal["proposed", "queued", "running", "finished", "failed", "stopped"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Submission:
     """Where a run stands.
 
@@ -49,6 +52,9 @@ class Submission:
     number: int = 0
     attempts: int = 0
     problem: str = ""
+
+
+_SUBMISSION: TypeAdapter[Submission] = TypeAdapter(Submission)
 
 
 def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
@@ -121,8 +127,8 @@ class Runs:
             VerificationError: what was written down is damaged.
         """
         try:
-            return Submission(**json.loads((self.path(name) / _STATE_FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return _SUBMISSION.validate_json((self.path(name) / _STATE_FILE).read_bytes(), strict=True)
+        except (OSError, ValueError):
             problem, mend = f"has a damaged {_STATE_FILE}", "write {} into it, then submit the run again"
             raise VerificationError(f"run '{name}'", problem, mend) from None
 

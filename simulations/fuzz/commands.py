@@ -36,15 +36,7 @@ def run(made: ForkServerContext, kind: str, index: int, *, base: Path, scratch: 
     said.mkdir()
     (place / found.file).write_bytes(trial.mutation(kind, seed, index, (base / found.file).read_bytes()))
     before, kept = trial.listing(place), trial.entries(place)
-    process = made.Process(target=_command, args=(found.command, place, said), daemon=True)
-    process.start()
-    process.join(_WAIT_SECONDS)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        return Outcome(kind, index, "too slow", f"waits for more than {_WAIT_SECONDS:g} s", _WAIT_SECONDS)
-    how, detail = _how(process.exitcode, said)
-    seconds, megabytes = _facts(said)
+    how, detail, seconds, megabytes = run_command(made, found.command or (), place, said)
     if seconds > trial.MOST_SECONDS:
         how, detail = "too slow", f"{seconds:.1f} s after {how} {detail}"
     if megabytes * 2**20 > trial.MOST_BYTES:
@@ -54,6 +46,30 @@ def run(made: ForkServerContext, kind: str, index: int, *, base: Path, scratch: 
     if changed:
         how, detail = "changed files", f"{', '.join(changed[:3])} after {how} {detail}"
     return Outcome(kind, index, how, detail, seconds, megabytes)
+
+
+def run_command(
+    made: ForkServerContext, arguments: tuple[str, ...], place: Path, said: Path
+) -> tuple[str, str, float, float]:
+    """Runs `silogan ARGUMENTS` in a process of its own.
+
+    Args:
+        made: starts processes that have all libraries imported.
+        arguments: of the command.
+        place: the folder that it runs in.
+        said: a folder for what it prints.
+
+    Returns:
+        What came of it and its detail, as in `Outcome`; seconds of processor time; and megabytes beyond the start.
+    """
+    process = made.Process(target=_command, args=(arguments, place, said), daemon=True)
+    process.start()
+    process.join(_WAIT_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return "too slow", f"waits for more than {_WAIT_SECONDS:g} s", _WAIT_SECONDS, 0.0
+    return (*_how(process.exitcode, said), *_facts(said))
 
 
 def _how(code: int | None, said: Path) -> tuple[str, str]:

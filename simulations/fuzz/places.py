@@ -3,6 +3,7 @@
 import csv
 import shutil
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -161,5 +162,7 @@ def _mnist(folder: Path, rng: np.random.Generator) -> None:
 
 def _bundle(place: Path) -> None:
     stage(place / "app")
-    (place / "bundle.fab").write_bytes(build_fab_from_disk(place / "app"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a library that Flower calls
+        (place / "bundle.fab").write_bytes(build_fab_from_disk(place / "app"))
     shutil.rmtree(place / "app")

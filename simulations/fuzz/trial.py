@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 from common.errors import ERRORS_BY_EXIT_CODE, SiloganError
+from simulations.fuzz.content import bytes_file
 from simulations.fuzz.kinds import KINDS, Kind
 from simulations.fuzz.messages import NotDeliveredError
 
@@ -62,7 +63,11 @@ class Outcome:
 
 def mutation(kind: str, seed: int, index: int, original: bytes) -> bytes:
     """The input, spoilt; the same for the same numbers."""
-    return KINDS[kind].mutate(Random(f"{seed}/{kind}/{index}"), original)  # noqa: S311  (to be repeated)
+    rng = Random(f"{seed}/{kind}/{index}")  # noqa: S311  (to be repeated)
+    try:
+        return KINDS[kind].mutate(rng, original)
+    except Exception:  # what one change has left another cannot always be made of
+        return bytes_file(rng, original)
 
 
 def attempt(kind: str, index: int, place: Path, content: bytes) -> Outcome:
@@ -184,7 +189,8 @@ def entries(place: Path) -> dict[str, list[tuple[object, ...]]]:
     """The rows of the register and of each ledger that SQLite can read."""
     found: dict[str, list[tuple[object, ...]]] = {}
     for path in (place / "node").glob("**/*.sqlite"):
-        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+        opened = f"{path.as_uri()}?mode=ro"
+        with suppress(sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(opened, uri=True)) as db:
             tables = db.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'entries'")
             if tables.fetchone()[0]:
                 found[path.name] = db.execute("SELECT * FROM entries ORDER BY 1").fetchall()

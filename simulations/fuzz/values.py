@@ -182,7 +182,7 @@ def yaml_file(rng: Random, original: bytes) -> bytes:
     """A YAML file, spoilt in its values or its text."""
     if rng.randrange(4) == 0:
         return encoded(mutated_text(rng, original.decode()))
-    return encoded(dumped(mutated(rng, yaml.safe_load(original))))
+    return encoded(dumped(mutated(rng, yaml.load(original, yaml.CSafeLoader))))
 
 
 def json_file(rng: Random, original: bytes) -> bytes:
