@@ -231,7 +231,7 @@ def _contents(entries: Sequence[Entry]) -> tuple[list[_Content], list[Finding]]:
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or "kind"
             findings.append(Finding(seq, f"says what no entry says ({where})"))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             findings.append(Finding(seq, "is not canonical JSON"))
     return contents, findings
 

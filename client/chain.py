@@ -24,6 +24,8 @@ GENESIS = "0" * 64
 
 _PATIENCE = 60.0  # seconds to wait for other processes to finish with the file
 _APPLICATION = 0x53494C4F  # "SILO": marks the file as a ledger
+_LONGEST_ROW = 2**27  # bytes: the fingerprints of four million patients
+_FAULTS = (sqlite3.Error, UnicodeDecodeError)  # the latter where SQLite quotes a damaged file in its own message
 _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION}",
     """
@@ -164,7 +166,7 @@ def read_entries(path: Path) -> list[Entry]:
             return _rows(db)
         finally:
             db.close()
-    except sqlite3.Error as error:
+    except _FAULTS as error:
         raise _unusable(path, error) from None
 
 
@@ -173,7 +175,7 @@ def _connection(path: Path) -> Generator[sqlite3.Connection]:
     """One immediate (exclusive for writers), fully synchronised transaction."""
     try:
         db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
-    except sqlite3.Error as error:
+    except _FAULTS as error:
         raise _unusable(path, error) from None
     try:
         _use_write_ahead_log(db)
@@ -186,7 +188,7 @@ def _connection(path: Path) -> Generator[sqlite3.Connection]:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-    except sqlite3.Error as error:
+    except _FAULTS as error:
         raise _unusable(path, error) from None
     finally:
         db.close()
@@ -211,12 +213,24 @@ def _use_write_ahead_log(db: sqlite3.Connection) -> None:
 
 
 def _rows(db: sqlite3.Connection) -> list[Entry]:
+    """All entries, within bounds: a file that somebody else made may compute rows instead of holding them."""
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'entries' AND type = 'table'").fetchone()
+    if not tables:
+        raise sqlite3.DatabaseError("has no table of entries")
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_ROW)
     selected = db.execute("SELECT seq, body, previous, hash, signature FROM entries ORDER BY seq")
-    return [Entry(*row) for row in cast(list[tuple[int, str, str, str, str]], selected.fetchall())]
+    return [_entry(row) for row in selected]
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> DataError:
-    return DataError(f"ledger '{path.name}'", f"cannot be used ({error})", "restore the file or free the disk")
+def _entry(row: tuple[object, ...]) -> Entry:
+    """A row as an entry; in place of what is no text stands a text that no hash fits."""
+    seq, *values = row
+    return Entry(cast(int, seq), *(value if isinstance(value, str) else type(value).__name__ for value in values))
+
+
+def _unusable(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> DataError:
+    reason = str(error) if isinstance(error, sqlite3.Error) else "damaged"
+    return DataError(f"ledger '{path.name}'", f"cannot be used ({reason})", "restore the file or free the disk")
 
 
 def _hash(seq: int, body: str, previous: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from common.bounds import Positive
+from common.bounds import Positive, Text
 from common.config import Section, parse, read_keys
 from common.errors import ConfigError
 
@@ -15,11 +15,11 @@ CONNECTION_FILE = "node.yaml"
 class Connection(Section):
     """How a node reaches its coordinator. It only ever connects outwards; nobody connects to it."""
 
-    server: str = Field(default="", description="the coordinator, as its policy and approvals call it: host:port")
+    server: Text = Field(default="", description="the coordinator, as its policy and approvals call it: host:port")
     ca: Path = Field(
         default=Path("ca.pem"), strict=False, description="certificate that the coordinator's is signed by"
     )
-    proxy: str | None = Field(default=None, description="HTTP proxy on the way, as http://proxy.example.org:3128")
+    proxy: Text | None = Field(default=None, description="HTTP proxy on the way, as http://proxy.example.org:3128")
     deadline: Positive = Field(default=3600.0, description="seconds that a round may take here before it is given up")
     max_clock_skew: Annotated[float, Field(gt=0, le=60)] = Field(
         default=5.0, description="seconds between the two clocks; Flower itself refuses more than ten"

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from common.bounds import Clip, Count, Delta, Epsilon, Noise, Rate, RecordsPerPatient
+from common.bounds import Clip, Count, Delta, Epsilon, Noise, Rate, RecordsPerPatient, Text
 from common.config import Section, parse, read_keys
 from common.errors import Code, ConfigError, PrivacyRefusal
 from common.networks import FAMILIES
 from common.plan import PrivacyPlan, Unit
 
 _NO_LIMIT = 2**53
+_Names = Annotated[tuple[Text, ...], Field(max_length=1000, strict=False)]
 
 
 class Policy(Section):
@@ -31,8 +32,8 @@ class Policy(Section):
     max_records_per_patient: RecordsPerPatient = Field(description="largest k: records of one patient in a step")
     max_steps_per_round: Count = Field(description="private steps between two replies")
     max_steps: Count = Field(description="private steps in all, over all runs")
-    families: tuple[str, ...] = Field(strict=False, description="model families that may be trained")
-    servers: tuple[str, ...] = Field(strict=False, description="coordinators that may ask")
+    families: _Names = Field(description="model families that may be trained")
+    servers: _Names = Field(description="coordinators that may ask")
     approvers: Annotated[int, Field(ge=1, le=2)] = Field(
         default=1, description="people of different names who must approve a study before it may run"
     )

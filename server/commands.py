@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from common.command_line import epilog
-from common.errors import ConfigError, UsageError, VerificationError
+from common.errors import UsageError, VerificationError
 from common.printable import printable
 
 server = typer.Typer(
@@ -92,6 +92,7 @@ def server_enrol(
     from server.actions import acting
     from server.coordinator import Coordinator
     from server.quarantine import QUARANTINE_FILE, Quarantine
+    from server.request import read_request
 
     coordinator = Coordinator(folder)
     if readmit is not None:
@@ -107,7 +108,7 @@ def server_enrol(
     elif key is None:
         raise UsageError("enrol", f"has no key of '{site}'", "give its node.pub or request.json")
     else:
-        public, declared = _request(site, key, size)
+        public, declared = read_request(site, key, size)
         with acting(folder, "enrol", site=site, key=public, size=declared):
             coordinator.enrolment.enrol(site, public, declared)
         print(f"'{site}' is enrolled with declared size {declared}")
@@ -276,26 +277,6 @@ def server_repair(
         print(f"{len(left)} problems left" if left else "All checks passed")
     if left:
         raise typer.Exit(VerificationError.exit_code)
-
-
-def _request(site: str, path: Path, size: int | None) -> tuple[str, int]:
-    """The public key and declared size that a hospital has sent."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"file '{path}'", "cannot be read", "give the hospital's node.pub or request.json") from None
-    if path.suffix == ".json":
-        try:
-            request = json.loads(text)
-            name, text, declared = str(request["site"]), str(request["public_key"]), int(request["declared_size"])
-        except (ValueError, TypeError, KeyError):
-            raise ConfigError(f"file '{path}'", "is no request", "have the hospital send it again") from None
-        if name != site:
-            raise ConfigError(f"file '{path}'", f"is the request of '{name}', not '{site}'", "correct the name")
-        size = size or declared
-    if size is None:
-        raise UsageError("--size", "is missing", "give the declared size, or the hospital's request.json")
-    return text, size
 
 
 def _action_table(done: list[dict[str, Any]]) -> Table:

@@ -44,7 +44,7 @@ class EnrolledSite:
     retired: tuple[_NodeNumber, ...] = ()
 
 
-_SITES = TypeAdapter(list[EnrolledSite])
+_SITES: TypeAdapter[list[EnrolledSite]] = TypeAdapter(list[EnrolledSite])
 
 
 class Enrolment:

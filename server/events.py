@@ -1,14 +1,34 @@
 """`events.jsonl`: one JSON line a round, appended as it happens; the live view and the report read it."""
 
-import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from common.files import write_bytes_atomically
 from common.plan import canonical_json
 
 EVENTS_FILE = "events.jsonl"
 Event = dict[str, Any]
+
+
+class _Refused(BaseModel):
+    model_config = ConfigDict(strict=True)
+    site: str
+
+
+class _Facts(BaseModel):
+    """What is read of an event; whatever else there is may be anything."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    round: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    sites_replied: Annotated[int, Field(ge=0)] = 0
+    sites_refused: list[_Refused] = []
+    epsilon: dict[str, float] | None = None
+
+
+_EVENT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
 def append_event(run_dir: Path, event: Event) -> None:
@@ -18,7 +38,7 @@ def append_event(run_dir: Path, event: Event) -> None:
 
 
 def read_events(run_dir: Path) -> list[Event]:
-    """All whole lines; a line torn by a killed process, or damaged so that it says no round, is left out."""
+    """All whole lines; a line torn by a killed process, or damaged otherwise, is left out."""
     try:
         lines = (run_dir / EVENTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -26,11 +46,11 @@ def read_events(run_dir: Path) -> list[Event]:
     events: list[Event] = []
     for line in lines:
         try:
-            event: object = json.loads(line)
-        except (ValueError, RecursionError):
+            event = cast(Event, _EVENT.validate_json(line))
+            _Facts.model_validate(event)
+        except ValidationError:
             continue
-        if isinstance(event, dict) and type(cast(Event, event).get("round")) is int:
-            events.append(cast(Event, event))
+        events.append(event)
     return events
 
 

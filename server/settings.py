@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from common.bounds import Name
 from common.config import Section, parse, read_keys
 from common.errors import ConfigError
 from server.proxy import OBJECT_BYTES
@@ -16,10 +17,10 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class Settings(Section):
     """Where the coordinator listens, and under which names hospitals know it."""
 
-    names: tuple[str, ...] = Field(
-        strict=False, description="host names and IP addresses under which hospitals call it"
+    names: tuple[Name, ...] = Field(
+        strict=False, max_length=100, description="host names and IP addresses under which hospitals call it"
     )
-    listen: str = Field(default="0.0.0.0", description="address that the proxy listens on")  # noqa: S104  (its purpose)
+    listen: Name = Field(default="0.0.0.0", description="address that the proxy listens on")  # noqa: S104  (its purpose)
     port: Port = Field(default=9443, description="port that the proxy listens on: the only one open to the network")
     superlink_port: Port = Field(default=9444, description="of the SuperLink, on the loopback address")
     metrics_port: Port = Field(default=9445, description="of the metrics for Prometheus, on the loopback address")

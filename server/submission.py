@@ -56,7 +56,7 @@ class Submission:
     problem: str = ""
 
 
-_SUBMISSION = TypeAdapter(Submission)
+_SUBMISSION: TypeAdapter[Submission] = TypeAdapter(Submission)
 
 
 def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:

@@ -1,0 +1,119 @@
+"""The real command on a spoilt input: a process of its own, of which only exit code, lines and files are looked at."""
+
+import os
+import shutil
+import sys
+import time
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import torch
+
+from simulations.fuzz import trial
+from simulations.fuzz.kinds import KINDS, Kind
+from simulations.fuzz.trial import Outcome
+
+_WAIT_SECONDS = 20.0
+_STDOUT, _STDERR, _FACTS = "stdout.txt", "stderr.txt", "facts.txt"
+
+
+def run(made: ForkServerContext, kind: str, index: int, *, base: Path, scratch: Path, seed: int) -> Outcome:
+    """Runs the command that reads a kind of input, on one mutation of it.
+
+    Args:
+        made: starts processes that have all libraries imported.
+        kind: which input.
+        index: which mutation of it.
+        seed: of all mutations.
+        base: the intact place.
+        scratch: a folder for a copy of it.
+    """
+    found = KINDS[kind]
+    place, said = scratch / "place", scratch / "said"
+    for folder in (place, said):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(base, place, symlinks=True)
+    said.mkdir()
+    (place / found.file).write_bytes(trial.mutation(kind, seed, index, (base / found.file).read_bytes()))
+    before, kept = trial.listing(place), trial.entries(place)
+    how, detail, seconds, megabytes = run_command(made, found.command or (), place, said)
+    if seconds > trial.MOST_SECONDS:
+        how, detail = "too slow", f"{seconds:.1f} s after {how} {detail}"
+    if megabytes * 2**20 > trial.MOST_BYTES:
+        how, detail = "too large", f"{megabytes:.0f} MB after {how} {detail}"
+    changed = _changed(found, before, trial.listing(place))
+    changed += [name for name, rows in kept.items() if trial.entries(place).get(name, [])[: len(rows)] != rows]
+    if changed:
+        how, detail = "changed files", f"{', '.join(changed[:3])} after {how} {detail}"
+    return Outcome(kind, index, how, detail, seconds, megabytes)
+
+
+def run_command(
+    made: ForkServerContext, arguments: tuple[str, ...], place: Path, said: Path
+) -> tuple[str, str, float, float]:
+    """Runs `silogan ARGUMENTS` in a process of its own.
+
+    Args:
+        made: starts processes that have all libraries imported.
+        arguments: of the command.
+        place: the folder that it runs in.
+        said: a folder for what it prints.
+
+    Returns:
+        What came of it and its detail, as in `Outcome`; seconds of processor time; and megabytes beyond the start.
+    """
+    process = made.Process(target=_command, args=(arguments, place, said), daemon=True)
+    process.start()
+    process.join(_WAIT_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return "too slow", f"waits for more than {_WAIT_SECONDS:g} s", _WAIT_SECONDS, 0.0
+    return (*_how(process.exitcode, said), *_facts(said))
+
+
+def _how(code: int | None, said: Path) -> tuple[str, str]:
+    out, error = ((said / name).read_text(encoding="utf-8", errors="replace") for name in (_STDOUT, _STDERR))
+    odd = {character for character in out if not character.isprintable() and character != "\n"}
+    if odd:
+        return "prints control characters", ascii("".join(sorted(odd)))
+    if code == 0:
+        return "accepted", ""
+    lines = error.splitlines()
+    if code == 1 or len(lines) != 1 or not lines[0].startswith("silogan: "):
+        return f"exit code {code} with {len(lines)} lines", ascii(error)[-600:]
+    return trial.said(lines[0], code if code is not None else -1)
+
+
+def _facts(said: Path) -> tuple[float, float]:
+    if not (said / _FACTS).exists():
+        return 0.0, 0.0
+    seconds, megabytes = (said / _FACTS).read_text(encoding="ascii").split()
+    return round(float(seconds), 3), round(float(megabytes), 1)
+
+
+def _changed(kind: Kind, before: trial.Listing, after: trial.Listing) -> list[str]:
+    return [
+        name
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name) and not trial.allowed(kind, name)
+    ]
+
+
+def _command(arguments: tuple[str, ...], place: Path, said: Path) -> None:
+    """In a process of its own: `silogan ARGUMENTS`, what it prints in files."""
+    import silogan
+
+    os.chdir(place)
+    for name, number in ((_STDOUT, 1), (_STDERR, 2)):
+        os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    sys.argv = ["silogan", *arguments]
+    torch.set_num_threads(1)
+    resident, began = trial.reset_peak(), time.process_time()
+    try:
+        silogan.main()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        grown = max(0.0, (trial.peak() - resident) / 2**20)
+        (said / _FACTS).write_text(f"{time.process_time() - began} {grown}", encoding="ascii")
