@@ -36,7 +36,7 @@ from common.accounting import (
     epsilon_rdp,
     prv_error,
 )
-from common.errors import DataError
+from common.errors import DataError, one_line
 from common.plan import PrivacyPlan, Unit, canonical_json
 from common.strength import OVERRIDE_ABOVE
 
@@ -197,7 +197,7 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
     try:
         entries = read_entries(path)
     except DataError as error:
-        return Audit(name, (Finding(THE_LEDGER, error.problem),))
+        return Audit(name, _sorted([Finding(THE_LEDGER, error.problem)]))
     broken = [Finding(seq, problem) for seq, problem in broken_links(entries)]
     contents, malformed = _contents(entries)
     if broken or malformed or not entries:
@@ -430,4 +430,6 @@ def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: finding.entry))
+    """In the order of entries; what a finding quotes of one may be anything."""
+    found = (Finding(finding.entry, one_line(finding.problem)) for finding in findings)
+    return tuple(sorted(found, key=lambda finding: finding.entry))

@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,8 +67,16 @@ class Entry:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """The body's values."""
-        return json.loads(self.body)
+        """The body's values.
+
+        Raises:
+            VerificationError: it has none; whoever has the key can sign anything.
+        """
+        with suppress(ValueError, RecursionError):
+            values: object = json.loads(self.body)
+            if isinstance(values, dict):
+                return cast(dict[str, Any], values)
+        raise VerificationError(f"ledger entry {self.seq}", "is no set of keys", "audit the ledger")
 
     def is_signed_by(self, public: str) -> bool:
         """Whether the holder of the public key signed this entry."""

@@ -4,7 +4,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -62,7 +62,7 @@ class SiteKey:
                 if os.name == "posix" and os.fstat(file.fileno()).st_mode & _OTHERS:
                     raise VerificationError(f"key '{path.name}'", "is open to other users", "chmod 600")
                 private = load_pem_private_key(file.read(), password=None)
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm, InternalError):
             private = None
         if not isinstance(private, Ed25519PrivateKey):
             raise DataError(f"key '{path.name}'", "is missing or is no Ed25519 key", "restore it from its backup")

@@ -230,7 +230,8 @@ class Ledger:
         with self._chain.transaction() as ledger:
             if not ledger.entries:
                 raise VerificationError(f"ledger '{path.name}'", "holds no entry", "restore its newest copy")
-            self.cohort = Cohort(**ledger.entries[0].content["cohort"])
+            with _reading(ledger.entries[0]):
+                self.cohort = Cohort(**ledger.entries[0].content["cohort"])
 
     @staticmethod
     def create(path: Path, cohort: Cohort, policy: Policy, key: SiteKey) -> "Ledger":

@@ -5,7 +5,7 @@ It is not the key that signs the ledger: either can be replaced without the othe
 
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -46,7 +46,7 @@ def node_public_key(folder: Path) -> str:
     """
     try:
         private = load_ssh_private_key((folder / NODE_KEY).read_bytes(), None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         private = None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         mend = "restore it, or delete it and have the coordinator enrol a new one"

@@ -57,11 +57,11 @@ class SiloganError(Exception):
     def __init__(self, thing: str, problem: str, mend: str, *, code: Code | None = None) -> None:
         if code is not None:
             self.code = code
-        self.thing, self.problem, self.mend = (_line(part) for part in (thing, problem, mend))
+        self.thing, self.problem, self.mend = (one_line(part) for part in (thing, problem, mend))
         super().__init__(f"{self.thing}: {self.problem}; {self.mend}")
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """A text as one line: what a terminal would obey is escaped, and not all of it is shown where it is long."""
     shortened = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return printable(" ".join(shortened.split()))

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeVar
 
 import httpx
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.cli.build import build_fab_from_disk
@@ -187,7 +187,7 @@ def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
     """
     try:
         key = load_ssh_public_key(text.strip().encode())
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not uses_nist_ec_curve(key):
         raise ConfigError("node's key", "is no ECDSA public key", "give the node.pub that `silogan node init` wrote")

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -310,3 +311,31 @@ def test_entries_are_read_also_while_the_ledger_is_in_use(path: Path) -> None:
     entries: list[Entry] = read_entries(path)
     db.close()
     assert len(entries) == 9
+
+
+def test_what_a_finding_quotes_moves_no_terminal(path: Path) -> None:
+    def more(bodies: Bodies) -> None:
+        bodies[0]["versions"]["\x1b[2J"] = 7
+
+    written_anew(more)(path)
+    [finding] = audit(path).findings
+    assert finding.problem == "says what no entry says (versions.\\x1b[2J)"
+
+
+def test_bytes_that_are_no_text_in_a_table_of_contents(path: Path) -> None:
+    """SQLite quotes them in its own message, which Python cannot decode."""
+    content = path.read_bytes()
+    assert b"CREATE TABLE entries" in content
+    path.write_bytes(content.replace(b"CREATE TABLE entries", b"CREATE TABLE \xff\xfftries", 1))
+    [finding] = audit(path).findings
+    assert finding.problem.startswith("cannot be used")
+    assert finding.problem.isprintable()
+
+
+def test_rows_that_are_computed_are_no_entries(path: Path) -> None:
+    endless = "WITH RECURSIVE n(seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n) SELECT seq"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE entries")
+        db.execute(f"CREATE VIEW entries AS {endless}, 'a' body, 'b' previous, seq || 'h' hash, 'c' signature FROM n")
+    [finding] = audit(path).findings
+    assert finding.problem == "cannot be used (has no table of entries)"

@@ -44,3 +44,10 @@ def test_the_message_names_thing_problem_and_mend(kind: type[SiloganError]) -> N
 @given(st.text(), st.text(), st.text())
 def test_the_message_is_one_line_whatever_the_parts(thing: str, problem: str, mend: str) -> None:
     assert len(str(SiloganError(thing, problem, mend)).splitlines()) == 1
+
+
+def test_a_terminal_is_told_nothing_that_it_would_obey() -> None:
+    error = DataError("file '\x1b[2J'", "names \u202e and \x00\n twice", "x" * 5000)
+    assert str(error).startswith("file '\\x1b[2J': names \\u202e and \\x00 twice; xxx")
+    assert str(error).isprintable()
+    assert len(str(error)) < 1100
