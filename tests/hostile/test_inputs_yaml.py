@@ -31,11 +31,11 @@ def desk(base: Path, tmp_path: Path) -> Desk:
 
 
 def assert_untouched(desk: Desk, base: Path) -> None:
-    """No file was lost, and none is there that was not, but what the command printed."""
+    """No file was lost, and none is there that was not, but what the command printed and the log of actions."""
     found = {
         name
         for name in listing(desk.folder)
-        if not name.startswith("said/") and not name.endswith((".lock", "-shm", "-wal"))
+        if not name.startswith("said/") and not name.endswith((".lock", "-shm", "-wal", "actions.jsonl"))
     }
     assert found == {name for name in listing(base) if not name.endswith((".lock", "-shm", "-wal"))}
 

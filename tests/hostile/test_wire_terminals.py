@@ -29,7 +29,8 @@ def test_server_status_prints_no_sequence(text: str) -> None:
     found = {
         "services": {text: 1},
         "certificate": {"days_left": 3, "warnings": [text]},
-        "sites": [{"name": text, "status": text, "declared_size": 3}],
+        "sites": [{"name": text, "status": text, "declared_size": 3, "heard": None}],
+        "problems": [text],
         "runs": [
             {
                 "name": text,
