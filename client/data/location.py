@@ -35,9 +35,8 @@ def check_readable(data: Data) -> None:
         mend = "put the data back, or move the cohort with `silogan node relocate`"
         raise DataError(f"data.root '{root}'", "is not there", mend)
     try:
-        if root.is_file():
-            root.open("rb").close()
-        for folder, _, names in os.walk(root, onerror=_raise):
+        _open(root)
+        for folder, _, names in os.walk(root, onerror=_raise) if root.is_dir() else ():
             for name in names:
                 _open(Path(folder) / name)
     except OSError as error:

@@ -95,6 +95,11 @@ def test_data_that_cannot_be_opened_costs_nothing(hospital: Hospital, tmp_path: 
     assert len(failed) == 1
 
 
+def test_data_may_be_a_single_file(tmp_path: Path) -> None:
+    (tmp_path / "images.npz").write_bytes(b"any")
+    check_readable(Data(source="medmnist", root=tmp_path / "images.npz"))
+
+
 def test_data_that_may_not_be_read_is_named_by_its_root_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_images(tmp_path)
 
