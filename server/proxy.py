@@ -55,7 +55,8 @@ _PUSH, _PULL = "/v1/fleet/push-object", "/v1/fleet/pull-object"  # the two that 
 _ANNOUNCE = "/v1/fleet/push-messages"
 _ANNOUNCE_BYTES = 32 << 10  # the names of 450 objects: a message of 2 GB
 _REQUEST_BYTES = 4 << 10  # of all others: a node's number, and a hash or a key
-_PIECES_AT_ONCE, _REQUESTS_AT_ONCE = 8, 32
+# Two: the SuperLink writes one piece at a time into its database, and answers 500 to who waits for 5 s.
+_PIECES_AT_ONCE, _REQUESTS_AT_ONCE = 2, 32
 OBJECT_BYTES = 6 << 20
 """Of a piece of weights: Flower's 5 MiB, and what stands around them."""
 _CHECK_SECONDS = 60.0

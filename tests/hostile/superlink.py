@@ -22,6 +22,7 @@ from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import NOOP_FEDERATION_ID, TaskType
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
@@ -151,12 +152,15 @@ def hub(folder: Path, patch: pytest.MonkeyPatch, *, tls: bool = False) -> Iterat
     ca = (folder / "ca.pem").read_bytes() if tls else None
     grid = HttpGrid(f"localhost:{port}", not tls, ca, token=token)
     grid.set_run(Run.create_empty(run))
+    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(grid._runtime_client))
+    heartbeat.start()
     nodes: dict[str, Enrolled] = {}
     try:
         yield Hub(port, state, grid, run, nodes, ca)
     finally:
         for node in nodes.values():
             node.client.close()
+        heartbeat.stop()
         grid.close()
         server.should_exit = True
         thread.join()

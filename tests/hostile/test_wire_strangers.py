@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(
 PUSH = "/v1/fleet/push-object"
 PIECE = PushObjectRequest(object_content=bytes(OBJECT_BYTES - 1000)).SerializeToString()
 MOST_MORE = 1 << 30
-"""Of the SuperLink's memory, whatever strangers send (measured: 715 MiB after 300 posts, and the same after 600)."""
+"""Of the SuperLink's memory, whatever strangers send (measured: 749 MiB after 250 posts, 755 after 500)."""
 FLOOD = int(os.environ.get("SILOGAN_TEST_FLOOD", "40"))
 
 
