@@ -3,13 +3,15 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from common.bounds import MOST_ROUNDS, Name
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
 from common.messages import Weights
@@ -18,6 +20,20 @@ CHECKPOINT_FOLDER = "checkpoints"
 _KEPT = 2
 _PARTS = ("ema", "server", "healthy")
 """Fields of tensors that lie under their own name in the file; `weights` lie there bare."""
+
+
+class _Header(BaseModel):
+    """What stands in the file beside the tensors; people read the names and heads on terminals."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    study_id: str
+    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
+    training_seconds: float
+    event: dict[str, Any]
+    ledger_heads: dict[Name, Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]]
+    digests: list[str]
+    warm: bool
+    guard: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,7 @@ class Checkpoint:
             return None
         try:
             with safe_open(paths[-1], framework="pt") as file:
-                header = json.loads(file.metadata()["silogan"])
+                header = _Header.model_validate_json(file.metadata()["silogan"]).model_dump()
                 tensors: Weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             parts = {part: _under(f"{part}.", tensors) for part in _PARTS}
             prefixes = tuple(f"{part}." for part in _PARTS)

@@ -11,15 +11,15 @@ import json
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from common.bounds import STRICT
 from common.config import Data, Scenario
-from common.errors import ConfigError, VerificationError
+from common.errors import ConfigError, VerificationError, one_line
 from common.files import write_bytes_atomically
 from common.losses import LOSSES
 from common.networks import FAMILIES, build, check_private
@@ -51,7 +51,7 @@ class Submission:
     state: State = "proposed"
     number: int = 0
     attempts: int = 0
-    problem: str = ""
+    problem: Annotated[str, AfterValidator(one_line)] = ""
 
 
 _SUBMISSION: TypeAdapter[Submission] = TypeAdapter(Submission)

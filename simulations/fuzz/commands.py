@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from importlib.metadata import entry_points
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def _changed(kind: Kind, before: trial.Listing, after: trial.Listing) -> list[st
 
 def _command(arguments: tuple[str, ...], place: Path, said: Path) -> None:
     """In a process of its own: `silogan ARGUMENTS`, what it prints in files."""
-    import silogan
+    [command] = entry_points(group="console_scripts", name="silogan")
+    main = command.load()
 
     os.chdir(place)
     for name, number in ((_STDOUT, 1), (_STDERR, 2)):
@@ -111,7 +113,7 @@ def _command(arguments: tuple[str, ...], place: Path, said: Path) -> None:
     torch.set_num_threads(1)
     resident, began = trial.reset_peak(), time.process_time()
     try:
-        silogan.main()
+        main()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
