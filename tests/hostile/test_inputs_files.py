@@ -1,6 +1,6 @@
 """A coordinator's and a hospital's own files, damaged or written by somebody else: one line, and nothing on a terminal.
 
-On 97d0510 each of these was a traceback, or moved the cursor of whoever looked.
+Before, nine of these eleven were tracebacks, moved the cursor of whoever looked, or were taken for what they are not.
 """
 
 import json
