@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter
 
 from client.chain import Chain, Entry
 from client.data import Images
 from client.keys import SiteKey
+from common.bounds import Name
 from common.config import Data, parse
-from common.errors import DataError, PrivacyRefusal
+from common.errors import ConfigError, DataError, PrivacyRefusal, VerificationError
 from common.plan import Unit
 from common.schema import ImageSchema
+from common.study import SiteDeclaration
 
 _BYTES = 16  # of a fingerprint
+_NAMES: TypeAdapter[list[str]] = TypeAdapter(list[Name], config=ConfigDict(strict=True))
+_UNIT: TypeAdapter[Unit] = TypeAdapter(Unit)
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,30 @@ class Registration:
 
     @staticmethod
     def of_entry(entry: Entry) -> "Registration":
-        """The registration that an entry of the register holds."""
-        content = entry.content
+        """The registration that an entry of the register holds.
+
+        Raises:
+            VerificationError: it holds none, whoever signed it.
+        """
+        try:
+            return Registration._of_content(entry.content)
+        except (ValueError, TypeError, KeyError, ConfigError):
+            problem = "says what no entry may: a type or a value is wrong"
+            raise VerificationError(f"register entry {entry.seq}", problem, "restore the register") from None
+
+    @staticmethod
+    def _of_content(content: dict[str, Any]) -> "Registration":
+        declared = SiteDeclaration(content["site"], content["declared_size"])
+        names = _NAMES.validate_python([content["name"], content["ledger"], *content["fingerprints"]])
         return Registration(
-            name=content["name"],
-            site=content["site"],
-            ledger=content["ledger"],
+            name=names[0],
+            site=declared.name,
+            ledger=names[1],
             data=parse(Data, content["data"], "data"),
             schema=ImageSchema.from_plain(content["schema"]),
-            unit=content["unit"],
-            declared_size=content["declared_size"],
-            fingerprints=tuple(content["fingerprints"]),
+            unit=_UNIT.validate_python(content["unit"]),
+            declared_size=declared.declared_size,
+            fingerprints=tuple(names[2:]),
             rehearsal=content.get("rehearsal", False),  # an older register knows of none
         )
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from common.bounds import Positive, Text
 from common.config import Section, parse, read_keys
@@ -12,11 +12,17 @@ from common.errors import ConfigError
 CONNECTION_FILE = "node.yaml"
 
 
+def _printable(path: Path) -> Path:
+    if not str(path).isprintable():
+        raise ValueError("has characters that cannot be printed")
+    return path
+
+
 class Connection(Section):
     """How a node reaches its coordinator. It only ever connects outwards; nobody connects to it."""
 
     server: Text = Field(default="", description="the coordinator, as its policy and approvals call it: host:port")
-    ca: Path = Field(
+    ca: Annotated[Path, AfterValidator(_printable)] = Field(
         default=Path("ca.pem"), strict=False, description="certificate that the coordinator's is signed by"
     )
     proxy: Text | None = Field(default=None, description="HTTP proxy on the way, as http://proxy.example.org:3128")

@@ -599,7 +599,7 @@ def _reading(entry: Entry) -> Generator[None]:
     """Entries are as they were signed; what was signed may still be what no entry may say."""
     try:
         yield
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         problem = "says what no entry may: a type or a value is wrong"
         raise VerificationError(f"ledger entry {entry.seq}", problem, "audit the ledger") from None
 

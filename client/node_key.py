@@ -46,7 +46,7 @@ def node_public_key(folder: Path) -> str:
     """
     try:
         private = load_ssh_private_key((folder / NODE_KEY).read_bytes(), None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm, InternalError, NotImplementedError):
         private = None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         mend = "restore it, or delete it and have the coordinator enrol a new one"

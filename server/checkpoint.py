@@ -10,13 +10,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from common.bounds import MOST_ROUNDS, Name
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
 from common.messages import Weights
@@ -30,6 +32,20 @@ _NO_WAY_BACK = (
     "put one of the last two rounds back from a backup, else submit the study anew with --set name=NAME: hospitals "
     "answer each round once"
 )
+
+
+class _Header(BaseModel):
+    """What stands in the file beside the tensors; people read the names and heads on terminals."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    study_id: str
+    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
+    training_seconds: float
+    event: dict[str, Any]
+    ledger_heads: dict[Name, Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]]
+    digests: list[str]
+    warm: bool
+    guard: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -161,9 +177,8 @@ def mark(run_dir: Path) -> tuple[Mark, str]:
     for path in reversed(_paths(run_dir)):
         try:
             with safe_open(path, framework="pt") as file:
-                header = json.loads(file.metadata()["silogan"])
-            heads = cast(dict[object, object], dict(header["ledger_heads"]))
-            return Mark(int(header["round"]), {str(site): str(head) for site, head in heads.items()}), problem
+                header = _Header.model_validate_json(file.metadata()["silogan"])
+            return Mark(header.round, dict(header.ledger_heads)), problem
         except FileNotFoundError:
             continue
         except _DAMAGE:
@@ -184,7 +199,7 @@ def _read(path: Path) -> Checkpoint:
     parts = {part: _under(f"{part}.", tensors) for part in _PARTS}
     prefixes = tuple(f"{part}." for part in _PARTS)
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}
-    return Checkpoint(weights=weights, **parts, **json.loads(text))
+    return Checkpoint(weights=weights, **parts, **_Header.model_validate_json(text).model_dump())
 
 
 def _digest(header: str, tensors: Weights) -> str:

@@ -187,7 +187,7 @@ def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
     """
     try:
         key = load_ssh_public_key(text.strip().encode())
-    except (ValueError, UnsupportedAlgorithm, InternalError):
+    except (ValueError, UnsupportedAlgorithm, InternalError, NotImplementedError):
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not uses_nist_ec_curve(key):
         raise ConfigError("node's key", "is no ECDSA public key", "give the node.pub that `silogan node init` wrote")

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import torch
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from common.bounds import STRICT
 from common.config import Data, Scenario
-from common.errors import ConfigError, SiloganError, VerificationError
+from common.errors import ConfigError, SiloganError, VerificationError, one_line
 from common.files import write_bytes_atomically
 from common.losses import LOSSES
 from common.networks import FAMILIES, build, check_private
@@ -53,7 +53,7 @@ class Submission:
     state: State = "proposed"
     number: Annotated[int, Field(ge=0, lt=2**64)] = 0
     attempts: Annotated[int, Field(ge=0)] = 0
-    problem: str = ""
+    problem: Annotated[str, AfterValidator(one_line)] = ""
 
 
 _SUBMISSION: TypeAdapter[Submission] = TypeAdapter(Submission)

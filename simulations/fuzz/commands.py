@@ -1,10 +1,10 @@
 """The real command on a spoilt input: a process of its own, of which only exit code, lines and files are looked at."""
 
 import os
-import runpy
 import shutil
 import sys
 import time
+from importlib.metadata import entry_points
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -103,6 +103,9 @@ def _changed(kind: Kind, before: trial.Listing, after: trial.Listing) -> list[st
 
 def _command(arguments: tuple[str, ...], place: Path, said: Path) -> None:
     """In a process of its own: `silogan ARGUMENTS`, what it prints in files."""
+    [command] = entry_points(group="console_scripts", name="silogan")
+    main = command.load()
+
     os.chdir(place)
     for name, number in ((_STDOUT, 1), (_STDERR, 2)):
         os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT, 0o600), number)
@@ -110,7 +113,7 @@ def _command(arguments: tuple[str, ...], place: Path, said: Path) -> None:
     torch.set_num_threads(1)
     resident, began = trial.reset_peak(), time.process_time()
     try:
-        runpy.run_module("silogan", run_name="__main__", alter_sys=True)
+        main()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

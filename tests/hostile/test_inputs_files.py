@@ -1,0 +1,79 @@
+"""A coordinator's and a hospital's own files, damaged or written by somebody else: one line, and nothing on a terminal.
+
+Before, nine of these eleven were tracebacks, moved the cursor of whoever looked, or were taken for what they are not.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simulations.fuzz import places
+from simulations.fuzz.places import RUN
+from tests.hostile.inputs import Desk, copy_of
+
+STATUS = ("server", "status", "--folder", "coordinator")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile") / "base"
+    places.make(folder)
+    return folder
+
+
+@pytest.fixture
+def desk(base: Path, tmp_path: Path) -> Desk:
+    return copy_of(base, tmp_path / "desk")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "how"),
+    [
+        (f"{RUN}/submission.json", "[" * 100_000, "refused 6"),
+        (f"{RUN}/submission.json", '{"state": "failed", "problem": 7}', "refused 6"),
+        (f"{RUN}/submission.json", json.dumps({"state": "failed", "problem": "\x1b[2J\u202e"}), "accepted"),
+        (f"{RUN}/events.jsonl", '{"round": 1}\n7\n{"round": 2, "sites_refused": 3}\n' + "[" * 100_000, "accepted"),
+        ("coordinator/sites.json", '[{"name": 7, "public_key": "", "declared_size": 1}]', "refused 6"),
+        ("coordinator/sites.json", "[" * 100_000, "refused 6"),
+        ("coordinator/server.yaml", 'names: ["a\\eb"]\n', "refused 3"),
+    ],
+    ids=range(7),
+)
+def test_a_damaged_file_is_named(desk: Desk, name: str, content: str, how: str) -> None:
+    (desk.folder / name).write_text(content, encoding="utf-8")
+    assert desk.run(*STATUS).how == how
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        (b'\\"ledger_heads\\": {\\"bergen\\": \\"', b'\\"ledger_heads\\": {\\"b\\\\u001bn\\": \\"'),
+        (b'\\"round\\": 1', b'\\"round\\": x'),
+    ],
+    ids=["name", "round"],
+)
+def test_a_checkpoint_shows_names_and_heads_alone(desk: Desk, was: bytes, becomes: bytes) -> None:
+    [path] = (desk.folder / RUN / "checkpoints").iterdir()
+    content = path.read_bytes()
+    assert was in content
+    changed = content.replace(was, becomes)
+    length = int.from_bytes(content[:8], "little") + len(changed) - len(content)
+    path.write_bytes(length.to_bytes(8, "little") + changed[8:])
+    assert desk.run(*STATUS).how == "refused 6"
+
+
+def test_a_request_is_a_request(desk: Desk) -> None:
+    enrol = ("server", "enrol", "bergen", "request.json", "--folder", "coordinator")
+    request = json.loads((desk.folder / "request.json").read_text(encoding="utf-8"))
+    for change in ({"site": "\u202e"}, {"declared_size": 2.5}, {"declared_size": True}, {"public_key": "x" * 10**6}):
+        (desk.folder / "request.json").write_text(json.dumps({**request, **change}), encoding="utf-8")
+        assert desk.run(*enrol).how == "refused 3"
+    (desk.folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    assert desk.run(*enrol).how == "accepted"
+
+
+def test_a_connection_holds_what_can_be_a_command(desk: Desk) -> None:
+    for text in ('server: "fl.example.org:9443"\nca: "a\\0b"\n', 'server: "fl\\e.example.org:9443"\n'):
+        (desk.folder / "node" / "node.yaml").write_text(text, encoding="utf-8")
+        assert desk.run("node", "start", "node").how == "refused 3"
