@@ -12,7 +12,7 @@ Privacy:
     processes ask at once.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -292,7 +292,7 @@ class Ledger:
         with self._chain.transaction() as ledger:
             _append(ledger, "reject", {"study_id": study_id, "plan_id": plan_id, "reason": reason})
 
-    def reserve(self, charge: Charge, policy: Policy | None = None) -> int:
+    def reserve(self, charge: Charge, policy: Policy | None = None, check: Callable[[], None] = lambda: None) -> int:
         """Durably charges the most that the coming steps can cost; returns the reservation's number.
 
         A charge with a `replay_key` that is already reserved is the same release again, and returns its reservation.
@@ -302,6 +302,8 @@ class Ledger:
         Args:
             charge: what is to be paid for.
             policy: the hospital's as it is now, which is put in force first; the one in force if None.
+            check: called once nothing stands against the charge, and before it is written; raises where the round
+                could not be done, and then nothing is written.
 
         Raises:
             PrivacyRefusal: the plan was not approved, the charge is not what was approved or more of it than was, the
@@ -315,6 +317,7 @@ class Ledger:
                     return entry.seq
             refusal = self._objection(charge, ledger.entries)
             if refusal is None:
+                check()
                 return _append(ledger, "reserve", asdict(charge)).seq
             _append_refusal(ledger, charge.study_id, charge.plan_id, charge.round, refusal)
         raise refusal

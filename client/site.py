@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,15 +111,20 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     if ledger is not None:
         _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
         policy = _policy(site, instruction, ledger)
-        with without_reason():
-            site.check_data()
-            states.check()
-        reservation = ledger.reserve(_charge(site.study, instruction.round, key), policy)
+        charge, check = _charge(site.study, instruction.round, key), partial(_check_machine, site, states)
+        reservation = ledger.reserve(charge, policy, check)
     with without_reason():
         steps, new_weights, state = work()
     done = RoundState(key, Reply(site.name, instruction.round, ""), new_weights, state, reservation, steps)
     states.save(done)  # first: a crash after the ledger has settled would otherwise lose the round
     return _settled(done, ledger, states), new_weights
+
+
+def _check_machine(site: Site, states: SiteState) -> None:
+    """What can fail of a round without a look at an image; after all that the hospital decided, which is told first."""
+    with without_reason():
+        site.check_data()
+        states.check()
 
 
 def _settled(done: RoundState, ledger: Ledger | None, states: SiteState) -> Reply:

@@ -39,7 +39,6 @@ from client.mechanism import Patients, Randomness
 from client.mechanism.dpsgd import BookKeepingModule
 from client.mechanism.dpsgd.rules import Contribution, Factors
 from client.mechanism.units import Bags, Units
-from client.policy import Policy
 from client.site import Site, gan_weights, run_round
 from client.steps import PrivateStep
 from client.trainer import SiteTrainer
@@ -316,7 +315,7 @@ def only_private_results_leave(folder: Path) -> None:
 HEADER = {"site", "round", "ledger_head"}
 ENTRY_FIELDS = {
     "open": {"key", "cohort", "policy"},
-    "approve": {"study_id", "plan", "family", "server", "override"},
+    "approve": {"study_id", "plan", "family", "server", "override", "approver", "reason"},
     "reserve": {
         *("study_id", "plan_id", "round", "steps"),
         *("noise_multiplier", "sample_rate", "clip_norm", "records_per_patient", "replay_key", "purpose"),
@@ -735,12 +734,12 @@ def reserved_after_training(patch: pytest.MonkeyPatch) -> None:
     def settle(original: Any, self: Ledger, reservation: int, steps: int) -> str:
         return original(self, reserve(self, wanted.pop()), steps)
 
-    patch.setattr(Ledger, "reserve", lambda _, charge, __: wanted.append(charge) or 0)
+    patch.setattr(Ledger, "reserve", lambda _, charge, *__: wanted.append(charge) or 0)
     wrap(patch, Ledger, "settle", settle)
 
 
 def settled_before_training(patch: pytest.MonkeyPatch) -> None:
-    def reserve(original: Any, self: Ledger, charge: Charge, _: Policy) -> int:
+    def reserve(original: Any, self: Ledger, charge: Charge, *_: Any) -> int:
         number = original(self, charge)
         self.settle(number, charge.steps)
         return number
