@@ -44,3 +44,11 @@ def threads_kept() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(threads_kept: None) -> None:
+    """Torch has one thread in a test, whatever an earlier one has left."""
+    import torch  # noqa: PLC0415  (see above)
+
+    torch.set_num_threads(1)

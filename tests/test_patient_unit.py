@@ -6,7 +6,7 @@ reaches its optimizer. Statistical bounds lie at eight standard deviations.
 
 import html
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,12 +47,7 @@ DECLARED = 22  # B = q · 22 is the public divisor
 SIZES = [1, 1, 2, 3, 4, 6, 8, 12]  # images of each patient
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- patients under observation --------------------------------------------------------------------------------------

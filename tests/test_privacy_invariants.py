@@ -8,7 +8,7 @@ Statistical bounds lie at eight standard deviations or more, and a broken produc
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,12 +62,7 @@ DECLARED = 40  # B = q · 40 is the public divisor
 RATE = 0.25
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- a hospital under observation ------------------------------------------------------------------------------------

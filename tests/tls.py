@@ -1,5 +1,6 @@
 """A small HTTPS server in a thread, which notes what it was asked."""
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,3 +75,12 @@ def serving(certificates: Path | None) -> Iterator[Server]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def listens(port: int) -> bool:
+    """Whether something listens on a port of the loopback address."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

@@ -4,27 +4,13 @@ Before, nine of these eleven were tracebacks, moved the cursor of whoever looked
 """
 
 import json
-from pathlib import Path
 
 import pytest
 
-from simulations.fuzz import places
 from simulations.fuzz.places import RUN
-from tests.hostile.inputs import Desk, copy_of
+from tests.hostile.inputs import Desk
 
 STATUS = ("server", "status", "--folder", "coordinator")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hostile") / "base"
-    places.make(folder)
-    return folder
-
-
-@pytest.fixture
-def desk(base: Path, tmp_path: Path) -> Desk:
-    return copy_of(base, tmp_path / "desk")
 
 
 @pytest.mark.parametrize(

@@ -9,25 +9,12 @@ from typing import Any
 
 import pytest
 
-from simulations.fuzz import places
 from simulations.fuzz.trial import listing
-from tests.hostile.inputs import APPROVE, PLAN, SIMULATE, SUBMIT, Desk, copy_of
+from tests.hostile.inputs import APPROVE, PLAN, SIMULATE, SUBMIT, Desk
 
 ALIASES = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 15))
 BOMB = f"l0: &l0 [x, x, x, x, x, x, x, x, x]\n{ALIASES}"
 LOOP = "l0: &l0 {more: *l0}\n"
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hostile") / "base"
-    places.make(folder)
-    return folder
-
-
-@pytest.fixture
-def desk(base: Path, tmp_path: Path) -> Desk:
-    return copy_of(base, tmp_path / "desk")
 
 
 def assert_untouched(desk: Desk, base: Path) -> None:

@@ -1,10 +1,9 @@
 """What a coordinator sends is not written down without end, and a crash never loses a round that was paid for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from client.audit import audit
 from client.ledger import MALFORMED, Ledger
@@ -14,13 +13,7 @@ from client.statement import state
 from common.errors import Code, PrivacyRefusal
 from tests.ledger_faults.hospital import DECLARED_SIZE, DIGITS, SITE, Hospital, assert_clean, policy_text
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

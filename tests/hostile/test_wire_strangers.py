@@ -5,7 +5,6 @@ On 97d0510 forty posts of 60 MB took the SuperLink from 0.3 to 4.2 GB, which it 
 
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -33,6 +32,7 @@ from server.inbox import largest_reply
 from server.proxy import OBJECT_BYTES, ROUTES, Proxy
 from server.settings import SETTINGS_FILE
 from tests.hostile.superlink import hub, instruction
+from tests.tls import listens
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("nginx") or Path("/usr/sbin/nginx").exists()), reason="nginx is not installed (apt install nginx)"
@@ -64,14 +64,6 @@ class Target:
             headers = {"content-type": PROTOBUF_MEDIA_TYPE}
             url = f"https://127.0.0.1:{self.coordinator.settings.port}{path}"
             return client.post(url, content=content, headers=headers).status_code
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,9 @@
 """A hospital with one cohort, made once and copied for each test."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from client.node import Node
 from common.study import Study
@@ -13,11 +11,8 @@ from tests.ledger_faults.hospital import DECLARED_SIZE, DIGITS, SITE, Hospital, 
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread: None) -> None:
+    """For every test here."""
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ from tests.ledger_faults.hospital import (
     watched,
 )
 
-STATEMENTS = ["journal_mode", "synchronous", "BEGIN", "SELECT", "INSERT", "COMMIT", "close"]
+STATEMENTS = ["journal_mode", "synchronous", "BEGIN", "sqlite_master", "SELECT", "INSERT", "COMMIT", "close"]
 """What a transaction of the ledger does, in order."""
 
 MOMENTS = [f"{when} {statement}" for statement in STATEMENTS for when in ("before", "after")]

@@ -23,7 +23,7 @@ from common.certificates import fetch_certificate
 from common.errors import ConfigError
 from server.authority import Authority
 from server.proxy import ROUTES, Proxy, find_nginx
-from tests.tls import Server, serving
+from tests.tls import Server, listens, serving
 
 try:
     find_nginx()
@@ -54,14 +54,6 @@ def running(proxy: Proxy) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         assert process.wait() == 0
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

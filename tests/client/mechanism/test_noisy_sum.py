@@ -45,6 +45,17 @@ def test_a_release_is_the_rounded_sum_and_noise_of_the_stated_size() -> None:
     assert torch.equal(steps, steps.round())
 
 
+def test_every_piece_of_a_long_release_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise that came again would fall out of a difference of two pieces."""
+    monkeypatch.setattr("client.mechanism.noisy_sum._AT_ONCE", 10_000)
+    found = release(torch.zeros(35_000, dtype=torch.float64), 1.0, 1.0, Randomness.secure())
+    assert len(found) == 35_000
+    assert kstest(found.numpy(), "norm").pvalue > 1e-9
+    first, *others = found[:30_000].view(3, -1)
+    for other in others:
+        assert abs(float(torch.corrcoef(torch.stack((first, other)))[0, 1])) < 0.06  # six deviations
+
+
 def test_releases_never_repeat_without_a_seed_and_do_with_one() -> None:
     def draw(randomness: Randomness) -> torch.Tensor:
         return release(torch.zeros(64, dtype=torch.float64), clip_norm=1.0, noise_multiplier=1.0, randomness=randomness)
