@@ -51,10 +51,10 @@ lock: $(UV) ## renew requirements.lock after a change of pyproject.toml; UPGRADE
 	$(UV) --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
 		pyproject.toml --output-file requirements.lock
-	@# What the images need of it: no tools, and Linux only.
-	$(UV) --no-config pip compile --quiet --python-version 3.12 --python-platform linux --generate-hashes \
+	@# What a node or a coordinator needs of it: no tools of developers, no ray.
+	$(UV) --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --constraint requirements.lock \
-		pyproject.toml --output-file packaging/docker/requirements.lock
+		pyproject.toml --output-file packaging/requirements.lock
 
 clean: ## remove .venv, caches and built files; runs/ stays
 	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis

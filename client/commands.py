@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from common.command_line import epilog
+from common.command_line import epilog, tell
 from common.printable import printable
 
 node = typer.Typer(
@@ -210,6 +210,25 @@ def node_status(
             console.print(f"  {said.created} {said.decision} {said.study_id[:12]}{who}{why}")
 
 
+@node.command("protect", epilog=epilog("silogan node protect node"))
+def node_protect(
+    folder: NodeFolder,
+    remove: Annotated[bool, typer.Option("--remove", help="Put the keys under none from now on.")] = False,
+) -> None:
+    """Put the node's keys under a passphrase, or under another one. If it is lost, so are the keys.
+
+    It is asked for on a terminal, else read from the credentials silogan.passphrase and silogan.new-passphrase.
+    """
+    from client.protection import protect, unprotect
+
+    if remove:
+        unprotect(folder)
+        print("the keys are under no passphrase: whoever can read the folder can use them")
+    else:
+        protect(folder)
+        print("the keys are under the passphrase: keep it where the folder is not, and never lose it")
+
+
 @node.command("check", epilog=epilog("silogan node check node"))
 def node_check(
     folder: NodeFolder,
@@ -249,4 +268,4 @@ def node_start(
     """Connect to the coordinator and take part in approved studies, until it is stopped. Only connects outwards."""
     from client.service import start
 
-    start(folder, as_root=as_root)
+    start(folder, as_root=as_root, say=tell)

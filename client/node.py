@@ -39,7 +39,7 @@ from common.plan import plan_problem
 from common.study import RUN_FILE, SiteDeclaration, Study, parse_study
 from common.yaml_text import Excess, read_file
 
-_SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
+SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
 
 _LONGEST_TEXT = 200
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -83,7 +83,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.key = SiteKey.load(folder / _SITE_KEY)
+        self.key = SiteKey.load(folder / SITE_KEY)
         self.register = Register(folder / _REGISTER, self.key)
 
     @staticmethod
@@ -107,7 +107,7 @@ class Node:
         except OSError as error:
             problem = f"cannot be written ({error.strerror})"
             raise ConfigError(f"node folder '{folder}'", problem, "choose another folder") from None
-        SiteKey.create(folder / _SITE_KEY)
+        SiteKey.create(folder / SITE_KEY)
         return Node(folder)
 
     def policy(self) -> Policy:
@@ -312,7 +312,7 @@ class Node:
             declared_size=registration.declared_size,
             read_images=self._reader(registration),
             ledger_path=self._ledger_path(registration),
-            key_path=self.folder / _SITE_KEY,
+            key_path=self.folder / SITE_KEY,
             read_policy=self.policy,
             state_folder=self._study_folder(study_id) / "state",
             check_data=lambda: check_readable(registration.data),

@@ -12,6 +12,7 @@ from client.cohort import Registration
 from client.connection import Connection
 from client.node import Node
 from client.node_key import node_public_key
+from client.protection import are_protected
 from client.service import check_reviewed
 from common.bundle import installed_digest
 from common.certificates import clock_skew, fetch_certificate, load_authorities
@@ -92,7 +93,8 @@ def _user() -> Check:
 
 def _keys(folder: Path) -> str:
     node_public_key(folder)
-    return f"ledger {Node(folder).key.public[:12]}, node {node_public_key(folder)[-12:]}"
+    how = "under a passphrase" if are_protected(folder) else "under no passphrase"
+    return f"ledger {Node(folder).key.public[:12]}, node {node_public_key(folder)[-12:]}, {how}"
 
 
 def _policy(folder: Path) -> str:

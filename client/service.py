@@ -15,13 +15,15 @@ import logging
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import common
 from client.connection import Connection
 from client.executor import Executor, StuckError
 from client.node import Node
-from client.node_key import NODE_KEY, node_public_key
+from client.node_key import KEY_OPTION, NODE_KEY, node_public_key
+from client.passphrase import handed_over, take_over
 from client.worker import node_worker
 from common.bundle import installed_digest
 from common.errors import ConfigError, UsageError, VerificationError
@@ -49,8 +51,8 @@ _TRANSFER_SECONDS = 300.0  # for a message and its reply on a slow line, beside 
 _log = logging.getLogger("silogan.node")
 
 
-def start(folder: Path, *, as_root: bool = False) -> None:
-    """Runs the node in `folder` until it is stopped.
+def start(folder: Path, *, as_root: bool = False, say: Callable[[list[str]], object] = lambda _: None) -> None:
+    """Runs the node in `folder` until it is stopped; `say` is told what a person who starts it wants to know.
 
     Raises:
         UsageError: it runs already, or would run as root without `as_root`.
@@ -66,6 +68,12 @@ def start(folder: Path, *, as_root: bool = False) -> None:
     check_reviewed(folder)
     with only_one(node.folder, "node"):
         open_log(folder / LOG_FILE)
+        say(
+            [
+                f"the node connects to {connection.server}, and takes part in what this hospital approves",
+                f"log in {folder / LOG_FILE}; stop it with Ctrl-C",
+            ]
+        )
         _log.info("connecting to %s", connection.server)
         Supervisor(folder, services(folder, connection)).run()
         _log.info("stopped")
@@ -120,21 +128,27 @@ def services(folder: Path, connection: Connection) -> list[Service]:
             "--root-certificates",
             str(connection.ca.absolute()),
         ),
-        *("--auth-supernode-private-key", str((folder / NODE_KEY).absolute())),
+        *(KEY_OPTION, str((folder / NODE_KEY).absolute())),
         *("--isolation", "process", "--superexec-auth-secret-file", str(secret.absolute())),
         *("--host", host, "--port", str(port)),
     )
     root = Path(common.__file__).parent.parent  # so that `-m` finds this very software, and no other
     executor = (sys.executable, "-m", "client.service", str(folder.absolute()), f"{host}:{port}")
     return [
-        Service("supernode", command, env, root, _SUPERNODE_RESTART_SECONDS, fatal=_FATAL, patience=patience),
-        Service("executor", executor, env, root, along=("supernode",)),
+        Service(
+            *("supernode", command, env, root, _SUPERNODE_RESTART_SECONDS),
+            secret=handed_over(),
+            fatal=_FATAL,
+            patience=patience,
+        ),
+        Service("executor", executor, env, root, secret=handed_over(), along=("supernode",)),
     ]
 
 
 def _execute(folder: Path, address: str) -> None:
-    """The executor's process."""
+    """The executor's process, whose standard input holds the passphrase, if any."""
     log_to_stderr()
+    take_over(sys.stdin.buffer)
     worker = node_worker(folder)
     try:
         Executor(address, folder / _SECRET, worker, installed_digest(), Connection.load(folder).deadline).run()

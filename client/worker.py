@@ -18,6 +18,7 @@ from typing import cast
 
 from flwr.app import RecordDict
 
+from client.passphrase import handed_over, remember
 from common.errors import FederationError
 from common.logs import describe, log_to_stderr
 
@@ -101,10 +102,11 @@ def _receive(pipe: Pipe, seconds: float) -> object:
         return _ENDED
 
 
-def serve_node(folder: Path, pipe: Pipe) -> None:
-    """Answers the instructions of a coordinator for the node in `folder`."""
+def serve_node(folder: Path, word: bytes, pipe: Pipe) -> None:
+    """Answers the instructions of a coordinator for the node in `folder`, whose passphrase, if any, is `word`."""
     from client.hospital import Hospital  # noqa: PLC0415  (torch: only the worker waits for it)
 
+    remember(word)
     hospital = Hospital(folder)
     pipe.send(READY)
     while True:
@@ -113,7 +115,7 @@ def serve_node(folder: Path, pipe: Pipe) -> None:
 
 def node_worker(folder: Path) -> Worker:
     """The worker of the node in `folder`."""
-    return Worker(partial(serve_node, folder))
+    return Worker(partial(serve_node, folder, handed_over()))
 
 
 def _run(serve: Callable[[Pipe], None], pipe: Pipe) -> None:

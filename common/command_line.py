@@ -1,4 +1,7 @@
-"""What every command of `silogan` says of itself."""
+"""What every command of `silogan` says of itself, and how one that runs on speaks."""
+
+import sys
+from contextlib import suppress
 
 EXIT_CODES = (
     "Exit codes: 0 done; 2 wrong usage; 3 bad configuration; 4 bad data; 5 refused for privacy; "
@@ -9,3 +12,10 @@ EXIT_CODES = (
 def epilog(example: str) -> str:
     """The end of a command's help: an example, and what its exit codes mean."""
     return f"Example: {example}\n\n{EXIT_CODES}"
+
+
+def tell(lines: list[str]) -> None:
+    """Prints lines for whoever listens; nobody does where the terminal of a program that runs on was closed."""
+    with suppress(OSError):
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()

@@ -62,6 +62,19 @@ def create_secret(path: Path, content: bytes) -> None:
     create_privately(path, lambda file: file.write(content))
 
 
+def replace_secret(path: Path, content: bytes) -> None:
+    """Writes a file that only its owner can read in the place of another, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; the old file is untouched.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)  # of a process that was killed
+    create_secret(fresh, content)
+    fresh.replace(path)
+    _sync_folder(path.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     """Makes a rename durable: POSIX needs the folder itself to be synced."""
     if os.name != "posix":

@@ -8,6 +8,7 @@ guard ends when the supervisor ends, however that ends.
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +32,7 @@ _STOP_SECONDS = 10.0  # for a service that was asked to end
 
 # Leads the process group of the others; its input ends when this process, which holds the other end of the pipe, does.
 _GUARD = "import os, signal, sys; sys.stdin.buffer.read(); os.killpg(0, signal.SIGKILL)"
+_COLOUR = re.compile(r"\x1b\[[\d;]{0,16}m")  # by which Flower colours what it logs
 
 _log = logging.getLogger("silogan.supervisor")
 
@@ -60,6 +62,7 @@ class Service:
         env: its environment.
         folder: its working directory.
         restart_seconds: wait between its end and its next start.
+        secret: what it reads from its standard input: some hundred bytes at most.
         fatal: what it says when it can do its work no more and yet does not end; it is then ended. Any of these.
         patience: how long it may be at its work; for ever if None.
         along: names of services that are ended after it has ended, because they wait for what it can no longer give.
@@ -70,6 +73,7 @@ class Service:
     env: Mapping[str, str]
     folder: Path
     restart_seconds: float = 1.0
+    secret: bytes = field(default=b"", repr=False)
     fatal: tuple[str, ...] = ()
     patience: Patience | None = None
     along: tuple[str, ...] = ()
@@ -84,18 +88,26 @@ class ProcessGroup:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(
-        self, command: tuple[str, ...], env: Mapping[str, str], folder: Path, output: IO[bytes] | int
+        self,
+        command: tuple[str, ...],
+        env: Mapping[str, str],
+        folder: Path,
+        output: IO[bytes] | int,
+        secret: bytes = b"",
     ) -> subprocess.Popen[bytes]:
-        """Starts a program whose messages go to `output`."""
+        """Starts a program whose messages go to `output`, and which reads `secret` from its standard input."""
         process = subprocess.Popen(  # noqa: S603
             command,
             env=env,
             cwd=folder,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=self._guard.pid,
         )
+        if process.stdin is not None:
+            with suppress(BrokenPipeError), process.stdin:  # it may have ended already
+                process.stdin.write(secret)
         self._processes = [*(one for one in self._processes if one.poll() is None), process]
         return process
 
@@ -181,7 +193,7 @@ class Supervisor:
             self._start(service)
 
     def _start(self, service: Service) -> None:
-        process = self._group.start(service.command, service.env, service.folder, subprocess.PIPE)
+        process = self._group.start(service.command, service.env, service.folder, subprocess.PIPE, service.secret)
         self._late.pop(service.name, None)
         threading.Thread(target=self._follow, args=(service, process), daemon=True).start()
         self._running[service.name] = process
@@ -199,7 +211,7 @@ class Supervisor:
             return
         with process.stdout:
             for line in process.stdout:
-                text = line.decode(errors="replace").rstrip()
+                text = _COLOUR.sub("", line.decode(errors="replace")).rstrip()
                 if text:
                     log.info("%s", text, extra={"ready": is_line(text)})
                 if any(words in text for words in service.fatal):

@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from common.command_line import epilog
+from common.command_line import epilog, tell
 from common.errors import UsageError, VerificationError
 from common.printable import printable
 
@@ -69,13 +69,9 @@ def server_start(
     from server.metrics import serve_metrics
     from server.view import View
 
-    def say(lines: list[str]) -> None:
-        with suppress(OSError):  # nobody listens any more
-            print("\n".join(lines), flush=True)
-
     coordinator = Coordinator(folder)
     view = View(coordinator)
-    coordinator.start(supervise=supervise, as_root=as_root, also=serve_metrics, say=say, watch=view.refresh)
+    coordinator.start(supervise=supervise, as_root=as_root, also=serve_metrics, say=tell, watch=view.refresh)
 
 
 @server.command("enrol", epilog=epilog("silogan server enrol bergen node.pub --size 300"))

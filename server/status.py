@@ -81,9 +81,9 @@ def _run(coordinator: Coordinator, name: str, submission: Submission) -> dict[st
     try:
         return about | _progress(coordinator, name, submission)
     except (SiloganError, OSError) as error:
-        problem = submission.problem or (str(error) if isinstance(error, SiloganError) else type(error).__name__)
+        damage = str(error) if isinstance(error, SiloganError) else type(error).__name__
     nothing: dict[str, Any] = {"round": 0, "rounds": None, "answered": 0, "refused": [], "epsilon": None}
-    return {**about, "problem": problem, **nothing, "seconds_left": None, "ledger_heads": {}}
+    return {**about, "problem": _both(submission.problem, damage), **nothing, "seconds_left": None, "ledger_heads": {}}
 
 
 def _progress(coordinator: Coordinator, name: str, submission: Submission) -> dict[str, Any]:
@@ -93,13 +93,18 @@ def _progress(coordinator: Coordinator, name: str, submission: Submission) -> di
     seconds = [event["seconds"] for event in events[-5:] if isinstance(event.get("seconds"), int | float)]
     left = (rounds - found.round) * sum(seconds) / len(seconds) if seconds and submission.state == "running" else None
     return {
-        "problem": submission.problem or damage,
+        "problem": _both(submission.problem, damage),
         "round": found.round,
         "rounds": rounds,
         **_last(events[-1] if events else {}),
         "seconds_left": left,
         "ledger_heads": found.ledger_heads,
     }
+
+
+def _both(problem: str, damage: str) -> str:
+    """What ended a run, and what is damaged now."""
+    return "; ".join(one for one in (problem, damage) if one)
 
 
 def _last(event: Event) -> dict[str, Any]:

@@ -206,6 +206,9 @@ def wait_for(federation: Federation, run: str, states: tuple[str, ...], seconds:
 @contextmanager
 def hosts(out: Path, sites: int = SITES) -> Generator[list[Host]]:
     """A coordinator and its hospitals, each in a network namespace where the system allows that."""
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that all of them end with this process
     names = ["coordinator", *(f"hospital-{number}" for number in range(1, sites + 1))]
     made = [Host(name, out / name, "127.0.0.1") for name in names]
     isolated = os.geteuid() == 0 and shutil.which("ip") is not None and _connect(made)

@@ -15,7 +15,7 @@ from simulations.fuzz.kinds import KINDS, Kind
 from simulations.fuzz.trial import Outcome
 
 _WAIT_SECONDS = 20.0
-_STDOUT, _STDERR, _FACTS = "stdout.txt", "stderr.txt", "facts.txt"
+STDOUT, _STDERR, _FACTS = "stdout.txt", "stderr.txt", "facts.txt"
 
 
 def run(made: ForkServerContext, kind: str, index: int, *, base: Path, scratch: Path, seed: int) -> Outcome:
@@ -74,7 +74,7 @@ def run_command(
 
 
 def _how(code: int | None, said: Path) -> tuple[str, str]:
-    out, error = ((said / name).read_text(encoding="utf-8", errors="replace") for name in (_STDOUT, _STDERR))
+    out, error = ((said / name).read_text(encoding="utf-8", errors="replace") for name in (STDOUT, _STDERR))
     odd = {character for character in out if not character.isprintable() and character != "\n"}
     if odd:
         return "prints control characters", ascii("".join(sorted(odd)))
@@ -107,7 +107,7 @@ def _command(arguments: tuple[str, ...], place: Path, said: Path) -> None:
     main = command.load()
 
     os.chdir(place)
-    for name, number in ((_STDOUT, 1), (_STDERR, 2)):
+    for name, number in ((STDOUT, 1), (_STDERR, 2)):
         os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT, 0o600), number)
     sys.argv = ["silogan", *arguments]
     torch.set_num_threads(1)

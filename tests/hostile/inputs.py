@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from simulations.fuzz import places
-from simulations.fuzz.commands import run_command
+from simulations.fuzz.commands import STDOUT, run_command
 from simulations.fuzz.trial import MOST_BYTES, MOST_SECONDS
 from simulations.fuzz.values import dumped, parent_of
 from simulations.fuzz.workers import context
@@ -21,10 +21,11 @@ SIMULATE = ("simulate", "scenario.yaml", "--out", "out")
 
 @dataclass(frozen=True)
 class Said:
-    """How a command ended: "accepted" or "refused N", and the line that it said."""
+    """How a command ended: "accepted" or "refused N", the line that it said, and all that it printed."""
 
     how: str
     line: str
+    printed: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Desk:
         how, line, seconds, megabytes = run_command(context(), arguments, self.folder, said)
         assert seconds < MOST_SECONDS, f"{seconds:.1f} s: {line}"
         assert megabytes * 2**20 < MOST_BYTES, f"{megabytes:.0f} MB: {line}"
-        return Said(how, line)
+        return Said(how, line, (said / STDOUT).read_text(encoding="utf-8"))
 
     def change(self, name: str, values: dict[str, Any]) -> None:
         """Sets keys of a YAML file, each given as its path with points."""
