@@ -270,9 +270,9 @@ class Ledger:
                 20 and no override was signed. The refusal is written.
         """
         with self._chain.transaction() as ledger:
-            if _is_approved(approval, ledger.entries):
-                return True
             refusal = self._objection_to(approval, ledger.entries, policy_in_force(ledger.entries))
+            if refusal is None and _is_approved(approval, ledger.entries):
+                return True
             if refusal is None:
                 enough = not approvers_missing(approval, ledger.entries)
                 _append(ledger, "approve" if enough else "endorse", asdict(approval))
@@ -282,10 +282,7 @@ class Ledger:
 
     def objection(self, approval: Approval, policy: Policy) -> PrivacyRefusal | None:
         """What `approve` would raise under a policy, None if nothing; nothing is written."""
-        entries = self.entries()
-        if policy == policy_in_force(entries) and _is_approved(approval, entries):
-            return None
-        return self._objection_to(approval, entries, policy)
+        return self._objection_to(approval, self.entries(), policy)
 
     def reject(self, study_id: str, plan_id: str, reason: str) -> None:
         """Records that the hospital does not agree, or no longer; what was charged stays charged."""
@@ -381,9 +378,11 @@ class Ledger:
         )
 
     def _objection_to(self, approval: Approval, entries: Sequence[Entry], policy: Policy) -> PrivacyRefusal | None:
-        """Why a plan cannot be approved."""
+        """Why a plan cannot be approved; of one that is, only what the policy forbids: its budget may be used up."""
         plan = approval.plan
         refusal = self._forbidden(approval, policy)
+        if _is_approved(approval, entries):
+            return refusal
         if refusal is None and policy.approvers > 1 and not approval.approver.strip():
             problem = f"names nobody, and the policy asks for {policy.approvers} approvers"
             refusal = PrivacyRefusal("approval", problem, "say who approves with --by")

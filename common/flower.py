@@ -10,12 +10,18 @@ import shutil
 import socket
 import subprocess
 import sysconfig
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+from common.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
 COMMAND_SECONDS = 120.0
 """For one `flwr` command, which imports for 3 s on an idle core."""
+
+_ENDING_SECONDS = 5.0  # for what a coordinator that was killed has left, which ends with it
 
 _CONNECTION = """\
 [superlink]
@@ -115,8 +121,39 @@ def ask(env: Mapping[str, str], folder: Path, log: IO[bytes] | int, *arguments: 
 def free_port() -> int:
     """A port of the loopback address that nobody uses."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         return probe.getsockname()[1]
+
+
+def check_free(host: str, port: int, name: str) -> None:
+    """Sees to it that nobody else listens where a program is about to.
+
+    Args:
+        host: the address to listen on.
+        port: the port.
+        name: the setting that says so.
+
+    Raises:
+        ConfigError: somebody does, or the address is not this machine's.
+    """
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while (problem := _hindrance(host, port)) is not None:
+        if time.monotonic() > deadline:
+            mend = "end the program that has it, or choose another"
+            raise ConfigError(f"{name} {port} on {host}", f"cannot be used ({problem})", mend)
+        time.sleep(0.1)
+
+
+def _hindrance(host: str, port: int) -> str | None:
+    """Why nobody can listen there; None if somebody can."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that has ended is no hindrance
+        try:
+            probe.bind((host, port))
+            probe.listen()
+        except OSError as error:
+            return error.strerror or type(error).__name__
+    return None
 
 
 def toml_string(text: str) -> str:

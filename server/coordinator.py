@@ -33,7 +33,7 @@ from common.certificates import load_authorities
 from common.config import Scenario
 from common.errors import ConfigError, SiloganError, UsageError, VerificationError
 from common.files import create_secret, write_bytes_atomically
-from common.flower import FlowerError, environment, program
+from common.flower import LOOPBACK, FlowerError, check_free, environment, program
 from common.logs import open_log
 from common.study import SiteDeclaration, Study
 from common.supervise import Service, Supervisor, only_one, stop_running
@@ -171,7 +171,7 @@ class Coordinator:
 
         Raises:
             UsageError: it runs already, or would run as root without `as_root`.
-            ConfigError: Flower or nginx is missing, or a certificate.
+            ConfigError: Flower or nginx is missing, or a certificate, or a port is taken.
             VerificationError: a certificate does not fit, or has expired.
         """
         if os.geteuid() == 0 and not as_root:
@@ -185,6 +185,12 @@ class Coordinator:
                 _log.warning("%s", lost)
                 say([lost])
             services = self.services()
+            for host, name in (
+                (self.settings.listen, "port"),
+                (LOOPBACK, "superlink_port"),
+                (LOOPBACK, "metrics_port"),
+            ):
+                check_free(host, getattr(self.settings, name), name)
             say(self.about())
             dispatcher = Dispatcher(
                 *(self.runs, self.enrolment, self.control),
@@ -241,7 +247,7 @@ class Coordinator:
         make_secrets(self.folder)
         env = environment(self.folder / _FLOWER_HOME, **{RUNS_VARIABLE: str(self.folder / "runs")})
         inner, secret = self.folder / INNER, ("--superexec-auth-secret-file", str(self.folder / _SECRET))
-        address = ("--host", "127.0.0.1", "--port", str(self.settings.superlink_port))
+        address = ("--host", LOOPBACK, "--port", str(self.settings.superlink_port))
         try:
             superexec = program("flower-superexec", env)
         except FlowerError as error:

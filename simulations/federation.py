@@ -206,9 +206,7 @@ def wait_for(federation: Federation, run: str, states: tuple[str, ...], seconds:
 @contextmanager
 def hosts(out: Path, sites: int = SITES) -> Generator[list[Host]]:
     """A coordinator and its hospitals, each in a network namespace where the system allows that."""
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # so that all of them end with this process
+    signal.signal(signal.SIGTERM, _end)
     names = ["coordinator", *(f"hospital-{number}" for number in range(1, sites + 1))]
     made = [Host(name, out / name, "127.0.0.1") for name in names]
     isolated = os.geteuid() == 0 and shutil.which("ip") is not None and _connect(made)
@@ -219,6 +217,11 @@ def hosts(out: Path, sites: int = SITES) -> Generator[list[Host]]:
             host.stop()
         if isolated:
             _disconnect(made)
+
+
+def _end(number: int, _: object) -> None:
+    """Ends this process as an error would, so that what it has started ends too."""
+    sys.exit(128 + number)
 
 
 def _connect(made: list[Host]) -> bool:

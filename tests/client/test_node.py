@@ -79,6 +79,20 @@ def test_study_that_was_not_approved_cannot_be_run(node: Node, study: Study) -> 
         node.site(study.study_id, node.register.get(None))
 
 
+def test_plan_and_approve_agree_of_a_study_that_was_approved_under_another_policy(node: Node, study: Study) -> None:
+    cohort = node.register.get(None)
+    node.approve(study, cohort, server=SERVER)
+    allow(node.folder, servers=[])
+    refusal = node.refusal(study, cohort, server=SERVER)
+    assert refusal is not None
+    with pytest.raises(PrivacyRefusal) as raised:
+        node.approve(study, cohort, server=SERVER)
+    assert str(raised.value) == str(refusal)
+    allow(node.folder, servers=[SERVER])
+    assert node.refusal(study, cohort, server=SERVER) is None
+    assert node.approve(study, cohort, server=SERVER)
+
+
 def test_cost_is_what_the_ledger_will_say(node: Node, study: Study, make_weights: MakeWeights) -> None:
     cohort, plan = node.register.get(None), study.plan
     first = node.cost(study, cohort, SERVER)

@@ -1,3 +1,4 @@
+import socket
 import tomllib
 from pathlib import Path
 
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import flower
+from common.errors import ConfigError
 from common.flower import FlowerError
 
 
@@ -51,3 +53,20 @@ def test_an_answer_is_success_or_an_error(tmp_path: Path, said: str, works: bool
         else:
             with pytest.raises(FlowerError, match="'flwr run' failed"):
                 flower.ask({"PATH": str(tmp_path)}, tmp_path, log, "run")
+
+
+def test_a_port_that_somebody_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flower, "_ENDING_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        port = somebody.getsockname()[1]
+        with pytest.raises(
+            ConfigError, match=rf"metrics_port {port} on 127\.0\.0\.1: cannot be used \(Address already"
+        ):
+            flower.check_free("127.0.0.1", port, "metrics_port")
+    flower.check_free("127.0.0.1", port, "metrics_port")
+
+
+def test_another_machine_s_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flower, "_ENDING_SECONDS", 0.3)
+    with pytest.raises(ConfigError, match=r"port 9443 on 192\.0\.2\.1: cannot be used"):
+        flower.check_free("192.0.2.1", 9443, "port")
