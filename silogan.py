@@ -26,6 +26,7 @@ from rich.table import Table
 from client.commands import node
 from common.command_line import EXIT_CODES, epilog
 from common.errors import SiloganError, UsageError, VerificationError
+from common.printable import printable
 from server.commands import server
 
 if TYPE_CHECKING:
@@ -279,11 +280,12 @@ def _print_audit(found: dict[str, Any]) -> None:
         figures = [cohort[f"epsilon_{accountant}"] for accountant in ("prv", "pld", "rdp")]
         shown = ["?" if figure is None else f"{figure:.4f}" for figure in figures]
         delta, budget = (("?" if cohort[key] is None else f"{cohort[key]:g}") for key in ("delta", "epsilon_budget"))
-        table.add_row(cohort["name"], cohort["unit"] or "?", delta, *shown, budget)
+        table.add_row(*map(printable, (cohort["name"], cohort["unit"] or "?", delta, *shown, budget)))
     console.print(table)
     for finding in found["findings"]:
         where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
-        console.print(f"{finding['cohort']}: {where} {finding['problem']}", style="red", soft_wrap=True)
+        told = printable(f"{finding['cohort']}: {where} {finding['problem']}")
+        console.print(told, style="red", soft_wrap=True)
     if found["ok"]:
         console.print(
             "Every entry holds. Neighbouring: add or remove one unit. Outside: figures on real test data.",

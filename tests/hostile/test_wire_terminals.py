@@ -4,6 +4,7 @@ On 97d0510 any string passed as a ledger's head, and `server status` printed it.
 """
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.console import Console
 from common.errors import FederationError
 from common.messages import Instruction, Reply
 from server.commands import _tables  # pyright: ignore[reportPrivateUsage]
+from silogan import main
 
 SEQUENCES = ["\x1b]0;x\x07", "\x1b[2J", "\x9b31m", "\u202egnp", "a\rb", "\x7f", "\u2066x"]
 
@@ -50,3 +52,17 @@ def test_server_status_prints_no_sequence(text: str) -> None:
     Console(file=out, force_terminal=True, color_system=None, markup=False, width=200).print(_tables(found))
     plain = out.getvalue().replace("\x1b[3m", "").replace("\x1b[1m", "").replace("\x1b[0m", "")  # rich's own
     assert all(line.isprintable() for line in plain.split("\n"))
+
+
+def test_an_auditor_s_terminal_shows_no_sequence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ledger that somebody sent is called what they like, and need be none."""
+    sent = tmp_path / "a\x1b[2J\u202e.sqlite"
+    sent.write_bytes(b"no ledger")
+    monkeypatch.setattr("sys.argv", ["silogan", "audit", str(sent)])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr()
+    assert "\\x1b[2J" in shown.out
+    assert not {"\x1b", "\u202e"} & set(shown.out + shown.err)
