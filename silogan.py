@@ -24,14 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 from client.commands import node
-from common.command_line import EXIT_CODES, epilog
 from common.errors import SiloganError, UsageError, VerificationError
+from common.operations.command_line import EXIT_CODES, epilog
 from common.printable import printable
 from server.commands import server
 
 if TYPE_CHECKING:
-    from common.config import Scenario
-    from simulations.attacks import Attacks
+    from common.config.scenario import Scenario
+    from simulations.attacks.attacks import Attacks
 
 INTERRUPTED = 130
 
@@ -84,7 +84,7 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Simulate a federation of hospitals on this machine."""
-    from common.config import load_scenario
+    from common.config.scenario import load_scenario
 
     study = load_scenario(scenario, overrides)
     folder = out or Path("runs") / study.name
@@ -128,7 +128,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same images again; else they are new.")] = None,
 ) -> None:
     """Draw synthetic images from a finished run's generator."""
-    from server.generate import generate as draw
+    from server.release.generate import generate as draw
 
     wanted = None if labels is None else tuple(label.strip() for label in labels.split(","))
     marks = draw(run_dir, count=count, out=out, image_format=image_format.value, labels=wanted, seed=seed)
@@ -182,7 +182,7 @@ def audit(
     audits = audit_all(ledgers or [])
     found = as_plain(audits)
     if html is not None:
-        from simulations.audit_page import write_page
+        from client.ledger.page import write_page
 
         write_page(audits, html, datetime.now(UTC))
     attacks = None if empirical is None else _attack(empirical, power, adversary)
@@ -238,7 +238,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Scenario, Path]]":
-    from common.config import parse_scenario
+    from common.config.scenario import parse_scenario
 
     if seeds is None:
         return [(study, folder)]
@@ -294,11 +294,11 @@ def _print_audit(found: dict[str, Any]) -> None:
 
 
 def _attack(scenario: Path, power: bool, adversary_seconds: float) -> "Attacks":
-    from common.config import load_scenario
+    from common.config.scenario import load_scenario
 
     study = load_scenario(scenario)
 
-    from simulations.attacks import attack  # takes seconds
+    from simulations.attacks.attacks import attack  # takes seconds
 
     return attack(study, Console(stderr=True), power=power, adversary_seconds=adversary_seconds)
 

@@ -11,17 +11,17 @@ from flwr.clientapp import ClientApp
 
 from client.data import Images, read
 from client.data.positions import load_positions
-from client.keys import SiteKey
-from client.ledger import Approval, Cohort, Ledger
-from client.policy import Policy
-from client.site import Site, run_round
-from common.config import Data
+from client.ledger.keys import SiteKey
+from client.ledger.ledger import Approval, Cohort, Ledger
+from client.ledger.policy import Policy
+from client.round import Site, run_round
+from common.config.scenario import Data
 from common.device import threads_for_each
 from common.errors import Code, SiloganError
-from common.logs import describe
-from common.messages import Instruction, unpack
-from common.refusals import refusal_record
-from common.study import Study
+from common.operations.logs import describe
+from common.wire.messages import Instruction, unpack
+from common.wire.refusals import refusal_record
+from common.wire.study import Study
 
 PARTITION_FILE = "partition.npz"
 LEDGER_FOLDER = "ledgers"

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from common.command_line import epilog, tell
+from common.operations.command_line import epilog, tell
 from common.printable import printable
 
 node = typer.Typer(
@@ -61,12 +61,12 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
 
     On a terminal, what is left out is asked for and explained.
     """
-    from client.joining import prepare_connection
-    from client.node import Node
-    from client.policy import template
-    from client.questions import DELTA, answered
-    from client.questions import record_level as asked_level
-    from common.config import Data, parse, read_keys
+    from client.ledger.policy import template
+    from client.node.joining import prepare_connection
+    from client.node.node import Node
+    from client.node.questions import DELTA, answered
+    from client.node.questions import record_level as asked_level
+    from common.config.scenario import Data, parse, read_keys
 
     name, site = answered("cohort", cohort, str), answered("site", site, str)
     source = Path(answered("data", None if data is None else str(data), str))
@@ -105,8 +105,8 @@ def node_plan(
     """Show in plain words what a study asks and what it would cost. Exit code 5 if `approve` would refuse it."""
     from dataclasses import asdict
 
-    from client.node import Node, read_proposal
-    from client.words import explain
+    from client.node.explanation import explain
+    from client.node.node import Node, read_proposal
 
     hospital, study = Node(folder), read_proposal(proposal)
     registration = hospital.register.get(cohort)
@@ -133,7 +133,7 @@ def node_relocate(
     cohort: CohortName = None,
 ) -> None:
     """Have a cohort's data read from another place, where it must be the same patients'."""
-    from client.node import Node
+    from client.node.node import Node
 
     hospital = Node(folder)
     moved = hospital.relocate(hospital.register.get(cohort), root=root, patients=patients)
@@ -151,7 +151,7 @@ def node_approve(
     reason: Annotated[str, typer.Option(help="Why; is signed.")] = "",
 ) -> None:
     """Sign a study's hash: just this study may then be run, within policy and budget."""
-    from client.node import Node, read_proposal
+    from client.node.node import Node, read_proposal
 
     hospital, study = Node(folder), read_proposal(proposal)
     cohort_of = hospital.register.get(cohort)
@@ -169,7 +169,7 @@ def node_reject(
     cohort: CohortName = None,
 ) -> None:
     """Write down that the hospital does not agree to a study, or no longer."""
-    from client.node import Node, read_proposal
+    from client.node.node import Node, read_proposal
 
     hospital, study = Node(folder), read_proposal(proposal)
     hospital.reject(study, hospital.register.get(cohort), reason)
@@ -183,7 +183,7 @@ def node_status(
     """Show what has been spent, reserved and left on each cohort's patients, run by run."""
     from dataclasses import asdict
 
-    from client.node import Node
+    from client.node.node import Node
 
     statements = Node(folder).statements()
     if as_json:
@@ -219,7 +219,7 @@ def node_protect(
 
     It is asked for on a terminal, else read from the credentials silogan.passphrase and silogan.new-passphrase.
     """
-    from client.protection import protect, unprotect
+    from client.node.protection import protect, unprotect
 
     if remove:
         unprotect(folder)
@@ -237,11 +237,11 @@ def node_check(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Check everything that a round needs, each with its mend. Exit code 6 if something does not hold."""
+    """Check everything that a round needs, each with its hint. Exit code 6 if something does not hold."""
     from dataclasses import asdict
 
-    from client.preflight import preflight
-    from client.service import review as write_review
+    from client.node.preflight import preflight
+    from client.node.service import review as write_review
     from common.errors import VerificationError
 
     if review:
@@ -250,14 +250,14 @@ def node_check(
     if as_json:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
-        table = Table("", "check", "finding", "mend", box=None)
+        table = Table("", "check", "finding", "hint", box=None)
         for check in checks:
-            table.add_row("ok" if check.ok else "FAILS", *map(printable, (check.name, check.finding, check.mend)))
+            table.add_row("ok" if check.ok else "FAILS", *map(printable, (check.name, check.finding, check.hint)))
         Console(markup=False).print(table)
     failed = [check for check in checks if not check.ok]
     if failed:
         problem = f"{len(failed)} of {len(checks)} checks fail, first: {failed[0].name}"
-        raise VerificationError("node", problem, failed[0].mend)
+        raise VerificationError("node", problem, failed[0].hint)
 
 
 @node.command("start", epilog=epilog("silogan node start node"))
@@ -266,6 +266,6 @@ def node_start(
     as_root: Annotated[bool, typer.Option("--as-root", help="Run as root, which a node does not need.")] = False,
 ) -> None:
     """Connect to the coordinator and take part in approved studies, until it is stopped. Only connects outwards."""
-    from client.service import start
+    from client.node.service import start
 
     start(folder, as_root=as_root, say=tell)

@@ -1,6 +1,6 @@
 """The exceptions of SiloGAN, and the exit code that each one stands for.
 
-Every message is one line that names the thing, what is wrong with it, and the mend. It never holds patient data, the
+Every message is one line that names the thing, what is wrong with it, and the hint. It never holds patient data, the
 path of a patient's file or an exact count: errors are logged, and a hospital's log may be read by others.
 
     SiloganError
@@ -11,7 +11,7 @@ path of a patient's file or an exact count: errors are logged, and a hospital's 
     ├── VerificationError   6  evidence that does not hold
     └── FederationError     7  the federation failed: quorum, network
 
-A site that refuses tells the coordinator none of this but a code (`common/refusals.py`).
+A site that refuses tells the coordinator none of this but a code (`common/wire/refusals.py`).
 """
 
 from enum import StrEnum
@@ -47,18 +47,18 @@ class SiloganError(Exception):
     Args:
         thing: what is wrong: a key, a file's role, a site.
         problem: what is wrong with it, with the offending value where it is public.
-        mend: what to do about it, as an imperative.
+        hint: what to do about it, as an imperative.
         code: what a site that refuses with it tells the coordinator; that of its class if None.
     """
 
     exit_code: ClassVar[int] = 1
     code: Code = Code.UNAVAILABLE
 
-    def __init__(self, thing: str, problem: str, mend: str, *, code: Code | None = None) -> None:
+    def __init__(self, thing: str, problem: str, hint: str, *, code: Code | None = None) -> None:
         if code is not None:
             self.code = code
-        self.thing, self.problem, self.mend = (one_line(part) for part in (thing, problem, mend))
-        super().__init__(f"{self.thing}: {self.problem}; {self.mend}")
+        self.thing, self.problem, self.hint = (one_line(part) for part in (thing, problem, hint))
+        super().__init__(f"{self.thing}: {self.problem}; {self.hint}")
 
 
 def one_line(text: str) -> str:

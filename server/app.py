@@ -9,19 +9,19 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.errors import FederationError, SiloganError, VerificationError
 from common.files import write_bytes_atomically
-from common.messages import STATISTICS, Weights, pack
-from common.moments import Moments
-from common.networks import build, initialise
+from common.models.networks import build, initialise
+from common.privacy.statistics import Moments
 from common.seeding import random_generator
-from common.study import Study
-from server.checkpoint import Checkpoint, recover
-from server.events import restore_events
-from server.generator import GENERATOR_FILE, release, save_generator
-from server.grid import prompt
-from server.inbox import largest_reply
-from server.outcome import write_outcome
-from server.samples import SAMPLES_FOLDER, sample_grid
-from server.strategy import FederatedGAN
+from common.wire.messages import STATISTICS, Weights, pack
+from common.wire.study import Study
+from server.release.generator import GENERATOR_FILE, release, save_generator
+from server.release.samples import SAMPLES_FOLDER, sample_grid
+from server.rounds.checkpoint import Checkpoint, recover
+from server.rounds.events import restore_events
+from server.rounds.inbox import largest_reply
+from server.rounds.outcome import write_outcome
+from server.rounds.polling_grid import polling
+from server.rounds.strategy import FederatedGAN
 
 RUNS_VARIABLE = "SILOGAN_RUNS"
 """Environment variable of a coordinator's ServerApp: the folder of its runs."""
@@ -47,7 +47,7 @@ def main(grid: Grid, context: Context) -> None:
             conclude(run_dir)
     except OSError as error:
         failure = FederationError(
-            "server", f"cannot write the run folder ({error.strerror})", "mend the disk, then --resume"
+            "server", f"cannot write the run folder ({error.strerror})", "repair the disk, then --resume"
         )
         write_outcome(run_dir, failure)
         raise failure from error
@@ -80,10 +80,10 @@ def federate(grid: Grid, run_dir: Path) -> None:
     strategy, warm_start = FederatedGAN(study, start, run_dir), study.scenario.training.warm_start
     if warm_start is not None and start.round == 0 and not start.warm:
         asked = {STATISTICS: torch.zeros(Moments(study.schema, warm_start).size)}
-        start = strategy.warm_start(prompt(grid, largest_reply(asked)), warm_start)
+        start = strategy.warm_start(polling(grid, largest_reply(asked)), warm_start)
     if remaining > 0:
         strategy.start(
-            prompt(grid, largest_reply(start.weights)),
+            polling(grid, largest_reply(start.weights)),
             pack(start.weights),
             num_rounds=remaining,
             timeout=study.scenario.federation.round_timeout,
@@ -98,8 +98,8 @@ def conclude(run_dir: Path) -> None:
     """
     study, checkpoint = Study.load(run_dir), recover(run_dir).checkpoint
     if checkpoint is None or checkpoint.round < study.scenario.training.rounds:
-        mend = "submit the run again: it goes on from the round before"
-        raise FederationError("checkpoint of the last round", "is missing or damaged", mend)
+        hint = "submit the run again: it goes on from the round before"
+        raise FederationError("checkpoint of the last round", "is missing or damaged", hint)
     save_generator(study, checkpoint.ema, run_dir / GENERATOR_FILE)
     grid = sample_grid(release(study, checkpoint.ema))
     write_bytes_atomically(run_dir / SAMPLES_FOLDER / "final.png", grid)

@@ -12,8 +12,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from common.command_line import epilog, tell
 from common.errors import UsageError, VerificationError
+from common.operations.command_line import epilog, tell
 from common.printable import printable
 
 server = typer.Typer(
@@ -40,17 +40,17 @@ def server_init(
     readers: Annotated[str | None, typer.Option(metavar="GROUP", help="Whose members may see the status.")] = None,
 ) -> None:
     """Make the coordinator's folder: settings, secret, and a certificate from a private authority or a given one."""
-    from server.coordinator import Coordinator, Given
+    from server.operations.coordinator import Coordinator, Given
 
     given = None
     if certificate or key or authorities:
         if not (certificate and key and authorities):
-            mend = "give --certificate, --key and --authorities"
-            raise UsageError("--certificate", "needs its key and authorities", mend)
+            hint = "give --certificate, --key and --authorities"
+            raise UsageError("--certificate", "needs its key and authorities", hint)
         given = Given(certificate, key, authorities)
     Coordinator.create(folder, name, listen=listen, port=port, given=given)
     if readers is not None:
-        from server.view import admit_readers
+        from server.operations.view import admit_readers
 
         admit_readers(folder, readers)
     print(f"coordinator '{name[0]}' in {folder}; give the hospitals {folder / 'ca.pem'} and {name[0]}:{port}")
@@ -65,9 +65,9 @@ def server_start(
     as_root: Annotated[bool, typer.Option("--as-root", help="Run as root, which it does not need.")] = False,
 ) -> None:
     """Run the coordinator until it is stopped: SuperLink, ServerApp and proxy, kept running."""
-    from server.coordinator import Coordinator
-    from server.metrics import serve_metrics
-    from server.view import View
+    from server.operations.coordinator import Coordinator
+    from server.operations.prometheus import serve_metrics
+    from server.operations.view import View
 
     coordinator = Coordinator(folder)
     view = View(coordinator)
@@ -84,11 +84,11 @@ def server_enrol(
     readmit: Annotated[str | None, typer.Option(metavar="RUN", help="End its quarantine in a run.")] = None,
 ) -> None:
     """Let a hospital in, or out. A new key for a name replaces the old one."""
-    from common.study import Study
-    from server.actions import acting
-    from server.coordinator import Coordinator
-    from server.quarantine import QUARANTINE_FILE, Quarantine
-    from server.request import read_request
+    from common.wire.study import Study
+    from server.operations.actions import acting
+    from server.operations.coordinator import Coordinator
+    from server.operations.request import read_request
+    from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
 
     coordinator = Coordinator(folder)
     if readmit is not None:
@@ -120,10 +120,10 @@ def server_submit(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Propose a study, and queue it. A run that failed or was stopped goes on from its last round."""
-    from common.config import load_scenario
-    from server.actions import acting
-    from server.coordinator import Coordinator
-    from server.submission import Submission
+    from common.config.scenario import load_scenario
+    from server.operations.actions import acting
+    from server.operations.coordinator import Coordinator
+    from server.operations.submission import Submission
 
     coordinator = Coordinator(folder)
     chosen = None if sites is None else [site.strip() for site in sites.split(",")]
@@ -163,10 +163,10 @@ def server_status(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show programs, certificates, hospitals and runs: rounds, who answered, ledger heads, time left."""
-    from server.actions import read_actions
-    from server.coordinator import Coordinator
-    from server.status import status
-    from server.view import read_view
+    from server.operations.actions import read_actions
+    from server.operations.coordinator import Coordinator
+    from server.operations.status import status
+    from server.operations.view import read_view
 
     seen = read_view(folder)
     if seen is not None:
@@ -199,8 +199,8 @@ def server_stop(
     """Stop a run after what it is doing, or the coordinator."""
     from dataclasses import replace
 
-    from server.actions import acting
-    from server.coordinator import Coordinator
+    from server.operations.actions import acting
+    from server.operations.coordinator import Coordinator
 
     coordinator = Coordinator(folder)
     with acting(folder, "stop", run=run):
@@ -221,9 +221,9 @@ def server_backup(
     folder: ServerFolder = HERE,
 ) -> None:
     """Copy the coordinator's folder into one file, also while it runs. Keep it safe: all of its keys are in it."""
-    from server.actions import acting
-    from server.backup import back_up
-    from server.coordinator import Coordinator
+    from server.operations.actions import acting
+    from server.operations.backup import back_up
+    from server.operations.coordinator import Coordinator
 
     coordinator = Coordinator(folder)
     with acting(folder, "backup", file=path.name):
@@ -237,8 +237,8 @@ def server_restore(
     folder: ServerFolder = HERE,
 ) -> None:
     """Make a coordinator's folder from a backup."""
-    from server.actions import acting
-    from server.backup import restore
+    from server.operations.actions import acting
+    from server.operations.backup import restore
 
     runs = restore(path, folder).runs.all()
     with acting(folder, "restore", file=path.name):
@@ -258,8 +258,8 @@ def server_repair(
     """
     from dataclasses import asdict
 
-    from server.actions import acting
-    from server.repair import repair, require_folder
+    from server.operations.actions import acting
+    from server.operations.repair import repair, require_folder
 
     require_folder(folder)
     with acting(folder, "repair"):
@@ -269,7 +269,7 @@ def server_repair(
         print(json.dumps({"ok": not left, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         for finding in findings:
-            print(f"{'mended ' if finding.mended else 'PROBLEM'} {finding.thing}: {finding.problem}; {finding.mend}")
+            print(f"{'mended ' if finding.mended else 'PROBLEM'} {finding.thing}: {finding.problem}; {finding.hint}")
         print(f"{len(left)} problems left" if left else "All checks passed")
     if left:
         raise typer.Exit(VerificationError.exit_code)
@@ -294,7 +294,7 @@ def _heard(site: dict[str, Any]) -> str:
 
 
 def _tables(found: dict[str, Any]) -> Group:
-    """The facts of `server.status.status` for a person."""
+    """The facts of `server.operations.status.status` for a person."""
     certificate, services = found["certificate"], found["services"]
     up = ", ".join(services) if services else "not running"
     days = "cannot be read" if certificate["days_left"] is None else f"{certificate['days_left']} days left"

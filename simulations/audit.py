@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from client.app import key_path, ledger_path
-from client.audit import THE_LEDGER, Audit, Finding, audit
-from client.chain import Entry, read_entries
-from client.keys import SiteKey
-from client.ledger import approval_of, spent
-from client.node import Node
+from client.ledger.audit import THE_LEDGER, Audit, Finding, audit
+from client.ledger.chain import Entry, read_entries
+from client.ledger.keys import SiteKey
+from client.ledger.ledger import approval_of, spent
+from client.node.node import Node
 from common.errors import PrivacyRefusal, SiloganError, UsageError
-from common.plan import NO_PRIVACY
-from common.study import Study
-from server.checkpoint import Checkpoint
+from common.privacy.plan import NO_PRIVACY
+from common.wire.study import Study
+from server.rounds.checkpoint import Checkpoint
 from simulations.prepare import holds_run
 
 ADJACENCY = "add or remove one unit"
@@ -55,15 +55,15 @@ def _cohort(found: Audit) -> dict[str, Any]:
 
 
 def _audit(path: Path) -> Iterable[Audit]:
-    mend = "give a ledger's file, a node's folder or a run's folder"
+    hint = "give a ledger's file, a node's folder or a run's folder"
     if path.is_file():
         return [audit(path)]
     if not path.is_dir():
-        raise UsageError(f"'{path}'", "is no file" if path.exists() else "does not exist", mend)
+        raise UsageError(f"'{path}'", "is no file" if path.exists() else "does not exist", hint)
     if Node.is_at(path):
         return _audit_node(Node(path))
     if not holds_run(path):
-        raise UsageError(f"'{path}'", "holds neither a node nor a run", mend)
+        raise UsageError(f"'{path}'", "holds neither a node nor a run", hint)
     return _audit_run(path)
 
 

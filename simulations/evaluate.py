@@ -11,14 +11,14 @@ from torch import Tensor
 
 from client.data import ImageData, medmnist, read
 from client.data.arrays import SIZES
-from common.config import Data, Evaluation
+from common.config.scenario import Data, Evaluation
 from common.device import choose_device
 from common.errors import DataError, UsageError
 from common.seeding import seeded_generator
-from common.study import Study
-from server.evaluation import evaluate as measure
-from server.generate import UNLABELLED
-from server.generator import GENERATOR_FILE, ReleasedGenerator, load_generator
+from common.wire.study import Study
+from server.evaluation.evaluation import evaluate as measure
+from server.release.generate import UNLABELLED
+from server.release.generator import GENERATOR_FILE, ReleasedGenerator, load_generator
 from simulations.prepare import holds_run
 
 EVALUATION_SEED = 0
@@ -91,8 +91,8 @@ def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: boo
     if real.suffix == ".npz":
         known = medmnist.set_name(real) in medmnist.CLASSES
         if not known and not ordered:
-            mend = "evaluate the run folder, or generate with --format npz"
-            raise UsageError(f"--real {real}", "has no class names to match the class folders by", mend)
+            hint = "evaluate the run folder, or generate with --format npz"
+            raise UsageError(f"--real {real}", "has no class names to match the class folders by", hint)
         return Data.model_validate({"source": "medmnist", "classes": None if known else classes, **shape})
     for folder, source in (("MNIST", "mnist"), ("FashionMNIST", "fashion-mnist")):
         if (real / folder / "raw").is_dir():
@@ -104,8 +104,8 @@ def _recoded(labels: Tensor, own: tuple[str, ...], real: tuple[str, ...]) -> Ten
     """Labels by position in `own`, as positions in `real`: classes are the same where their names are."""
     for name in own:
         if name not in real:
-            mend = f"give the real data of the same study, with {', '.join(real)}"
-            raise DataError("synthetic images", f"have a class '{name}' that the real ones have not", mend)
+            hint = f"give the real data of the same study, with {', '.join(real)}"
+            raise DataError("synthetic images", f"have a class '{name}' that the real ones have not", hint)
     if not bool(((labels >= 0) & (labels < len(own))).all()):
         raise DataError("synthetic images", "have a label without a class name", "generate them again")
     return torch.tensor([real.index(name) for name in own])[labels]

@@ -17,13 +17,13 @@ from client.data import read
 from common.device import available_cores
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
-from common.networks import build
-from common.study import Study, versions
-from server.checkpoint import Checkpoint
-from server.events import read_events
-from server.generator import GENERATOR_FILE, ReleasedGenerator, release, save_generator
-from server.report import write_html
-from server.samples import SAMPLES_FOLDER, sample_grid
+from common.models.networks import build
+from common.wire.study import Study, versions
+from server.release.generator import GENERATOR_FILE, ReleasedGenerator, release, save_generator
+from server.release.samples import SAMPLES_FOLDER, sample_grid
+from server.report.report import write_html
+from server.rounds.checkpoint import Checkpoint
+from server.rounds.events import read_events
 from simulations.evaluate import measure_generator
 
 REPORT_FILE = "report.json"

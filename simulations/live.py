@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from common.study import Study
-from server.events import Event, read_events
+from common.wire.study import Study
+from server.rounds.events import Event, read_events
 
 _LOOK_SECONDS = 0.25
 
@@ -54,7 +54,7 @@ def round_line(event: Event, study: Study) -> str:
     return (
         f"round {event['round']:>3}  {sites}  {epsilon}  "
         f"D on fakes {event['fake_accuracy']:.2f}  "
-        f"variety {event['diversity']:.2f}  {event['seconds']:.1f} s{_rollback(event)}"
+        f"variety {event['variety']:.2f}  {event['seconds']:.1f} s{_rollback(event)}"
     )
 
 

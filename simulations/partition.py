@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from client.data.positions import site_key
-from common.config import Sites
+from common.config.scenario import Sites
 from common.errors import ConfigError, DataError
 from common.files import write_atomically
 from common.registry import lookup

@@ -9,17 +9,17 @@ import torch
 
 from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER, open_ledgers
 from client.data import ImageData, read
-from common.config import Scenario
+from common.config.scenario import Scenario
 from common.device import choose_device
 from common.errors import ConfigError, DataError
-from common.losses import LOSSES
-from common.networks import FAMILIES, build, check_private
-from common.plan import choose_unit, make_plan
+from common.models.losses import LOSSES
+from common.models.networks import FAMILIES, build, check_private
+from common.privacy.plan import choose_unit, make_plan
 from common.registry import lookup
 from common.seeding import derive_seed
-from common.study import RUN_FILE, SiteDeclaration, Study, declared_size
-from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.samples import SAMPLES_FOLDER
+from common.wire.study import RUN_FILE, SiteDeclaration, Study, declared_size
+from server.release.samples import SAMPLES_FOLDER
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
 from simulations.partition import PARTITIONS, Ints, partition, save
 
 _SITE_NAME = re.compile(r"\w[\w .-]{0,63}")

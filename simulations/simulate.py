@@ -10,23 +10,23 @@ from rich.console import Console
 
 from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER
 from common.allocator import keep_freed_memory
-from common.config import Scenario
+from common.config.scenario import Scenario
 from common.device import available_cores, choose_device
 from common.errors import ConfigError, PrivacyRefusal, UsageError
 from common.registry import lookup
-from common.study import RUN_FILE
-from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.events import EVENTS_FILE
-from server.generator import GENERATOR_FILE
-from server.outcome import OUTCOME_FILE
-from server.quarantine import QUARANTINE_FILE
-from server.samples import SAMPLES_FOLDER
+from common.wire.study import RUN_FILE
+from server.release.generator import GENERATOR_FILE
+from server.release.samples import SAMPLES_FOLDER
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.rounds.events import EVENTS_FILE
+from server.rounds.outcome import OUTCOME_FILE
+from server.rounds.quarantine import QUARANTINE_FILE
 from simulations.engines import ENGINES
+from simulations.engines.inprocess import SITES_LOG
+from simulations.engines.ray import LOG_NAME
 from simulations.finish import REPORT_FILE, REPORT_PAGE, finish, finished_report
-from simulations.inprocess import SITES_LOG
 from simulations.live import live_view
 from simulations.prepare import holds_run, prepare, reopen
-from simulations.ray_engine import LOG_NAME
 
 LOCK_FILE = ".lock"
 RUN_CONTENT = (
@@ -71,8 +71,8 @@ def simulate(
         if holds_run(run_dir) and overwrite:
             _delete_run(run_dir)
         if holds_run(run_dir) and not resume:
-            mend = "add --resume to go on, --overwrite to start again, or choose another --out"
-            raise ConfigError(f"run folder '{run_dir}'", "holds a run already", mend)
+            hint = "add --resume to go on, --overwrite to start again, or choose another --out"
+            raise ConfigError(f"run folder '{run_dir}'", "holds a run already", hint)
         study = reopen(scenario, run_dir) if holds_run(run_dir) else prepare(scenario, run_dir)
         report = finished_report(run_dir)
         if report is not None:

@@ -21,17 +21,17 @@ from safetensors import safe_open
 from torch import nn
 
 import silogan as front_door
-from client.chain import read_entries
 from client.data import read
-from client.ledger import spent
-from common.accounting import Mechanism, epsilon
-from common.config import Data, parse_scenario
-from common.networks import FAMILIES
-from common.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from common.plan import make_plan
-from common.schema import ImageSchema
-from common.study import SiteDeclaration, Study
-from server.generator import load_generator
+from client.ledger.chain import read_entries
+from client.ledger.ledger import spent
+from common.config.scenario import Data, parse_scenario
+from common.modality.image import ImageSchema
+from common.models.networks import FAMILIES
+from common.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from common.privacy.accounting import Mechanism, epsilon
+from common.privacy.plan import make_plan
+from common.wire.study import SiteDeclaration, Study
+from server.release.generator import load_generator
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 

@@ -16,7 +16,15 @@ ROOT = Path(__file__).parent.parent
     not (shutil.which("nginx") or Path("/usr/sbin/nginx").exists()), reason="nginx is not installed (apt install nginx)"
 )
 def test_federation_ends_with_the_weights_of_the_simulation(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "simulations.federation", "--out", str(tmp_path / "federation"), "--rounds", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "simulations.rehearsal.federation",
+        "--out",
+        str(tmp_path / "federation"),
+        "--rounds",
+        "2",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=800)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "weights: identical to `silogan simulate`" in done.stdout

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from common.flower import free_port
+from common.operations.flower import free_port
 from tests.guides import Block, Command, Machine, sections
 
 ROOT = Path(__file__).parent.parent

@@ -18,23 +18,23 @@ from torch import Tensor
 
 import client.mechanism.noisy_sum
 import client.mechanism.patients
-import client.site
+import client.round
 import simulations.partition
 import simulations.prepare
 from client.app import PARTITION_FILE
 from client.data import ImageData, Images
 from client.data.positions import load_positions
+from client.ledger.policy import Policy
 from client.mechanism import Patients, Randomness
 from client.mechanism.dpsgd import BookKeepingModule
 from client.mechanism.units import Bags, Units
-from client.policy import Policy
-from client.site import Site
-from client.steps import PrivateStep
-from common.config import Scenario, parse_scenario
-from common.networks import GAN, build, initialise
-from common.plan import make_plan
-from common.schema import ImageSchema
-from common.study import SiteDeclaration, Study
+from client.round import Site
+from client.training.steps import PrivateStep
+from common.config.scenario import Scenario, parse_scenario
+from common.modality.image import ImageSchema
+from common.models.networks import GAN, build, initialise
+from common.privacy.plan import make_plan
+from common.wire.study import SiteDeclaration, Study
 from simulations.prepare import prepare
 from simulations.simulate import simulate
 
@@ -96,7 +96,7 @@ def watch(images: Images, scenario: Scenario, steps: int) -> Seen:
     site = Site("hospital", study, DECLARED, lambda: images, nowhere, nowhere, nobodys_policy, nowhere)
     gan: GAN = build(scenario.model, SCHEMA)
     initialise(gan, torch.Generator().manual_seed(0))
-    trainer = client.site.new_trainer(site, 1, gan, torch.device("cpu"), scenario.training)
+    trainer = client.round.new_trainer(site, 1, gan, torch.device("cpu"), scenario.training)
     seen, shown, losses, fakes = Seen(), list[Tensor](), list[Tensor](), max(1, round(site.expected_batch))
 
     def see_input(_network: torch.nn.Module, args: tuple[Tensor, Tensor | None]) -> None:

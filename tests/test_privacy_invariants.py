@@ -24,33 +24,33 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.common.serde import recorddict_to_proto
 from torch import Tensor
 
-import client.ledger
+import client.ledger.ledger
 import client.mechanism.noisy_sum
 import client.mechanism.patients
 import client.mechanism.randomness
-import client.site
-import common.accounting
-import server.generator
+import client.round
+import common.privacy.accounting
+import server.release.generator
 import simulations.prepare
 from client.app import LEDGER_FOLDER, open_ledgers, simulated_site
 from client.data import ImageData, Images
-from client.ledger import Charge, Ledger
+from client.ledger.ledger import Charge, Ledger
 from client.mechanism import Patients, Randomness
 from client.mechanism.dpsgd import BookKeepingModule
 from client.mechanism.dpsgd.rules import Contribution, Factors
 from client.mechanism.units import Bags, Units
-from client.site import Site, gan_weights, run_round
-from client.steps import PrivateStep
-from client.trainer import SiteTrainer
-from common.config import Scenario, parse_scenario
+from client.round import Site, gan_weights, run_round
+from client.training.steps import PrivateStep
+from client.training.trainer import SiteTrainer
+from common.config.scenario import Scenario, parse_scenario
 from common.errors import PrivacyRefusal
-from common.messages import Instruction, Reply, Weights
-from common.networks import build, initialise
-from common.plan import NO_PRIVACY, SEEDED, PrivacyPlan, make_plan
-from common.schema import ImageSchema
-from common.study import RUN_FILE, SiteDeclaration, Study
-from server.generate import generate
-from server.generator import GENERATOR_FILE, save_generator
+from common.modality.image import ImageSchema
+from common.models.networks import build, initialise
+from common.privacy.plan import NO_PRIVACY, SEEDED, PrivacyPlan, make_plan
+from common.wire.messages import Instruction, Reply, Weights
+from common.wire.study import RUN_FILE, SiteDeclaration, Study
+from server.release.generate import generate
+from server.release.generator import GENERATOR_FILE, save_generator
 from simulations.prepare import prepare
 from simulations.simulate import simulate
 
@@ -196,7 +196,7 @@ def watch(folder: Path, study: Study, images: Images, *, rounds: int = 1) -> Wat
     watched = Watched(replace(simulated_site(study, folder, 0), read_images=read))
     watched.weights = initial_weights(study)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client.site, "SiteTrainer", watch_trainer(watched, patch))
+        patch.setattr(client.round, "SiteTrainer", watch_trainer(watched, patch))
         for number in range(1, rounds + 1):
             ask = Instruction(study.study_id, study.plan.plan_id, number)
             reply, watched.weights = run_round(
@@ -621,7 +621,7 @@ def images_standardised(patch: pytest.MonkeyPatch) -> None:
         values = pixels.float()
         return (values - values.mean()) / (values.std() + 1e-6)
 
-    patch.setattr(client.site, "to_unit_range", standardise)
+    patch.setattr(client.round, "to_unit_range", standardise)
 
 
 def header_says(patch: pytest.MonkeyPatch, figure: Callable[[SiteTrainer], dict[str, Any]]) -> None:
@@ -690,7 +690,7 @@ def count_in_the_ledger(patch: pytest.MonkeyPatch) -> None:
     def append(original: Any, db: Any, entries: Any, body: dict[str, Any]) -> int:
         return original(db, entries, {**body, "patients": 43})
 
-    wrap(patch, client.ledger, "_append", append)
+    wrap(patch, client.ledger.ledger, "_append", append)
 
 
 def generator_sees_real_images(patch: pytest.MonkeyPatch) -> None:
@@ -718,7 +718,7 @@ def reserved_too_little(patch: pytest.MonkeyPatch) -> None:
     def one_step(book: Any, kind: str, body: dict[str, Any]) -> Any:
         return append(book, kind, {**body, "steps": 1} if kind == "reserve" else body)
 
-    patch.setattr(client.ledger, "_append", one_step)
+    patch.setattr(client.ledger.ledger, "_append", one_step)
     wrap(patch, Ledger, "settle", lambda original, self, reservation, _: original(self, reservation, 1))
 
 
@@ -757,11 +757,11 @@ def ledger_restarted(patch: pytest.MonkeyPatch) -> None:
         return original(self)
 
     wrap(patch, Site, "open_ledger", fresh)
-    patch.setattr(client.site, "_missing_history", lambda *_: None)  # or it would be noticed
+    patch.setattr(client.round, "_missing_history", lambda *_: None)  # or it would be noticed
 
 
 def rounds_not_composed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client.ledger, "spent", lambda _: [])
+    patch.setattr(client.ledger.ledger, "spent", lambda _: [])
 
 
 def settled_to_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -769,15 +769,20 @@ def settled_to_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def budget_ignored(patch: pytest.MonkeyPatch) -> None:
-    wrap(patch, client.ledger, "epsilon", lambda original, mechanisms, delta: min(3.9, original(mechanisms, delta)))
+    wrap(
+        patch,
+        client.ledger.ledger,
+        "epsilon",
+        lambda original, mechanisms, delta: min(3.9, original(mechanisms, delta)),
+    )
 
 
 def epsilon_understated(patch: pytest.MonkeyPatch) -> None:
-    wrap(patch, client.ledger, "epsilon", lambda original, mechanisms, delta: 0.95 * original(mechanisms, delta))
+    wrap(patch, client.ledger.ledger, "epsilon", lambda original, mechanisms, delta: 0.95 * original(mechanisms, delta))
 
 
 def equal_rounds_counted_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(common.accounting, "merge", lambda mechanisms: tuple(sorted(set(mechanisms))))
+    patch.setattr(common.privacy.accounting, "merge", lambda mechanisms: tuple(sorted(set(mechanisms))))
 
 
 def seeded_without_a_seed(patch: pytest.MonkeyPatch) -> None:
@@ -805,7 +810,7 @@ def marks_left_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def marks_not_heeded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(server.generator, "NO_PRIVACY", "not this mark")
+    patch.setattr(server.release.generator, "NO_PRIVACY", "not this mark")
 
 
 class Case(NamedTuple):

@@ -20,10 +20,10 @@ import torch
 import yaml
 
 import silogan
-from client.keys import SiteKey
-from client.ledger import Cohort, Ledger, policy_in_force
-from common.accounting import Mechanism, epsilon
-from server.checkpoint import Checkpoint
+from client.ledger.keys import SiteKey
+from client.ledger.ledger import Cohort, Ledger, policy_in_force
+from common.privacy.accounting import Mechanism, epsilon
+from server.rounds.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.slow
 

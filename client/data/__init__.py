@@ -5,7 +5,7 @@ from dataclasses import replace
 from client.data import digits, folder, medmnist, mnist
 from client.data.patients import simulated_patients
 from client.data.records import ImageData, Images, Reader, to_unit_range
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import ConfigError, DataError
 from common.registry import lookup
 
@@ -37,8 +37,8 @@ def read(data: Data, *, may_be_empty: bool = False) -> ImageData:
         raise ConfigError("data.patients", f"does not fit source '{data.source}'", "remove it")
     found = reader(data)
     if not may_be_empty and not (len(found.train) and len(found.test)):
-        mend = "give images for training and for testing, or change data.test_fraction"
-        raise DataError(f"data of source '{data.source}'", "has too few images for two splits", mend)
+        hint = "give images for training and for testing, or change data.test_fraction"
+        raise DataError(f"data of source '{data.source}'", "has too few images for two splits", hint)
     if data.images_per_patient == 1:
         return found
     if found.train.patients is not None:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from client.data.records import ImageData, Images
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import DataError
-from common.schema import ImageSchema
+from common.modality.image import ImageSchema
 
 SIZES = range(8, 257)
 """Heights and widths in pixels that the networks are made for; the same as `data.image_size` allows."""

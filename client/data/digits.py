@@ -8,7 +8,7 @@ import numpy as np
 from client.data.arrays import assemble, images_from_arrays
 from client.data.records import ImageData
 from client.data.settings import own_classes
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import ConfigError
 
 _CLASSES = tuple(str(digit) for digit in range(10))

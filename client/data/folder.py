@@ -22,7 +22,7 @@ from client.data.arrays import assemble, check_native_size, conform
 from client.data.patients import read_manifest
 from client.data.records import ImageData, Images
 from client.data.settings import declared_classes, required_root
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import DataError
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -179,8 +179,8 @@ def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[
     folders = [child for child in children if child.is_dir()]
     for child in folders:
         if not child.resolve().is_relative_to(root.resolve()):
-            mend = "put the folder itself there"
-            raise DataError(f"folder '{child.name}'", "is a link to outside of data.root", mend)
+            hint = "put the folder itself there"
+            raise DataError(f"folder '{child.name}'", "is a link to outside of data.root", hint)
         if only is not None and child.name not in only:
             known = ", ".join(sorted(only))
             raise DataError(f"folder '{child.name}'", f"is none of {known}", "remove it or correct data.classes")

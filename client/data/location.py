@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from client.data.patients import read_manifest
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import DataError
 
 
@@ -29,11 +29,11 @@ def check_readable(data: Data) -> None:
         return
     root = data.root.expanduser()
     if not root.is_absolute():
-        mend = "move the cohort with `silogan node relocate`"
-        raise DataError("data.root", "is relative, and means nothing to a node's programs", mend)
+        hint = "move the cohort with `silogan node relocate`"
+        raise DataError("data.root", "is relative, and means nothing to a node's programs", hint)
     if not root.exists():
-        mend = "put the data back, or move the cohort with `silogan node relocate`"
-        raise DataError(f"data.root '{root}'", "is not there", mend)
+        hint = "put the data back, or move the cohort with `silogan node relocate`"
+        raise DataError(f"data.root '{root}'", "is not there", hint)
     try:
         _open(root)
         for folder, _, names in os.walk(root, onerror=_raise) if root.is_dir() else ():

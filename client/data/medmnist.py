@@ -17,7 +17,7 @@ from torch import Tensor
 from client.data.arrays import assemble, checked_codes, images_from_arrays
 from client.data.records import ImageData, Images
 from client.data.settings import declared_classes, own_classes, required_root
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import ConfigError, DataError
 
 _ORGANS = (
@@ -164,8 +164,8 @@ def _with_patients(archive: Any, thing: str, train: Images, test: Images) -> tup
     if len({type(name) for name in (*in_train, *in_test)}) > 1:
         raise DataError(f"test_patients of {thing}", "are not of the type of train_patients", "store one type")
     if not set(in_train).isdisjoint(in_test):
-        mend = "put all images of a patient into one split"
-        raise DataError(thing, "has a patient in both the training and the test split", mend)
+        hint = "put all images of a patient into one split"
+        raise DataError(thing, "has a patient in both the training and the test split", hint)
     return train.of_patients(in_train), test.of_patients(in_test)
 
 

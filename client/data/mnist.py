@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from client.data.arrays import assemble, images_from_arrays
 from client.data.records import ImageData, Images
 from client.data.settings import own_classes, required_root
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def _read(kind: "type[MNIST]", names: tuple[str, ...], data: Data) -> ImageData:
     raw = root / kind.__name__ / "raw"
     thing = f"{kind.__name__} in '{root}'"
     if not data.download and not all((raw / name).is_file() for name in _FILES):
-        mend = f"add --set data.download=true or put the files {', '.join(_FILES)} into '{raw}'"
-        raise DataError(thing, "is missing or incomplete", mend)
+        hint = f"add --set data.download=true or put the files {', '.join(_FILES)} into '{raw}'"
+        raise DataError(thing, "is missing or incomplete", hint)
     train, test = (_split(kind, root, part, thing, len(classes), data) for part in (True, False))
     return assemble(thing, train, test, classes)
 
@@ -61,6 +61,6 @@ def _split(kind: "type[MNIST]", root: Path, train: bool, thing: str, num_classes
         pixels, labels = dataset.data.numpy(), dataset.targets.numpy()
     except _FAULTS:
         problem = "cannot be downloaded or is corrupt" if data.download else "is corrupt"
-        mend = f"delete '{root / kind.__name__}' and fetch it again"
-        raise DataError(thing, problem, f"check the network, or {mend}" if data.download else mend) from None
+        hint = f"delete '{root / kind.__name__}' and fetch it again"
+        raise DataError(thing, problem, f"check the network, or {hint}" if data.download else hint) from None
     return images_from_arrays(f"{thing} ({'train' if train else 'test'})", pixels, labels, num_classes, data)

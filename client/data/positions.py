@@ -27,17 +27,17 @@ def load_positions(path: Path, site_index: int) -> NDArray[np.int64]:
     Raises:
         DataError: the file is missing or corrupt, or has no such site.
     """
-    thing, mend = f"partition '{path}'", "start the simulation again"
+    thing, hint = f"partition '{path}'", "start the simulation again"
     try:
         # NumPy parses headers as Python, which is not known to be safe where threads do it at once.
         with _ONE_AT_A_TIME, path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             part = archive[site_key(site_index)]
     except FileNotFoundError:
-        raise DataError(thing, "does not exist", mend) from None
+        raise DataError(thing, "does not exist", hint) from None
     except KeyError:
-        raise DataError(thing, f"has no site {site_index}", mend) from None
+        raise DataError(thing, f"has no site {site_index}", hint) from None
     except (OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error):
-        raise DataError(thing, "cannot be read or is corrupt", mend) from None
+        raise DataError(thing, "cannot be read or is corrupt", hint) from None
     if part.dtype != np.int64 or part.ndim != 1 or not part.size or part[0] < 0 or np.any(np.diff(part) <= 0):
-        raise DataError(thing, f"does not hold sorted positions for site {site_index}", mend)
+        raise DataError(thing, f"does not hold sorted positions for site {site_index}", hint)
     return part

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.config import Data
-from common.schema import ImageSchema
+from common.config.scenario import Data
+from common.modality.image import ImageSchema
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import ConfigError
 
 

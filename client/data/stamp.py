@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISDIR
 
-from common.config import Data
+from common.config.scenario import Data
 
 
 def stamp(data: Data) -> str:

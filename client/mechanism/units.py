@@ -6,7 +6,7 @@ Privacy:
     two places alone: the extra unit takes the place of another, which goes to the end (the inside-out shuffle of Fisher
     and Yates). Blocks have the same shape however many units there are, so that what is computed for a unit depends on
     neither the others nor their number; and their rows fill whole vectors of the processor, so that it does not depend
-    on the unit's place either. `client/isolation.py` tries both on the machine that works.
+    on the unit's place either. `client/training/isolation.py` tries both on the machine that works.
 """
 
 from collections.abc import Iterator

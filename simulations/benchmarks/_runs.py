@@ -17,11 +17,11 @@ import torch
 import yaml
 
 from client.app import simulated_site
-from client.site import Site, new_trainer
+from client.round import Site, new_trainer
 from common.allocator import keep_freed_memory
-from common.config import Scenario, parse_scenario
+from common.config.scenario import Scenario, parse_scenario
 from common.device import available_cores, choose_device, threads_for_each
-from common.networks import build
+from common.models.networks import build
 from simulations.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from client.data import read
-from common.config import Data, Scenario, load_scenario
+from common.config.scenario import Data, Scenario, load_scenario
 from simulations.benchmarks._machine import measured, show
 from simulations.benchmarks._runs import ROOT, data_folder
 

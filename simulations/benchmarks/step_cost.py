@@ -32,16 +32,16 @@ from torch.optim import Adam
 
 from client.data import Images, to_unit_range
 from client.mechanism import Patients, Randomness, Terms
-from client.site import MICRO_BATCH
-from client.steps import PrivateStep, block_size
-from client.unprotected import PlainStep, UnprotectedPatients
+from client.round import MICRO_BATCH
+from client.training.steps import PrivateStep, block_size
+from client.training.unprotected import PlainStep, UnprotectedPatients
 from common.allocator import keep_freed_memory
-from common.config import Model, parse_scenario
+from common.config.scenario import Model, parse_scenario
 from common.device import available_cores
-from common.losses import LOSSES
-from common.networks import Discriminator, build
-from common.plan import make_plan
-from common.schema import ImageSchema
+from common.modality.image import ImageSchema
+from common.models.losses import LOSSES
+from common.models.networks import Discriminator, build
+from common.privacy.plan import make_plan
 from common.seeding import derive_key
 from simulations.benchmarks._machine import measured, show
 from simulations.benchmarks._opacus import ghost_step, hooks_step

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.chain import GENESIS
-from common.plan import canonical_json
+from client.ledger.chain import GENESIS
+from common.privacy.plan import canonical_json
 from simulations.fuzz.values import Mutator, as_json, mutated, mutated_text, nonsense
 
 SITE_KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"fuzz").digest())

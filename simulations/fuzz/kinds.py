@@ -15,38 +15,38 @@ from flwr.app import Message, MessageType
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.connection import Connection
 from client.data import read
-from client.hospital import Hospital
-from client.node import Node, read_proposal
-from client.node_key import node_public_key
-from client.service import services
-from client.site_state import SiteState
-from client.words import explain
-from common.bundle import bundle_digest
-from common.certificates import load_authorities
-from common.config import Data, Scenario, load_scenario, parse, parse_scenario, read_keys
+from client.node.connection import Connection
+from client.node.explanation import explain
+from client.node.hospital import Hospital
+from client.node.node import Node, read_proposal
+from client.node.node_key import node_public_key
+from client.node.service import services
+from client.state import SiteState
+from common.config.scenario import Data, Scenario, load_scenario, parse, parse_scenario, read_keys
 from common.device import choose_device
-from common.envelope import unfold
 from common.errors import FederationError, SiloganError
-from common.losses import LOSSES
-from common.messages import Reply, unpack
-from common.networks import FAMILIES, build, check_private
-from common.plan import canonical_json, make_plan
-from common.refusals import refusal_from_record
+from common.models.losses import LOSSES
+from common.models.networks import FAMILIES, build, check_private
+from common.operations.certificates import load_authorities
+from common.privacy.plan import canonical_json, make_plan
 from common.registry import lookup
-from common.study import SiteDeclaration, Study, parse_study
-from server.backup import restore
-from server.checkpoint import Checkpoint
-from server.coordinator import Coordinator
-from server.generator import GENERATOR_FILE, load_generator
-from server.members import Members
-from server.metrics import metrics_text
-from server.quarantine import Quarantine
-from server.replies import RoundReplies
-from server.request import read_request
-from server.status import status
-from server.submission import make_study
+from common.wire.bundle import bundle_digest
+from common.wire.envelope import unfold
+from common.wire.messages import Reply, unpack
+from common.wire.refusals import refusal_from_record
+from common.wire.study import SiteDeclaration, Study, parse_study
+from server.operations.backup import restore
+from server.operations.coordinator import Coordinator
+from server.operations.prometheus import metrics_text
+from server.operations.request import read_request
+from server.operations.status import status
+from server.operations.submission import make_study
+from server.release.generator import GENERATOR_FILE, load_generator
+from server.rounds.checkpoint import Checkpoint
+from server.rounds.members import Members
+from server.rounds.quarantine import Quarantine
+from server.rounds.replies import RoundReplies
 from simulations.audit import as_plain, audit_all
 from simulations.fuzz import messages
 from simulations.fuzz.content import (

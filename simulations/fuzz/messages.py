@@ -9,8 +9,8 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from google.protobuf.message import DecodeError
 
-from common.envelope import fold
-from common.messages import pack
+from common.wire.envelope import fold
+from common.wire.messages import pack
 from simulations.fuzz.content import bytes_file
 from simulations.fuzz.values import nonsense
 

@@ -12,25 +12,25 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from flwr.cli.build import build_fab_from_disk
 from PIL import Image
 
-from client.hospital import Hospital
-from client.joining import prepare_connection
-from client.node import Node
-from client.node_key import node_public_key
-from client.policy import template
-from common.bundle import stage
-from common.config import Data, Scenario, parse_scenario
-from common.envelope import fold
+from client.ledger.policy import template
+from client.node.hospital import Hospital
+from client.node.joining import prepare_connection
+from client.node.node import Node
+from client.node.node_key import node_public_key
+from common.config.scenario import Data, Scenario, parse_scenario
 from common.files import create_secret
-from common.messages import Instruction, Weights, pack
-from common.study import Study
+from common.wire.bundle import stage
+from common.wire.envelope import fold
+from common.wire.messages import Instruction, Weights, pack
+from common.wire.study import Study
 from server.app import initial_weights
-from server.backup import back_up
-from server.checkpoint import Checkpoint
-from server.coordinator import Coordinator
-from server.events import append_event
-from server.generator import GENERATOR_FILE, save_generator
-from server.quarantine import QUARANTINE_FILE, Quarantine
-from server.submission import Submission
+from server.operations.backup import back_up
+from server.operations.coordinator import Coordinator
+from server.operations.submission import Submission
+from server.release.generator import GENERATOR_FILE, save_generator
+from server.rounds.checkpoint import Checkpoint
+from server.rounds.events import append_event
+from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
 from simulations.fuzz import messages
 from simulations.fuzz.content import SITE_KEY
 from simulations.fuzz.values import dumped

@@ -8,9 +8,9 @@ _LATE = (
     "dp_accounting.pld",
     "sklearn.datasets",
     "torchvision.datasets",
-    "server.generate",
+    "server.release.generate",
     "silogan",
-    "simulations.audit_page",
+    "client.ledger.page",
     "simulations.fuzz.workers",
     "simulations.simulate",
 )

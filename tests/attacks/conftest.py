@@ -10,20 +10,20 @@ import torch
 import yaml
 from flwr.app import RecordDict
 
-from client.audit import Audit, audit
-from client.cohort import Registration
-from client.hospital import Hospital
-from client.joining import prepare_connection
-from client.ledger import Ledger
-from client.node import Node
-from client.policy import template
-from client.site import gan_weights
-from common.config import Data, Unit, parse_scenario
-from common.messages import Instruction, pack
-from common.networks import build, initialise
-from common.plan import make_plan
-from common.study import SiteDeclaration, Study
-from server.authority import Authority
+from client.ledger.audit import Audit, audit
+from client.ledger.ledger import Ledger
+from client.ledger.policy import template
+from client.ledger.register import Registration
+from client.node.hospital import Hospital
+from client.node.joining import prepare_connection
+from client.node.node import Node
+from client.round import gan_weights
+from common.config.scenario import Data, Unit, parse_scenario
+from common.models.networks import build, initialise
+from common.privacy.plan import make_plan
+from common.wire.messages import Instruction, pack
+from common.wire.study import SiteDeclaration, Study
+from server.operations.authority import Authority
 
 SERVER = "coordinator.example.org:9443"
 SITE, DECLARED_SIZE = "bergen", 1000

@@ -13,18 +13,18 @@ from flwr.app import RecordDict
 from flwr.common.serde import recorddict_to_proto
 from PIL import Image
 
-from client.cohort import Registration
-from client.hospital import Hospital
-from client.joining import prepare_connection
-from client.node import Node
-from client.policy import template
-from client.site import gan_weights
-from common.config import Data, parse_scenario
-from common.messages import Instruction, Weights, pack
-from common.networks import build, initialise
-from common.plan import make_plan
-from common.study import SiteDeclaration, Study
-from server.authority import Authority
+from client.ledger.policy import template
+from client.ledger.register import Registration
+from client.node.hospital import Hospital
+from client.node.joining import prepare_connection
+from client.node.node import Node
+from client.round import gan_weights
+from common.config.scenario import Data, parse_scenario
+from common.models.networks import build, initialise
+from common.privacy.plan import make_plan
+from common.wire.messages import Instruction, Weights, pack
+from common.wire.study import SiteDeclaration, Study
+from server.operations.authority import Authority
 
 SERVER = "127.0.0.1:1"  # where nobody listens
 CLASSES = ("benign", "malignant")

@@ -13,12 +13,12 @@ from torch import Tensor
 from client.data import to_unit_range
 from client.mechanism import Patients, Randomness, Terms
 from client.mechanism.dpsgd import BookKeepingModule
-from client.steps import PrivateStep
-from common.config import Model
-from common.losses import LOSSES
-from common.networks import build, initialise
-from common.networks.base import Discriminator
-from common.schema import ImageSchema
+from client.training.steps import PrivateStep
+from common.config.scenario import Model
+from common.modality.image import ImageSchema
+from common.models.losses import LOSSES
+from common.models.networks import build, initialise
+from common.models.networks.base import Discriminator
 from common.seeding import derive_key
 
 LOSS = LOSSES["nonsaturating"]

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from client.mechanism.clip import SLACK
 from client.mechanism.dpsgd import BookKeepingModule, bag_mean
 from client.mechanism.dpsgd.rules import RULES
-from common.config import Model
-from common.losses import LOSSES
-from common.networks import Discriminator, build
-from common.schema import ImageSchema
-from common.standardised import StandardisedConv2d
+from common.config.scenario import Model
+from common.modality.image import ImageSchema
+from common.models.losses import LOSSES
+from common.models.networks import Discriminator, build
+from common.models.networks.standardised import StandardisedConv2d
 
 BLOCK = 4
 CRAFTED = 2000  # for every rule

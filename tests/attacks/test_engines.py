@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.node import read_proposal
-from client.site import gan_weights
-from common.config import parse_scenario
+from client.node.node import read_proposal
+from client.round import gan_weights
+from common.config.scenario import parse_scenario
 from common.errors import ConfigError, PrivacyRefusal
-from common.messages import Instruction, pack
-from common.networks import build
-from common.refusals import refusal_from_record
-from common.study import RUN_FILE
+from common.models.networks import build
+from common.wire.messages import Instruction, pack
+from common.wire.refusals import refusal_from_record
+from common.wire.study import RUN_FILE
 from tests.attacks.conftest import SERVER, HospitalNode, answered
 
 

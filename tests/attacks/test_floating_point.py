@@ -17,15 +17,15 @@ from torch import Tensor
 from client.data import Images, read, to_unit_range
 from client.mechanism import Patients, Randomness, Terms
 from client.mechanism.noisy_sum import grid_step
-from client.steps import PrivateStep
-from common.accounting import Mechanism, epsilon, find_noise_multiplier
-from common.config import Data, Model, WarmStart
-from common.losses import LOSSES
-from common.messages import STATISTICS, Instruction, Reply, pack, unpack
-from common.moments import Moments
-from common.networks import build
-from common.networks.base import Discriminator
-from common.schema import ImageSchema
+from client.training.steps import PrivateStep
+from common.config.scenario import Data, Model, WarmStart
+from common.modality.image import ImageSchema
+from common.models.losses import LOSSES
+from common.models.networks import build
+from common.models.networks.base import Discriminator
+from common.privacy.accounting import Mechanism, epsilon, find_noise_multiplier
+from common.privacy.statistics import Moments
+from common.wire.messages import STATISTICS, Instruction, Reply, pack, unpack
 from server.app import initial_weights as fresh_weights
 from tests.attacks.conftest import DECLARED_SIZE, HospitalNode
 

@@ -4,11 +4,11 @@ import torch
 
 from client.data import to_unit_range
 from client.mechanism import Patients, Randomness, Terms
-from client.steps import PrivateStep
-from common.config import Model
-from common.losses import LOSSES
-from common.networks import build
-from common.schema import ImageSchema
+from client.training.steps import PrivateStep
+from common.config.scenario import Model
+from common.modality.image import ImageSchema
+from common.models.losses import LOSSES
+from common.models.networks import build
 
 
 def test_a_frozen_parameter_stays_and_the_others_take_their_noise() -> None:

@@ -21,14 +21,14 @@ from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.hospital import Hospital
-from common.envelope import fold, unfold
+from client.node.hospital import Hospital
 from common.errors import Code, FederationError
-from common.messages import Instruction, Reply, Weights, pack, unpack
-from common.refusals import public_error, refusal_from_record, refusal_record
-from server.members import Members
-from server.quarantine import Offence, Quarantine
-from server.replies import RoundReplies
+from common.wire.envelope import fold, unfold
+from common.wire.messages import Instruction, Reply, Weights, pack, unpack
+from common.wire.refusals import public_error, refusal_from_record, refusal_record
+from server.rounds.members import Members
+from server.rounds.quarantine import ProtocolViolation, Quarantine
+from server.rounds.replies import RoundReplies
 from tests.attacks.nodes import Ward, make_ward, weights_for
 
 MOST_SECONDS, MOST_BYTES = 2.0, 200 * 2**20
@@ -254,25 +254,25 @@ def named(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def offences(tmp_path: Path) -> Path:
+def violations(tmp_path: Path) -> Path:
     return tmp_path / "quarantine.json"
 
 
-def judged(record: RecordDict, offences: Path, *, named: bool) -> tuple[RoundReplies, list[Any], set[str]]:
+def judged(record: RecordDict, violations: Path, *, named: bool) -> tuple[RoundReplies, list[Any], set[str]]:
     """What the server makes of a message of node 2: the round, what is averaged, and who is blamed."""
-    offences.unlink(missing_ok=True)
-    quarantine = Quarantine(offences, after=3)
+    violations.unlink(missing_ok=True)
+    quarantine = Quarantine(violations, after=3)
     members = Members(ROSTER, quarantine)
     members.connected(Nodes(named=named))  # pyright: ignore[reportArgumentType]
     checked = RoundReplies(1, sent=SENT, max_update_norm=1000.0, members=members, quarantine=quarantine, known={})
     question = Message(RecordDict(), 2, MessageType.TRAIN)
     usable = list(checked.usable([Message(record, reply_to=question)]))
-    return checked, usable, set(quarantine.offences())
+    return checked, usable, set(quarantine.violations())
 
 
-def assert_taken_or_blamed(record: RecordDict, offences: Path, *, named: bool) -> None:
+def assert_taken_or_blamed(record: RecordDict, violations: Path, *, named: bool) -> None:
     with within_limits():
-        checked, usable, blamed = judged(record, offences, named=named)
+        checked, usable, blamed = judged(record, violations, named=named)
     assert len(usable) + len(checked.refused) == 1
     if usable:
         [(reply, weights)] = usable
@@ -284,11 +284,11 @@ def assert_taken_or_blamed(record: RecordDict, offences: Path, *, named: bool) -
         return
     [(title, error)] = checked.refused
     assert title == "site-2" if named else title in (*ROSTER, "node 2")
-    if not isinstance(error, Offence):
+    if not isinstance(error, ProtocolViolation):
         assert str(error) in {str(public_error(code)) for code in Code}
     assert blamed <= ({"site-2"} if named else set(ROSTER))
-    assert blamed or not (named and isinstance(error, Offence)), "nobody was blamed"
-    assert isinstance(error, Offence) or not blamed, "a refusal is no offence"
+    assert blamed or not (named and isinstance(error, ProtocolViolation)), "nobody was blamed"
+    assert isinstance(error, ProtocolViolation) or not blamed, "a refusal is no violation"
     assert str(error).isprintable()
     assert len(str(error)) < 200
     assert WORDS not in str(error).replace("reply's", "")
@@ -296,19 +296,21 @@ def assert_taken_or_blamed(record: RecordDict, offences: Path, *, named: bool) -
 
 @examples(1000)
 @given(changes=several(header_mutations("header", HEADER), array_mutations()))
-def test_the_server_takes_a_reply_or_names_the_offence(offences: Path, named: bool, changes: list[Mutation]) -> None:
+def test_the_server_takes_a_reply_or_names_the_violation(
+    violations: Path, named: bool, changes: list[Mutation]
+) -> None:
     weights = {name: tensor + 0.5 for name, tensor in SENT.items()}
     record = mutated(Reply("site-2", 1, "ab" * 32).to_record(weights), changes)
-    assert_taken_or_blamed(record, offences, named=named)
+    assert_taken_or_blamed(record, violations, named=named)
 
 
 @examples(300)
 @given(code=st.sampled_from(Code), changes=several(header_mutations("refusal", REFUSAL), array_mutations()))
-def test_the_server_knows_a_code_or_names_the_offence(
-    offences: Path, named: bool, code: Code, changes: list[Mutation]
+def test_the_server_knows_a_code_or_names_the_violation(
+    violations: Path, named: bool, code: Code, changes: list[Mutation]
 ) -> None:
     record = mutated(refusal_record("site-2", code), changes)
-    assert_taken_or_blamed(record, offences, named=named)
+    assert_taken_or_blamed(record, violations, named=named)
 
 
 # --- the envelope ----------------------------------------------------------------------------------------------------

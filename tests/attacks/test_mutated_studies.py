@@ -21,13 +21,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.ledger import Charge
-from client.node import Node, read_proposal
-from common.accounting import Mechanism, epsilon
-from common.config import parse_scenario
+from client.ledger.ledger import Charge
+from client.node.node import Node, read_proposal
+from common.config.scenario import parse_scenario
 from common.errors import SiloganError
-from common.plan import canonical_json, make_plan
-from common.study import RUN_FILE, Study
+from common.privacy.accounting import Mechanism, epsilon
+from common.privacy.plan import canonical_json, make_plan
+from common.wire.study import RUN_FILE, Study
 from tests.attacks.conftest import DELTA, SERVER, HospitalNode, new_hospital_node
 
 SECONDS, BYTES = 2.0, 200 * 2**20  # of one example

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from client.chain import Chain
-from client.node import read_proposal
+from client.ledger.chain import Chain
+from client.node.node import read_proposal
 from common.errors import SiloganError, VerificationError
-from common.plan import canonical_json
-from common.study import RUN_FILE, Study
+from common.privacy.plan import canonical_json
+from common.wire.study import RUN_FILE, Study
 from tests.attacks.conftest import HospitalNode, answered
 
 PLAN_VALUES: dict[str, list[Any]] = {

@@ -14,12 +14,12 @@ import pytest
 from flwr.app import RecordDict
 from PIL import Image
 
-from client.hospital import Hospital
-from client.preflight import preflight
-from client.site_state import SiteState
+from client.node.hospital import Hospital
+from client.node.preflight import preflight
+from client.state import SiteState
 from common.errors import Code
-from common.messages import Reply, unpack
-from common.refusals import refusal_from_record, refusal_record
+from common.wire.messages import Reply, unpack
+from common.wire.refusals import refusal_from_record, refusal_record
 from tests.attacks.nodes import Ward, make_ward, on_the_wire, weights_for
 
 FIRST_MALIGNANT, FIRST_BENIGN = "train/malignant/0000.png", "train/benign/0000.png"
@@ -204,4 +204,4 @@ def test_the_check_still_asks_to_register_who_came(tmp_path: Path) -> None:
     [data] = [check for check in preflight(ward.node.folder) if check.name == "data 'xrays'"]
     assert not data.ok
     assert "holds what was not registered" in data.finding
-    assert "new patient" not in data.finding + data.mend
+    assert "new patient" not in data.finding + data.hint

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from client.hospital import Hospital
-from common.envelope import fold
-from common.messages import STATISTICS, Reply, unpack
-from common.moments import Moments
+from client.node.hospital import Hospital
+from common.privacy.statistics import Moments
+from common.wire.envelope import fold
+from common.wire.messages import STATISTICS, Reply, unpack
 from tests.attacks.nodes import Ward, make_ward, on_the_wire, weights_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +89,7 @@ def test_hospitals_that_differ_in_a_patient_differ_in_nothing_but_noisy_arrays(
     tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One node, copied: the same key, ledger, clock and randomness; in the copy's folder a patient is missing."""
-    monkeypatch.setattr("client.ledger.datetime", Clock)
+    monkeypatch.setattr("client.ledger.ledger.datetime", Clock)
     monkeypatch.setattr("os.urandom", lambda size: bytes(range(size % 256)) if size < 256 else bytes(size))
     ward = make_ward(tmp_path, **kind.training)
     copy = tmp_path / "copy"
@@ -117,14 +117,14 @@ def arrays(record: RecordDict) -> dict[str, np.ndarray[Any, Any]]:
 
 HOLDS_PATIENTS = {
     "client/app.py",  # simulated sites: joins reader and round
-    "client/cohort.py",  # fingerprints
-    "client/hospital.py",  # keeps the images in memory
-    "client/node.py",  # reads and registers them
-    "client/site.py",  # puts them behind the door
-    "client/unprotected.py",  # comparisons without privacy, in simulation
+    "client/ledger/register.py",  # fingerprints
+    "client/node/hospital.py",  # keeps the images in memory
+    "client/node/node.py",  # reads and registers them
+    "client/round.py",  # puts them behind the door
+    "client/training/unprotected.py",  # comparisons without privacy, in simulation
 }
 """Modules outside `client/data` that import it. Whatever is added here is added to what a reviewer has to read."""
-SPEAKS_FLOWER = {"client/app.py", "client/hospital.py"}
+SPEAKS_FLOWER = {"client/app.py", "client/node/hospital.py"}
 """Those of them that also build what leaves: what they let through is `Reply` and `Code`."""
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from client.chain import Chain
-from client.node import read_proposal
+from client.ledger.chain import Chain
+from client.node.node import read_proposal
 from common.errors import ConfigError, PrivacyRefusal, SiloganError
-from common.study import RUN_FILE, Study
+from common.wire.study import RUN_FILE, Study
 from tests.attacks.conftest import SERVER, HospitalNode, MakeHospitalNode, answered
 
 
@@ -49,7 +49,7 @@ def test_a_seed_that_an_older_version_approved_is_not_answered(
     """It was signed and kept before anybody compared: each round compares anew."""
     study = hidden_seed(hospital_node)
     with monkeypatch.context() as older:
-        older.setattr("client.node._misfits", lambda *_: [])
+        older.setattr("client.node.node._misfits", lambda *_: [])
         hospital_node.approve(study)
     assert not answered(hospital_node.ask(study))
     assert hospital_node.kinds() == ["approve", "refuse"]

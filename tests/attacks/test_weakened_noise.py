@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.config import load_scenario
-from simulations.empirical import audit_one_run
+from common.config.scenario import load_scenario
+from simulations.attacks.empirical import audit_one_run
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 

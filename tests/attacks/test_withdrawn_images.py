@@ -10,10 +10,10 @@ from flwr.app import RecordDict
 from PIL import Image
 
 from client.data.stamp import stamp
-from client.hospital import Hospital
-from client.node import Node
-from common.messages import Reply
-from common.refusals import refusal_from_record
+from client.node.hospital import Hospital
+from client.node.node import Node
+from common.wire.messages import Reply
+from common.wire.refusals import refusal_from_record
 from tests.attacks.nodes import Ward, make_ward
 
 FILE = "train/malignant/0000.png"

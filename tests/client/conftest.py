@@ -10,14 +10,14 @@ import torch
 
 from client.app import LEDGER_FOLDER, open_ledgers, simulated_site
 from client.data import Images
-from client.policy import Policy
-from client.site import Site, gan_weights
-from common.config import Scenario, parse_scenario
-from common.messages import Weights
-from common.networks import build, initialise
-from common.plan import make_plan
-from common.schema import ImageSchema
-from common.study import SiteDeclaration, Study
+from client.ledger.policy import Policy
+from client.round import Site, gan_weights
+from common.config.scenario import Scenario, parse_scenario
+from common.modality.image import ImageSchema
+from common.models.networks import build, initialise
+from common.privacy.plan import make_plan
+from common.wire.messages import Weights
+from common.wire.study import SiteDeclaration, Study
 
 SCHEMA = ImageSchema(8, 1, ("benign", "malignant"))
 DECLARED_SIZE = 40

@@ -15,8 +15,8 @@ import client.app
 import common.device
 from client.app import PARTITION_FILE, app, open_ledgers, simulated_site
 from client.data import ImageData, Images
-from client.trainer import SiteTrainer
-from common.config import Data
+from client.training.trainer import SiteTrainer
+from common.config.scenario import Data
 from common.errors import (
     Code,
     ConfigError,
@@ -27,9 +27,9 @@ from common.errors import (
     UsageError,
     VerificationError,
 )
-from common.messages import Instruction, Reply, Weights, pack, unpack
-from common.refusals import refusal_from_record
-from common.study import SiteDeclaration, Study
+from common.wire.messages import Instruction, Reply, Weights, pack, unpack
+from common.wire.refusals import refusal_from_record
+from common.wire.study import SiteDeclaration, Study
 
 PATIENT = "patient-4711"
 MakeStudy = Callable[..., Study]

@@ -11,20 +11,20 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 import client.mechanism.noisy_sum
-import client.unprotected
+import client.training.unprotected
 from client.data import Images, to_unit_range
 from client.mechanism import Patients, Randomness, Terms, clip
 from client.mechanism.noise import rounded_gaussian
 from client.mechanism.noisy_sum import grid_step
 from client.mechanism.patients import Encode
 from client.mechanism.units import Bags
-from client.steps import PrivateStep, Step
-from client.trainer import SiteTrainer, discriminator_optimizer, passes
-from client.unprotected import PlainStep, UnprotectedPatients
-from common.losses import LOSSES
-from common.networks import GAN, build, initialise
+from client.training.steps import PrivateStep, Step
+from client.training.trainer import SiteTrainer, discriminator_optimizer, passes
+from client.training.unprotected import PlainStep, UnprotectedPatients
+from common.models.losses import LOSSES
+from common.models.networks import GAN, build, initialise
 from common.seeding import derive_key
-from common.study import Study
+from common.wire.study import Study
 
 EXPECTED_BATCH = 10.5  # q · declared size, with 42 declared: not a whole number, and not what is drawn
 NOISE_SEED, PUBLIC_SEED = 11, 12
@@ -98,7 +98,7 @@ def plain_step(
 def new_step(
     study: Study, gan: GAN, optimizer: Optimizer, images: Images, randomness: Randomness | None = None
 ) -> Step:
-    """The step of the study's kind, as `client/site.py` chooses it."""
+    """The step of the study's kind, as `client/round.py` chooses it."""
     if not study.plan.private:
         return plain_step(study, gan, optimizer, images, randomness)
     return private_step(study, gan, optimizer, new_patients(study, images, randomness=randomness))
@@ -199,7 +199,7 @@ def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     noise_off(monkeypatch)
     tight_bounds(monkeypatch)
     monkeypatch.setattr(client.mechanism.noisy_sum, "grid_step", lambda *_: 2.0**-60)
-    monkeypatch.setattr(client.unprotected, "to_unit_range", in_double)
+    monkeypatch.setattr(client.training.unprotected, "to_unit_range", in_double)
     monkeypatch.setattr(Tensor, "float", Tensor.double)
     torch.set_default_dtype(torch.float64)
     try:

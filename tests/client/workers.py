@@ -1,4 +1,4 @@
-"""What the workers of tests/client/test_worker.py run; a spawned process imports it by name."""
+"""What the workers of tests/client/node/test_worker.py run; a spawned process imports it by name."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 from flwr.app import ConfigRecord, RecordDict
 
-from client.worker import READY
+from client.node.worker import READY
 
 
 def obedient(pipe: Connection) -> None:

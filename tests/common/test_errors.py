@@ -38,12 +38,12 @@ def test_every_kind_of_error_can_be_looked_up() -> None:
 def test_the_message_names_thing_problem_and_mend(kind: type[SiloganError]) -> None:
     error = kind("data.root", "is missing", "give a folder")
     assert str(error) == "data.root: is missing; give a folder"
-    assert (error.thing, error.problem, error.mend) == ("data.root", "is missing", "give a folder")
+    assert (error.thing, error.problem, error.hint) == ("data.root", "is missing", "give a folder")
 
 
 @given(st.text(), st.text(), st.text())
-def test_the_message_is_one_line_whatever_the_parts(thing: str, problem: str, mend: str) -> None:
-    assert len(str(SiloganError(thing, problem, mend)).splitlines()) == 1
+def test_the_message_is_one_line_whatever_the_parts(thing: str, problem: str, hint: str) -> None:
+    assert len(str(SiloganError(thing, problem, hint)).splitlines()) == 1
 
 
 def test_a_terminal_is_told_nothing_that_it_would_obey() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import FederationError
-from common.logs import JsonLines
+from common.operations.logs import JsonLines
 from common.printable import printable
 
 

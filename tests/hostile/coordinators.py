@@ -11,19 +11,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import silogan as front_door
-from common.config import parse_scenario
+from common.config.scenario import parse_scenario
 from common.errors import FederationError
-from common.flower import free_port
-from common.plan import make_plan
-from common.schema import ImageSchema
-from common.study import SiteDeclaration, Study
+from common.modality.image import ImageSchema
+from common.operations.flower import free_port
+from common.privacy.plan import make_plan
+from common.wire.study import SiteDeclaration, Study
 from server.app import initial_weights
-from server.checkpoint import Checkpoint
-from server.control import NodeFacts, key_bytes
-from server.coordinator import Coordinator
-from server.events import append_event
-from server.settings import SETTINGS_FILE
-from server.submission import Submission
+from server.operations.control import NodeFacts, key_bytes
+from server.operations.coordinator import Coordinator
+from server.operations.settings import SETTINGS_FILE
+from server.operations.submission import Submission
+from server.rounds.checkpoint import Checkpoint
+from server.rounds.events import append_event
 
 
 class Done(NamedTuple):

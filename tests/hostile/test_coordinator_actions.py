@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from server.actions import ACTIONS_FILE, acting, read_actions
-from server.coordinator import Coordinator
-from server.submission import Submission
+from server.operations.actions import ACTIONS_FILE, acting, read_actions
+from server.operations.coordinator import Coordinator
+from server.operations.submission import Submission
 from tests.hostile.coordinators import add_run, make_coordinator, new_line, server
 
 

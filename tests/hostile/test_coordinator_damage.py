@@ -9,17 +9,17 @@ import httpx
 import pytest
 
 from common.errors import FederationError, VerificationError
-from common.study import RUN_FILE
+from common.wire.study import RUN_FILE
 from server.app import conclude
-from server.checkpoint import CHECKPOINT_FOLDER, recover
-from server.coordinator import Coordinator
-from server.dispatcher import Dispatcher
-from server.enrolment import COPY_FILE, SITES_FILE
-from server.events import EVENTS_FILE
-from server.metrics import serve_metrics
-from server.outcome import OUTCOME_FILE, write_outcome
-from server.quarantine import QUARANTINE_FILE
-from server.submission import STATE_FILE, Submission
+from server.operations.coordinator import Coordinator
+from server.operations.dispatcher import Dispatcher
+from server.operations.enrolment import COPY_FILE, SITES_FILE
+from server.operations.prometheus import serve_metrics
+from server.operations.submission import STATE_FILE, Submission
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, recover
+from server.rounds.events import EVENTS_FILE
+from server.rounds.outcome import OUTCOME_FILE, write_outcome
+from server.rounds.quarantine import QUARANTINE_FILE
 from tests.hostile.coordinators import Link, add_run, make_coordinator, new_line, server
 
 Damage = Callable[[Path], object]
@@ -37,8 +37,8 @@ def link() -> Link:
 
 @pytest.fixture
 def dispatcher(coordinator: Coordinator, link: Link, monkeypatch: pytest.MonkeyPatch) -> Dispatcher:
-    monkeypatch.setattr("server.dispatcher._LONGEST_WAIT", 0.0)
-    monkeypatch.setattr("server.dispatcher._ASK_SECONDS", 0.0)
+    monkeypatch.setattr("server.operations.dispatcher._LONGEST_WAIT", 0.0)
+    monkeypatch.setattr("server.operations.dispatcher._ASK_SECONDS", 0.0)
     return Dispatcher(coordinator.runs, coordinator.enrolment, link, supervise=True)  # type: ignore[arg-type]
 
 
@@ -70,7 +70,7 @@ DAMAGES: dict[str, Damage] = {
     "state damaged": lambda folder: (folder / STATE_FILE).write_text('{"state": 5}'),
     "state gone": lambda folder: (folder / STATE_FILE).unlink(),
     "state nested": lambda folder: (folder / STATE_FILE).write_text("[" * 100_000),
-    "offences damaged": lambda folder: (folder / QUARANTINE_FILE).write_text("[]"),
+    "violations damaged": lambda folder: (folder / QUARANTINE_FILE).write_text("[]"),
     "checkpoints are a file": lambda folder: (no_checkpoint(folder), (folder / CHECKPOINT_FOLDER).write_text("")),
     "outcome is a folder": lambda folder: (folder / OUTCOME_FILE).mkdir(),
 }

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from server.checkpoint import CHECKPOINT_FOLDER, recover
-from server.coordinator import INNER, Coordinator
-from server.enrolment import SITES_FILE
-from server.events import EVENTS_FILE, read_events
-from server.settings import SETTINGS_FILE
-from server.submission import STATE_FILE, Submission
+from server.operations.coordinator import INNER, Coordinator
+from server.operations.enrolment import SITES_FILE
+from server.operations.settings import SETTINGS_FILE
+from server.operations.submission import STATE_FILE, Submission
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, recover
+from server.rounds.events import EVENTS_FILE, read_events
 from tests.hostile.coordinators import add_run, make_coordinator, new_line, server
 
 

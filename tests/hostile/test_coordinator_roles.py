@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from server.control import CONTROL_SECRET
-from server.coordinator import Coordinator
-from server.submission import Submission
-from server.view import View, admit_readers
+from server.operations.control import CONTROL_SECRET
+from server.operations.coordinator import Coordinator
+from server.operations.submission import Submission
+from server.operations.view import View, admit_readers
 from tests.hostile.coordinators import add_run, make_coordinator, new_line, server
 
 STRANGER, READER = 65534, 65533
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be othe
 @contextmanager
 def user(number: int, *groups: int) -> Generator[None]:
     """This process with another user's rights to files."""
-    for module in ("server.backup", "server.repair", "server.view", "rich.table"):
+    for module in ("server.operations.backup", "server.operations.repair", "server.operations.view", "rich.table"):
         importlib.import_module(module)  # the other user may not be able to read this software
     before = os.getgroups()
     os.setgroups(groups)

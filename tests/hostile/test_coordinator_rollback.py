@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.config import parse_scenario
+from common.config.scenario import parse_scenario
 from common.errors import PrivacyRefusal, VerificationError
-from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.events import EVENTS_FILE, read_events
-from simulations.inprocess import run
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.rounds.events import EVENTS_FILE, read_events
+from simulations.engines.inprocess import run
 from simulations.prepare import prepare
 
 SITES = 2

@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from common.bundle import bundle_digest, installed_digest, stage
 from common.errors import VerificationError
+from common.wire.bundle import bundle_digest, installed_digest, stage
 from simulations.fuzz.content import bytes_file, zip_file
 from simulations.fuzz.trial import MOST_BYTES, peak, reset_peak
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from client.audit import audit
-from client.chain import Chain
-from client.node import Node
-from client.statement import state
+from client.ledger.audit import audit
+from client.ledger.chain import Chain
+from client.ledger.statement import state
+from client.node.node import Node
 from common.errors import ConfigError, PrivacyRefusal
-from common.plan import canonical_json
+from common.privacy.plan import canonical_json
 from tests.ledger_faults.hospital import DECLARED_SIZE, DIGITS, SITE, Hospital, assert_clean, policy_text
 
 

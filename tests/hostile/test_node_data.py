@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from client.data.location import check_readable
-from client.node import Node
-from client.preflight import preflight
-from common.config import Data
+from client.node.node import Node
+from client.node.preflight import preflight
+from common.config.scenario import Data
 from common.errors import ConfigError, DataError, PrivacyRefusal
 from tests.ledger_faults.hospital import (
     DECLARED_SIZE,
@@ -113,7 +113,7 @@ def test_a_state_that_cannot_be_written_costs_nothing(hospital: Hospital, monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("client.site_state.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("client.state.tempfile.TemporaryFile", full)
     with pytest.raises(DataError, match="cannot be written"):
         hospital.round(study)
     assert hospital.ledger.epsilon() == 0

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from client.audit import audit
-from client.ledger import MALFORMED, Ledger
-from client.node import Node
-from client.site_state import SiteState
-from client.statement import state
+from client.ledger.audit import audit
+from client.ledger.ledger import MALFORMED, Ledger
+from client.ledger.statement import state
+from client.node.node import Node
+from client.state import SiteState
 from common.errors import Code, PrivacyRefusal
 from tests.ledger_faults.hospital import DECLARED_SIZE, DIGITS, SITE, Hospital, assert_clean, policy_text
 

@@ -12,13 +12,13 @@ from flwr.app import ConfigRecord, RecordDict
 from flwr.proto.fab_pb2 import Fab, GetFabResponse
 from flwr.proto.message_pb2 import PullObjectRequest, PullObjectResponse
 
-from client import service
-from client.connection import Connection
-from client.joining import prepare_connection
-from client.node import Node
-from client.policy import template
-from common.config import Data
-from common.supervise import Supervisor
+from client.ledger.policy import template
+from client.node import service
+from client.node.connection import Connection
+from client.node.joining import prepare_connection
+from client.node.node import Node
+from common.config.scenario import Data
+from common.operations.supervise import Supervisor
 from tests.hostile.coordinator import Asked, Coordinator
 
 pytestmark = pytest.mark.slow

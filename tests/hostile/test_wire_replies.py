@@ -20,15 +20,14 @@ from flwr.app.message.arraychunk import ArrayChunk
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_id, get_object_tree
 
-from common.envelope import fold
 from common.errors import Code
-from common.messages import Reply, Weights
-from common.refusals import refusal_record
-from server.grid import prompt
-from server.inbox import largest_reply
-from server.members import Members
-from server.quarantine import Offence, Quarantine
-from server.replies import RoundReplies
+from common.wire.envelope import fold
+from common.wire.messages import Reply, Weights
+from common.wire.refusals import refusal_record
+from server.rounds.inbox import largest_reply
+from server.rounds.members import Members
+from server.rounds.quarantine import ProtocolViolation, Quarantine
+from server.rounds.replies import RoundReplies
 from tests.hostile.superlink import Enrolled, Hub, hub, instruction
 
 TIMEOUT = 2.0
@@ -57,7 +56,7 @@ class Round:
     Attributes:
         taken: whose replies are averaged.
         refused: why the others are not.
-        offences: how many of whom are written down.
+        violations: how many of whom are written down.
         seconds: that it took.
     """
 
@@ -88,17 +87,17 @@ class Round:
         for thread in threads:
             thread.join()
         self.refused = dict(checked.refused)
-        self.offences = quarantine.offences()
+        self.violations = quarantine.violations()
 
 
-def assert_only_the_sender_is_left_out(done: Round, words: str, *, offence: bool = True) -> None:
+def assert_only_the_sender_is_left_out(done: Round, words: str, *, violation: bool = True) -> None:
     assert done.taken == {"bergen", "oslo"}
     assert list(done.refused) == ["malice"]
     error = done.refused["malice"]
     assert words in str(error)
     assert str(error).isprintable()
-    assert isinstance(error, Offence) == offence
-    assert done.offences == ({"malice": 1} if offence else {})
+    assert isinstance(error, ProtocolViolation) == violation
+    assert done.violations == ({"malice": 1} if violation else {})
     assert done.seconds < TIMEOUT + 5
 
 
@@ -110,13 +109,13 @@ def test_three_honest_replies_are_taken(link: Hub, tmp_path: Path) -> None:
 
 def test_a_refusal_is_understood(link: Hub, tmp_path: Path) -> None:
     done = Round(link, tmp_path, lambda node: node.answer(refusal_record("malice", Code.BUDGET)))
-    assert_only_the_sender_is_left_out(done, "privacy budget", offence=False)
+    assert_only_the_sender_is_left_out(done, "privacy budget", violation=False)
 
 
 @pytest.mark.parametrize("without", [1, 2, 6], ids=["root", "two", "all"])
 def test_a_reply_with_objects_missing_holds_up_nobody(link: Hub, tmp_path: Path, without: int) -> None:
     done = Round(link, tmp_path, lambda node: node.answer(honest("malice"), without=without))
-    assert_only_the_sender_is_left_out(done, "did not arrive whole in time", offence=False)
+    assert_only_the_sender_is_left_out(done, "did not arrive whole in time", violation=False)
 
 
 def test_the_first_object_of_a_reply_missing(link: Hub, tmp_path: Path) -> None:
@@ -129,7 +128,7 @@ def test_the_first_object_of_a_reply_missing(link: Hub, tmp_path: Path) -> None:
             assert name in wanted
             node.send(name, content, session)
 
-    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "did not arrive whole in time", offence=False)
+    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "did not arrive whole in time", violation=False)
 
 
 def test_700_megabytes_are_not_fetched(link: Hub, tmp_path: Path) -> None:
@@ -224,8 +223,8 @@ def test_one_record_under_many_names_is_not_copied(link: Hub, tmp_path: Path) ->
 def test_objects_that_stand_where_others_should(link: Hub, tmp_path: Path, objects: list[bytes]) -> None:
     done = Round(link, tmp_path, lambda node: forge(node, objects))
     assert done.taken == {"bergen", "oslo"}
-    assert done.offences == {"malice": 1}
-    assert isinstance(done.refused["malice"], Offence)
+    assert done.violations == {"malice": 1}
+    assert isinstance(done.refused["malice"], ProtocolViolation)
 
 
 def test_a_message_that_says_it_comes_from_another(link: Hub, tmp_path: Path) -> None:
@@ -256,7 +255,7 @@ def test_a_message_to_the_server_itself_costs_nobody_a_reply(link: Hub, tmp_path
         node.reply(message)
 
     done = Round(link, tmp_path, attack)
-    assert (done.taken, done.offences, done.refused) == ({"bergen", "oslo"}, {}, {})
+    assert (done.taken, done.violations, done.refused) == ({"bergen", "oslo"}, {}, {})
 
 
 def deflated(message: Message) -> dict[str, bytes]:

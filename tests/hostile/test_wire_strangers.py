@@ -22,15 +22,14 @@ from flwr.app import Message
 from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
-from common.envelope import fold
-from common.flower import free_port
-from common.messages import Reply
-from server.authority import Authority
-from server.coordinator import Coordinator
-from server.grid import prompt
-from server.inbox import largest_reply
-from server.proxy import OBJECT_BYTES, ROUTES, Proxy
-from server.settings import SETTINGS_FILE
+from common.operations.flower import free_port
+from common.wire.envelope import fold
+from common.wire.messages import Reply
+from server.operations.authority import Authority
+from server.operations.coordinator import Coordinator
+from server.operations.proxy import OBJECT_BYTES, ROUTES, Proxy
+from server.operations.settings import SETTINGS_FILE
+from server.rounds.inbox import largest_reply
 from tests.hostile.superlink import hub, instruction
 from tests.tls import listens
 

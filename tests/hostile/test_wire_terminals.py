@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from common.errors import FederationError
-from common.messages import Instruction, Reply
+from common.wire.messages import Instruction, Reply
 from server.commands import _tables  # pyright: ignore[reportPrivateUsage]
 from silogan import main
 

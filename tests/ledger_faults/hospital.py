@@ -16,20 +16,20 @@ import pytest
 import torch
 import yaml
 
-from client.audit import audit
 from client.data import Images
-from client.ledger import Ledger
-from client.node import Node
-from client.policy import template
-from client.site import Site, gan_weights, run_round
-from client.trainer import SiteTrainer
-from common.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
-from common.config import Data, parse_scenario
+from client.ledger.audit import audit
+from client.ledger.ledger import Ledger
+from client.ledger.policy import template
+from client.node.node import Node
+from client.round import Site, gan_weights, run_round
+from client.training.trainer import SiteTrainer
+from common.config.scenario import Data, parse_scenario
 from common.errors import PrivacyRefusal, SiloganError
-from common.messages import Instruction, Reply, Weights
-from common.networks import build, initialise
-from common.plan import make_plan
-from common.study import SiteDeclaration, Study
+from common.models.networks import build, initialise
+from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
+from common.privacy.plan import make_plan
+from common.wire.messages import Instruction, Reply, Weights
+from common.wire.study import SiteDeclaration, Study
 
 SERVER, SITE = "coordinator.example.org", "bergen"
 DELTA, SIGMA, RATE = 1e-4, 10.0, 1.0
@@ -131,7 +131,7 @@ class Hospital:
     def run_folder(self, study: Study, folder: Path, *, head: str, rounds: int) -> Path:
         """What a coordinator would know of the hospital, beside its key and a copy of its ledger."""
         # Imported here: only the tests that run the command line need the server's side.
-        from server.checkpoint import Checkpoint  # noqa: PLC0415
+        from server.rounds.checkpoint import Checkpoint  # noqa: PLC0415
 
         for name in ("ledgers", "checkpoints"):
             (folder / name).mkdir(parents=True)
@@ -182,7 +182,7 @@ def assert_one_line(error: SiloganError) -> None:
     assert "\n" not in str(error)
     assert error.thing
     assert error.problem
-    assert error.mend
+    assert error.hint
 
 
 def assert_refused(

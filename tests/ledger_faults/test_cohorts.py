@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.site import run_round
-from common.config import Data
+from client.round import run_round
+from common.config.scenario import Data
 from common.errors import DataError, PrivacyRefusal, SiloganError
 from tests.ledger_faults.hospital import (
     BUDGET_OF_TWO,

@@ -26,16 +26,16 @@ from typing import Any
 
 import pytest
 
-import client.ledger
-import client.site
-from client.ledger import Ledger, spent
-from client.site import Site, gan_weights, run_round
-from client.trainer import SiteTrainer
-from common.accounting import epsilon
+import client.ledger.ledger
+import client.round
+from client.ledger.ledger import Ledger, spent
+from client.round import Site, gan_weights, run_round
+from client.training.trainer import SiteTrainer
 from common.errors import DataError, PrivacyRefusal, SiloganError
-from common.messages import Instruction
-from common.networks import GAN
-from common.study import Study
+from common.models.networks import GAN
+from common.privacy.accounting import epsilon
+from common.wire.messages import Instruction
+from common.wire.study import Study
 from tests.ledger_faults.hospital import (
     DELTA,
     ROUNDS,
@@ -111,7 +111,7 @@ def killed_in(hospital: Hospital, study: Study, method: str, moment: str) -> Non
 
     def work() -> int:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(client.site, "_train", fewer_steps)
+            patch.setattr(client.round, "_train", fewer_steps)
             armed(patch, method, moment)
             hospital.round(study)
         return 0
@@ -313,7 +313,7 @@ def test_clock_set_back_is_on_record_and_the_entries_stay_in_order(
             return cls(1999, 12, 31, tzinfo=tz)
 
     with monkeypatch.context() as patch:
-        patch.setattr(client.ledger, "datetime", Earlier)
+        patch.setattr(client.ledger.ledger, "datetime", Earlier)
         hospital.round(study)
     hospital.round(study, 2)
     contents = [entry.content for entry in hospital.ledger.entries()]

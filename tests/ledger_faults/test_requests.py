@@ -25,13 +25,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.ledger import Charge
-from client.site import run_round
-from common.accounting import Mechanism, epsilon
+from client.ledger.ledger import Charge
+from client.round import run_round
 from common.errors import ConfigError
-from common.messages import Instruction
-from common.plan import PrivacyPlan
-from common.study import Study
+from common.privacy.accounting import Mechanism, epsilon
+from common.privacy.plan import PrivacyPlan
+from common.wire.messages import Instruction
+from common.wire.study import Study
 from tests.ledger_faults.hospital import (
     DELTA,
     RATE,

@@ -24,13 +24,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import silogan as front_door
-from client.audit import THE_LEDGER, audit
-from client.chain import Chain, read_entries
-from client.keys import SiteKey
-from client.node import Node
+from client.ledger.audit import THE_LEDGER, audit
+from client.ledger.chain import Chain, read_entries
+from client.ledger.keys import SiteKey
+from client.node.node import Node
 from common.errors import VerificationError
-from common.messages import Reply
-from common.study import Study
+from common.wire.messages import Reply
+from common.wire.study import Study
 from tests.ledger_faults.hospital import STEPS, Hospital, assert_clean, assert_one_line, assert_refused, cost, tamper
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,15 +12,15 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from common.config import parse_scenario
-from common.messages import Instruction, Reply, Weights, pack, unpack
-from common.plan import make_plan
-from common.schema import ImageSchema
-from common.study import SiteDeclaration, Study
+from common.config.scenario import parse_scenario
+from common.modality.image import ImageSchema
+from common.privacy.plan import make_plan
+from common.wire.messages import Instruction, Reply, Weights, pack, unpack
+from common.wire.study import SiteDeclaration, Study
 from server.app import initial_weights
-from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.samples import SAMPLES_FOLDER
-from server.strategy import FederatedGAN
+from server.release.samples import SAMPLES_FOLDER
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.rounds.strategy import FederatedGAN
 
 SCHEMA = ImageSchema(8, 1, ("zero", "one", "two"))
 Answer = Callable[[int, Instruction, Weights], RecordDict | Error | None]
@@ -131,7 +131,7 @@ class FakeGrid(Grid):
 def honest(study: Study) -> Callable[..., Answer]:
     """`honest(round=2, ...)`: sites that answer rightly, but for the named fields; node n adds n to every weight.
 
-    It adds a little more, by which no two replies of a run are the same: that would be an offence.
+    It adds a little more, by which no two replies of a run are the same: that would be a violation.
     """
 
     def make(shift: Callable[[int], float] = lambda node: node + 4e-7 * node**2, **changes: Any) -> Answer:

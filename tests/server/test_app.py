@@ -10,12 +10,12 @@ from flwr.app import Context, RecordDict
 from flwr.serverapp import Grid
 
 from common.errors import Code, ConfigError, FederationError, PrivacyRefusal, VerificationError
-from common.refusals import refusal_record
-from common.study import RUN_FILE, Study
+from common.wire.refusals import refusal_record
+from common.wire.study import RUN_FILE, Study
 from server.app import app, federate, initial_weights
-from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.events import EVENTS_FILE, append_event, read_events
-from server.outcome import OUTCOME_FILE, raise_outcome
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.rounds.events import EVENTS_FILE, append_event, read_events
+from server.rounds.outcome import OUTCOME_FILE, raise_outcome
 
 
 @pytest.fixture

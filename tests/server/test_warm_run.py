@@ -10,13 +10,13 @@ import torch
 from flwr.app import RecordDict
 
 from common.errors import Code, FederationError, PrivacyRefusal
-from common.messages import STATISTICS, Instruction, Reply, Weights
-from common.moments import Moments
-from common.refusals import refusal_record
-from common.study import Study
+from common.privacy.statistics import Moments
+from common.wire.messages import STATISTICS, Instruction, Reply, Weights
+from common.wire.refusals import refusal_record
+from common.wire.study import Study
 from server.app import federate, initial_weights
-from server.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.quarantine import QUARANTINE_FILE
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.rounds.quarantine import QUARANTINE_FILE
 
 Answer = Callable[[int, Instruction, Weights], RecordDict | None]
 TRAINING: dict[str, Any] = {
@@ -113,15 +113,15 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
         assert [name for name in mine if not torch.equal(mine[name], reference[name])] == []
 
 
-def test_poisoned_statistics_are_left_out_and_an_offence(
+def test_poisoned_statistics_are_left_out_and_an_violation(
     make_grid: Callable[..., Any], answer: Answer, prepared: Callable[[str], Path]
 ) -> None:
     without, with_it = prepared("without"), prepared("with")
     federate(make_grid(but(answer, 3, 0, lambda *_: None), nodes=[1, 2, 3]), without)
     federate(make_grid(but(answer, 3, 0, poisoned), nodes=[1, 2, 3]), with_it)
     assert all(torch.equal(tensor, latest(without).weights[name]) for name, tensor in latest(with_it).weights.items())
-    offences = json.loads((with_it / QUARANTINE_FILE).read_text())["site-3"]["offences"]
-    assert ["moves the weights by more than" in offence["what"] for offence in offences] == [True]
+    violations = json.loads((with_it / QUARANTINE_FILE).read_text())["site-3"]["violations"]
+    assert ["moves the weights by more than" in violation["what"] for violation in violations] == [True]
 
 
 def test_without_a_quorum_nothing_is_trained(

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import client.site
+import client.round
 from client.mechanism import Patients
 from client.mechanism.clip import Factors
 from client.mechanism.dpsgd import module
-from client.steps import PrivateStep
-from client.trainer import SiteTrainer
-from common.messages import Weights
-from common.networks import GAN
-from simulations.canaries import Canaries, Release
-from simulations.one_run import Floats
+from client.training.steps import PrivateStep
+from client.training.trainer import SiteTrainer
+from common.models.networks import GAN
+from common.wire.messages import Weights
+from simulations.attacks.canaries import Canaries, Release
+from simulations.attacks.one_run import Floats
 
 LEAK = "leak.real_loss_by_class"
 
@@ -79,7 +79,7 @@ def losses_leaked() -> Generator[None]:
     def weights(gan: GAN) -> Weights:
         return {**honest_weights(gan), LEAK: last[0]}
 
-    with patch.object(SiteTrainer, "run", run), patch.object(client.site, "gan_weights", weights):
+    with patch.object(SiteTrainer, "run", run), patch.object(client.round, "gan_weights", weights):
         yield
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from client.app import SIMULATION, open_ledgers, simulated_site
-from client.ledger import Approval, Charge, Ledger
-from client.node import Node
-from client.policy import template
-from common.config import Data, parse_scenario
+from client.ledger.ledger import Approval, Charge, Ledger
+from client.ledger.policy import template
+from client.node.node import Node
+from common.config.scenario import Data, parse_scenario
 from common.errors import PrivacyRefusal, UsageError
-from common.plan import make_plan
-from common.schema import ImageSchema
-from common.study import SiteDeclaration, Study
-from server.checkpoint import Checkpoint
+from common.modality.image import ImageSchema
+from common.privacy.plan import make_plan
+from common.wire.study import SiteDeclaration, Study
+from server.rounds.checkpoint import Checkpoint
 from simulations.audit import as_plain, audit_all
 
 SITES = ("Bergen", "Oslo")
@@ -197,7 +197,7 @@ def test_warm_start_that_was_not_approved_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, float]
 ) -> None:
     with monkeypatch.context() as careless:
-        careless.setattr("client.ledger.Approval.forbids", lambda *_: None)
+        careless.setattr("client.ledger.ledger.Approval.forbids", lambda *_: None)
         run_dir = warm(tmp_path, **change)
     assert {(site, problem) for site, _, problem in problems(run_dir)} == {
         (site, "differs from the warm start that was approved") for site in SITES

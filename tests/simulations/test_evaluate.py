@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data import ImageData
-from common.config import Data, Evaluation
+from common.config.scenario import Data, Evaluation
 from common.errors import DataError, SiloganError, UsageError
-from common.schema import ImageSchema
-from server.generate import FORMATS
-from server.generator import ReleasedGenerator
+from common.modality.image import ImageSchema
+from server.release.generate import FORMATS
+from server.release.generator import ReleasedGenerator
 from simulations import evaluate as module
 from simulations.evaluate import evaluate
 

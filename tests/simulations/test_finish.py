@@ -1,4 +1,4 @@
-"""How a run is wrapped up; what is measured has tests of its own (tests/server/test_evaluation.py)."""
+"""How a run is wrapped up; what is measured has tests of its own (tests/server/evaluation/test_evaluation.py)."""
 
 import json
 import time
@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from client.app import open_ledgers, simulated_site
-from client.ledger import Charge
-from common.accounting import Mechanism, epsilon
-from common.config import parse_scenario
+from client.ledger.ledger import Charge
+from common.config.scenario import parse_scenario
 from common.errors import VerificationError
-from common.plan import make_plan
-from common.schema import ImageSchema
-from common.study import SiteDeclaration, Study
+from common.modality.image import ImageSchema
+from common.privacy.accounting import Mechanism, epsilon
+from common.privacy.plan import make_plan
+from common.wire.study import SiteDeclaration, Study
 from server.app import initial_weights
-from server.checkpoint import Checkpoint
-from server.generator import load_generator
+from server.release.generator import load_generator
+from server.rounds.checkpoint import Checkpoint
 from simulations.finish import finish, finished_report
 
 

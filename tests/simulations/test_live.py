@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from common.config import parse_scenario
-from common.plan import make_plan
-from common.schema import ImageSchema
-from common.study import SiteDeclaration, Study
-from server.events import append_event
+from common.config.scenario import parse_scenario
+from common.modality.image import ImageSchema
+from common.privacy.plan import make_plan
+from common.wire.study import SiteDeclaration, Study
+from server.rounds.events import append_event
 from simulations import live
 from simulations.live import live_view, round_line
 
@@ -38,7 +38,7 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
         "sites_refused": [],
         "epsilon": {"min": 0.5 * number, "max": 0.5 * number},
         "fake_accuracy": 0.918,
-        "diversity": 0.314,
+        "variety": 0.314,
     } | changes
 
 

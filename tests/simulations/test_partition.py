@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.data.positions import load_positions
-from common.config import Sites
+from common.config.scenario import Sites
 from common.errors import ConfigError, DataError
 from simulations.partition import PARTITIONS, Ints, partition, save
 

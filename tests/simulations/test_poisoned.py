@@ -8,12 +8,12 @@ import pytest
 import torch
 from flwr.app import Context, Message
 
-from common.config import Scenario, parse_scenario
-from common.messages import Instruction, Reply, Weights, unpack
-from server.checkpoint import Checkpoint
-from server.events import read_events
-from server.quarantine import QUARANTINE_FILE, Quarantine
-from simulations import inprocess
+from common.config.scenario import Scenario, parse_scenario
+from common.wire.messages import Instruction, Reply, Weights, unpack
+from server.rounds.checkpoint import Checkpoint
+from server.rounds.events import read_events
+from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
+from simulations.engines import inprocess
 from simulations.prepare import prepare
 
 SITES = 4
@@ -82,7 +82,7 @@ def test_a_poisoned_site_ends_in_quarantine_and_the_others_average_is_theirs_alo
         assert words in why
     assert whys[3] == []
     assert [event["quarantined"] for event in events] == [[], [], ["site-4"], ["site-4"]]
-    assert Quarantine(tmp_path / "poisoned" / QUARANTINE_FILE, after=3).offences() == {"site-4": 3}
+    assert Quarantine(tmp_path / "poisoned" / QUARANTINE_FILE, after=3).violations() == {"site-4": 3}
     assert not (tmp_path / "without" / QUARANTINE_FILE).exists()
 
     assert poisoned.round == without.round == 4

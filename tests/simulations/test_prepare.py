@@ -10,12 +10,12 @@ from torch import nn
 from client.app import PARTITION_FILE
 from client.data import ImageData, Images
 from client.data.positions import load_positions
-from common.config import Data, Scenario, parse_scenario
+from common.config.scenario import Data, Scenario, parse_scenario
 from common.errors import ConfigError, DataError, PrivacyRefusal
-from common.networks import FAMILIES
-from common.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from common.schema import ImageSchema
-from common.study import Study
+from common.modality.image import ImageSchema
+from common.models.networks import FAMILIES
+from common.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from common.wire.study import Study
 from simulations import prepare as module
 from simulations.prepare import holds_run, prepare, reopen
 
@@ -135,7 +135,7 @@ def test_a_site_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path, 
         ({"model": {"family": "vae"}}, "model.family"),
         ({"sites": {"partition": "fair"}}, "sites.partition"),
         ({"sites": {"count": 998}}, "sites.count"),
-        ({"model": {"family": "seed"}}, "data.image_size"),
+        ({"model": {"family": "article"}}, "data.image_size"),
         ({"privacy": {"noise_multiplier": 1.0, "unit": "patient"}}, "privacy.unit"),
         ({"privacy": {"noise_multiplier": 1.0, "records_per_patient": 2}}, "privacy.records_per_patient"),
     ],
@@ -207,7 +207,7 @@ def test_another_scenario_is_refused_by_the_key_that_differs(
     with pytest.raises(ConfigError) as caught:
         reopen(scenario(**sections), tmp_path)
     assert says in caught.value.problem
-    assert "choose another --out" in caught.value.mend
+    assert "choose another --out" in caught.value.hint
 
 
 def test_a_run_file_that_was_changed_is_not_reopened(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from common.config import Scenario, parse_scenario
+from common.config.scenario import Scenario, parse_scenario
 from common.errors import ConfigError, FederationError, PrivacyRefusal, SiloganError, UsageError
-from common.study import Study
+from common.wire.study import Study
 from server.app import initial_weights
-from server.checkpoint import Checkpoint
+from server.rounds.checkpoint import Checkpoint
 from simulations.engines import ENGINES
 from simulations.prepare import holds_run
 from simulations.simulate import _with_absolute_paths, simulate
@@ -89,7 +89,7 @@ def test_a_finished_run_is_not_run_again(run: Callable[..., dict[str, Any]], eng
 def test_a_failed_federation_leaves_no_report_and_goes_on_with_resume(
     run: Callable[..., dict[str, Any]], engine: FakeEngine, tmp_path: Path
 ) -> None:
-    engine.rounds, engine.error = 1, FederationError("round 2", "1 usable reply", "mend the sites")
+    engine.rounds, engine.error = 1, FederationError("round 2", "1 usable reply", "repair the sites")
     with pytest.raises(FederationError, match="1 usable reply"):
         run()
     assert not (tmp_path / "run" / "report.json").exists()
@@ -132,7 +132,7 @@ def test_a_folder_in_use_is_refused(run: Callable[..., dict[str, Any]], tmp_path
 
 
 def test_a_failed_run_frees_its_folder_at_once(run: Callable[..., dict[str, Any]], engine: FakeEngine) -> None:
-    engine.error = FederationError("round 1", "no replies", "mend the sites")
+    engine.error = FederationError("round 1", "no replies", "repair the sites")
     with pytest.raises(FederationError) as kept:
         run()
     engine.error = None

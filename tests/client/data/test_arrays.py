@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from client.data import arrays
 from client.data.arrays import assemble, checked_codes, conform, images_from_arrays
 from client.data.records import Images
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import DataError
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from client.data import read
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import ConfigError
 
 

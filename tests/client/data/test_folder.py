@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from client.data import folder, read
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import ConfigError, DataError
 
 PATIENT = "DOE_JANE_1961"

@@ -9,7 +9,7 @@ import torch
 
 from client.data import read
 from client.data.medmnist import CLASSES
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import ConfigError, DataError
 
 NAME = "pneumoniamnist.npz"

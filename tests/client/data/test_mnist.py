@@ -9,7 +9,7 @@ import torch
 from torchvision.datasets import MNIST, FashionMNIST
 
 from client.data import read
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import DataError
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from client.data import READERS, read
 from client.data.patients import simulated_patients
-from common.config import Data
+from common.config.scenario import Data
 from common.errors import ConfigError
 
 

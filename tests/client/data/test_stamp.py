@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from client.data.stamp import stamp
-from common.config import Data
+from common.config.scenario import Data
 
 
 def test_an_archive_behind_a_link_is_looked_at_and_not_the_link(tmp_path: Path) -> None:

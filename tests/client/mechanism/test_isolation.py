@@ -12,11 +12,11 @@ from torch import Tensor
 
 from client.mechanism.dpsgd import BookKeepingModule, bag_mean
 from client.mechanism.units import Bags
-from common.config import Model, WarmStart
-from common.losses import LOSSES
-from common.moments import Moments
-from common.networks import Discriminator, build, initialise
-from common.schema import ImageSchema
+from common.config.scenario import Model, WarmStart
+from common.modality.image import ImageSchema
+from common.models.losses import LOSSES
+from common.models.networks import Discriminator, build, initialise
+from common.privacy.statistics import Moments
 
 REAL = LOSSES["nonsaturating"].real
 

@@ -1,6 +1,6 @@
 """Book-keeping rules, one family of layers a file. A new layer is one function and one line here.
 
-The layers must be those of `common.networks.supported`; a test compares them.
+The layers must be those of `common.models.networks.supported`; a test compares them.
 """
 
 from torch import nn
@@ -10,7 +10,7 @@ from client.mechanism.dpsgd.rules.convolution import conv2d, conv_transpose2d, s
 from client.mechanism.dpsgd.rules.embedding import embedding
 from client.mechanism.dpsgd.rules.linear import linear
 from client.mechanism.dpsgd.rules.normalisation import group_norm, instance_norm, layer_norm
-from common.standardised import StandardisedConv2d
+from common.models.networks.standardised import StandardisedConv2d
 
 RULES: dict[type[nn.Module], Rule] = {
     nn.Conv2d: conv2d,

@@ -22,7 +22,7 @@ from client.mechanism.clip import Factors
 from client.mechanism.dpsgd.rules.base import Contribution, at_once, formed, per_bag
 from client.mechanism.dpsgd.rules.linear import bounds_by_grams, sum_of_products
 from client.mechanism.noisy_sum import group_size
-from common.standardised import StandardisedConv2d
+from common.models.networks.standardised import StandardisedConv2d
 
 _TRAFFIC = 16
 """Multiplications that take about as long as moving one value to or from memory."""

@@ -13,8 +13,8 @@ from client.mechanism import clip as clipping
 from client.mechanism.dpsgd import BookKeepingModule, bag_mean
 from client.mechanism.dpsgd.rules import RULES, convolution
 from common.errors import ConfigError
-from common.networks.supported import PRIVATE_LAYERS
-from common.standardised import StandardisedConv2d
+from common.models.networks.standardised import StandardisedConv2d
+from common.models.networks.supported import PRIVATE_LAYERS
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

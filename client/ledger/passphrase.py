@@ -1,0 +1,87 @@
+"""The passphrase that a hospital may put its keys under; it is asked for once a process, and kept in memory only.
+
+A parent of this process gives it (the node to its services), else systemd or a container does as a credential, else a
+person on a terminal.
+"""
+
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from common.errors import UsageError
+
+CREDENTIAL, NEW_CREDENTIAL = "silogan.passphrase", "silogan.new-passphrase"
+"""Files in `$CREDENTIALS_DIRECTORY` (systemd: `LoadCredential=`, `ImportCredential=`) with it and with the next one."""
+
+_LONGEST = 1024
+
+_given: bytes | None = None
+
+
+def passphrase() -> bytes:
+    """The passphrase, one line without its end.
+
+    Raises:
+        UsageError: nobody gives one.
+    """
+    global _given  # noqa: PLW0603  (asked for once)
+    if _given is None:
+        _given = _from_credential(CREDENTIAL) or _asked("passphrase of this node's keys: ")
+    return _given
+
+
+def new_passphrase() -> bytes:
+    """A passphrase to put keys under: from the credential, else asked for twice on a terminal.
+
+    Raises:
+        UsageError: nobody gives one, it is empty or too long, or the second one differs.
+    """
+    new = _from_credential(NEW_CREDENTIAL) or _asked("new passphrase: ", NEW_CREDENTIAL)
+    if _from_credential(NEW_CREDENTIAL) is None and _asked("and once more: ", NEW_CREDENTIAL) != new:
+        raise UsageError("passphrase", "was not the same twice", "try again")
+    return new
+
+
+def remember(given: bytes) -> None:
+    """Takes a passphrase that this process was given; an empty one is none."""
+    global _given  # noqa: PLW0603  (given once)
+    _given = given or None
+
+
+def handed_over() -> bytes:
+    """What a service's process hands to it on its standard input: the passphrase if there is one, else nothing."""
+    return _given or b""
+
+
+def take_over(stream: BinaryIO) -> None:
+    """Remembers what a process that called `handed_over` has written to this one's standard input."""
+    remember(stream.read(_LONGEST))
+
+
+def _from_credential(name: str) -> bytes | None:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        return None
+    try:
+        with (Path(folder) / name).open("rb") as file:
+            return _checked(file.read(_LONGEST + 2).rstrip(b"\r\n"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise UsageError(f"credential '{name}'", problem, "let this user read it") from None
+
+
+def _asked(question: str, name: str = CREDENTIAL) -> bytes:
+    if sys.stdin is None or not sys.stdin.isatty():
+        hint = f"answer on a terminal, or give the credential {name}"
+        raise UsageError("passphrase", "is needed, and nobody can be asked", hint)
+    return _checked(getpass.getpass(question).encode())
+
+
+def _checked(given: bytes) -> bytes:
+    if not 0 < len(given) <= _LONGEST or b"\n" in given:
+        raise UsageError("passphrase", "is empty or no line", f"give one line of up to {_LONGEST} bytes")
+    return given

@@ -1,0 +1,261 @@
+"""The cohorts of a hospital: which patients a ledger protects, recognised under any name their data goes by.
+
+A data set that shares patients with a registered one has no budget of its own: it joins the ledger of those patients,
+where everything composes. Patients are known by keyed fingerprints, so that neither the register nor a copy of it says
+who they are. The register only grows and is signed, so that a ledger that was deleted is missed. Data that moves to
+another place is an entry of its own, which changes where it is read from and nothing else.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, TypeAdapter
+
+from client.data import Images
+from client.ledger.chain import Chain, Entry
+from client.ledger.keys import SiteKey
+from common.config.bounds import Name
+from common.config.scenario import Data, parse
+from common.errors import ConfigError, DataError, PrivacyRefusal, VerificationError
+from common.modality.image import ImageSchema
+from common.privacy.plan import Unit
+from common.wire.study import SiteDeclaration
+
+_BYTES = 16  # of a fingerprint
+_NAMES: TypeAdapter[list[str]] = TypeAdapter(list[Name], config=ConfigDict(strict=True))
+_UNIT: TypeAdapter[Unit] = TypeAdapter(Unit)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A data set that the hospital has registered.
+
+    Attributes:
+        name: of the data set, at the hospital.
+        site: the hospital's name in rosters.
+        ledger: name of the ledger that its patients are charged in.
+        data: how to read it.
+        schema: its public shape.
+        unit: patient, or record where the data does not say who is who.
+        declared_size: number of units as the hospital makes it public.
+        fingerprints: of its units and records, 32 hexadecimal digits each, sorted.
+        rehearsal: whether it is nobody's data, for studies with a seed. A node's data sets are all of one kind.
+    """
+
+    name: str
+    site: str
+    ledger: str
+    data: Data
+    schema: ImageSchema
+    unit: Unit
+    declared_size: int
+    fingerprints: tuple[str, ...]
+    rehearsal: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all fingerprints: names the patients of the data set together."""
+        return hashlib.sha256("".join(self.fingerprints).encode()).hexdigest()
+
+    @staticmethod
+    def of_entry(entry: Entry) -> "Registration":
+        """The registration that an entry of the register holds.
+
+        Raises:
+            VerificationError: it holds none, whoever signed it.
+        """
+        try:
+            return Registration._of_content(entry.content)
+        except (ValueError, TypeError, KeyError, ConfigError):
+            problem = "says what no entry may: a type or a value is wrong"
+            raise VerificationError(f"register entry {entry.seq}", problem, "restore the register") from None
+
+    @staticmethod
+    def _of_content(content: dict[str, Any]) -> "Registration":
+        declared = SiteDeclaration(content["site"], content["declared_size"])
+        names = _NAMES.validate_python([content["name"], content["ledger"], *content["fingerprints"]])
+        return Registration(
+            name=names[0],
+            site=declared.name,
+            ledger=names[1],
+            data=parse(Data, content["data"], "data"),
+            schema=ImageSchema.from_plain(content["schema"]),
+            unit=_UNIT.validate_python(content["unit"]),
+            declared_size=declared.declared_size,
+            fingerprints=tuple(names[2:]),
+            rehearsal=content.get("rehearsal", False),  # an older register knows of none
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """As an entry of the register holds it."""
+        data, schema = self.data.model_dump(mode="json"), {**asdict(self.schema), "classes": list(self.schema.classes)}
+        plain = {name: getattr(self, name) for name in ("name", "site", "ledger", "unit", "declared_size", "rehearsal")}
+        return {"kind": "register", **plain, "data": data, "schema": schema, "fingerprints": list(self.fingerprints)}
+
+
+class Register:
+    """All data sets of a hospital, in one file.
+
+    Args:
+        path: the file; created if missing, its folder must exist.
+        key: the site's; signs the register, and keys the fingerprints.
+    """
+
+    def __init__(self, path: Path, key: SiteKey) -> None:
+        self._chain = Chain(path, key)
+
+    def add(
+        self, wanted: Registration, open_ledger: Callable[[Registration, bool], object]
+    ) -> tuple[Registration, tuple[str, ...]]:
+        """Registers a data set; one that is registered already stays as it is.
+
+        Args:
+            wanted: what to register; where it shares patients with another data set, its ledger becomes theirs.
+            open_ledger: opens its ledger, told whether that is new, before it is registered: a ledger that is missing
+                afterwards was lost.
+
+        Returns:
+            What is registered, and the names of the data sets that it shares patients with.
+
+        Raises:
+            PrivacyRefusal: the name is taken by other data, or the patients are charged in several ledgers, so that no
+                single one could tell what a patient's privacy has cost, or under another unit; or it is a rehearsal's
+                and others here are not, or the other way round.
+        """
+        with self._chain.transaction() as book:
+            known = _registrations(book.entries)
+            for other in known:
+                if other.rehearsal != wanted.rehearsal:
+                    problem = "is a rehearsal node" if other.rehearsal else "is no rehearsal node"
+                    raise PrivacyRefusal("node", f"{problem}, and stays what it was made", "make another node")
+                if other.name == wanted.name:
+                    if (other.fingerprint, other.unit) == (wanted.fingerprint, wanted.unit):
+                        open_ledger(other, False)
+                        return other, _names(one for one in _sharing(wanted, known) if one is not other)
+                    hint = "choose another name for it"
+                    raise PrivacyRefusal(f"cohort '{wanted.name}'", "is registered with other data", hint)
+            sharing = list(_sharing(wanted, known))
+            registration = _with_ledger(wanted, sharing)
+            open_ledger(registration, not sharing)
+            book.append(registration.to_plain())
+            return registration, _names(sharing)
+
+    def all(self) -> list[Registration]:
+        """Every data set, in the order of registration."""
+        with self._chain.transaction() as book:
+            return _registrations(book.entries)
+
+    def relocate(self, name: str, data: Data) -> Registration:
+        """Writes down that a data set is read from another place from now on.
+
+        Raises:
+            DataError: there is none of this name.
+        """
+        with self._chain.transaction() as book:
+            if name not in {one.name for one in _registrations(book.entries)}:
+                raise DataError(f"cohort '{name}'", "is not registered", "register it with `silogan node init`")
+            book.append({"kind": "relocate", "name": name, "data": data.model_dump(mode="json")})
+            return next(one for one in _registrations(book.entries) if one.name == name)
+
+    def get(self, name: str | None) -> Registration:
+        """The data set of this name; the only one there is if None.
+
+        Raises:
+            DataError: there is none, or several to choose from.
+        """
+        known = self.all()
+        found = [one for one in known if name in (None, one.name)]
+        if len(found) != 1:
+            names = ", ".join(one.name for one in known) or "none"
+            problem = f"is not registered (registered: {names})" if name else f"is not chosen (registered: {names})"
+            raise DataError(
+                f"cohort '{name or '?'}'", problem, "give --cohort, or register it with `silogan node init`"
+            )
+        return found[0]
+
+
+def fingerprints(images: Images, unit: Unit, key: SiteKey) -> tuple[str, ...]:
+    """Keyed fingerprints of a data set's patients and records: sorted, 32 hexadecimal digits each.
+
+    A patient is known by the hospital's name for it, a record by its pixels and label; files may be renamed or copied.
+
+    Privacy:
+        Without the site's key a fingerprint says nothing of a patient (HMAC-SHA256, RFC 2104). They stay at the site.
+    """
+    found = set(_record_prints(images, key))
+    if unit == "patient":
+        found.update(_patient_prints(images, key).values())
+    return tuple(sorted(found))
+
+
+def registered(images: Images, registration: Registration, key: SiteKey) -> Images:
+    """The images of units that were registered: patients, or where there are none records. All others are left out.
+
+    Raises:
+        DataError: the unit is the patient, and the images do not say whose they are.
+    """
+    known = set(registration.fingerprints)
+    if registration.unit == "record":
+        kept = torch.tensor([one in known for one in _record_prints(images, key)], dtype=torch.bool)
+    elif images.patients is None:
+        raise DataError("images", "do not say whose they are", "give the manifest that they were registered with")
+    else:
+        codes = [code for code, one in _patient_prints(images, key).items() if one in known]
+        kept = torch.isin(images.patients, torch.tensor(codes, dtype=torch.int64))
+    return images if bool(kept.all()) else images.select(kept.nonzero().squeeze(1))
+
+
+def _patient_prints(images: Images, key: SiteKey) -> dict[int, str]:
+    """The fingerprint of each patient that the images are of, by its code."""
+    if images.patients is None or images.patient_names is None:
+        return {}
+    names = images.patient_names
+    return {code: _keyed(key, b"patient", names[code].encode()) for code in images.patients.unique().tolist()}
+
+
+def _record_prints(images: Images, key: SiteKey) -> Iterator[str]:
+    for pixels, label in zip(images.pixels, images.labels.tolist(), strict=True):
+        yield _keyed(key, b"record", f"{tuple(pixels.shape)} {label} ".encode() + pixels.numpy().tobytes())
+
+
+def _keyed(key: SiteKey, kind: bytes, value: bytes) -> str:
+    return hmac.digest(key.derived(b"fingerprint of a " + kind), value, "sha256")[:_BYTES].hex()
+
+
+def _registrations(entries: Iterable[Entry]) -> list[Registration]:
+    """Every data set that the entries register, read from where it was last moved to."""
+    found: dict[str, Registration] = {}
+    for entry in entries:
+        if entry.content["kind"] == "relocate":
+            name = entry.content["name"]
+            found[name] = replace(found[name], data=parse(Data, entry.content["data"], "data"))
+        else:
+            registration = Registration.of_entry(entry)
+            found[registration.name] = registration
+    return list(found.values())
+
+
+def _sharing(wanted: Registration, known: list[Registration]) -> Iterator[Registration]:
+    prints = set(wanted.fingerprints)
+    return (other for other in known if not prints.isdisjoint(other.fingerprints))
+
+
+def _with_ledger(wanted: Registration, sharing: list[Registration]) -> Registration:
+    """The registration with the ledger that its patients are charged in already, if there is one."""
+    ledgers, units = ({getattr(other, name) for other in sharing} for name in ("ledger", "unit"))
+    if len(ledgers) > 1:
+        problem = f"shares patients with {', '.join(_names(sharing))}, which are charged in different ledgers"
+        raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "register it without the patients of all but one")
+    if not units <= {wanted.unit}:
+        problem = f"is {wanted.unit}-level, but {', '.join(_names(sharing))} with the same patients is not"
+        raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "use the same unit for the same patients")
+    return replace(wanted, ledger=ledgers.pop() if ledgers else wanted.name)
+
+
+def _names(registrations: Iterable[Registration]) -> tuple[str, ...]:
+    return tuple(one.name for one in registrations)

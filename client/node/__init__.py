@@ -1,0 +1,1 @@
+"""A hospital's node: its folder, its decisions, its programs."""

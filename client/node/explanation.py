@@ -1,0 +1,65 @@
+"""A study in plain words, for whoever decides about it at the hospital."""
+
+from collections.abc import Iterator
+
+from client.ledger.register import Registration
+from client.node.node import Cost
+from common.privacy.strength import strength
+from common.wire.study import Study
+
+
+def explain(study: Study, registration: Registration, server: str, cost: Cost) -> Iterator[tuple[str, str]]:
+    """What is asked and what it would cost: pairs of a question and its answer."""
+    plan, scenario = study.plan, study.scenario
+    yield "study", f"{scenario.title or scenario.name}, {len(study.sites)} hospitals, asked for by {server}"
+    yield "hash", study.study_id
+    yield "data", f"cohort '{registration.name}', declared size {registration.declared_size}"
+    yield (
+        "model",
+        f"{scenario.model.family}, {study.schema.size}x{study.schema.size} pixels; a discriminator sees the data",
+    )
+    if plan.warm_start_noise_multiplier is not None:
+        yield (
+            "before the first",
+            "averages and covariances of each class's images, blurred, are released once, for all hospitals to start "
+            f"from; each {plan.unit} adds at most 1; noise σ = {plan.warm_start_noise_multiplier:g}",
+        )
+    yield (
+        "each step",
+        f"each {plan.unit} takes part with probability q = {plan.sample_rate:g}, with at most k = "
+        f"{plan.records_per_patient} of its records; what it adds is clipped to C = {plan.clip_norm:g}; noise "
+        f"σ = {plan.noise_multiplier:g}",
+    )
+    spare = plan.rounds - scenario.training.rounds
+    yield (
+        "rounds",
+        f"{scenario.training.rounds}, each answered once; {spare} more if as many are interrupted (spare rounds)",
+    )
+    yield "steps", f"at most {plan.steps}: {plan.rounds} rounds of {plan.steps_per_round}"
+    if plan.seeded:
+        yield "noise", "from a seed, which others know: a rehearsal, with nobody's data"
+    yield (
+        "ε of this study",
+        f"at most {cost.epsilon_alone:.4g}, whatever is asked under this approval, at the plan's δ = {plan.delta:g}",
+    )
+    yield (
+        "ε now",
+        f"{cost.epsilon_now:.4g} of {cost.epsilon_budget:g} spent on these patients, at δ = {cost.delta:g} (ledger)",
+    )
+    yield "ε after one round", f"{cost.epsilon_after_round:.4g}"
+    share = cost.epsilon_after / cost.epsilon_budget
+    yield "ε after all", f"{cost.epsilon_after:.4g}, {share:.0%} of the budget: {strength(cost.epsilon_after)}"
+    if cost.earlier_studies:
+        yield (
+            "counted",
+            f"with {cost.earlier_studies} earlier on the same patients, by a rule that holds also where a study was "
+            "proposed because of what others answered: about 7% more noise for the same ε",
+        )
+    if cost.epsilon_after > cost.epsilon_budget:
+        yield "budget", "does not pay for all rounds; the ledger stops the study when it is used up"
+    yield (
+        "who sees what",
+        "the coordinator sees the weights after noise, and the head of the ledger; no image, gradient, loss or count "
+        "leaves. It is trusted with nothing: the guarantee holds against it",
+    )
+    yield "verdict", "forbidden: " + "; ".join(cost.objections) if cost.objections else "allowed by the policy"

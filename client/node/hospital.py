@@ -1,0 +1,70 @@
+"""A hospital as the coordinator meets it: one instruction in, one reply or refusal out."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from flwr.app import RecordDict
+
+from client.app import answer
+from client.data import Images
+from client.data.stamp import stamp
+from client.ledger.register import Registration
+from client.node.connection import Connection
+from client.node.node import Node
+from client.round import Site
+from common.config.scenario import Data
+from common.errors import Code, PrivacyRefusal
+
+
+class _Held(NamedTuple):
+    """Images in memory, where they came from, and the stamp of the files when they were read."""
+
+    images: Images
+    data: Data
+    stamp: str
+
+
+class Hospital:
+    """Answers instructions with the node in a folder; images stay in memory as long as their files are as they were.
+
+    Args:
+        folder: the node's folder.
+
+    Privacy:
+        What leaves is what `client.app.answer` lets out: a reply of `client.round.run_round`, or a `Code`. The images
+        of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[str, _Held] = {}
+
+    def answer(self, content: RecordDict) -> RecordDict:
+        """Does the round that is asked for, or says that it will not."""
+        return answer(content, "hospital", self._site)
+
+    def _site(self, study_id: str) -> Site:
+        """The hospital in a study that it has approved for the coordinator that it is connected to."""
+        self._forget_what_changed()
+        node = Node(self._folder)
+        registration, approval = node.taking_part(study_id)
+        connection = Connection.load(self._folder)
+        if approval.server not in (connection.server, connection.host):
+            problem = f"was approved for '{approval.server}', but '{connection.server}' asks"
+            hint = "have the hospital approve it for this coordinator"
+            raise PrivacyRefusal("study", problem, hint, code=Code.NOT_APPROVED)
+        site = node.site(study_id, registration)
+        return replace(site, read_images=partial(self._read, registration, site))
+
+    def _read(self, registration: Registration, site: Site) -> Images:
+        """The cohort's registered images, read where they are not in memory."""
+        name = registration.fingerprint
+        if name not in self._held:
+            before = stamp(registration.data)  # a file that changes while it is read is read again in the next round
+            self._held[name] = _Held(site.read_images(), registration.data, before)
+        return self._held[name].images
+
+    def _forget_what_changed(self) -> None:
+        self._held = {name: held for name, held in self._held.items() if stamp(held.data) == held.stamp}

@@ -1,0 +1,467 @@
+"""A hospital's own folder: key, policy, register of cohorts, ledgers, and the studies that it has approved.
+
+site.key            made here, and never sent anywhere
+policy.yaml         what the hospital allows: its own to edit
+cohorts.sqlite      the data sets that were registered
+ledgers/NAME.sqlite what has been spent on the patients of a cohort
+studies/ID/run.yaml each study as it was approved; beside it the site's state between rounds
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from client.data import ImageData, Images, read
+from client.data.location import absolute, check_readable
+from client.ledger.keys import SiteKey
+from client.ledger.ledger import (
+    RANDOMNESS,
+    SOMEBODY,
+    Approval,
+    Cohort,
+    Ledger,
+    approval_of,
+    charged_epsilon,
+    of_kind,
+)
+from client.ledger.policy import Policy
+from client.ledger.register import Register, Registration, fingerprints, registered
+from client.ledger.statement import Statement, state
+from client.round import Site
+from common.config.scenario import Data
+from common.config.yaml_text import Excess, read_file
+from common.errors import Code, ConfigError, DataError, PrivacyRefusal, SiloganError, VerificationError
+from common.files import write_bytes_atomically
+from common.privacy.plan import plan_problem
+from common.wire.study import RUN_FILE, SiteDeclaration, Study, parse_study
+
+SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
+
+_LONGEST_TEXT = 200
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+_log = logging.getLogger("silogan.node")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study asks of a cohort; ε is what the cohort's patients will have spent in all, as the ledger counts it.
+
+    Attributes:
+        epsilon_now, epsilon_after_round, epsilon_after: before it, after one round, and after all its rounds.
+        epsilon_alone: the most that this study can ever cost by itself.
+        earlier_studies: how many others the cohort's patients have been in.
+        epsilon_budget: of the policy in force.
+        delta: at which all of these are counted but `epsilon_alone`: that of the ledger.
+        objections: why it cannot be approved, as `Node.approve` would say; it can if there are none.
+    """
+
+    epsilon_now: float
+    epsilon_after_round: float
+    epsilon_after: float
+    epsilon_alone: float
+    earlier_studies: int
+    epsilon_budget: float
+    delta: float
+    objections: tuple[str, ...]
+
+
+class Node:
+    """The hospital's side of every study, in one folder.
+
+    Args:
+        folder: the folder, which `create` has made.
+
+    Raises:
+        DataError: it is no node's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = SiteKey.load(folder / SITE_KEY)
+        self.register = Register(folder / _REGISTER, self.key)
+
+    @staticmethod
+    def is_at(folder: Path) -> bool:
+        """Whether a folder is a node's."""
+        return (folder / _REGISTER).is_file()
+
+    @staticmethod
+    def create(folder: Path, policy: str) -> "Node":
+        """Makes the folder, the key and the policy file, whose text is `policy`; what is there already stays.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in (_LEDGERS, _STUDIES):
+                (folder / name).mkdir(mode=0o700, exist_ok=True)
+            if not (folder / _POLICY).exists():
+                write_bytes_atomically(folder / _POLICY, policy.encode())
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise ConfigError(f"node folder '{folder}'", problem, "choose another folder") from None
+        SiteKey.create(folder / SITE_KEY)
+        return Node(folder)
+
+    def policy(self) -> Policy:
+        """The hospital's policy as it is now.
+
+        Raises:
+            PrivacyRefusal: there is none that can be read.
+        """
+        return Policy.load(self.folder / _POLICY)
+
+    def add_cohort(
+        self, *, name: str, site: str, data: Data, declared_size: int, rehearsal: bool = False
+    ) -> tuple[Registration, tuple[str, ...]]:
+        """Registers a data set and opens its ledger, or joins the ledger of patients who have one.
+
+        Args:
+            name: of the data set, at the hospital.
+            site: the hospital's name in rosters.
+            data: how to read it.
+            declared_size: number of units, as the hospital makes it public.
+            rehearsal: makes this a rehearsal node, for good: one that takes studies with a seed, whose noise others
+                know, and therefore nobody's data. A node is what its first data set made it.
+
+        Returns:
+            What is registered, and the names of the data sets that it shares patients with.
+
+        Raises:
+            DataError: the data is unusable, or the ledger of its patients is missing.
+            PrivacyRefusal: see `Register.add`; or the policy's unit does not fit the data, or it is somebody's.
+        """
+        SiteDeclaration(site, declared_size)
+        if not _NAME.fullmatch(name):
+            hint = "use up to 64 small letters, digits, points, hyphens and underscores"
+            raise ConfigError(f"cohort {name!r}", "is not a name", hint)
+        data = absolute(data)
+        found, policy = _real(data, rehearsal), self.policy()
+        unit = policy.unit
+        if unit == "patient" and found.train.patients is None:
+            problem = "does not say whose each image is, but the policy protects patients"
+            raise PrivacyRefusal(f"cohort '{name}'", problem, "give a manifest in data.patients, or set unit: record")
+        wanted = Registration(
+            name,
+            site,
+            name,
+            data,
+            found.schema,
+            unit,
+            declared_size,
+            fingerprints(found.train, unit, self.key),
+            rehearsal,
+        )
+
+        def open_ledger(registration: Registration, new: bool) -> None:
+            if new:
+                cohort = Cohort(unit, policy.delta, registration.fingerprint, rehearsal)
+                Ledger.create(self._ledger_path(registration), cohort, policy, self.key)
+            else:
+                self.ledger(registration)
+
+        registration, sharing = self.register.add(wanted, open_ledger)
+        if (registration.data.root, registration.data.patients) != (data.root, data.patients):
+            problem = "is registered already, and is read from another place"
+            raise ConfigError(f"cohort '{name}'", problem, "move it with `silogan node relocate`")
+        return registration, sharing
+
+    def relocate(self, registration: Registration, *, root: Path, patients: Path | None = None) -> Registration:
+        """Has a cohort's data read from another place, where it must be the same patients.
+
+        Args:
+            registration: the cohort.
+            root: the folder or file that holds its data now.
+            patients: its manifest, if that has moved too.
+
+        Raises:
+            DataError: what is there cannot be read, is of nobody who was registered, or of others too. Nothing changed.
+        """
+        places = {"root": root} | ({} if patients is None else {"patients": patients})
+        data = absolute(registration.data.model_copy(update=places))
+        check_readable(data)
+        moved = replace(registration, data=data)
+        images = self._read(moved)
+        known = len(registered(images, moved, self.key))
+        if known < len(images) or not known:
+            problem = "is not the data that was registered"
+            hint = "give the folder that it was moved to, or register it under a name of its own"
+            raise DataError(f"data for cohort '{registration.name}'", problem, hint)
+        return self.register.relocate(registration.name, data)
+
+    def ledger(self, registration: Registration) -> Ledger:
+        """The ledger of a cohort, which must be there.
+
+        Raises:
+            VerificationError: one is a rehearsal's and the other is not.
+        """
+        ledger = Ledger(self._ledger_path(registration), self.key)
+        if ledger.cohort.rehearsal != registration.rehearsal:
+            problem = "and its register disagree whether this is a rehearsal"
+            raise VerificationError(f"ledger '{registration.ledger}'", problem, "restore both from one backup")
+        return ledger
+
+    def check_cohort(self, registration: Registration) -> None:
+        """Reads a cohort's data as a round would, and its ledger.
+
+        Raises:
+            DataError: the data holds what was not registered, which rounds leave out, or cannot be read, or the ledger
+                is missing.
+        """
+        self.ledger(registration).entries()
+        check_readable(registration.data)
+        images = self._read(registration)
+        if len(registered(images, registration, self.key)) < len(images):
+            hint = "register the data under a name of its own with `silogan node init`"
+            raise DataError(f"cohort '{registration.name}'", "holds what was not registered", hint)
+
+    def ledger_paths(self) -> list[Path]:
+        """Where the ledgers of all cohorts are, or were."""
+        return list(dict.fromkeys(self._ledger_path(one) for one in self.register.all()))
+
+    def cost(self, study: Study, registration: Registration, server: str, override: str = "") -> Cost:
+        """What a study would cost, and why it would be refused; nothing is written."""
+        plan, study_id, ledger = study.plan, study.study_id, self.ledger(registration)
+        budget, entries, delta = self.policy().epsilon, ledger.entries(), ledger.cohort.delta
+        refusal = self.refusal(study, registration, server=server, override=override)
+        objections = () if refusal is None else (refusal.problem,)
+        others = [entry for entry in entries if entry.content.get("study_id") != study_id]
+        now = charged_epsilon(entries)
+        earlier = len({entry.content["study_id"] for entry in of_kind(others, "reserve")})
+        if not plan.private:
+            return Cost(now, now, now, 0.0, earlier, budget, delta, objections)
+        after_round = charged_epsilon(entries, study_id, plan.mechanisms(plan.steps_per_round))
+        after = charged_epsilon(others, study_id, plan.mechanisms(plan.steps))
+        alone = min(plan.epsilon, plan.epsilon_after(plan.steps) or 0.0)
+        return Cost(now, after_round, after, alone, earlier, budget, delta, objections)
+
+    def refusal(
+        self, study: Study, registration: Registration, *, server: str, override: str = "", approver: str = SOMEBODY
+    ) -> PrivacyRefusal | None:
+        """What `approve` would raise, word for word; None if it would approve. Nothing is written."""
+        misfits = _misfits(study, registration)
+        if misfits:
+            return _misfit(misfits)
+        approval = Approval(study.study_id, study.plan, study.scenario.model.family, server, override, approver)
+        return self.ledger(registration).objection(approval, self.policy())
+
+    def approve(
+        self,
+        study: Study,
+        registration: Registration,
+        *,
+        server: str,
+        override: str = "",
+        approver: str = "",
+        reason: str = "",
+    ) -> bool:
+        """Signs a study's hash into the ledger and keeps the study as it was signed.
+
+        Returns:
+            Whether it is approved now; False if the policy asks for another person who approves it too.
+
+        Raises:
+            PrivacyRefusal: it does not fit the cohort, the policy forbids it, or ε could come above 20 and there is no
+                override. The refusal is written.
+            ConfigError: who approves it or why is no line of up to 200 printable characters.
+        """
+        for thing, text in (("approver", approver), ("reason", reason), ("override", override)):
+            if len(text) > _LONGEST_TEXT or not text.isprintable():
+                raise ConfigError(thing, "is not one printable line", f"give up to {_LONGEST_TEXT} characters")
+        ledger = self.ledger(registration)
+        ledger.enforce(self.policy())
+        try:
+            _refuse_misfits(study, registration)
+        except PrivacyRefusal as refusal:
+            ledger.refuse(study.study_id, study.plan.plan_id, 0, refusal)
+            raise
+        named = study.study_id, study.plan, study.scenario.model.family, server
+        approved = ledger.approve(Approval(*named, override, approver, reason))
+        folder = self._study_folder(study.study_id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        study.save(folder)
+        return approved
+
+    def reject(self, study: Study, registration: Registration, reason: str) -> None:
+        """Writes down that the hospital does not agree, or no longer agrees, to a study."""
+        self.ledger(registration).reject(study.study_id, study.plan.plan_id, reason)
+
+    def site(self, study_id: str, registration: Registration) -> Site:
+        """The hospital as a participant of a study that it has approved.
+
+        Raises:
+            PrivacyRefusal: it has not approved it, or it no longer fits. The refusal is written.
+            ConfigError: the study was changed since. The refusal is written.
+        """
+        try:
+            study = self._approved(study_id)
+            _refuse_misfits(study, registration)
+        except SiloganError as refusal:
+            self.ledger(registration).refuse(study_id, "", 0, refusal)
+            raise
+        return Site(
+            name=registration.site,
+            study=study,
+            declared_size=registration.declared_size,
+            read_images=self._reader(registration),
+            ledger_path=self._ledger_path(registration),
+            key_path=self.folder / SITE_KEY,
+            read_policy=self.policy,
+            state_folder=self._study_folder(study_id) / "state",
+            check_data=lambda: check_readable(registration.data),
+        )
+
+    def taking_part(self, study_id: str) -> tuple[Registration, Approval]:
+        """The cohort that a study was approved for, and the approval.
+
+        Raises:
+            PrivacyRefusal: no cohort's ledger holds an approval of it. The refusal is written in each.
+        """
+        found: list[tuple[Registration, Approval]] = []
+        for registration in self.register.all():
+            approval = approval_of(self.ledger(registration).entries(), study_id)
+            if approval is not None:
+                found.append((registration, approval))
+        if not found:
+            refusal = _not_approved()
+            for one in {one.ledger: one for one in self.register.all()}.values():
+                self.ledger(one).refuse(study_id, "", 0, refusal)
+            raise refusal
+        roster = self._roster(study_id)
+        fitting = [(one, approval) for one, approval in found if SiteDeclaration(one.site, one.declared_size) in roster]
+        return (fitting or found)[0]
+
+    def statements(self) -> dict[str, Statement]:
+        """What each ledger has been charged, by its name."""
+        ledgers = {one.ledger: one for one in self.register.all()}
+        return {name: state(self.ledger(one).entries()) for name, one in ledgers.items()}
+
+    def _roster(self, study_id: str) -> tuple[SiteDeclaration, ...]:
+        """Who takes part in a study that was approved; nobody where it cannot be read, which `site` then refuses."""
+        try:
+            return self._approved(study_id).sites
+        except SiloganError:
+            return ()
+
+    def _approved(self, study_id: str) -> Study:
+        """A study as it was kept when it was approved; whether it still is, the ledger knows."""
+        folder = self._study_folder(study_id)
+        if not _HASH.fullmatch(study_id) or not (folder / RUN_FILE).is_file():
+            raise _not_approved()
+        study = Study.load(folder)
+        if study.study_id != study_id:
+            raise ConfigError(f"run folder '{folder}'", "holds another study than the one approved", "restore it")
+        if not study.plan.private:  # such a site would have no ledger to ask
+            raise PrivacyRefusal("study", "trains without privacy", "have the coordinator propose a private one")
+        return study
+
+    def _reader(self, registration: Registration) -> Callable[[], Images]:
+        """Reads a cohort's images, but for those of patients who were not registered: no ledger counts for them."""
+
+        def read_images() -> Images:
+            images = self._read(registration)
+            known = registered(images, registration, self.key)
+            if len(known) < len(images):
+                _log.warning("cohort '%s' holds what was not registered: it is left out", registration.name)
+            return known
+
+        return read_images
+
+    def _read(self, registration: Registration) -> Images:
+        found = _real(registration.data, registration.rehearsal, may_be_empty=True)
+        if found.schema != registration.schema:
+            hint = "register the data under a name of its own with `silogan node init`"
+            raise DataError(f"cohort '{registration.name}'", "has images of another shape than was registered", hint)
+        return found.train
+
+    def _ledger_path(self, registration: Registration) -> Path:
+        return self.folder / _LEDGERS / f"{registration.ledger}.sqlite"
+
+    def _study_folder(self, study_id: str) -> Path:
+        return self.folder / _STUDIES / study_id
+
+
+def read_proposal(path: Path) -> Study:
+    """A study as a coordinator sends it: the `run.yaml` of its run. Nothing in it is believed: see `parse_study`.
+
+    Raises:
+        ConfigError, PrivacyRefusal: the file cannot be read, or something of it is wrong.
+    """
+    try:
+        text = read_file(path)
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"study '{path.name}'", "cannot be read", "give a study's run.yaml") from None
+    except Excess as error:
+        raise ConfigError(f"study '{path.name}'", str(error.problem), "give a study's run.yaml") from None
+    return parse_study(text)
+
+
+def _refuse_misfits(study: Study, registration: Registration) -> None:
+    misfits = _misfits(study, registration)
+    if misfits:
+        raise _misfit(misfits)
+
+
+def _misfit(misfits: list[str]) -> PrivacyRefusal:
+    return PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
+
+
+def _not_approved() -> PrivacyRefusal:
+    return PrivacyRefusal(
+        "study", "is not approved by this hospital", "have it review the study", code=Code.NOT_APPROVED
+    )
+
+
+def _misfits(study: Study, registration: Registration) -> list[str]:
+    """Why a study cannot be run on a cohort, whatever the policy says."""
+    found: list[str] = []
+    if registration.rehearsal != (study.plan.seeded or study.scenario.seed is not None):
+        found.append(RANDOMNESS[registration.rehearsal])
+    if study.plan.unit != registration.unit:
+        found.append(f"its unit is the {study.plan.unit}, but the cohort's is the {registration.unit}")
+    problem = plan_problem(study.scenario, study.plan)
+    if problem is not None:
+        found.append(problem)
+    if study.scenario.training.precision != "float32":
+        found.append(f"training.precision is {study.scenario.training.precision}: a node computes in float32")
+    declaration = SiteDeclaration(registration.site, registration.declared_size)
+    if declaration not in study.sites:
+        found.append(
+            f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
+        )
+    if study.schema != registration.schema:
+        found.append("its images have another size, channels or classes than the cohort's")
+    return found
+
+
+def _real(data: Data, rehearsal: bool, *, may_be_empty: bool = False) -> ImageData:
+    """The hospital's data, in which no patient is made up; for a rehearsal, in which no patient is.
+
+    Raises:
+        PrivacyRefusal: it is for a rehearsal, and holds other images than the digits that come with scikit-learn.
+    """
+    if data.images_per_patient != 1:
+        problem = f"is {data.images_per_patient}: simulated patients are for simulations"
+        raise ConfigError("data.images_per_patient", problem, "give a manifest in data.patients")
+    found = read(data, may_be_empty=may_be_empty)
+    if rehearsal and not _rows(found) <= _rows(read(Data())):
+        problem = "holds other images than the embedded digits: everybody may know a rehearsal's noise"
+        raise PrivacyRefusal("data", problem, "rehearse with source: digits, or leave out --rehearsal")
+    return found
+
+
+def _rows(data: ImageData) -> set[bytes]:
+    """Every image, with its size."""
+    return {f"{tuple(pixels.shape)} ".encode() + pixels.numpy().tobytes() for pixels in _all_pixels(data)}
+
+
+def _all_pixels(data: ImageData) -> Iterator[Tensor]:
+    for images in (data.train, data.test):
+        yield from images.pixels

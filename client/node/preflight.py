@@ -1,0 +1,138 @@
+"""Before a node starts: is everything there that a round needs? Each check says what it found, and the hint."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from client.ledger.register import Registration
+from client.node.connection import Connection
+from client.node.node import Node
+from client.node.node_key import node_public_key
+from client.node.protection import are_protected
+from client.node.service import check_reviewed
+from common.device import choose_device
+from common.errors import SiloganError
+from common.operations.certificates import clock_skew, fetch_certificate, load_authorities
+from common.wire.bundle import installed_digest
+
+_FREE_BYTES = 2**30  # for ledgers, states and logs
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a round needs.
+
+    Attributes:
+        name: what was looked at.
+        ok: whether it is as it has to be.
+        finding: what was found.
+        hint: what to do about it; empty if nothing.
+    """
+
+    name: str
+    ok: bool
+    finding: str
+    hint: str = ""
+
+
+def preflight(folder: Path) -> list[Check]:
+    """Checks everything, also what comes after something that fails.
+
+    Privacy:
+        Reads the data as a round does, and says of it only that it is as it was registered.
+    """
+    return list(_checks(folder))
+
+
+def _checks(folder: Path) -> Iterator[Check]:
+    yield _check("python", lambda: f"{platform.python_version()} on {platform.machine()}")
+    yield _check("software", lambda: _software(folder))
+    yield _check("device", lambda: str(choose_device("auto")))
+    yield _disk(folder)
+    yield _user()
+    yield _check("keys", lambda: _keys(folder))
+    yield _check("policy", lambda: _policy(folder))
+    yield from _cohorts(folder)
+    yield _check("connection", lambda: f"to {Connection.load(folder).server}")
+    yield _check("authority", lambda: f"{len(load_authorities(Connection.load(folder).ca))} in ca.pem")
+    yield _check("coordinator", lambda: _coordinator(Connection.load(folder)))
+    yield _clock(folder)
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except SiloganError as error:
+        return Check(name, False, f"{error.thing}: {error.problem}", error.hint)
+    except OSError as error:  # its text may name a patient's file
+        return Check(name, False, f"cannot be read ({os.strerror(error.errno or 0)})", "check its rights")
+
+
+def _software(folder: Path) -> str:
+    check_reviewed(folder)
+    return f"as reviewed, {installed_digest()[:12]}"
+
+
+def _disk(folder: Path) -> Check:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return Check("disk", False, "the folder is not there", "make it with `silogan node init`")
+    size = f"{free / 2**30:.0f} GiB free"
+    return Check("disk", free >= _FREE_BYTES, size, "" if free >= _FREE_BYTES else "free at least 1 GiB")
+
+
+def _user() -> Check:
+    root = os.geteuid() == 0
+    return Check("user", True, "root: --as-root is needed" if root else "ordinary")
+
+
+def _keys(folder: Path) -> str:
+    node_public_key(folder)
+    how = "under a passphrase" if are_protected(folder) else "under no passphrase"
+    return f"ledger {Node(folder).key.public[:12]}, node {node_public_key(folder)[-12:]}, {how}"
+
+
+def _policy(folder: Path) -> str:
+    policy = Node(folder).policy()
+    servers = ", ".join(policy.servers) or "no server yet"
+    return f"ε {policy.epsilon:g}, δ {policy.delta:g}, {policy.unit}-level, for {servers}"
+
+
+def _cohorts(folder: Path) -> Iterator[Check]:
+    try:
+        node = Node(folder)
+        registrations = node.register.all()
+    except SiloganError as error:
+        yield Check("data", False, f"{error.thing}: {error.problem}", error.hint)
+        return
+    if not registrations:
+        yield Check("data", False, "no cohort is registered", "register one with `silogan node init`")
+    for registration in registrations:
+        yield _check(f"data '{registration.name}'", partial(_data, node, registration))
+
+
+def _data(node: Node, registration: Registration) -> str:
+    node.check_cohort(registration)
+    kind = "; a rehearsal's: nobody's data" if registration.rehearsal else ""
+    return f"complete, as registered; its ledger is there{kind}"
+
+
+def _coordinator(connection: Connection) -> str:
+    certificate = fetch_certificate(connection.host, connection.port, connection.ca)
+    return f"trusted, {certificate.days_left()} days left"
+
+
+def _clock(folder: Path) -> Check:
+    try:
+        connection = Connection.load(folder)
+        skew = clock_skew(connection.host, connection.port, connection.ca)
+    except SiloganError as error:
+        return Check("clock", False, f"cannot be compared: {error.problem}", error.hint)
+    ok = abs(skew) <= connection.max_clock_skew
+    hint = "" if ok else "set the clock (NTP): requests with another time are refused"
+    return Check("clock", ok, f"{skew:+.0f} s from the coordinator's", hint)

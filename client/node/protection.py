@@ -1,0 +1,83 @@
+"""Puts both keys of a node under a passphrase, under another one, or under none."""
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from client.ledger.keys import PrivateKey, is_protected, opened_key, protected
+from client.ledger.passphrase import new_passphrase, remember
+from client.node.node import SITE_KEY
+from client.node.node_key import NODE_KEY, openssh
+from common.errors import DataError, VerificationError
+from common.files import replace_secret
+from common.operations.supervise import only_one
+
+
+def protect(folder: Path) -> None:
+    """Puts the keys under a passphrase, which is asked for; where they are under one, that one is asked for first.
+
+    Killed half-way it leaves one key under each passphrase; run again, it asks for one after the other.
+
+    Raises:
+        DataError: a file is missing, holds no key, or cannot be written.
+        UsageError: nobody gives a passphrase, or the node runs.
+        VerificationError: a key does not open with the passphrase that it is under.
+    """
+    with only_one(folder, "node"):
+        keys = _opened(folder)
+        word = new_passphrase()
+        for path, key in keys.items():
+            _replace(path, protected(key, word))
+
+
+def unprotect(folder: Path) -> None:
+    """Puts the keys under no passphrase.
+
+    Raises:
+        DataError, UsageError, VerificationError: see `protect`.
+    """
+    with only_one(folder, "node"):
+        for path, key in _opened(folder).items():
+            _replace(path, _plain(key))
+
+
+def are_protected(folder: Path) -> bool:
+    """Whether both keys are under a passphrase.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return all(is_protected((folder / name).read_bytes()) for name in (SITE_KEY, NODE_KEY))
+
+
+def _opened(folder: Path) -> dict[Path, PrivateKey]:
+    found: dict[Path, PrivateKey] = {}
+    for path in (folder / SITE_KEY, folder / NODE_KEY):
+        try:
+            content = path.read_bytes()
+        except OSError:
+            content = b""
+        try:
+            key = opened_key(path.name, content)
+        except VerificationError:
+            remember(b"")  # it may be under another one than the key before it
+            key = opened_key(path.name, content)
+        if key is None:
+            raise DataError(f"key '{path.name}'", "is missing or is no key", "restore it from its backup")
+        found[path] = key
+    remember(b"")
+    return found
+
+
+def _plain(key: PrivateKey) -> bytes:
+    if isinstance(key, EllipticCurvePrivateKey):
+        return openssh(key)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    try:
+        replace_secret(path, content)
+    except OSError as error:
+        raise DataError(f"key '{path.name}'", f"cannot be written ({error.strerror})", "free the disk") from None

@@ -1,0 +1,161 @@
+"""A hospital's node at work: Flower's SuperNode and the warm executor, kept running.
+
+    this process ── supernode            connects outwards to the coordinator; fetches messages, sends replies
+                 │                       (`client/node/supernode.py`)
+                 └─ executor ── worker   does the rounds (`client/node/executor.py`, `client/node/worker.py`)
+
+No state lasts for ever: a round has a deadline, and so has all that is around it. A SuperNode that has not sent a reply
+in time, or has given up, is started again; so are both where the executor finds the SuperNode stuck.
+
+All of them run as the user who started this process, who needs no rights but to read the data and write the node's
+folder. Nothing listens but the SuperNode's Runtime API, on the loopback address, behind a secret.
+"""
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import common
+from client.ledger.passphrase import handed_over, take_over
+from client.node.connection import Connection
+from client.node.executor import Executor, StuckError
+from client.node.node import Node
+from client.node.node_key import KEY_OPTION, NODE_KEY, node_public_key
+from client.node.worker import node_worker
+from common.errors import ConfigError, UsageError, VerificationError
+from common.files import write_bytes_atomically
+from common.operations.flower import environment, free_port
+from common.operations.logs import log_to_stderr, open_log
+from common.operations.supervise import Patience, Service, Supervisor, only_one
+from common.wire.bundle import installed_digest
+
+LOG_FILE = Path("logs") / "node.jsonl"
+REVIEWED_FILE = "software.sha256"
+
+_SECRET, _FLOWER_HOME = "runtime.secret", "flower"
+# A SuperNode that comes back before its last heartbeat has lapsed is refused once, with exit code 305.
+_SUPERNODE_RESTART_SECONDS = 12.0
+_FATAL = (
+    # After such an error, as where the coordinator's certificate has expired, it stays without ever trying again.
+    "SSL/TLS handshake error detected",
+    # Where a run is stopped while its message is fetched, half of that stays, and a task that nobody can do.
+    "Ignoring message",
+)
+_BEGINS = "Receiving: "
+_ENDS = ("Sent successfully", "Failed to send", "Failed to receive", "Ignoring message", "Ignoring reply message")
+_TRANSFER_SECONDS = 300.0  # for a message and its reply on a slow line, beside the round's own deadline
+
+_log = logging.getLogger("silogan.node")
+
+
+def start(folder: Path, *, as_root: bool = False, say: Callable[[list[str]], object] = lambda _: None) -> None:
+    """Runs the node in `folder` until it is stopped; `say` is told what a person who starts it wants to know.
+
+    Raises:
+        UsageError: it runs already, or would run as root without `as_root`.
+        ConfigError: `node.yaml` is unusable.
+        DataError: a key is missing.
+        VerificationError: the installed software is not what the hospital has reviewed.
+    """
+    node, connection = Node(folder), Connection.load(folder)
+    if os.geteuid() == 0 and not as_root:
+        hint = "start it as a user of its own, or add --as-root where nothing else is on the machine"
+        raise UsageError("node", "would run as root", hint)
+    node_public_key(folder)
+    check_reviewed(folder)
+    with only_one(node.folder, "node"):
+        open_log(folder / LOG_FILE)
+        say(
+            [
+                f"the node connects to {connection.server}, and takes part in what this hospital approves",
+                f"log in {folder / LOG_FILE}; stop it with Ctrl-C",
+            ]
+        )
+        _log.info("connecting to %s", connection.server)
+        Supervisor(folder, services(folder, connection)).run()
+        _log.info("stopped")
+
+
+def review(folder: Path) -> str:
+    """Writes down that the hospital has reviewed the software that is installed; returns its digest."""
+    digest = installed_digest()
+    write_bytes_atomically(folder / REVIEWED_FILE, f"{digest}\n".encode())
+    return digest
+
+
+def check_reviewed(folder: Path) -> None:
+    """Compares the installed software with what the hospital has reviewed.
+
+    Raises:
+        VerificationError: it is another, or none was reviewed.
+    """
+    try:
+        reviewed = (folder / REVIEWED_FILE).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        reviewed = ""
+    if reviewed != installed_digest():
+        problem = "differs from what this hospital has reviewed" if reviewed else "was never reviewed by this hospital"
+        raise VerificationError("software", problem, "review it, then run `silogan node check --review`")
+
+
+def services(folder: Path, connection: Connection) -> list[Service]:
+    """The programs of a node.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    patience = Patience(_BEGINS, _ENDS, connection.deadline + _TRANSFER_SECONDS)
+    proxy = {"HTTPS_PROXY": connection.proxy, "HTTP_PROXY": connection.proxy} if connection.proxy else {}
+    env = environment(folder / _FLOWER_HOME, **proxy)
+    secret = folder / _SECRET
+    try:
+        secret.unlink(missing_ok=True)
+        with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+    except OSError as error:
+        raise ConfigError(f"node folder '{folder}'", f"cannot be written ({error.strerror})", "free it") from None
+    host, port = "127.0.0.1", free_port()
+    command = (
+        *(
+            sys.executable,
+            "-m",
+            "client.node.supernode",
+            "--superlink",
+            connection.server,
+            "--root-certificates",
+            str(connection.ca.absolute()),
+        ),
+        *(KEY_OPTION, str((folder / NODE_KEY).absolute())),
+        *("--isolation", "process", "--superexec-auth-secret-file", str(secret.absolute())),
+        *("--host", host, "--port", str(port)),
+    )
+    root = Path(common.__file__).parent.parent  # so that `-m` finds this very software, and no other
+    executor = (sys.executable, "-m", "client.node.service", str(folder.absolute()), f"{host}:{port}")
+    return [
+        Service(
+            *("supernode", command, env, root, _SUPERNODE_RESTART_SECONDS),
+            secret=handed_over(),
+            fatal=_FATAL,
+            patience=patience,
+        ),
+        Service("executor", executor, env, root, secret=handed_over(), along=("supernode",)),
+    ]
+
+
+def _execute(folder: Path, address: str) -> None:
+    """The executor's process, whose standard input holds the passphrase, if any."""
+    log_to_stderr()
+    take_over(sys.stdin.buffer)
+    worker = node_worker(folder)
+    try:
+        Executor(address, folder / _SECRET, worker, installed_digest(), Connection.load(folder).deadline).run()
+    except StuckError as error:
+        _log.warning("the SuperNode is stuck (%s): it is started again", error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _execute(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,127 @@
+"""What a site keeps between rounds: its optimizers' state, and its last replies in case the server asks again.
+
+A round's state is on the disk before the ledger settles it, and that before its reply leaves. If the server (or the
+site) is killed, at whatever moment, and the same round comes back on the same weights, the stored reply is sent once
+more: nothing new is released and nothing is charged. Where the site was killed before it settled, it settles then.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import DataError
+from common.files import write_atomically, write_bytes_atomically
+from common.wire.messages import Instruction, Reply, Weights
+
+_HEAD = ".head"
+"""Suffix of the file beside a round's state that names the ledger's head once that has settled it."""
+
+
+@dataclass(frozen=True)
+class RoundState:
+    """The outcome of one round at one site.
+
+    Attributes:
+        request_key: hash of what was asked; the reply answers this request and no other.
+        reply: header of the reply; it names no head of the ledger until that has settled the round.
+        weights: weights of the reply.
+        trainer: `SiteTrainer.state()` after the round.
+        reservation, steps: what is to be settled before the reply leaves; 0 where there is no ledger.
+    """
+
+    request_key: str
+    reply: Reply
+    weights: Weights
+    trainer: dict[str, Any]
+    reservation: int = 0
+    steps: int = 0
+
+
+class SiteState:
+    """The states of the last two rounds, one file a round.
+
+    Args:
+        folder: the site's own folder for this run; created if missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def check(self) -> None:
+        """Tries whether a state as large as the last one can be written.
+
+        Raises:
+            DataError: it cannot.
+        """
+        size = max((path.stat().st_size for path in self._folder.glob("round-*.pt")), default=0)
+        try:
+            free = shutil.disk_usage(self._folder).free
+            with tempfile.TemporaryFile(dir=self._folder) as file:
+                file.write(b"0")
+        except OSError as error:
+            raise DataError("site state", f"cannot be written ({error.strerror})", "repair the disk") from None
+        if free < size:
+            raise DataError("site state", "has no room on the disk", "free it")
+
+    def load(self, round_number: int) -> RoundState | None:
+        """The state after a round; None if there is none.
+
+        Raises:
+            DataError: the file is there but cannot be read.
+        """
+        path = self._path(round_number)
+        if not path.exists():
+            return None
+        try:
+            # Mapped: the weights in it are wanted only if the server asks for the round again.
+            raw: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
+            reply, head = Reply(**raw["reply"]), path.with_suffix(_HEAD)
+            if head.exists():
+                reply = replace(reply, ledger_head=head.read_text(encoding="ascii").strip())
+            due = raw.get("reservation", 0), raw.get("steps", 0)  # older software settled first
+            return RoundState(raw["request_key"], reply, raw["weights"], raw["trainer"], *due)
+        except Exception as error:
+            kind = type(error).__name__
+            raise DataError(
+                f"site state of round {round_number}", f"cannot be read ({kind})", "delete or restore it"
+            ) from None
+
+    def save(self, state: RoundState) -> None:
+        """Durably writes a round's state, and forgets rounds before the last two."""
+        content = {
+            "request_key": state.request_key,
+            "reply": asdict(state.reply),
+            "weights": state.weights,
+            "trainer": state.trainer,
+            "reservation": state.reservation,
+            "steps": state.steps,
+        }
+        path = self._path(state.reply.round)
+        path.with_suffix(_HEAD).unlink(missing_ok=True)  # of the same round on other weights
+        write_atomically(path, lambda file: torch.save(content, file))
+        for other in self._folder.glob("round-*"):
+            if other.stem < self._path(max(0, state.reply.round - 1)).stem:
+                other.unlink(missing_ok=True)
+
+    def settled(self, round_number: int, head: str) -> None:
+        """Durably writes down that the ledger has settled a round, and its head then."""
+        write_bytes_atomically(self._path(round_number).with_suffix(_HEAD), head.encode())
+
+    def _path(self, round_number: int) -> Path:
+        return self._folder / f"round-{round_number:06d}.pt"
+
+
+def request_key(site: str, instruction: Instruction, weights: Weights) -> str:
+    """SHA-256 over everything that a round's outcome depends on, but for the site's data and its randomness."""
+    # What the server has seen of the ledger decides whether the round may begin, not what comes of it.
+    digest = hashlib.sha256(repr((site, replace(instruction, known_head=""))).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Training at one site, behind the mechanism."""

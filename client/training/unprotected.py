@@ -1,0 +1,88 @@
+"""What a site does where privacy is switched off, to compare in simulation. No hospital's node can come here."""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from client.data import Images, to_unit_range
+from client.mechanism.randomness import Randomness
+from client.mechanism.units import Units
+from common.models.losses import Loss
+from common.models.networks import Discriminator
+from common.privacy.plan import PrivacyPlan
+from common.privacy.statistics import Moments
+
+_AT_A_TIME = 256
+
+
+class UnprotectedPatients:
+    """Records without a door.
+
+    Args:
+        images: the site's training images, on the device that works.
+        plan: says what a unit is, q and k.
+        randomness: of the samples.
+    """
+
+    def __init__(self, images: Images, plan: PrivacyPlan, randomness: Randomness) -> None:
+        patients = None if plan.unit == "record" or images.patients is None else images.patients.cpu()
+        self._images, self._randomness, self._rate = images, randomness, plan.sample_rate
+        self._units = Units(len(images), patients, plan.records_per_patient)
+
+    def sample(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Images float32[n, C, S, S] and labels int64[n] of a Poisson sample, and each one's share of its unit."""
+        positions, shares = self._drawn(self._rate)
+        return to_unit_range(self._images.pixels[positions]), self._images.labels[positions], shares
+
+    def statistic(self, moments: Moments) -> Tensor:
+        """The sum of what all units add to the class moments, float64[moments.size]."""
+        total = torch.zeros(moments.slots, moments.width, dtype=torch.float64, device=self._images.labels.device)
+        for positions, shares in zip(*(part.split(_AT_A_TIME) for part in self._drawn(1.0)), strict=True):
+            labels = self._images.labels[positions]
+            rows = moments.rows(to_unit_range(self._images.pixels[positions]), labels)
+            total.index_add_(0, labels, rows * shares.double().unsqueeze(1))
+        return total.flatten()
+
+    def _drawn(self, rate: float) -> tuple[Tensor, Tensor]:
+        """Positions int64[n] of the records that are drawn, and each one's share of its unit, float32[n]."""
+        positions, present = self._units.sample(rate, self._randomness)
+        shares = present / present.sum(dim=1, keepdim=True)
+        device = self._images.labels.device
+        return positions[present].to(device), shares[present].to(device)
+
+
+class PlainStep:
+    """A step without clipping and noise: the sum of the gradients, divided by the expected batch.
+
+    Args:
+        discriminator: changed in place.
+        optimizer: holds its parameters.
+        patients: whose images are real.
+        expected_batch: B > 0.
+        precision: context of the passes.
+    """
+
+    def __init__(
+        self,
+        discriminator: Discriminator,
+        optimizer: Optimizer,
+        patients: UnprotectedPatients,
+        expected_batch: float,
+        precision: AbstractContextManager[object],
+    ) -> None:
+        self._discriminator, self._optimizer, self._patients = discriminator, optimizer, patients
+        self._expected_batch, self._precision = expected_batch, precision
+
+    def take(self, loss: Loss, fakes: Tensor, labels: Tensor | None) -> Tensor:
+        """See `client.training.steps.Step`."""
+        real, real_labels, shares = self._patients.sample()
+        both = None if labels is None else torch.cat((real_labels, labels))
+        with self._precision:
+            answers = self._discriminator(torch.cat((real, fakes)), both).float()
+        losses = (loss.real(answers[: len(real)]) * shares).sum() + loss.fake(answers[len(real) :]).sum()
+        self._optimizer.zero_grad()
+        (losses / self._expected_batch).backward()
+        self._optimizer.step()
+        return answers[len(real) :].detach()

@@ -1,0 +1,1 @@
+"""A scenario: the whole study as one typed, frozen value, and how it is read."""

@@ -1,0 +1,1 @@
+"""What a record is: its public schema, and how it becomes a tensor and back."""

@@ -1,0 +1,1 @@
+"""Programs that run on: kept running, certified, logged."""

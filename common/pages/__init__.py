@@ -1,0 +1,1 @@
+"""Parts of pages: escaped markup, charts, numbers in words, style."""

@@ -1,0 +1,1 @@
+"""The privacy plan and the arithmetic behind it."""

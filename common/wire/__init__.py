@@ -1,0 +1,1 @@
+"""What hospitals and coordinator send each other."""

@@ -1,0 +1,165 @@
+"""What synthetic images are worth: a classifier's scores on real images, and closeness to the real test split.
+
+These measurements look at real images and add no noise, so they stand outside the privacy guarantee: they are for real
+images whose owner agrees to that, such as a public benchmark's.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.config.scenario import Evaluation
+from common.errors import DataError
+from server.evaluation.classifier import FEATURES, Classifier, Scores, check_images, features, score, train_classifier
+from server.evaluation.fidelity import NEIGHBOURS, frechet_distance, neighbourhoods
+
+MOST_COMPARED = 5000
+"""Images of each kind, at most, whose features are compared."""
+
+FEATURE_NETWORK = f"penultimate layer ({FEATURES} units) of the classifier trained on the real training split"
+
+Labelled = tuple[Tensor, Tensor]
+"""Images uint8[N, C, S, S] and their labels int64[N]."""
+
+Utility = dict[str, float | list[float | None] | None]
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Closeness of synthetic to real test images, in the features of one network (`server/evaluation/fidelity.py`).
+
+    Attributes:
+        precision: share (0 to 1) of synthetic images that lie where real images do.
+        recall: share (0 to 1) of real images that lie where synthetic images do.
+        density: how densely synthetic images lie where real images do; about 1 for equal distributions.
+        coverage: share (0 to 1) of real images that have a synthetic image in their neighbourhood.
+        frechet_distance: at least 0; depends on the features and the number of samples, and is not InceptionV3's FID.
+        features: the name of the network.
+        samples: how many images of each kind were compared; equally many, since the measures depend on the ratio.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    frechet_distance: float
+    features: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The outcome of `evaluate`.
+
+    Attributes:
+        utility: scores (0 to 1) on the real test split of the classifier trained on synthetic images
+            (`accuracy_synthetic`, `per_class_recall_synthetic`) and of the one trained on the real training split
+            (`accuracy_real`); for two classes also `balanced_accuracy_synthetic`, `balanced_accuracy_real`,
+            `auroc_synthetic` and `auroc_real`. None: there were no synthetic labels, no real classifier was asked
+            for, or the test split lacks the class.
+        fidelity: closeness of the images; None if it could not be measured.
+        fidelity_reason: why `fidelity` is None; None where it is not.
+    """
+
+    utility: Utility
+    fidelity: Fidelity | None
+    fidelity_reason: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain dictionaries, lists, numbers and strings, fit for `json.dumps`."""
+        return asdict(self)
+
+
+def evaluate(
+    synthetic: Tensor,
+    synthetic_labels: Tensor | None,
+    real_train: Labelled,
+    real_test: Labelled,
+    *,
+    num_classes: int,
+    settings: Evaluation,
+    seed: int,
+    device: torch.device | str,
+) -> EvaluationResult:
+    """Measures synthetic images against real ones; the same arguments give the same result on a CPU.
+
+    Args:
+        synthetic: synthetic images, uint8[N, C, S, S].
+        synthetic_labels: int64[N] in [0, num_classes); None if the generator is unconditional.
+        real_train: real images to train the reference classifier on, whose features fidelity is measured in.
+        real_test: real images that every number is measured on.
+        num_classes: number of labels.
+        settings: `epochs` of the classifiers and whether to train the reference (`real_ceiling`).
+        seed: of the classifiers and of the subsamples that are compared.
+        device: where to train.
+
+    Raises:
+        DataError: images or labels are missing, malformed or do not match each other.
+    """
+    _check_match(synthetic, synthetic_labels, real_train, real_test, num_classes)
+
+    def trained_on(images: Tensor, labels: Tensor) -> Classifier:
+        return train_classifier(
+            images, labels, num_classes=num_classes, epochs=settings.epochs, seed=seed, device=device
+        ).network
+
+    reference = trained_on(*real_train) if settings.real_ceiling else None
+    real = score(reference, *real_test) if reference is not None else None
+    on_synthetic = None
+    if synthetic_labels is not None:
+        on_synthetic = score(trained_on(synthetic, synthetic_labels), *real_test)
+    utility = _utility(on_synthetic, real, num_classes)
+
+    samples = min(len(synthetic), len(real_test[0]), MOST_COMPARED)
+    if reference is None:
+        reason = "it needs the features of a classifier trained on real images: set evaluation.real_ceiling to true"
+        return EvaluationResult(utility, None, reason)
+    if samples <= NEIGHBOURS:
+        reason = f"it needs at least {NEIGHBOURS + 1} synthetic and {NEIGHBOURS + 1} real test images"
+        return EvaluationResult(utility, None, reason)
+    return EvaluationResult(utility, _fidelity(reference, synthetic, real_test[0], samples, seed), None)
+
+
+def _check_match(
+    synthetic: Tensor, synthetic_labels: Tensor | None, real_train: Labelled, real_test: Labelled, num_classes: int
+) -> None:
+    check_images("synthetic images", synthetic, synthetic_labels, num_classes)
+    for thing, (images, labels) in (("real training images", real_train), ("real test images", real_test)):
+        check_images(thing, images, labels, num_classes)
+        if images.shape[1:] != synthetic.shape[1:]:
+            problem = f"are {_form(images)}, where the synthetic images are {_form(synthetic)}"
+            raise DataError(thing, problem, "set data.image_size and data.channels as in the run")
+
+
+def _form(images: Tensor) -> str:
+    _, channels, height, width = images.shape
+    return f"{height}x{width} pixels with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _utility(synthetic: Scores | None, real: Scores | None, num_classes: int) -> Utility:
+    utility: Utility = {
+        "accuracy_synthetic": synthetic.accuracy if synthetic else None,
+        "accuracy_real": real.accuracy if real else None,
+        "per_class_recall_synthetic": list(synthetic.recall) if synthetic else None,
+    }
+    if num_classes == 2:
+        for trained_on, scores in (("synthetic", synthetic), ("real", real)):
+            utility[f"balanced_accuracy_{trained_on}"] = scores.balanced_accuracy if scores else None
+            utility[f"auroc_{trained_on}"] = scores.auroc if scores else None
+    return utility
+
+
+def _fidelity(network: Classifier, synthetic: Tensor, real: Tensor, samples: int, seed: int) -> Fidelity:
+    generator = torch.Generator().manual_seed(seed)
+    real_features, synthetic_features = (
+        features(network, images[torch.randperm(len(images), generator=generator)[:samples]])
+        for images in (real, synthetic)
+    )
+    return Fidelity(
+        **asdict(neighbourhoods(real_features, synthetic_features)),
+        frechet_distance=frechet_distance(real_features, synthetic_features),
+        features=FEATURE_NETWORK,
+        samples=samples,
+    )

@@ -1,0 +1,1 @@
+"""Training at the server, from what hospitals have released."""

@@ -1,0 +1,132 @@
+"""Training at the server, where there is no real image: post-processing of what the sites have released.
+
+Three uses: the generator against the averaged discriminator (`training.server_generator_steps`), Adam for it
+(`training.discriminator_adam`), and both networks on what a warm start describes (`server/fitting/warm_start.py`).
+"""
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from common.config.scenario import Training
+from common.models.losses import LOSSES, Loss
+from common.models.networks import GAN, build
+from common.registry import lookup
+from common.wire.messages import Weights
+from common.wire.study import Study
+
+
+class Rates(NamedTuple):
+    """Adam's learning rates."""
+
+    generator: float
+    discriminator: float
+
+
+class ServerTrainer:
+    """Both networks and their optimizers, on the CPU.
+
+    Args:
+        study: says the networks, loss and learning rates.
+        weights: what the networks hold at first; stays as it is.
+        rng: source of latent vectors and labels.
+        rates: learning rates of generator and discriminator.
+
+    Privacy:
+        Sees generated images and the networks alone.
+    """
+
+    def __init__(self, study: Study, weights: Weights, rng: torch.Generator, rates: Rates) -> None:
+        self._training: Training = study.scenario.training
+        self._num_classes, self._rng = study.schema.num_classes, rng
+        self._gan = networks(study, weights)
+        self._loss: Loss = lookup(LOSSES, self._training.loss, "training.loss")
+        betas = self._training.betas
+        self._g_optimizer = Adam(self._gan.generator.parameters(), lr=rates.generator, betas=betas)
+        self._d_optimizer = Adam(self._gan.discriminator.parameters(), lr=rates.discriminator, betas=betas)
+
+    @property
+    def weights(self) -> Weights:
+        """Copies of all weights, under `generator.` and `discriminator.` names."""
+        return {
+            f"{part}.{name}": tensor.detach().clone()
+            for part, network in self._gan._asdict().items()
+            for name, tensor in network.state_dict().items()
+        }
+
+    def generator_step(self) -> None:
+        """One step of G against D as it is."""
+        discriminator = self._gan.discriminator.requires_grad_(False)
+        images, labels = self._generate(self._training.generator_batch_size)
+        loss = self._loss.generator(discriminator(images, labels)).mean()
+        self._g_optimizer.zero_grad()
+        loss.backward()
+        self._g_optimizer.step()
+        discriminator.requires_grad_(True)
+
+    def discriminator_step(self, images: Tensor, labels: Tensor) -> None:
+        """One plain step of D on images float32[N, C, S, S] that stand for real ones, and as many of G's."""
+        with torch.no_grad():
+            fakes, fake_labels = self._generate(len(images))
+        both = None if fake_labels is None else torch.cat((labels, fake_labels))
+        logits = self._gan.discriminator(torch.cat((images, fakes)), both)
+        loss = self._loss.real(logits[: len(images)]).mean() + self._loss.fake(logits[len(images) :]).mean()
+        self._d_optimizer.zero_grad()
+        loss.backward()
+        self._d_optimizer.step()
+
+    def discriminator_follows(self, average: Weights) -> None:
+        """One step of D by Adam, on what the sites' plain steps came to on average.
+
+        With SGD and learning rate η, (D as it was sent - average) / η is the sum of a round's private gradients,
+        averaged over the sites: the noise of N sites is averaged before Adam sees it (Reddi et al., 2021, FedAdam).
+        """
+        for name, parameter in self._gan.discriminator.named_parameters():
+            moved = parameter.detach() - average[f"discriminator.{name}"]
+            parameter.grad = moved / self._training.lr_discriminator
+        self._d_optimizer.step()
+
+    def state(self) -> Weights:
+        """State of both optimizers as tensors."""
+        return {
+            f"{part}.{index}.{name}": value.clone()
+            for part, optimizer in self._optimizers.items()
+            for index, one in cast(dict[int, dict[str, Tensor]], optimizer.state_dict()["state"]).items()
+            for name, value in one.items()
+        }
+
+    def load_state(self, state: Weights) -> None:
+        """Restores what `state` returned."""
+        found: dict[str, dict[int, dict[str, Tensor]]] = {part: {} for part in self._optimizers}
+        for key, value in state.items():
+            part, index, name = key.split(".")
+            found[part].setdefault(int(index), {})[name] = value.clone()
+        for part, optimizer in self._optimizers.items():
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": found[part], "param_groups": groups})
+
+    @property
+    def _optimizers(self) -> dict[str, Adam]:
+        return {"generator": self._g_optimizer, "discriminator": self._d_optimizer}
+
+    def _generate(self, count: int) -> tuple[Tensor, Tensor | None]:
+        z = torch.randn(count, self._gan.generator.latent_dim, generator=self._rng)
+        labels = None
+        if self._gan.generator.conditional:
+            labels = torch.randint(self._num_classes, (count,), generator=self._rng)
+        return self._gan.generator(z, labels), labels
+
+
+def networks(study: Study, weights: Weights) -> GAN:
+    """Both networks with copies of these weights, ready to be trained."""
+    with torch.device("meta"):
+        gan = build(study.scenario.model, study.schema)
+    for part, network in gan._asdict().items():
+        prefix = f"{part}."
+        own = {name.removeprefix(prefix): t.clone() for name, t in weights.items() if name.startswith(prefix)}
+        network.load_state_dict(own, assign=True)
+        network.requires_grad_(True)
+        network.train()
+    return gan

@@ -1,0 +1,1 @@
+"""A coordinator's folder, programs and hospitals."""

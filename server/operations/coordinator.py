@@ -1,0 +1,308 @@
+"""A coordinator's own folder, and its processes.
+
+    this process ── superlink   the hub, on the loopback address: takes and hands out messages, and knows the nodes
+                 ├─ superexec ── ServerApp   the rounds (`server/app.py`), one process a run
+                 ├─ proxy       nginx, the only one that the network reaches: it passes the hospitals' routes alone
+                 └─ dispatcher, metrics (threads)
+
+server.yaml         settings (`server/operations/settings.py`)
+ca.pem ca.key server.pem server.key   certificates for the outside (`server/operations/authority.py`)
+inner/              certificates of its own for the loopback address
+superexec.secret    lets the SuperExec, and nobody else, take a run and its token
+control.secret      lets whoever can read it, and nobody else, be the SuperLink's operator
+view/               what readers may see, if a group was admitted (`server/operations/view.py`)
+superlink.sqlite    Flower's own state
+sites.json          who is enrolled (`server/operations/enrolment.py`)
+actions.jsonl       who did what (`server/operations/actions.py`)
+runs/NAME/          a run (`server/operations/submission.py`)
+"""
+
+import logging
+import os
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from common.config.scenario import Scenario
+from common.errors import ConfigError, SiloganError, UsageError, VerificationError
+from common.files import create_secret, write_bytes_atomically
+from common.operations.certificates import load_authorities
+from common.operations.flower import LOOPBACK, FlowerError, check_free, environment, program
+from common.operations.logs import open_log
+from common.operations.supervise import Service, Supervisor, only_one, stop_running
+from common.wire.study import SiteDeclaration, Study
+from server.app import RUNS_VARIABLE
+from server.operations.authority import Authority
+from server.operations.control import CONTROL_SECRET, Control
+from server.operations.database import DATABASE, is_damaged, set_aside
+from server.operations.dispatcher import Dispatcher
+from server.operations.enrolment import Enrolment
+from server.operations.proxy import Proxy
+from server.operations.settings import SETTINGS_FILE, Settings, settings_template
+from server.operations.submission import Runs, make_study
+
+LOG_FILE = Path("logs") / "server.jsonl"
+INNER = "inner"
+_SECRET, _FLOWER_HOME = "superexec.secret", "flower"
+
+_log = logging.getLogger("silogan.server")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Certificates of the institution: the server's chain, its key, and the authorities that hospitals trust."""
+
+    chain: Path
+    key: Path
+    authorities: Path
+
+
+class Coordinator:
+    """The coordinator of a federation.
+
+    Args:
+        folder: its folder, which `create` has made.
+
+    Raises:
+        ConfigError: the folder is no coordinator's, or its settings are unusable.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        require_access(folder)
+        self.folder = folder.absolute()
+        self.settings = Settings.load(self.folder)
+        self.authority = Authority(self.folder)
+        self.enrolment = Enrolment(self.folder)
+        self.runs = Runs(self.folder)
+        address = f"127.0.0.1:{self.settings.superlink_port}"
+        self.control = Control(address, self.folder / INNER / "ca.pem", self.folder / CONTROL_SECRET)
+
+    @staticmethod
+    def create(
+        folder: Path,
+        names: Sequence[str],
+        *,
+        listen: str = "0.0.0.0",  # noqa: S104  (its purpose)
+        port: int = 9443,
+        given: Given | None = None,
+    ) -> "Coordinator":
+        """Makes the folder, its certificates and secrets; what is there already stays, but a new server certificate.
+
+        Raises:
+            ConfigError: the folder cannot be written, or a name or file is none.
+            VerificationError: the institution's certificates do not fit.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / INNER).mkdir(mode=0o700, exist_ok=True)
+            if not (folder / SETTINGS_FILE).exists():
+                text = settings_template(tuple(names), listen, port)
+                write_bytes_atomically(folder / SETTINGS_FILE, text.encode())
+            make_secrets(folder)
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise ConfigError(f"server folder '{folder}'", problem, "choose another folder") from None
+        if given is None:
+            Authority.create(folder, f"SiloGAN {names[0]}"[:50]).renew(names)
+        else:
+            Authority.install(
+                folder, chain=given.chain, key=given.key, authorities=given.authorities, names=list(names)
+            )
+        Authority.create(folder / INNER, "SiloGAN inner").renew(["localhost"])
+        return Coordinator(folder)
+
+    def propose(self, scenario: Scenario, sites: Sequence[str] | None = None) -> tuple[str, Study]:
+        """Makes the run folder of a scenario with enrolled hospitals (all, if none is named): its name and study.
+
+        Raises:
+            ConfigError: a hospital is not enrolled, or see `make_study`.
+        """
+        enrolled = {name: site for name, site in self.enrolment.all().items() if site.public_key}
+        for name in sites or ():
+            if name not in enrolled:
+                raise ConfigError(f"site '{name}'", "is not enrolled", "enrol it, or correct the name")
+        chosen = [enrolled[name] for name in sites or enrolled]
+        study = make_study(scenario, tuple(SiteDeclaration(one.name, one.declared_size) for one in chosen))
+        return self.runs.propose(study), study
+
+    def about(self) -> list[str]:
+        """What a person is to know of a coordinator that starts: where it listens, what it has, how to stop it."""
+        settings, runs = self.settings, Counter(run.state for run in self.runs.all().values())
+        try:
+            enrolled = f"{sum(bool(site.public_key) for site in self.enrolment.all().values())} hospitals enrolled"
+        except VerificationError as error:
+            enrolled = str(error)
+        states = f" ({', '.join(f'{count} {state}' for state, count in sorted(runs.items()))})" if runs else ""
+        fingerprints = [
+            f"authority (ca.pem) SHA-256 {one.fingerprint(SHA256()).hex(':').upper()}"
+            for one in load_authorities(self.authority.ca_pem)
+        ]
+        return [
+            f"coordinator '{settings.names[0]}' listens on {settings.listen}:{settings.port}",
+            *fingerprints,
+            f"{enrolled}; {sum(runs.values())} runs{states}",
+            f"metrics on http://127.0.0.1:{settings.metrics_port}/metrics; log in {self.folder / LOG_FILE}",
+            f"stop it with Ctrl-C, or `silogan server stop --folder {self.folder}`",
+        ]
+
+    def start(
+        self,
+        *,
+        supervise: bool = False,
+        as_root: bool = False,
+        also: Callable[["Coordinator"], object] | None = None,
+        say: Callable[[list[str]], None] = lambda _: None,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Runs the coordinator until it is stopped.
+
+        Args:
+            supervise: begin runs again that were lost, from their checkpoints.
+            as_root: run as root, where there is nobody else.
+            also: called once everything is started, as for metrics.
+            say: gets lines for a person: `about` at first, and `ready` when hospitals can connect.
+            watch: called about every second.
+
+        Raises:
+            UsageError: it runs already, or would run as root without `as_root`.
+            ConfigError: Flower or nginx is missing, or a certificate, or a port is taken.
+            VerificationError: a certificate does not fit, or has expired.
+        """
+        if os.geteuid() == 0 and not as_root:
+            hint = "start it as a user of its own, or add --as-root where nothing else is on the machine"
+            raise UsageError("server", "would run as root", hint)
+        self.authority.check(self.settings.names)
+        with only_one(self.folder, "server"):
+            open_log(self.folder / LOG_FILE)
+            if is_damaged(self.folder):
+                lost = f"the SuperLink's database was damaged and is {set_aside(self.folder)} now; a new one is made"
+                _log.warning("%s", lost)
+                say([lost])
+            services = self.services()
+            for host, name in (
+                (self.settings.listen, "port"),
+                (LOOPBACK, "superlink_port"),
+                (LOOPBACK, "metrics_port"),
+            ):
+                check_free(host, getattr(self.settings, name), name)
+            say(self.about())
+            dispatcher = Dispatcher(
+                *(self.runs, self.enrolment, self.control),
+                supervise=supervise,
+                ready=lambda: say(["ready"]),
+                watch=watch,
+            )
+            dispatcher.start()
+            if also is not None:
+                also(self)
+            try:
+                supervisor = Supervisor(self.folder, services)
+                supervisor.run(meanwhile=lambda: self._rotate_logs(supervisor.process("proxy")))
+            finally:
+                dispatcher.stop()
+            _log.info("stopped")
+
+    def _rotate_logs(self, process: int | None) -> None:
+        with suppress(OSError):  # nginx is just being started again: the next time
+            if process is not None:
+                self.proxy().rotate_logs(process)
+
+    def stop(self) -> None:
+        """Stops the coordinator that runs in this folder.
+
+        Raises:
+            UsageError: none runs.
+        """
+        stop_running(self.folder, "server")
+
+    def proxy(self) -> Proxy:
+        """How nginx is to run."""
+        return Proxy(
+            self.folder,
+            self.settings.listen,
+            self.settings.port,
+            self.settings.superlink_port,
+            superlink_ca=f"{INNER}/ca.pem",
+            object_bytes=self.settings.object_bytes,
+        )
+
+    def services(self) -> list[Service]:
+        """The programs of a coordinator.
+
+        Raises:
+            ConfigError: Flower or nginx is missing, or refuses its configuration.
+            VerificationError: the certificates for the loopback address are damaged.
+        """
+        try:
+            Authority(self.folder / INNER).renew(["localhost"])
+        except (SiloganError, OSError):
+            hint = "run `silogan server repair`"
+            raise VerificationError("certificates in 'inner'", "are missing or damaged", hint) from None
+        make_secrets(self.folder)
+        env = environment(self.folder / _FLOWER_HOME, **{RUNS_VARIABLE: str(self.folder / "runs")})
+        inner, secret = self.folder / INNER, ("--superexec-auth-secret-file", str(self.folder / _SECRET))
+        address = ("--host", LOOPBACK, "--port", str(self.settings.superlink_port))
+        try:
+            superexec = program("flower-superexec", env)
+        except FlowerError as error:
+            raise ConfigError("Flower", str(error), "install silogan with its dependencies") from None
+        hub = (
+            *(
+                sys.executable,
+                "-P",
+                "-m",
+                "server.operations.hub",
+                str(self.folder / CONTROL_SECRET),
+                "--isolation",
+                "process",
+                *secret,
+                "--enable-supernode-auth",
+                *address,
+            ),
+            *("--database", str(self.folder / DATABASE), "--disable-runtime-dependency-installation"),
+            *("--ssl-certfile", str(inner / "server.pem"), "--ssl-keyfile", str(inner / "server.key")),
+            *("--ssl-ca-certfile", str(inner / "ca.pem")),
+        )
+        runner = (
+            *(superexec, "--runtime-api-address", f"127.0.0.1:{self.settings.superlink_port}", *secret),
+            *("--root-certificates", str(inner / "ca.pem")),
+        )
+        proxy = self.proxy()
+        proxy.write()
+        proxy.check()
+        return [
+            Service("superlink", hub, env, self.folder, 2.0),
+            Service("superexec", runner, env, self.folder, 2.0),
+            Service("proxy", tuple(proxy.command()), env, self.folder, 2.0),
+        ]
+
+
+def require_access(folder: Path) -> None:
+    """Refuses a user who may not enter a coordinator's folder.
+
+    Raises:
+        ConfigError: this user may not.
+    """
+    try:
+        forbidden = folder.is_dir() and not os.access(folder, os.X_OK, effective_ids=True)
+    except PermissionError:
+        forbidden = True
+    if forbidden:
+        hint = "run this as the coordinator's own user, or be admitted as a reader"
+        raise ConfigError(f"server folder '{folder}'", "is not open to you", hint)
+
+
+def make_secrets(folder: Path) -> list[str]:
+    """Makes the secrets that are missing, and returns their names; the programs read them when they start."""
+    made: list[str] = []
+    for name in (_SECRET, CONTROL_SECRET):
+        with suppress(FileExistsError):
+            create_secret(folder / name, secrets.token_bytes(32))
+            made.append(name)
+    return made

@@ -1,0 +1,232 @@
+"""Checking every file of a coordinator's folder, and mending what can be mended from what is left.
+
+What is mended is made anew from the coordinator's own files; nothing is guessed, and nothing is deleted: a file that is
+replaced stays beside its successor. What cannot be mended is named with the one command or step that does.
+"""
+
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.errors import FederationError, SiloganError, UsageError, VerificationError
+from common.files import write_bytes_atomically
+from common.operations.supervise import only_one, running
+from common.privacy.plan import canonical_json
+from server.operations import database
+from server.operations.actions import ACTIONS_FILE, read_actions
+from server.operations.authority import Authority
+from server.operations.control import CONTROL_SECRET, Control
+from server.operations.coordinator import INNER, Coordinator, make_secrets, require_access
+from server.operations.enrolment import COPY_FILE, SITES_FILE, Enrolment
+from server.operations.settings import SETTINGS_FILE, Settings
+from server.operations.submission import RUNS_FOLDER, Runs, Submission
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, recover
+from server.rounds.events import EVENTS_FILE, read_events
+
+_SECRETS = ("superexec.secret", CONTROL_SECRET, "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/server.key")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was wrong.
+
+    Attributes:
+        thing: a file, a hospital or a run.
+        problem: what is, or was, wrong with it.
+        hint: what was done, or is to be done.
+        mended: whether it was done.
+    """
+
+    thing: str
+    problem: str
+    hint: str
+    mended: bool
+
+
+def require_folder(folder: Path) -> None:
+    """Refuses what is no coordinator's folder, however damaged.
+
+    Raises:
+        UsageError: there is no such folder.
+        ConfigError: this user may not enter it.
+    """
+    require_access(folder)
+    if not folder.is_dir() or not any((folder / name).exists() for name in (SETTINGS_FILE, SITES_FILE, RUNS_FOLDER)):
+        hint = "give a coordinator's, or make one with `silogan server restore`"
+        raise UsageError(f"server folder '{folder}'", "is none", hint)
+
+
+def repair(folder: Path) -> list[Finding]:
+    """Looks at everything in a coordinator's folder, whether it runs or not; returns what was wrong."""
+    folder = folder.absolute()
+    runs = bool(running(folder))
+    with ExitStack() as stack:
+        if not runs:  # nobody starts it meanwhile
+            stack.enter_context(only_one(folder, "server"))
+        return list(_findings(folder, runs=runs))
+
+
+def _findings(folder: Path, *, runs: bool) -> Iterator[Finding]:
+    settings = yield from _settings(folder)
+    yield from _secrets(folder)
+    yield from _certificates(folder, settings, runs=runs)
+    yield from _sites(folder)
+    yield from _database(folder, runs=runs)
+    if runs and settings is not None:
+        yield from _hospitals(folder, Coordinator(folder).control)
+    yield from _runs(folder)
+    lines = _damaged_lines(folder / ACTIONS_FILE, len(read_actions(folder)))
+    if lines:
+        yield Finding(f"file '{ACTIONS_FILE}'", f"has {lines} lines that cannot be read", "they are left out", True)
+
+
+def _settings(folder: Path) -> Generator[Finding, None, Settings | None]:
+    try:
+        return Settings.load(folder)
+    except SiloganError as error:
+        hint = f"correct it, or move {SETTINGS_FILE} away and run `silogan server init --name NAME`"
+        yield Finding(f"file '{SETTINGS_FILE}'", f"{error.thing} {error.problem}", hint, False)
+        return None
+
+
+def _secrets(folder: Path) -> Iterator[Finding]:
+    for name in _SECRETS:
+        path = folder / name
+        if path.is_file() and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+            yield Finding(f"file '{name}'", "was open to other users", "is its owner's alone now", True)
+    for name in make_secrets(folder):
+        yield Finding(f"file '{name}'", "was missing", "was made anew; restart the coordinator if it runs", True)
+
+
+def _certificates(folder: Path, settings: Settings | None, *, runs: bool) -> Iterator[Finding]:
+    if settings is not None:
+        try:
+            Authority(folder).check(settings.names)
+        except SiloganError as error:
+            yield Finding(error.thing, error.problem, error.hint, False)
+    try:
+        Authority(folder / INNER).check(["localhost"])
+    except SiloganError as error:
+        if runs:
+            hint = "run `silogan server stop`, then `silogan server repair`"
+            yield Finding(f"folder '{INNER}'", error.problem, hint, False)
+            return
+        shutil.rmtree(folder / INNER, ignore_errors=True)
+        (folder / INNER).mkdir(mode=0o700)
+        Authority.create(folder / INNER, "SiloGAN inner").renew(["localhost"])
+        yield Finding(f"folder '{INNER}'", "had damaged or expired certificates", "they were made anew", True)
+
+
+def _sites(folder: Path) -> Iterator[Finding]:
+    enrolment, copy = Enrolment(folder), folder / COPY_FILE
+    try:
+        enrolment.all()
+    except VerificationError as damage:
+        try:
+            number = enrolment.repair()
+        except VerificationError as error:
+            yield Finding(error.thing, error.problem, error.hint, False)
+        else:
+            yield Finding(damage.thing, damage.problem, f"was put back from its copy: {number} hospitals", True)
+        return
+    source = folder / SITES_FILE
+    if source.exists() and not (copy.is_file() and copy.read_bytes() == source.read_bytes()):
+        write_bytes_atomically(copy, source.read_bytes())
+        yield Finding(f"file '{COPY_FILE}'", "was missing or older", "was written again", True)
+
+
+def _database(folder: Path, *, runs: bool) -> Iterator[Finding]:
+    thing = f"file '{database.DATABASE}'"
+    if database.is_damaged(folder, thorough=True):
+        if runs:
+            yield Finding(thing, "is damaged", "run `silogan server stop`, then `silogan server repair`", False)
+            return
+        name = database.set_aside(folder)
+        yield Finding(thing, "was damaged", f"is {name} now; {_AT_START}", True)
+    elif not runs and not (folder / database.DATABASE).exists() and _was_told(folder):
+        yield Finding(thing, "is missing", _AT_START, True)
+
+
+_AT_START = "hospitals are registered again by `silogan server start`"
+
+
+def _was_told(folder: Path) -> bool:
+    try:
+        return any(site.node for site in Enrolment(folder).all().values())
+    except VerificationError:
+        return False
+
+
+def _hospitals(folder: Path, control: Control) -> Iterator[Finding]:
+    """Registers the hospitals that the SuperLink does not know."""
+    enrolment = Enrolment(folder)
+    try:
+        before = enrolment.all()
+        problems = enrolment.tell(control)
+    except VerificationError:  # said already
+        return
+    except FederationError as error:
+        yield Finding(error.thing, error.problem, error.hint, False)
+        return
+    for name, site in enrolment.all().items():
+        if name in problems:
+            yield Finding(f"hospital '{name}'", problems[name], "see above", False)
+        elif name in before and before[name].node not in (0, site.node):
+            yield Finding(f"hospital '{name}'", "was unknown to the SuperLink", "was registered again", True)
+
+
+def _runs(folder: Path) -> Iterator[Finding]:
+    runs = Runs(folder)
+    for name in runs.all():
+        thing = f"run '{name}'"
+        try:
+            yield from _run(runs, name)
+        except SiloganError as error:
+            problem = error.problem if error.thing == thing else f"{error.thing} {error.problem}"
+            yield Finding(thing, problem, error.hint, False)
+        except OSError as error:
+            yield Finding(thing, f"cannot be used ({error.strerror})", "put its folder back from a backup", False)
+
+
+def _run(runs: Runs, name: str) -> Iterator[Finding]:
+    folder, thing = runs.path(name), f"run '{name}'"
+    try:
+        submission = runs.get(name)
+    except VerificationError as error:
+        submission = Submission("stopped", problem="its state was damaged: submit it again to go on")
+        runs.set(name, submission)
+        yield Finding(thing, error.problem, "counts as stopped: submit its scenario again to go on", True)
+    if submission.state == "running":  # its process has all of this in memory, and writes it again
+        return
+    found = runs.check(name)
+    if found.problem:
+        for path in _damaged_checkpoints(folder):
+            path.rename(path.with_name(f"{path.name}.damaged"))
+        yield Finding(thing, found.problem, "the damaged file is kept beside it", True)
+    lines = _damaged_lines(folder / EVENTS_FILE, len(read_events(folder)))
+    if lines:
+        content = "".join(f"{canonical_json(event)}\n" for event in read_events(folder)).encode()
+        shutil.copyfile(folder / EVENTS_FILE, folder / f"{EVENTS_FILE}.damaged")
+        write_bytes_atomically(folder / EVENTS_FILE, content)
+        yield Finding(thing, f"{EVENTS_FILE} had {lines} lines that cannot be read", "they were left out", True)
+    if submission.state == "damaged":
+        runs.set(name, replace(submission, state="queued", problem=""))
+        yield Finding(thing, "was set aside", "can go on, and is queued", True)
+
+
+def _damaged_checkpoints(folder: Path) -> list[Path]:
+    """Those that are newer than the one from which the run goes on."""
+    found = recover(folder).checkpoint
+    kept = "" if found is None else f"round-{found.round:06d}.safetensors"
+    return [path for path in (folder / CHECKPOINT_FOLDER).glob("round-*.safetensors") if path.name > kept]
+
+
+def _damaged_lines(path: Path, readable: int) -> int:
+    """How many lines of a file of JSON lines are none."""
+    try:
+        return len(path.read_bytes().split(b"\n")) - 1 - readable
+    except OSError:
+        return 0

@@ -1,0 +1,193 @@
+"""Runs of a coordinator: a folder each, and where each of them stands.
+
+    proposed ── queued ── running ── finished
+                  ▲          │
+                  └──────────┴── failed, stopped, damaged
+
+A run that failed goes on from its checkpoint when it is queued again. One whose folder is damaged is set aside, and the
+others go on.
+"""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import torch
+from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from common.config.bounds import STRICT
+from common.config.scenario import Data, Scenario
+from common.errors import ConfigError, SiloganError, VerificationError, one_line
+from common.files import write_bytes_atomically
+from common.modality.image import ImageSchema
+from common.models.losses import LOSSES
+from common.models.networks import FAMILIES, build, check_private
+from common.privacy.plan import choose_unit, make_plan
+from common.registry import lookup
+from common.wire.study import RUN_FILE, SiteDeclaration, Study
+from server.release.samples import SAMPLES_FOLDER
+from server.rounds.checkpoint import CHECKPOINT_FOLDER, Recovered, recover
+from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
+
+RUNS_FOLDER = "runs"
+STATE_FILE = "submission.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+
+State = Literal["proposed", "queued", "running", "finished", "failed", "stopped", "damaged"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Submission:
+    """Where a run stands.
+
+    Attributes:
+        state: see above.
+        number: of its last submission at the SuperLink; 0 before the first.
+        attempts: submissions since the last round that was completed.
+        problem: why it failed or waits, in one line.
+    """
+
+    state: State = "proposed"
+    number: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    attempts: Annotated[int, Field(ge=0)] = 0
+    problem: Annotated[str, AfterValidator(one_line)] = ""
+
+
+_SUBMISSION: TypeAdapter[Submission] = TypeAdapter(Submission)
+
+
+def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
+    """Ties a scenario to hospitals, without a look at any data.
+
+    Raises:
+        ConfigError: the scenario names what does not exist, leaves open what the data looks like, or counts other
+            hospitals than those given.
+        PrivacyRefusal: its budget does not pay for one round.
+    """
+    lookup(LOSSES, scenario.training.loss, "training.loss")
+    lookup(FAMILIES, scenario.model.family, "model.family")
+    if scenario.sites.count != len(sites):
+        hint = f"--set sites.count={len(sites)}, or name the sites"
+        raise ConfigError("sites.count", f"is {scenario.sites.count}, but {len(sites)} sites take part", hint)
+    if not scenario.privacy.enabled:
+        raise ConfigError("privacy.enabled", "is false: hospitals refuse that", "set it, or use `silogan simulate`")
+    schema = _schema(scenario.data)
+    with torch.device("meta"):
+        check_private(build(scenario.model, schema).discriminator)
+    return Study(scenario, schema, make_plan(scenario, choose_unit(scenario, patients_known=True)), sites)
+
+
+class Runs:
+    """The runs of a coordinator.
+
+    Args:
+        folder: the coordinator's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / RUNS_FOLDER
+
+    def path(self, name: str) -> Path:
+        """The folder of a run.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if not _NAME.fullmatch(name) or not (self._folder / name).is_dir():
+            raise ConfigError(f"run '{name}'", "does not exist", "see `silogan server status`")
+        return self._folder / name
+
+    def propose(self, study: Study) -> str:
+        """Makes the folder of a study, unless it is there, and returns its name."""
+        name = f"{study.scenario.name}-{study.study_id[:8]}"
+        folder = self._folder / name
+        try:
+            for part in (CHECKPOINT_FOLDER, SAMPLES_FOLDER):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+            if not _holds(folder, study):
+                study.save(folder)
+            if not (folder / STATE_FILE).exists():
+                self._write(folder, Submission())
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise ConfigError(f"run folder '{folder}'", problem, "free or repair the disk") from None
+        return name
+
+    def all(self) -> dict[str, Submission]:
+        """Every run by its name, the oldest first; one whose state cannot be read is `damaged`."""
+        folders = [path for path in self._folder.glob("*") if path.is_dir() and _NAME.fullmatch(path.name)]
+        return {folder.name: self._found(folder.name) for folder in sorted(folders, key=_age)}
+
+    def get(self, name: str) -> Submission:
+        """Where a run stands.
+
+        Raises:
+            ConfigError: there is none of that name.
+            VerificationError: what was written down is missing or damaged.
+        """
+        try:
+            return _SUBMISSION.validate_json((self.path(name) / STATE_FILE).read_bytes())
+        except (OSError, ValueError):
+            problem, hint = f"has a missing or damaged {STATE_FILE}", "run `silogan server repair`"
+            raise VerificationError(f"run '{name}'", problem, hint) from None
+
+    def check(self, name: str) -> Recovered:
+        """Whether a run can go on, and from which checkpoint.
+
+        Raises:
+            ConfigError, PrivacyRefusal, VerificationError: what is damaged, and what mends it.
+        """
+        folder = self.path(name)
+        try:
+            study = Study.load(folder)
+        except ConfigError:
+            hint = "submit its scenario again: that writes it anew"
+            raise VerificationError(f"run '{name}'", f"has a missing or damaged {RUN_FILE}", hint) from None
+        for part in (CHECKPOINT_FOLDER, SAMPLES_FOLDER):
+            (folder / part).mkdir(exist_ok=True)
+        Quarantine(folder / QUARANTINE_FILE, study.scenario.federation.quarantine_after)
+        found = recover(folder)
+        if found.checkpoint is not None and found.checkpoint.study_id != study.study_id:
+            raise VerificationError(f"run '{name}'", "has checkpoints of another study", "put back its own")
+        return found
+
+    def _found(self, name: str) -> Submission:
+        try:
+            return self.get(name)
+        except SiloganError as error:
+            return Submission("damaged", problem=str(error))
+
+    def set(self, name: str, submission: Submission) -> None:
+        """Writes down where a run stands."""
+        self._write(self.path(name), submission)
+
+    def _write(self, folder: Path, submission: Submission) -> None:
+        write_bytes_atomically(folder / STATE_FILE, json.dumps(asdict(submission)).encode())
+
+
+def _age(folder: Path) -> tuple[float, str]:
+    """When a run was made, by its `run.yaml`; one without it is the oldest."""
+    try:
+        return (folder / RUN_FILE).stat().st_mtime, folder.name
+    except OSError:
+        return 0.0, folder.name
+
+
+def _holds(folder: Path, study: Study) -> bool:
+    try:
+        return Study.load(folder) == study
+    except SiloganError:
+        return False
+
+
+def _schema(data: Data) -> ImageSchema:
+    """What the scenario says of the hospitals' images; the coordinator has none to look at."""
+    wanted = {"image_size": data.image_size, "channels": data.channels, "classes": data.classes}
+    for key, value in wanted.items():
+        if not value:
+            hint = f"--set data.{key}=..., as the hospitals' data is"
+            raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to look at", hint)
+    return ImageSchema(cast(int, data.image_size), cast(int, data.channels), cast(tuple[str, ...], data.classes))

@@ -1,0 +1,1 @@
+"""What comes out: the generator and what is drawn from it."""

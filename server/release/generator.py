@@ -1,0 +1,118 @@
+"""The released generator: one file that says what it is, and drawing images from it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from common.config.scenario import Model
+from common.errors import DataError, PrivacyRefusal
+from common.files import write_bytes_atomically
+from common.modality.image import ImageSchema
+from common.models.networks import Generator, build
+from common.privacy.plan import NO_PRIVACY
+from common.wire.messages import Weights
+from common.wire.study import Study
+
+GENERATOR_FILE = "generator.safetensors"
+_BATCH = 512
+
+
+@dataclass(frozen=True)
+class ReleasedGenerator:
+    """A generator with what must be known to use it and to judge it.
+
+    Attributes:
+        network: the generator, in evaluation mode, on the CPU.
+        schema: what it draws.
+        marks: what every artefact made with it must say (NON-PRIVATE, seeded).
+        study_id: the run it comes from.
+    """
+
+    network: Generator
+    schema: ImageSchema
+    marks: tuple[str, ...]
+    study_id: str
+
+    def sample(self, labels: Tensor | None, count: int, rng: torch.Generator) -> Tensor:
+        """Draws images.
+
+        Args:
+            labels: int64[count], or None for an unconditional generator.
+            count: number of images.
+            rng: source of latent vectors, on the CPU.
+
+        Returns:
+            uint8[count, channels, size, size].
+        """
+        parts: list[Tensor] = []
+        with torch.inference_mode():
+            for start in range(0, count, _BATCH):
+                size = min(_BATCH, count - start)
+                z = torch.randn(size, self.network.latent_dim, generator=rng)
+                images = self.network(z, None if labels is None else labels[start : start + size])
+                parts.append(images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8))
+        return torch.cat(parts)
+
+    def png_text(self) -> dict[str, str]:
+        """Text metadata for a PNG with this generator's images: what they are, and where they come from."""
+        return {"SiloGAN": "; ".join(("synthetic", *self.marks)), "study": self.study_id}
+
+    def balanced_labels(self, count: int) -> Tensor | None:
+        """int64[count] that goes through the classes in turn; None for an unconditional generator."""
+        if not self.network.conditional:
+            return None
+        return torch.arange(count) % self.schema.num_classes
+
+
+def release(study: Study, ema: Weights) -> ReleasedGenerator:
+    """The averaged generator of a study, ready to draw from."""
+    network = _network(study.scenario.model, study.schema, ema)
+    return ReleasedGenerator(network, study.schema, study.plan.marks(), study.study_id)
+
+
+def save_generator(study: Study, ema: Weights, path: Path) -> None:
+    """Writes `generator.safetensors`: weights, and a header that says all that is needed to use them."""
+    header = {
+        "study_id": study.study_id,
+        "model": study.scenario.model.model_dump(mode="json"),
+        "schema": asdict(study.schema),
+        "plan": asdict(study.plan),
+        "marks": study.plan.marks(),
+    }
+    contiguous = {name: tensor.contiguous() for name, tensor in ema.items()}
+    write_bytes_atomically(path, save(contiguous, metadata={"silogan": json.dumps(header)}))
+
+
+def load_generator(path: Path) -> ReleasedGenerator:
+    """Reads a released generator.
+
+    Raises:
+        DataError: the file is missing or not a generator of SiloGAN.
+        PrivacyRefusal: it was trained without privacy; such a generator is for comparison and draws nothing.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, Any] = json.loads(file.metadata()["silogan"])
+            weights: Weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        schema = ImageSchema.from_plain(header["schema"])
+        if NO_PRIVACY in header["marks"]:
+            raise PrivacyRefusal(
+                f"generator '{path}'", "is NON-PRIVATE", "train with privacy.enabled=true to release images"
+            )
+        network = _network(Model(**header["model"]), schema, weights)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError):
+        raise DataError(f"generator '{path}'", "is missing or damaged", "give the folder of a finished run") from None
+    return ReleasedGenerator(network, schema, tuple(header["marks"]), header["study_id"])
+
+
+def _network(model: Model, schema: ImageSchema, weights: Weights) -> Generator:
+    with torch.device("meta"):
+        network = build(model, schema).generator
+    network.load_state_dict({name.removeprefix("generator."): tensor for name, tensor in weights.items()}, assign=True)
+    return network.eval()

@@ -1,0 +1,1 @@
+"""One round after the other: ask, check, combine, remember."""

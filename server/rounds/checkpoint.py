@@ -1,0 +1,227 @@
+"""The coordinator's state after a round: one file, atomically written, enough to go on from.
+
+Going back by one round (`recover`) costs no privacy, whatever happens. Asked again on the same weights, a hospital
+sends the reply that it has kept of each of its last two rounds (`client/state.py`); asked on others, its ledger
+refuses a round that it has answered. What a damaged checkpoint can cost is therefore the run, never the guarantee.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from common.config.bounds import MOST_ROUNDS, Name
+from common.errors import VerificationError
+from common.files import write_bytes_atomically
+from common.wire.messages import Weights
+from server.rounds.events import last_round
+
+CHECKPOINT_FOLDER = "checkpoints"
+_KEPT = 2
+_PARTS = ("ema", "server", "healthy")
+"""Fields of tensors that lie under their own name in the file; `weights` lie there bare."""
+_NO_WAY_BACK = (
+    "put one of the last two rounds back from a backup, else submit the study anew with --set name=NAME: hospitals "
+    "answer each round once"
+)
+
+
+class _Header(BaseModel):
+    """What stands in the file beside the tensors; people read the names and heads on terminals."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    study_id: str
+    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
+    training_seconds: float
+    event: dict[str, Any]
+    ledger_heads: dict[Name, Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]]
+    digests: list[str]
+    warm: bool
+    guard: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run stands.
+
+    Attributes:
+        study_id: the run it belongs to.
+        round: rounds completed; 0 before the first.
+        weights: averaged weights of both networks.
+        ema: moving average of the generator, under the same `generator.` names.
+        training_seconds: time spent on training rounds so far.
+        event: the round's event, in case it did not reach `events.jsonl`; empty before the first round.
+        ledger_heads: last known ledger head of each site.
+        warm: whether the weights come from a warm start; a plan with one is not begun before.
+        guard: what the collapse guard remembers; empty before the first round.
+        healthy: weights and `ema.` of the last round that was well; empty where nothing guards.
+        server: state of the optimizer with which the server trains the generator; empty if it does not.
+        digests: SHA-256 of weights that were sent or accepted, the latest last; a reply may not repeat them.
+    """
+
+    study_id: str
+    round: int
+    weights: Weights
+    ema: Weights
+    training_seconds: float = 0.0
+    event: dict[str, Any] = field(default_factory=dict[str, Any])
+    ledger_heads: dict[str, str] = field(default_factory=dict[str, str])
+    digests: list[str] = field(default_factory=list[str])
+    warm: bool = False
+    server: Weights = field(default_factory=Weights)
+    guard: dict[str, Any] = field(default_factory=dict[str, Any])
+    healthy: Weights = field(default_factory=Weights)
+
+    def save(self, run_dir: Path) -> None:
+        """Writes the checkpoint durably and forgets all but the last two."""
+        folder = run_dir / CHECKPOINT_FOLDER
+        header = {
+            "study_id": self.study_id,
+            "round": self.round,
+            "training_seconds": self.training_seconds,
+            "event": self.event,
+            "ledger_heads": self.ledger_heads,
+            "digests": self.digests,
+            "warm": self.warm,
+            "guard": self.guard,
+        }
+        # safetensors refuses tensors that share memory, as weights and average do after the first round
+        tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
+        for part in _PARTS:
+            tensors |= {f"{part}.{name}": _copy(tensor) for name, tensor in getattr(self, part).items()}
+        text = json.dumps(header)
+        content = save(tensors, metadata={"silogan": text, "sha256": _digest(text, tensors)})
+        write_bytes_atomically(folder / _name(self.round), content)
+        for path in _paths(run_dir)[:-_KEPT]:
+            path.unlink(missing_ok=True)
+
+    @staticmethod
+    def latest(run_dir: Path) -> "Checkpoint | None":
+        """The newest checkpoint of a run; None if there is none.
+
+        Raises:
+            VerificationError: it is there but damaged.
+        """
+        paths = _paths(run_dir)
+        if not paths:
+            return None
+        try:
+            return _read(paths[-1])
+        except _DAMAGE:
+            hint = "delete it to go on from the one before"
+            raise VerificationError(f"checkpoint '{paths[-1].name}'", "is damaged", hint) from None
+
+
+class Recovered(NamedTuple):
+    """Where a run can go on.
+
+    Attributes:
+        checkpoint: the newest that is whole; None if the run begins.
+        problem: what was passed over, in one line; empty if nothing was.
+    """
+
+    checkpoint: Checkpoint | None
+    problem: str = ""
+
+
+def recover(run_dir: Path) -> Recovered:
+    """The checkpoint from which a run goes on: the newest, or the one of the round before if that is damaged or gone.
+
+    Raises:
+        VerificationError: neither is whole, so that hospitals would be asked for rounds that they have answered.
+    """
+    paths, reached = _paths(run_dir), last_round(run_dir)
+    damaged: list[str] = []
+    for path in reversed(paths):
+        try:
+            found = _read(path)
+        except _DAMAGE:
+            if path not in _paths(run_dir):  # another round has ended meanwhile
+                return recover(run_dir)
+            damaged.append(path.name)
+            continue
+        if damaged:
+            return Recovered(found, f"checkpoint '{damaged[0]}' is damaged: goes on from round {found.round}")
+        if reached > found.round:
+            return Recovered(found, f"checkpoint of round {reached} is missing: goes on from round {found.round}")
+        return Recovered(found)
+    if not damaged and not reached:
+        return Recovered(None)
+    if not reached and damaged == [_name(0)]:  # no round was completed
+        return Recovered(None, f"checkpoint '{_name(0)}' is damaged: begins again")
+    problem = f"are damaged ({', '.join(damaged)})" if damaged else f"are missing, though round {reached} was completed"
+    raise VerificationError("checkpoints", problem, _NO_WAY_BACK)
+
+
+class Mark(NamedTuple):
+    """What the newest readable checkpoint says of a run, without its weights."""
+
+    round: int
+    ledger_heads: dict[str, str]
+
+
+def mark(run_dir: Path) -> tuple[Mark, str]:
+    """How far a run has come, and what is wrong with its newest checkpoint; round 0 where nothing can be read.
+
+    Reads headers alone: damage to the weights in a file of the right length is found by `recover`.
+    """
+    problem = ""
+    for path in reversed(_paths(run_dir)):
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = _Header.model_validate_json(file.metadata()["silogan"])
+            return Mark(header.round, dict(header.ledger_heads)), problem
+        except FileNotFoundError:
+            continue
+        except _DAMAGE:
+            problem = problem or f"checkpoint '{path.name}' is damaged"
+    return Mark(0, {}), problem
+
+
+_DAMAGE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError)
+
+
+def _read(path: Path) -> Checkpoint:
+    with safe_open(path, framework="pt") as file:
+        metadata = cast(Mapping[str, str], file.metadata())
+        tensors: Weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    text = metadata["silogan"]
+    if "sha256" in metadata and metadata["sha256"] != _digest(text, tensors):  # older versions wrote none
+        raise ValueError("other content than was written")
+    parts = {part: _under(f"{part}.", tensors) for part in _PARTS}
+    prefixes = tuple(f"{part}." for part in _PARTS)
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}
+    return Checkpoint(weights=weights, **parts, **_Header.model_validate_json(text).model_dump())
+
+
+def _digest(header: str, tensors: Weights) -> str:
+    """SHA-256 of all that a checkpoint holds: a disk that loses a bit is noticed."""
+    digest = hashlib.sha256(header.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _name(number: int) -> str:
+    return f"round-{number:06d}.safetensors"
+
+
+def _paths(run_dir: Path) -> list[Path]:
+    return sorted((run_dir / CHECKPOINT_FOLDER).glob("round-*.safetensors"))
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _under(prefix: str, tensors: Weights) -> Weights:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,105 @@
+"""The collapse guard: sees that training goes wrong from generated images alone, and goes back to where it was well.
+
+A generator that has collapsed makes the same image again and again; one that has lost is told apart by the
+discriminator every time, and learns nothing more from it. Both show in images of the server's own making.
+
+Privacy:
+    Only the networks are looked at, which the sites have released under their plans: post-processing, never real data.
+    The rounds that are given up stay charged; the plan's number of rounds holds whatever the guard does.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from common.config.scenario import Guard
+from common.errors import FederationError
+from common.wire.messages import Weights
+from common.wire.study import Study
+from server.fitting.server_trainer import networks
+
+_IMAGES_PER_CLASS = 48
+_SEED = 2027
+_MARGIN = 1.5
+
+
+class Vitals(NamedTuple):
+    """How a pair of networks is.
+
+    Attributes:
+        variety: standard deviation of a pixel over generated images of one class, root mean square over pixels and
+            classes; images are in [-1, 1], so it is in [0, 1].
+        fake_accuracy: share of generated images that the discriminator tells to be generated, in [0, 1]. The server
+            computes it from the weights: nothing that a site says of itself is believed.
+    """
+
+    variety: float
+    fake_accuracy: float
+
+
+@torch.inference_mode()
+def vitals(study: Study, weights: Weights) -> Vitals:
+    """Looks at images of both networks' `weights`: always the same latent vectors, as many images of each class."""
+    gan = networks(study, weights)
+    classes = study.schema.num_classes if gan.generator.conditional else 1
+    rng = torch.Generator().manual_seed(_SEED)
+    z = torch.randn(classes * _IMAGES_PER_CLASS, gan.generator.latent_dim, generator=rng)
+    labels = torch.arange(classes).repeat_interleave(_IMAGES_PER_CLASS) if gan.generator.conditional else None
+    images = gan.generator(z, labels)
+    told = gan.discriminator(images, labels) < 0
+    of_class = images.view(classes, _IMAGES_PER_CLASS, -1)
+    return Vitals(float(of_class.var(dim=1, correction=0).mean().sqrt()), float(told.float().mean()))
+
+
+@dataclass(frozen=True)
+class GuardState:
+    """What the guard remembers between rounds; part of a checkpoint.
+
+    Attributes:
+        healthy_round: the last round that was well by a margin, to which a rollback leads.
+        bad_rounds: how many rounds in a row were not.
+        rollbacks: how often it went back.
+        fresh: whether the next round begins with new optimizers, being the first after a rollback.
+    """
+
+    healthy_round: int = 0
+    bad_rounds: int = 0
+    rollbacks: int = 0
+    fresh: bool = False
+
+    def to_dict(self) -> dict[str, float]:
+        """As plain values."""
+        return asdict(self)
+
+    def lr_factor(self, settings: Guard | None) -> float:
+        """What the generator's learning rate is multiplied by after the rollbacks so far, in (0, 1].
+
+        A generator collapses where it outruns the discriminator, which then must not be slowed too.
+        """
+        return 1.0 if settings is None else settings.lr_factor**self.rollbacks
+
+
+def judge(settings: Guard, state: GuardState, number: int, found: Vitals) -> GuardState:
+    """What the guard remembers after round `number`, in which the networks were as `found`.
+
+    Where `rollbacks` has grown, the caller goes back to the weights of `healthy_round`.
+
+    Raises:
+        FederationError: it has gone back as often as it may.
+    """
+    bad = not (found.variety >= settings.variety and found.fake_accuracy <= settings.fake_accuracy)  # NaN is bad
+    if not bad:
+        # the brink is no place to go back to
+        well = found.variety >= _MARGIN * settings.variety
+        return replace(state, healthy_round=number if well else state.healthy_round, bad_rounds=0, fresh=False)
+    if state.bad_rounds + 1 < settings.patience:
+        return replace(state, bad_rounds=state.bad_rounds + 1, fresh=False)
+    if state.rollbacks == settings.rollbacks:
+        raise FederationError(
+            f"round {number}",
+            f"training goes wrong again after {state.rollbacks} rollbacks (variety "
+            f"{found.variety:.2f}, D's accuracy on fakes {found.fake_accuracy:.2f})",
+            "begin a run with lower training.lr_generator and lr_discriminator; the rounds spent stay charged",
+        )
+    return replace(state, bad_rounds=0, rollbacks=state.rollbacks + 1, fresh=True)

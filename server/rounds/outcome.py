@@ -1,0 +1,34 @@
+"""How a federation ended, as a file: engines that run the server in another process have no other way to know."""
+
+import json
+from pathlib import Path
+
+from common.errors import ERRORS_BY_EXIT_CODE, FederationError, SiloganError
+from common.files import write_bytes_atomically
+
+OUTCOME_FILE = "outcome.json"
+
+
+def write_outcome(run_dir: Path, error: SiloganError | None) -> None:
+    """Records success (None) or the error that ended the run."""
+    content = {"exit_code": 0, "error": None}
+    if error is not None:
+        parts = {"thing": error.thing, "problem": error.problem, "hint": error.hint}
+        content = {"exit_code": error.exit_code, "error": parts}
+    write_bytes_atomically(run_dir / OUTCOME_FILE, json.dumps(content).encode())
+
+
+def raise_outcome(run_dir: Path) -> None:
+    """Raises the recorded error, if there is one.
+
+    Raises:
+        FederationError: nothing was recorded: the server died.
+    """
+    try:
+        content = json.loads((run_dir / OUTCOME_FILE).read_text(encoding="utf-8"))
+        kind = ERRORS_BY_EXIT_CODE.get(content["exit_code"], FederationError)
+        parts = [str(content["error"][part]) for part in ("thing", "problem", "hint")] if content["exit_code"] else []
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        raise FederationError("server", "ended without a word", "see the run folder's logs, then --resume") from None
+    if parts:
+        raise kind(*parts)

@@ -1,0 +1,145 @@
+"""The replies of a round, checked: nothing in them is trusted, and what no honest site sends is a violation."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from flwr.app import Message, RecordDict
+
+from common.errors import FederationError, SiloganError
+from common.wire.messages import Reply, Weights
+from common.wire.refusals import public_error, refusal_from_record
+from server.rounds.aggregation.averaging import checked_weights
+from server.rounds.cosine_filter import FEWEST, cosines_with_median
+from server.rounds.inbox import Fault
+from server.rounds.members import Members
+from server.rounds.quarantine import ProtocolViolation, Quarantine
+
+_LEFT_OUT = "the reply is left out of the average"
+Usable = tuple[Reply, Weights]
+_T = TypeVar("_T")
+
+
+class RoundReplies:
+    """The replies of one round: those that may be averaged, and why the others may not.
+
+    Args:
+        number: the round, from 1.
+        sent: the weights that the sites were asked to train.
+        max_update_norm: largest L2 distance of a reply from them.
+        members: which node is which site.
+        quarantine: where violations are written down.
+        known: digests of all weights of the run so far, sent or accepted; grows by those of this round.
+
+    Attributes:
+        refused: name and reason of each reply that is left out.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        sent: Weights,
+        max_update_norm: float,
+        members: Members,
+        quarantine: Quarantine,
+        known: dict[str, None],
+    ) -> None:
+        self._number, self._sent, self._max_update_norm = number, sent, max_update_norm
+        self._members, self._quarantine, self._known = members, quarantine, known
+        self._seen: set[str] = set()
+        self.refused: list[tuple[str, SiloganError]] = []
+
+    def usable(self, messages: Iterable[Message]) -> Iterator[Usable]:
+        """Replies that may be averaged, as they come."""
+        for message in messages:
+            node = message.metadata.src_node_id
+            title = self._members.title(node)
+            try:
+                if message.has_error():
+                    raise _no_reply(message.error.code)
+                refusal = _read(refusal_from_record, message.content)
+                if refusal is not None:
+                    title = self._members.believed(node, refusal[0])
+                    raise public_error(refusal[1])
+                reply, record = _read(Reply.from_record, message.content)
+                self._check_header(reply, node)
+                title = reply.site
+                weights = checked_weights(record, self._sent, self._max_update_norm)
+                self._check_new(weights)
+            except SiloganError as error:
+                self._refuse(title, error, self._members.site_of(node))
+            else:
+                self._seen.add(reply.site)
+                yield reply, weights
+
+    def pointing_with_the_others(self, replies: list[Usable], min_cosine: float) -> list[Usable]:
+        """The replies but for those whose direction (`server/rounds/cosine_filter.py`) is below `min_cosine`.
+
+        Fewer than three updates have no majority, and all of them pass.
+        """
+        if len(replies) < FEWEST:
+            return replies
+        passed: list[Usable] = []
+        cosines = cosines_with_median([weights for _, weights in replies], self._sent)
+        for cosine, usable in zip(cosines, replies, strict=True):
+            site = usable[0].site
+            if cosine >= min_cosine:
+                passed.append(usable)
+                continue
+            problem = f"points against the other sites' updates (cosine {cosine:.2f}, at least {min_cosine:g} is asked)"
+            self._refuse(site, ProtocolViolation("reply", problem, _LEFT_OUT), site)
+        return passed
+
+    def _refuse(self, title: str, error: SiloganError, site: str | None) -> None:
+        """Notes a refusal, and a violation of whose site the node is; never of the site that a reply merely names."""
+        self.refused.append((title, error))
+        if isinstance(error, ProtocolViolation) and site is not None:
+            self._quarantine.record(site, self._number, f"{error.thing}: {error.problem}")
+
+    def _check_header(self, reply: Reply, node: int) -> None:
+        self._members.claim(node, reply.site)
+        if reply.site in self._quarantine.sites:
+            raise FederationError("reply", "is of a site in quarantine", "readmit the site, or let it be")
+        if reply.site in self._seen:
+            raise ProtocolViolation("reply", "is the site's second in one round", _LEFT_OUT)
+        if reply.round != self._number:
+            raise ProtocolViolation("reply", "answers another round", _LEFT_OUT)
+
+    def _check_new(self, weights: Weights) -> None:
+        """Training under noise never ends where it began, nor twice in one place."""
+        found = digest(weights)
+        if found in self._known:
+            raise ProtocolViolation("reply", "repeats weights that were sent before", _LEFT_OUT)
+        self._known[found] = None
+
+
+def digest(weights: Weights) -> str:
+    """SHA-256 over the values of all weights, in the order of their names."""
+    hashed = hashlib.sha256()
+    for name in sorted(weights):
+        hashed.update(weights[name].numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def _no_reply(code: int) -> SiloganError:
+    """What an error instead of a reply means. A reply that ends too early can be a lost connection's: no violation."""
+    match code:
+        case Fault.TOO_LARGE:
+            return ProtocolViolation("reply", "is larger than what was asked for", _LEFT_OUT)
+        case Fault.MALFORMED:
+            return ProtocolViolation("reply", "cannot be unpacked", _LEFT_OUT)
+        case Fault.INCOMPLETE:
+            return FederationError("site", "began a reply that did not arrive whole in time", "see the site's log")
+        case _:
+            return FederationError("site", f"sent no reply (code {code})", "see the site's log")
+
+
+def _read(from_record: Callable[[RecordDict], _T], content: RecordDict) -> _T:
+    """What `from_record` makes of a message; one that it cannot read is a violation."""
+    try:
+        return from_record(content)
+    except SiloganError as error:
+        raise ProtocolViolation(error.thing, error.problem, error.hint) from None
+    except Exception:  # whatever a record of hostile values makes of being read
+        raise ProtocolViolation("reply", "cannot be read", _LEFT_OUT) from None

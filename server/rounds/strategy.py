@@ -1,0 +1,329 @@
+"""The coordinator's strategy: ask every site for a round, check, combine, remember.
+
+Flower averages whatever arrives, waits for ever where sites are missing, and calls a run without a single reply a
+success (flwr 1.41); so quorum, refusal of unusable replies and checkpoints are this class's own.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from common.config.scenario import WarmStart
+from common.errors import FederationError, PrivacyRefusal, SiloganError
+from common.models.schedule import learning_rate_factor
+from common.privacy.statistics import Moments
+from common.seeding import random_generator
+from common.wire.messages import STATISTICS, Instruction, Reply, Weights, pack
+from common.wire.study import Study
+from server.fitting.server_trainer import Rates, ServerTrainer
+from server.fitting.warm_start import largest_total, pretrain
+from server.release.samples import save_round_samples
+from server.rounds.aggregation.averaging import distance, moving_average
+from server.rounds.aggregation.robust import AGGREGATIONS
+from server.rounds.checkpoint import Checkpoint
+from server.rounds.events import append_event
+from server.rounds.guard import GuardState, judge, vitals
+from server.rounds.members import Members
+from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
+from server.rounds.replies import RoundReplies, Usable, digest
+
+_POLL_SECONDS = 0.2
+_REMEMBERED = 4096  # digests of weights, 64 bytes each in a checkpoint
+
+
+class FederatedGAN(Strategy):
+    """Combines the sites' networks as `federation.aggregation` says, and keeps a moving average of the generator.
+
+    Args:
+        study: what is trained, by whom.
+        start: where to go on from.
+        run_dir: where checkpoints, events and samples go.
+        quarantine: the sites' violations; in `quarantine.json` of the run folder if None.
+
+    Raises:
+        VerificationError: the file of violations is damaged.
+
+    Privacy:
+        Sees only what `common.wire.messages.Reply` carries, and the codes of refusals. Aggregation weights are public:
+        uniform, or declared sizes.
+    """
+
+    def __init__(self, study: Study, start: Checkpoint, run_dir: Path, quarantine: Quarantine | None = None) -> None:
+        self._study = study
+        self._state = start
+        self._first_round = start.round
+        self._run_dir = run_dir
+        self._settings = study.scenario.federation
+        self._roster = {site.name: index for index, site in enumerate(study.sites)}
+        file = run_dir / QUARANTINE_FILE
+        self._quarantine = quarantine or Quarantine(file, self._settings.quarantine_after)
+        self._members = Members(self._roster, self._quarantine)
+        self._asked_at = 0.0
+
+    def summary(self) -> None:
+        """Nothing to say: the command line shows the study."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One instruction to every connected site, all sharing the same packed weights."""
+        nodes = self._wait_for_sites(grid, all_of_them=server_round == 1)
+        self._asked_at = time.monotonic()
+        return self._instructions(self._first_round + server_round, arrays, nodes)
+
+    def warm_start(self, grid: Grid, settings: WarmStart) -> Checkpoint:
+        """Round 0: asks every site for its noisy moments, and trains both networks on what they describe together.
+
+        Returns:
+            The checkpoint from which the first round begins, written to the disk.
+
+        Raises:
+            PrivacyRefusal, FederationError: no quorum.
+        """
+        nodes = self._wait_for_sites(grid, all_of_them=True)
+        self._asked_at = time.monotonic()
+        size, sigma = Moments(self._study.schema, settings).size, self._study.plan.warm_start_noise_multiplier or 0.0
+        checked = RoundReplies(
+            0,
+            sent={STATISTICS: torch.zeros(size)},
+            max_update_norm=largest_total(max(site.declared_size for site in self._study.sites), sigma, size),
+            members=self._members,
+            quarantine=self._quarantine,
+            known={},
+        )
+        asked = self._instructions(0, ArrayRecord(), nodes)
+        usable = checked.usable(grid.send_and_receive(asked, timeout=self._settings.round_timeout))
+        accepted: list[Reply] = []
+        total = torch.zeros(size, dtype=torch.float64)
+        for reply, statistics in self._in_roster_order(usable):
+            total += statistics[STATISTICS]
+            accepted.append(reply)
+        self._require_quorum(0, accepted, checked.refused)
+        weights = pretrain(self._study, settings, self._state.weights, total, len(accepted))
+        self._state = replace(
+            self._state,
+            weights=weights,
+            ema={name: tensor for name, tensor in weights.items() if name.startswith("generator.")},
+            training_seconds=time.monotonic() - self._asked_at,
+            ledger_heads={reply.site: reply.ledger_head for reply in accepted},
+            warm=True,
+        )
+        self._state.save(self._run_dir)
+        return self._state
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Combines the usable replies, writes checkpoint and event.
+
+        Raises:
+            PrivacyRefusal: no quorum, and sites refused for privacy.
+            FederationError: no quorum for another reason, or too few replies for the aggregation.
+        """
+        number = self._first_round + server_round
+        known = dict.fromkeys([*self._state.digests, digest(self._state.weights)])
+        checked = RoundReplies(
+            number,
+            sent=self._state.weights,
+            max_update_norm=self._settings.max_update_norm,
+            members=self._members,
+            quarantine=self._quarantine,
+            known=known,
+        )
+        usable: Iterable[Usable] = self._in_roster_order(checked.usable(replies))
+        if self._settings.min_cosine is not None:
+            usable = checked.pointing_with_the_others(list(usable), self._settings.min_cosine)
+        combined = AGGREGATIONS[self._settings.aggregation](self._state.weights, self._settings)
+        accepted: list[Reply] = []
+        for reply, weights in usable:
+            combined.add(weights, self._weight(reply.site))
+            accepted.append(reply)
+        self._require_quorum(number, accepted, checked.refused)
+        self._advance(number, combined.value(), accepted, checked.refused, list(known)[-_REMEMBERED:])
+        return pack(self._state.weights), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """No evaluation at the sites: figures on real data do not leave them."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """See `configure_evaluate`."""
+        return None
+
+    def _instructions(self, number: int, arrays: ArrayRecord, nodes: list[int]) -> list[Message]:
+        """What each node is asked, with the head of its ledger that was last seen."""
+        guard = GuardState(**self._state.guard)
+        instruction = Instruction(
+            self._study.study_id,
+            self._study.plan.plan_id,
+            number,
+            lr_factor=guard.lr_factor(self._study.scenario.training.guard),
+            fresh=guard.fresh,
+        )
+        heads = {node: self._state.ledger_heads.get(self._members.site_of(node) or "", "") for node in nodes}
+        return [
+            Message(
+                replace(instruction, known_head=heads[node]).to_record(arrays),
+                node,
+                MessageType.TRAIN,
+                ttl=self._settings.round_timeout,  # a later reply is of no use: the site gives up then
+                group_id=str(number),
+            )
+            for node in nodes
+        ]
+
+    def _wait_for_sites(self, grid: Grid, *, all_of_them: bool) -> list[int]:
+        """Nodes to ask: in the first round all that are not in quarantine, if they come in time; later a quorum."""
+        quorum, taken_out = self._study.scenario.quorum, self._members.quarantined
+        left = len(self._roster) - len(taken_out)
+        if left < quorum:
+            problem = f"{left} of {len(self._roster)} sites are left, quorum is {quorum}{_in_quarantine(taken_out)}"
+            raise FederationError("quorum", problem, "readmit a site that was mended")
+        wanted = left if all_of_them else quorum
+        deadline = time.monotonic() + self._settings.join_timeout
+        while len(nodes := self._members.connected(grid)) < wanted and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        if len(nodes) < quorum:
+            many = f"{len(nodes)} of {len(self._roster)} sites connected, quorum is {quorum}"
+            hint = "start the missing sites or lower federation.quorum"
+            raise FederationError("quorum", many + _in_quarantine(taken_out), hint)
+        return nodes
+
+    def _in_roster_order(self, replies: Iterable[Usable]) -> Iterator[Usable]:
+        """Replies in the order of the roster, so that rounding does not depend on who answers first.
+
+        Engines that deliver in that order (the in-process grid) are passed through without holding anything back.
+        """
+        waiting: dict[int, Usable] = {}
+        kept_out = self._quarantine.sites
+        awaited = [index for site, index in self._roster.items() if site not in kept_out]
+        due = 0
+        for reply, weights in replies:
+            waiting[self._roster[reply.site]] = (reply, weights)
+            while due < len(awaited) and awaited[due] in waiting:
+                yield waiting.pop(awaited[due])
+                due += 1
+        for index in sorted(waiting):
+            yield waiting.pop(index)
+
+    def _weight(self, site: str) -> float:
+        if self._settings.weights == "uniform":
+            return 1.0
+        return float(self._study.sites[self._roster[site]].declared_size)
+
+    def _require_quorum(self, number: int, accepted: list[Reply], refused: list[tuple[str, SiloganError]]) -> None:
+        quorum = self._study.scenario.quorum
+        if len(accepted) >= quorum:
+            return
+        private = [error for _, error in refused if isinstance(error, PrivacyRefusal)]
+        if private and len(private) + len(accepted) >= quorum:
+            raise PrivacyRefusal(
+                f"round {number}", f"{len(private)} sites refused: {private[0]}", "the rounds before it stand"
+            )
+        why = f"; {refused[0][0]}: {refused[0][1]}" if refused else ""
+        problem = f"{len(accepted)} usable replies of {len(self._roster)} sites, quorum is {quorum}{why}"
+        problem += _in_quarantine(self._members.quarantined)
+        raise FederationError(f"round {number}", problem, "repair the sites, then resume")
+
+    def _advance(
+        self,
+        number: int,
+        weights: Weights,
+        accepted: list[Reply],
+        refused: list[tuple[str, SiloganError]],
+        digests: list[str],
+    ) -> None:
+        before = self._state
+        weights, server = self._trained_further(number, weights)
+        seconds = time.monotonic() - self._asked_at
+        generator = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
+        ema = moving_average(before.ema, generator, self._settings.ema_decay) if before.round else generator
+        spent = self._study.plan.epsilon_after(number * self._study.plan.steps_per_round)
+        event = {
+            "event": "round",
+            "round": number,
+            "rounds": self._study.scenario.training.rounds,
+            "seconds": round(seconds, 3),
+            "sites_replied": len(accepted),
+            "sites_refused": [{"site": site, "why": str(error)} for site, error in refused],
+            "quarantined": self._members.quarantined,
+            "epsilon": None if spent is None else {"min": spent, "max": spent},
+            "update_norm": distance(weights, before.weights),
+        }
+        heads = {reply.site: reply.ledger_head for reply in accepted}
+        self._state = replace(
+            before,
+            round=number,
+            weights=weights,
+            ema=ema,
+            training_seconds=before.training_seconds + seconds,
+            event=event,
+            ledger_heads={**before.ledger_heads, **heads},
+            digests=digests,
+            server=server,
+        )
+        self._state = self._guarded(before, self._state)
+        self._state.save(self._run_dir)
+        append_event(self._run_dir, self._state.event)
+        save_round_samples(self._study, self._state.ema, number, self._run_dir)
+
+    def _guarded(self, start: Checkpoint, state: Checkpoint) -> Checkpoint:
+        """The state after a round; the weights are older ones where training had gone wrong."""
+        settings, found = self._study.scenario.training.guard, vitals(self._study, state.weights)
+        event = {**state.event, **found._asdict()}
+        if settings is None:
+            return replace(state, event=event)
+        before = GuardState(**state.guard)
+        after = judge(settings, before, state.round, found)
+        healthy = state.healthy or _together(start)  # what the first round began with is well
+        if after.rollbacks > before.rollbacks:
+            event["rolled_back_to"] = after.healthy_round
+            weights, ema = _parted(healthy)
+            return replace(
+                state, weights=weights, ema=ema, server={}, guard=after.to_dict(), healthy=healthy, event=event
+            )
+        if after.healthy_round == state.round:
+            healthy = _together(state)
+        return replace(state, guard=after.to_dict(), healthy=healthy, event=event)
+
+    def _trained_further(self, number: int, average: Weights) -> tuple[Weights, Weights]:
+        """The weights after what the server itself does in a round, and the state of its optimizers."""
+        training = self._study.scenario.training
+        adam = training.discriminator_adam == "server"
+        if not (adam or training.server_generator_steps):
+            return average, {}
+        rng = random_generator(self._study.scenario.seed, "server", number)
+        factor = learning_rate_factor(training, number)
+        guarded = factor * GuardState(**self._state.guard).lr_factor(training.guard)
+        rates = Rates(training.lr_generator * guarded, training.lr_discriminator * factor)
+        trainer = ServerTrainer(self._study, self._state.weights if adam else average, rng, rates)
+        trainer.load_state(self._state.server)
+        if adam:
+            trainer.discriminator_follows(average)
+        for _ in range(training.server_generator_steps):
+            trainer.generator_step()
+        return trainer.weights, trainer.state()
+
+
+def _together(state: Checkpoint) -> Weights:
+    """What `Checkpoint.healthy` holds of a state."""
+    return {**state.weights, **{f"ema.{name}": tensor for name, tensor in state.ema.items()}}
+
+
+def _parted(healthy: Weights) -> tuple[Weights, Weights]:
+    """Weights and moving average of `Checkpoint.healthy`."""
+    ema = {name.removeprefix("ema."): tensor for name, tensor in healthy.items() if name.startswith("ema.")}
+    return {name: tensor for name, tensor in healthy.items() if not name.startswith("ema.")}, ema
+
+
+def _in_quarantine(sites: list[str]) -> str:
+    """The part of an error that names the sites in quarantine; empty where there are none."""
+    return f"; in quarantine: {', '.join(sites)}" if sites else ""

@@ -1,0 +1,209 @@
+"""Canary patients: a coin decides of each whether a hospital holds it, and an auditor tells from what leaves.
+
+A canary has a class of its own, which nobody else has. In an audit's networks (`simulations/attacks/canary_network.py`)
+its gradient is then one number's, and in the statistics of a warm start it has a part of the vector to itself: many
+hundreds of thousands of canaries share a run and do not disturb each other. So many are needed since guesses about few
+canaries prove little (`simulations/attacks/one_run.py`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from client.data import Images, to_unit_range
+from client.round import Site, gan_weights
+from common.config.scenario import Scenario, Training
+from common.errors import ConfigError
+from common.modality.image import ImageSchema
+from common.models.schedule import learning_rate_factor
+from common.privacy.plan import PrivacyPlan
+from common.privacy.statistics import Moments
+from common.seeding import random_generator
+from common.wire.messages import STATISTICS, Reply, Weights
+from common.wire.study import SiteDeclaration, Study
+from simulations.attacks.canary_network import FAMILY, ROWS, auditors_weights
+from simulations.attacks.one_run import Flags, Floats
+
+MOST = 1_000_000
+"""Canaries of an audit, at most: with twice as many ε is shown to be at least about 0.2 more."""
+
+CANARY_STEPS = 40_000_000
+"""Canaries times private steps, at most: minutes on two cores."""
+
+FEWEST = 1_000
+
+AT_ONCE = 1 << 22
+"""Pixels of the images that are in a pass at one time: every pass costs a gradient for all rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Canaries:
+    """The canaries of one audit.
+
+    Attributes:
+        images: one image a canary; its label is the canary's own class.
+        inserted: bool[m], whom the coin put into the hospital's data.
+    """
+
+    images: Images
+    inserted: Flags
+
+    @property
+    def first_class(self) -> int:
+        """Label of the first canary; the others follow."""
+        return int(self.images.labels[0])
+
+    def __len__(self) -> int:
+        return len(self.inserted)
+
+
+@dataclass(frozen=True)
+class Release:
+    """What an auditor in the server's place has of one round: all that was sent, and all that left.
+
+    Attributes:
+        study: what the site was asked for.
+        sent: weights of the instruction.
+        reply: header of the reply.
+        weights: weights of the reply; of round 0, the statistics.
+    """
+
+    study: Study
+    sent: Weights
+    reply: Reply
+    weights: Weights
+
+
+Score = Callable[[Release, Canaries], Floats]
+"""float64[m] of one round, large where a canary seems to be in; rounds are added up."""
+
+
+def affordable(steps: int) -> int:
+    """How many canaries an audit of so many private steps can afford.
+
+    Raises:
+        ConfigError: so few that they would show next to nothing.
+    """
+    count = min(MOST, CANARY_STEPS // steps)
+    if count < FEWEST:
+        hint = f"audit a scenario of at most {CANARY_STEPS // FEWEST} steps"
+        raise ConfigError("training.rounds x training.local_steps", f"{steps} are too many to audit", hint)
+    return count
+
+
+def audited(scenario: Scenario) -> Scenario:
+    """The scenario as it is audited: its mechanism, on the networks of an audit, with randomness that nobody knows.
+
+    Its warm start looks at one frequency, in which a white image has as long a part as any image has in all.
+    """
+    changed: dict[str, object] = {"seed": None, "model": scenario.model.model_copy(update={"family": FAMILY})}
+    if scenario.training.warm_start is not None:
+        warm_start = scenario.training.warm_start.model_copy(update={"frequencies": 1})
+        changed["training"] = scenario.training.model_copy(update={"warm_start": warm_start})
+    return scenario.model_copy(update=changed)
+
+
+def draw(schema: ImageSchema, count: int, seed: int | None) -> Canaries:
+    """`count` canaries, and their coins. Their images are white, which no statistic of a warm start exceeds.
+
+    Args:
+        schema: of the hospitals' own images; the canaries' labels follow its classes.
+        count: m.
+        seed: of the coins; the operating system's randomness if None.
+    """
+    pixels = torch.full((count, schema.channels, schema.size, schema.size), 255, dtype=torch.uint8)
+    labels = torch.arange(schema.num_classes, schema.num_classes + count)
+    inserted = torch.rand(count, generator=random_generator(seed, "coins")) < 0.5
+    return Canaries(Images(pixels, labels), inserted.numpy())
+
+
+def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -> Site:
+    """The same hospital with the inserted canaries among its patients, in a study with a class for each canary.
+
+    The plan and the declared size, which are public, stay as they are.
+
+    Args:
+        site: the hospital, in a study of an `audited` scenario.
+        canaries: who may be inserted.
+        images_per_patient: how many times the hospital holds a canary's image, at least 1.
+    """
+
+    def read_images() -> Images:
+        own = site.read_images()
+        chosen = np.flatnonzero(canaries.inserted).repeat(images_per_patient)
+        added = canaries.images.select(chosen)
+        patients = None
+        if own.patients is not None:
+            patients = torch.cat((own.patients, int(own.patients.max()) + 1 + torch.from_numpy(chosen)))
+        pixels, labels = torch.cat((own.pixels, added.pixels)), torch.cat((own.labels, added.labels))
+        return Images(pixels, labels, patients=patients)
+
+    return replace(site, study=_study(site, canaries), read_images=read_images)
+
+
+def sent_weights(study: Study) -> Weights:
+    """What the auditor, in the server's place, sends in every round."""
+    return gan_weights(auditors_weights(study.schema, study.plan.clip_norm))
+
+
+def evidence(release: Release, canaries: Canaries) -> Floats:
+    """The evidence that each canary is in: a `Score`, the logarithm of a likelihood ratio up to constants.
+
+    A release in which a canary that is in adds 1 to noise of standard deviation σ weighs 1/σ²: the sum over all
+    releases, of whatever phase, is the best test that there is of one Gaussian sequence against another (Neyman and
+    Pearson, 1933).
+    """
+    if release.reply.round == 0:
+        return _along_own_moments(release, canaries)
+    moved = (release.weights[ROWS] - release.sent[ROWS])[canaries.first_class :, 0].double().numpy()
+    return moved / _movement(release)
+
+
+def evidence_of_the_warm_start(release: Release, canaries: Canaries) -> Floats:
+    """`evidence` of round 0 alone: a fault there would be diluted by rounds that are as they should be."""
+    return evidence(release, canaries) if release.reply.round == 0 else np.zeros(len(canaries))
+
+
+def scores_of(plan: PrivacyPlan) -> tuple[Score, ...]:
+    """What an auditor of a plan looks at."""
+    return (evidence,) if plan.warm_start_noise_multiplier is None else (evidence, evidence_of_the_warm_start)
+
+
+def _movement(release: Release) -> float:
+    """How far a row moves for a likelihood ratio of 1."""
+    plan, training = release.study.plan, release.study.scenario.training
+    if training.discriminator_adam == "server":  # plain steps: the noisy sums themselves, over B
+        batch = plan.sample_rate * release.study.sites[0].declared_size
+        return training.lr_discriminator / batch * plan.clip_norm * plan.noise_multiplier**2
+    # Adam divides by the root of the second moment, which is about σC/B
+    return _rate(training, release.reply.round) * plan.noise_multiplier
+
+
+def _rate(training: Training, number: int) -> float:
+    return training.lr_discriminator * learning_rate_factor(training, number)
+
+
+def _along_own_moments(release: Release, canaries: Canaries) -> Floats:
+    """Each canary's part of the noisy statistics, along what the canary would add to it, over σ²."""
+    schema, settings = release.study.schema, release.study.scenario.training.warm_start
+    noise = release.study.plan.warm_start_noise_multiplier
+    if settings is None or noise is None:
+        raise ConfigError("round 0", "is not among the plan's", "audit a scenario with training.warm_start")
+    moments = Moments(replace(schema, classes=schema.classes[:1]), settings)
+    own = moments.rows(to_unit_range(canaries.images.pixels[:1]), torch.zeros(1, dtype=torch.int64))[0]
+    parts = release.weights[STATISTICS].double().view(schema.num_classes, -1)[canaries.first_class :]
+    found: Tensor = parts @ (own / own.norm())
+    return found.numpy() / noise**2
+
+
+def _study(site: Site, canaries: Canaries) -> Study:
+    study = site.study
+    classes = (*study.schema.classes, *(f"canary-{number}" for number in range(len(canaries))))
+    schema = replace(study.schema, classes=classes)
+    micro_batch = max(1, AT_ONCE // (schema.channels * schema.size**2))
+    training = study.scenario.training.model_copy(update={"micro_batch": micro_batch})
+    scenario = study.scenario.model_copy(update={"training": training})
+    return Study(scenario, schema, study.plan, (SiteDeclaration(site.name, site.declared_size),))

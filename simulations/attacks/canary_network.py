@@ -1,0 +1,85 @@
+"""The networks of an audit: those under which a record gives itself away most, and an audit's time goes furthest.
+
+The guarantee holds for any network that a study names, so an audit may choose the worst. The discriminator has one
+number for each class, v_y, and its logit is v_y · h, where h is the mean over a convolution of the image. A canary that
+has a class of its own then has all its gradient in one number that nobody else touches (the "Dirac canary" of Nasr et
+al., 2023): of width 1, no other network tells more of it for the same noise, nor costs less. In a projection
+discriminator the weights that the classes share would take half of a gradient's square, and of the evidence.
+"""
+
+from collections.abc import Generator as Yields
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from common.config.scenario import Model
+from common.modality.image import ImageSchema
+from common.models.networks import FAMILIES, GAN
+from common.models.networks.base import Discriminator, Generator
+
+FAMILY = "canaries"
+ROWS = "discriminator.by_class.weight"
+_FEATURE = "features.bias"
+
+
+class CanaryDiscriminator(Discriminator):
+    """logit = v_y · h(x); h is the mean of a convolution whose kernel is half the image."""
+
+    conditional = True
+
+    def __init__(self, schema: ImageSchema) -> None:
+        super().__init__()
+        kernel = max(1, schema.size // 2)
+        self.features = nn.Conv2d(schema.channels, 1, kernel, kernel)
+        self.by_class = nn.Embedding(schema.num_classes, 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """See `Discriminator.forward`."""
+        if labels is None:
+            raise ValueError("a conditional network needs labels")
+        return self.by_class(labels).squeeze(1) * self.features(images).mean(dim=(1, 2, 3))
+
+
+class CanaryGenerator(Generator):
+    """The least that makes images: an audit looks at the discriminator alone."""
+
+    conditional = True
+    latent_dim = 1
+
+    def __init__(self, schema: ImageSchema) -> None:
+        super().__init__()
+        self._shape = (schema.channels, schema.size, schema.size)
+        self.layer = nn.Linear(1, schema.channels * schema.size**2)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - only the discriminator needs them
+        """See `Generator.forward`."""
+        return torch.tanh(self.layer(z)).unflatten(1, self._shape)
+
+
+@contextmanager
+def registered() -> Yields[None]:
+    """The networks can be built under the name `FAMILY` for as long as the context lasts, in this process alone."""
+    FAMILIES[FAMILY] = _build
+    try:
+        yield
+    finally:
+        del FAMILIES[FAMILY]
+
+
+def auditors_weights(schema: ImageSchema, clip_norm: float) -> GAN:
+    """Networks as a curious server would send them: h = 4C whatever the image, and v = 0.
+
+    The gradient of a record's loss for its number is then h times the slope of the loss at a logit of 0, which is 1/2
+    or 1 for all losses (`common/models/losses.py`): at least twice C, so that clipping leaves all of C.
+    """
+    generator, discriminator = _build(Model(family=FAMILY), schema)
+    with torch.no_grad():
+        for parameter in (*generator.parameters(), *discriminator.parameters()):
+            parameter.zero_()
+        discriminator.get_parameter(_FEATURE).fill_(4 * clip_norm)
+    return GAN(generator, discriminator)
+
+
+def _build(model: Model, schema: ImageSchema) -> tuple[Generator, Discriminator]:  # noqa: ARG001 - as every family
+    return CanaryGenerator(schema), CanaryDiscriminator(schema)

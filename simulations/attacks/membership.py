@@ -1,0 +1,180 @@
+"""Membership inference on a finished run: can whoever holds its generator tell training images from others?
+
+Two attacks score each image of the training split (members) and of the test split (others): the distance to the nearest
+synthetic image, which needs no more than the released generator (Chen et al., 2020, "GAN-Leaks", section 4), and the
+logit of the averaged discriminator, which the coordinator holds (Hayes et al., 2019, "LOGAN", section 4.1). They are
+measurements, not bounds: an attack that fails proves nothing.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from client.data import Images, read, to_unit_range
+from common.config.scenario import Scenario
+from common.errors import VerificationError
+from common.models.networks import build
+from common.seeding import seeded_generator
+from common.wire.study import Study
+from server.evaluation.classifier import features, train_classifier
+from server.release.generator import GENERATOR_FILE, ReleasedGenerator, load_generator
+from server.rounds.checkpoint import Checkpoint
+from simulations.attacks.empirical import refuse_without_privacy
+from simulations.attacks.roc import (
+    Estimate,
+    Flags,
+    Floats,
+    area_under_curve,
+    bootstrap,
+    curve,
+    plot,
+    true_positive_rate,
+)
+from simulations.simulate import simulate
+
+MOST_SCORED = 5000
+"""Images of each split, at most, that are scored: chosen at random, by a fixed seed."""
+
+_SEED = 0
+_BATCH = 512
+
+Attack = Callable[[Images], Tensor]
+"""float[N], large where an image seems to have been trained on."""
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """How far an attack got.
+
+    Attributes:
+        auc: area under the ROC curve, 0.5 for chance.
+        true_positive_rate: share of members found at 1 % false positives, 0.01 for chance.
+    """
+
+    auc: Estimate
+    true_positive_rate: Estimate
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What membership inference found.
+
+    Attributes:
+        attacks: by name.
+        roc_plot: the ROC curves, an SVG picture.
+    """
+
+    attacks: dict[str, AttackResult]
+    roc_plot: bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain values, fit for `json.dumps`; without the picture."""
+        return {name: asdict(result) for name, result in self.attacks.items()}
+
+
+def infer_of_scenario(scenario: Scenario, console: Console | None = None) -> Membership:
+    """Simulates a scenario as it is, in a folder that is deleted, and attacks what it leaves.
+
+    Raises:
+        PrivacyRefusal: the scenario is without privacy.
+        SiloganError: the run failed.
+    """
+    refuse_without_privacy(scenario)
+    # Nothing of the evaluation's figures is used.
+    evaluation = scenario.evaluation.model_copy(update={"enabled": False})
+    with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder:
+        simulate(scenario.model_copy(update={"evaluation": evaluation}), Path(folder), console=console)
+        return infer(Path(folder))
+
+
+def infer(run_dir: Path) -> Membership:
+    """Attacks a finished run.
+
+    Raises:
+        ConfigError, DataError, VerificationError: it is no finished run, or its data cannot be found.
+        PrivacyRefusal: it was without privacy.
+
+    Privacy:
+        The figures come from real images, without noise: they are outside the guarantee, as those of `silogan evaluate`
+        are, and for data whose owner agrees to that. No count of images is in them.
+    """
+    study, generator = Study.load(run_dir), load_generator(run_dir / GENERATOR_FILE)
+    data = read(study.scenario.data)
+    members, others = _some(data.train), _some(data.test)
+    attacks: dict[str, Attack] = {
+        "nearest synthetic image": _nearest_synthetic(study, generator),
+        "discriminator": _discriminator(study, run_dir),
+    }
+    flags = (torch.arange(len(members) + len(others)) < len(members)).numpy()
+    scores = {name: torch.cat((attack(members), attack(others))).double().numpy() for name, attack in attacks.items()}
+    results = {name: _measured(values, flags) for name, values in scores.items()}
+    return Membership(results, plot({name: curve(values, flags) for name, values in scores.items()}))
+
+
+def _measured(scores: Floats, members: Flags) -> AttackResult:
+    return AttackResult(bootstrap(area_under_curve, scores, members), bootstrap(true_positive_rate, scores, members))
+
+
+def _some(images: Images) -> Images:
+    if len(images) <= MOST_SCORED:
+        return images
+    return images.select(torch.randperm(len(images), generator=seeded_generator(_SEED, "scored"))[:MOST_SCORED])
+
+
+def _nearest_synthetic(study: Study, generator: ReleasedGenerator) -> Attack:
+    """Minus the distance to the nearest synthetic image.
+
+    In the features of a classifier that learnt from the synthetic images alone, as an attacker's would: features that
+    learnt from the training split would themselves tell who is in it. In pixels where images have no class.
+    """
+    settings = study.scenario.evaluation
+    labels = generator.balanced_labels(settings.samples)
+    synthetic = generator.sample(labels, settings.samples, seeded_generator(_SEED, "membership"))
+
+    if labels is None:
+
+        def points(pixels: Tensor) -> Tensor:
+            return to_unit_range(pixels).flatten(1)
+
+    else:
+        count = study.schema.num_classes
+        network = train_classifier(
+            synthetic, labels, num_classes=count, epochs=settings.epochs, seed=_SEED, device="cpu"
+        ).network
+
+        def points(pixels: Tensor) -> Tensor:
+            return features(network, pixels)
+
+    reference = points(synthetic)
+
+    def attack(images: Images) -> Tensor:
+        parts = points(images.pixels).split(_BATCH)
+        return -torch.cat([torch.cdist(part, reference).min(dim=1).values for part in parts])
+
+    return attack
+
+
+def _discriminator(study: Study, run_dir: Path) -> Attack:
+    """The logit that the averaged discriminator of the last checkpoint gives an image and its label."""
+    checkpoint = Checkpoint.latest(run_dir)
+    if checkpoint is None:
+        raise VerificationError("run folder", "has no checkpoint", "give a finished run")
+    with torch.device("meta"):
+        network = build(study.scenario.model, study.schema).discriminator
+    prefix = "discriminator."
+    own = {name.removeprefix(prefix): value for name, value in checkpoint.weights.items() if name.startswith(prefix)}
+    network.load_state_dict(own, assign=True)
+    network.eval()
+
+    @torch.inference_mode()
+    def attack(images: Images) -> Tensor:
+        parts = zip(images.pixels.split(_BATCH), images.labels.split(_BATCH), strict=True)
+        return torch.cat([network(to_unit_range(pixels), labels) for pixels, labels in parts])
+
+    return attack

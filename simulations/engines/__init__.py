@@ -1,0 +1,25 @@
+"""The engines that can run a prepared study; a new one is one file and one line."""
+
+from pathlib import Path
+from typing import Protocol
+
+from simulations.engines import inprocess
+from simulations.engines import ray as ray_engine
+
+
+class Engine(Protocol):
+    """Runs the rounds of a prepared study that are still to do."""
+
+    def __call__(self, run_dir: Path, *, num_sites: int, workers: int) -> None:
+        """Returns when the last round's checkpoint is written.
+
+        Raises:
+            SiloganError: how the federation failed.
+        """
+        ...
+
+
+ENGINES: dict[str, Engine] = {
+    "inprocess": inprocess.run,
+    "ray": ray_engine.run,
+}

@@ -1,0 +1,1 @@
+"""A federation on one machine, as hospitals would run it."""

@@ -1,0 +1,407 @@
+"""A federation on one machine, as hospitals would run it: real processes, TLS, keys, policies and ledgers.
+
+    python -m simulations.rehearsal.federation --out runs/federation
+
+A coordinator and three hospitals train the digits scenario over their own network, where the system allows it each in a
+network namespace of its own. The same scenario is then simulated in one process, and the weights are compared.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from client.app import PARTITION_FILE
+from client.data import Images, read
+from client.data.positions import load_positions
+from client.node.service import LOG_FILE
+from common.config.scenario import load_scenario
+from common.errors import FederationError
+from common.operations.flower import free_port
+from common.operations.supervise import running
+from common.wire.study import Study
+from server.rounds.checkpoint import Checkpoint
+from simulations.simulate import simulate
+
+SCENARIO = Path(__file__).parent / "scenarios" / "digits.yaml"
+SITES = 3
+_WAIT_SECONDS = 1200.0
+_SUBNET = "10.213.7"
+_OURS = f"sg{os.getpid() % 100_000}"  # begins the names of what this process makes, of 15 characters at most
+_BRIDGE = f"{_OURS}b"
+
+
+@dataclass
+class Host:
+    """A machine of the federation.
+
+    Attributes:
+        name: what it is called.
+        folder: of its coordinator or node.
+        address: of its network link.
+        prefix: the command that puts a program onto it.
+        software: where its copy of this software is; the one that runs now if not given.
+        processes: what was started here.
+    """
+
+    name: str
+    folder: Path
+    address: str
+    prefix: tuple[str, ...] = ()
+    software: Path | None = None
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+
+    def run(self, *arguments: str) -> str:
+        """Runs one `silogan` command here and returns what it prints.
+
+        Raises:
+            FederationError: it failed; what it said is in the error.
+        """
+        done = self.execute("-m", "silogan", *arguments)
+        if done.returncode:
+            raise FederationError(
+                f"{self.name}: silogan {arguments[0]} {arguments[1]}", done.stderr.strip(), "see above"
+            )
+        return done.stdout
+
+    def execute(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs Python here and returns how that ended."""
+        return subprocess.run(  # noqa: S603
+            self._command(arguments), capture_output=True, text=True, check=False, env=_env(), cwd=self.software
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts a `silogan` command that runs on."""
+        with (self.folder.parent / f"{self.name}.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603
+                self._command(("-m", "silogan", *arguments)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_env(),
+                cwd=self.software,
+            )
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        """Ends what was started here."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+        self.processes.clear()
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        return [*self.prefix, sys.executable, *arguments]
+
+
+@dataclass
+class Federation:
+    """A coordinator and its hospitals, and the folder that holds theirs."""
+
+    out: Path
+    server: Host
+    hospitals: list[Host]
+    port: int
+
+    @property
+    def address(self) -> str:
+        """Where hospitals find the coordinator."""
+        return f"{self.server.address}:{self.port}"
+
+    def status(self) -> dict[str, Any]:
+        """What `silogan server status --json` says."""
+        return json.loads(self.server.run("server", "status", "--folder", str(self.server.folder), "--json"))
+
+    def start(self, host: Host) -> None:
+        """Starts a host's programs."""
+        root = ("--as-root",) if os.geteuid() == 0 else ()
+        if host is self.server:
+            host.start("server", "start", "--supervise", "--folder", str(host.folder), *root)
+        else:
+            host.start("node", "start", str(host.folder), *root)
+
+    def submit(self, *overrides: str) -> dict[str, Any]:
+        """Queues the scenario, and has each hospital approve it."""
+        settings = [word for override in overrides for word in ("--set", override)]
+        folder = ("--folder", str(self.server.folder))
+        proposal = json.loads(
+            self.server.run("server", "submit", str(SCENARIO), *folder, *settings, "--propose", "--json")
+        )
+        for host in self.hospitals:
+            host.run("node", "approve", str(host.folder), proposal["proposal"], "--server", self.address)
+        return json.loads(self.server.run("server", "submit", str(SCENARIO), *folder, *settings, "--json"))
+
+    def stop(self) -> None:
+        """Ends everything."""
+        for host in [*self.hospitals, self.server]:
+            host.stop()
+
+
+def settings(sites: int = SITES) -> list[str]:
+    """What the digits scenario needs to be told, since the coordinator has no data to look at."""
+    classes = ", ".join(f'"{digit}"' for digit in range(10))
+    data = ["data.image_size=8", "data.channels=1", f"data.classes=[{classes}]"]
+    return [*data, "privacy.unit=record", f"sites.count={sites}", "evaluation.enabled=false"]
+
+
+def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]") -> Federation:
+    """Makes the folders of a coordinator and its hospitals through the command line, and enrols them."""
+    server, *hospitals = hosts
+    port = free_port()
+    server.run("server", "init", "--name", server.address, "--port", str(port), "--folder", str(server.folder))
+    _spread_ports(server.folder)
+    federation = Federation(out, server, hospitals, port)
+    images = read(study.scenario.data)
+    for index, (host, site) in enumerate(zip(hospitals, study.sites, strict=True)):
+        share = images.train.select(load_positions(simulated / PARTITION_FILE, index))
+        data = _write_data(out / f"{host.name}-data", share, images.test)
+        host.run(
+            *("node", "init", str(host.folder), "--cohort", "digits", "--site", site.name, "--data", str(data)),
+            *("--size", str(site.declared_size), "--record-level", "--epsilon", "10", "--delta", "1e-4"),
+            *(["--rehearsal"] if study.plan.seeded else []),
+            *("--server", federation.address, "--ca", str(server.folder / "ca.pem")),
+        )
+        policy = host.folder / "policy.yaml"
+        text = policy.read_text(encoding="utf-8").replace("servers: []", f"servers: ['{federation.address}']")
+        policy.write_text(text, encoding="utf-8")
+        server.run("server", "enrol", site.name, str(host.folder / "request.json"), "--folder", str(server.folder))
+    return federation
+
+
+def wait_for(federation: Federation, run: str, states: tuple[str, ...], seconds: float = _WAIT_SECONDS) -> str:
+    """Waits until a run is in one of `states`, and returns which.
+
+    Raises:
+        FederationError: it is not in time.
+    """
+    path = federation.server.folder / "runs" / run / "submission.json"
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        state = json.loads(path.read_text(encoding="utf-8"))["state"]
+        if state in states:
+            return state
+        time.sleep(0.5)
+    raise FederationError(f"run {run}", f"is not {' or '.join(states)} within {seconds:.0f} s", "see logs/server.jsonl")
+
+
+@contextmanager
+def hosts(out: Path, sites: int = SITES) -> Generator[list[Host]]:
+    """A coordinator and its hospitals, each in a network namespace where the system allows that."""
+    signal.signal(signal.SIGTERM, _end)
+    names = ["coordinator", *(f"hospital-{number}" for number in range(1, sites + 1))]
+    made = [Host(name, out / name, "127.0.0.1") for name in names]
+    isolated = os.geteuid() == 0 and shutil.which("ip") is not None and _connect(made)
+    try:
+        yield made
+    finally:
+        for host in made:
+            host.stop()
+        if isolated:
+            _disconnect(made)
+
+
+def _end(number: int, _: object) -> None:
+    """Ends this process as an error would, so that what it has started ends too."""
+    sys.exit(128 + number)
+
+
+def _connect(made: list[Host]) -> bool:
+    """Gives each host a namespace, and an address on a bridge between them; False where that is not allowed."""
+    _disconnect(made)
+    if not all(_wire(number) for number in range(1, len(made) + 1)):
+        _disconnect(made)
+        return False
+    for number, host in enumerate(made, start=1):
+        host.address, host.prefix = f"{_SUBNET}.{number}", ("ip", "netns", "exec", f"{_OURS}-{number}")
+    return True
+
+
+def link_of(number: int) -> str:
+    """The network link of the host that was made as the `number`-th, from 1."""
+    return f"{_OURS}o{number}"
+
+
+def _wire(number: int) -> bool:
+    """Connects one host's namespace to the bridge, which the first one makes."""
+    space, inside, outside = f"{_OURS}-{number}", f"{_OURS}i{number}", link_of(number)
+    bridge = [("link", "add", _BRIDGE, "type", "bridge"), ("link", "set", _BRIDGE, "up")] if number == 1 else []
+    commands = [
+        *bridge,
+        ("netns", "add", space),
+        ("link", "add", inside, "type", "veth", "peer", "name", outside),
+        ("link", "set", outside, "master", _BRIDGE, "up"),
+        ("link", "set", inside, "netns", space),
+        ("-n", space, "addr", "add", f"{_SUBNET}.{number}/24", "dev", inside),
+        ("-n", space, "link", "set", inside, "up"),
+        ("-n", space, "link", "set", "lo", "up"),
+    ]
+    return all(_ip(*command) for command in commands)
+
+
+def _disconnect(made: list[Host]) -> None:
+    for number in range(1, len(made) + 1):
+        _ip("netns", "delete", f"{_OURS}-{number}")
+    _ip("link", "delete", _BRIDGE)
+
+
+def _ip(*arguments: str) -> bool:
+    return subprocess.run(["ip", *arguments], capture_output=True, check=False).returncode == 0  # noqa: S603, S607
+
+
+def _spread_ports(folder: Path) -> None:
+    """Free ports for what listens on the loopback address, where other programs may be."""
+    path = folder / "server.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    free = {"superlink_port": free_port(), "metrics_port": free_port()}
+    changed = [f"{key}: {free[key]}" if (key := line.partition(":")[0]) in free else line for line in lines]
+    path.write_text("\n".join(changed) + "\n", encoding="utf-8")
+
+
+def _write_data(folder: Path, share: Images, test: Images) -> Path:
+    """One hospital's share as an .npz file, and the `data.yaml` that names it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {}
+    for part, images in (("train", share), ("test", test)):
+        arrays |= {f"{part}_images": images.pixels[:, 0].numpy(), f"{part}_labels": images.labels.numpy()}
+    np.savez(folder / "share.npz", **arrays)
+    classes = ", ".join(f'"{digit}"' for digit in range(10))
+    text = f"source: medmnist\nroot: {json.dumps(str(folder / 'share.npz'))}\nclasses: [{classes}]\n"
+    (folder / "data.yaml").write_text(text, encoding="utf-8")
+    return folder / "data.yaml"
+
+
+def _env() -> dict[str, str]:
+    """Each hospital has one thread: they share this machine, and rounding depends on it."""
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def _differences(run: Path, simulated: Path) -> int:
+    """How many tensors of two runs' last checkpoints are not equal bit for bit."""
+    ours, theirs = Checkpoint.latest(run), Checkpoint.latest(simulated)
+    if ours is None or theirs is None or ours.weights.keys() != theirs.weights.keys():
+        raise FederationError("weights", "cannot be compared", "see the runs' checkpoints")
+    return sum(not ours.weights[name].equal(theirs.weights[name]) for name in ours.weights)
+
+
+def _pace(nodes: list[Path]) -> str:
+    """How long rounds took and how much of that was work at the slowest site, from the nodes' own logs.
+
+    A round lasts from one answer of a site to its next one. The first round, in which sites read their data and warm
+    up, is left out.
+    """
+    ended: dict[int, list[datetime]] = {}
+    worked: dict[int, list[float]] = {}
+    for node in nodes:
+        for line in (node / LOG_FILE).read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            found = re.fullmatch(r"round (\d+) answered in ([\d.]+) s", entry["message"])
+            if found:
+                ended.setdefault(int(found[1]), []).append(datetime.fromisoformat(entry["time"]))
+                worked.setdefault(int(found[1]), []).append(float(found[2]))
+    rounds = sorted(set(ended) & {number + 1 for number in ended})
+    if not rounds:
+        return "rounds: too few to say how long one takes"
+    lasted = [(max(ended[number]) - max(ended[number - 1])).total_seconds() for number in rounds]
+    work = [max(worked[number]) for number in rounds]
+    beside = statistics.median(whole - part for whole, part in zip(lasted, work, strict=True))
+    whole, part = statistics.median(lasted), statistics.median(work)
+    return f"a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s beside it (medians)"
+
+
+def memory_of(folder: Path) -> dict[str, int]:
+    """The most memory that each program of a coordinator or node has had, in MiB, its children's included (Linux)."""
+    return {name: sum(map(_peak, _family(process))) for name, process in running(folder).items()}
+
+
+def _family(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
+    return [process, *(one for child in children for one in _family(int(child)))]
+
+
+def _peak(process: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="utf-8"))
+    return 0 if found is None else int(found[1]) >> 10
+
+
+def _memory(federation: Federation) -> str:
+    """`memory_of` the coordinator, and of the node that has had most."""
+    server = memory_of(federation.server.folder)
+    nodes = [memory_of(host.folder) for host in federation.hospitals]
+    most = {name: max(node[name] for node in nodes) for name in nodes[0]}
+    told = ["; ".join(f"{name} {mib}" for name, mib in of.items() if name != "supervisor") for of in (server, most)]
+    return f"memory at most, MiB: coordinator: {told[0]}; a node: {told[1]}"
+
+
+def main(
+    out: Path = Path("runs/federation"),
+    rounds: int = 20,
+    sites: int = SITES,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the scenario; repeatable.")] = None,
+) -> None:
+    """Runs the federation and the simulation, and compares them; without a seed there is nothing to compare."""
+    console = Console(markup=False, highlight=False)
+    out = out.absolute()
+    shutil.rmtree(out, ignore_errors=True)
+    overrides = [*settings(sites), f"training.rounds={rounds}", *(changes or [])]
+    simulated = out / "simulated"
+    simulate(load_scenario(SCENARIO, overrides), simulated)
+    study = Study.load(simulated)
+    console.print(f"simulated {rounds} rounds of {study.scenario.title} with {sites} sites in one process")
+    with hosts(out, sites) as made:
+        federation = set_up(out, study, simulated, made)
+        where = "network namespaces" if made[0].prefix else "processes"
+        console.print(f"coordinator at {federation.address} and {sites} hospitals, in separate {where}, enrolled")
+        for host in made:
+            federation.start(host)
+        run = federation.submit(*overrides)["run"]
+        console.print(f"run {run} approved by each hospital and queued")
+        began = time.monotonic()
+        state = wait_for(federation, run, ("finished", "failed"))
+        console.print(f"{state} after {time.monotonic() - began:.0f} s")
+        console.print(_memory(federation))
+        folder = federation.server.folder / "runs" / run
+        federation.stop()
+        console.print(_pace([host.folder for host in made[1:]]))
+        _tell_ledgers(console, folder, made[1:])
+    if state != "finished":
+        raise SystemExit(FederationError.exit_code)
+    if not study.plan.seeded:
+        return
+    different = _differences(folder, simulated)
+    console.print(
+        "weights: identical to `silogan simulate`" if not different else f"weights: {different} tensors differ"
+    )
+    raise SystemExit(FederationError.exit_code if different else 0)
+
+
+def _tell_ledgers(console: Console, run: Path, hospitals: list[Host]) -> None:
+    checkpoint = Checkpoint.latest(run)
+    for host in hospitals:
+        spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
+        audit = json.loads(host.run("audit", str(host.folder), "--json"))
+        head = "" if checkpoint is None else checkpoint.ledger_heads.get(host.name.replace("hospital", "site"), "")
+        verdict = "verified" if audit["ok"] else "DOES NOT HOLD"
+        console.print(f"{host.name}: ε {spent['epsilon_charged']:.4g} charged, ledger {head[:12]} {verdict}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,308 @@
+"""The audit's page: what does not hold is named, figures have their terms, and nothing a ledger says becomes markup."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from client.ledger.audit import Audit, Finding, audit
+from client.ledger.keys import SiteKey
+from client.ledger.ledger import Approval, Charge, Cohort, Ledger
+from client.ledger.page import render_page, write_page
+from client.ledger.policy import Policy
+from common.config.scenario import Unit
+from common.errors import PrivacyRefusal, UsageError
+from common.pages.markup import VOID
+from common.pages.words import downward, small, upward
+from common.privacy.plan import SEEDED, PrivacyPlan
+from simulations.audit import as_plain
+
+AT = datetime(2026, 3, 3, 14, 2, tzinfo=UTC)
+KEY = SiteKey(Ed25519PrivateKey.generate())
+# q = 1 is what the accountants are quickest with
+PLAN = PrivacyPlan(True, False, "patient", 2.0, 1e-4, 10.0, 1.0, 1.5, 5, 9, 3)
+HOSTILE = "<script>alert('x')</script><img src=//evil.example>"
+UNREADABLE = Audit("torn", (Finding(0, "cannot be used (file is not a database)"),))
+
+
+class Page(HTMLParser):
+    """The page as a browser reads it: balanced tags, attributes, visible text."""
+
+    def __init__(self, audits: Sequence[Audit], at: datetime = AT) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.html = render_page(audits, at)
+        self.feed(self.html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def opened(
+    path: Path, unit: Unit = "patient", server: str = "north", study_id: str = "study", *, seeded: bool = False
+) -> Ledger:
+    plan = replace(PLAN, unit=unit, seeded=seeded)
+    ledger = Ledger.create(path, Cohort(unit, PLAN.delta, rehearsal=seeded), Policy.of_plan(plan, "dcgan", server), KEY)
+    ledger.approve(Approval(study_id, plan, "dcgan", server))
+    return ledger
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A ledger with a settled round, an open one, and twelve refusals."""
+    path = tmp_path / "bergen.sqlite"
+    ledger = opened(path)
+    ledger.settle(ledger.reserve(Charge.for_round(PLAN, "study", 1)), 4)
+    ledger.reserve(Charge.for_round(PLAN, "study", 2))
+    for number in range(12):
+        ledger.refuse("study", "plan", number, PrivacyRefusal("privacy plan", f"is unknown ({number})", "approve it"))
+    return path
+
+
+@pytest.fixture
+def found(path: Path) -> Audit:
+    return audit(path)
+
+
+def test_the_answers_come_in_the_order_of_the_questions(found: Audit) -> None:
+    headings = re.findall(r"<h2>(.*?)</h2>", Page([found, UNREADABLE]).html)
+    assert headings == [
+        "Does everything hold?",
+        "All ledgers at a glance",
+        "bergen",
+        "torn",
+        "What is outside the guarantee",
+    ]
+
+
+def test_a_ledger_that_holds_is_said_to_and_by_itself_needs_no_summary(found: Audit) -> None:
+    page = Page([found])
+    assert "Everything holds" in page.text
+    assert "at a glance" not in page.text
+    assert ("class", "banner bad") not in {(name, value) for _, name, value in page.attributes}
+
+
+def test_the_guarantee_has_its_unit_neighbours_and_figures_by_three_accountants(found: Audit) -> None:
+    text, statement = Page([found]).text, found.statement
+    assert statement is not None
+    assert "Protected is the patient: all records of one patient at this hospital together" in text
+    assert "neighbours: add or remove one patient" in text
+    for value in (found.epsilon_prv, found.epsilon_pld, found.epsilon_rdp):
+        assert upward(value, 4) in text
+    assert (
+        f"Privacy loss ε {upward(found.epsilon_prv, 4)} all runs together; {upward(statement.epsilon_settled, 4)} for"
+        in text
+    )
+    assert f"Budget 2 of the hospital's policy in force Left {downward(statement.epsilon_left)} of" in text
+    assert f"δ {small(PLAN.delta)} probability" in text
+    assert "conservative" in text
+
+
+def test_a_record_level_ledger_says_what_that_means(tmp_path: Path) -> None:
+    opened(tmp_path / "oslo.sqlite", unit="record")
+    text = Page([audit(tmp_path / "oslo.sqlite")]).text
+    assert "Protected is the single record." in text
+    assert "add or remove one record" in text
+    assert "ε grows about in proportion" in text
+
+
+def test_each_run_shows_its_mechanism_and_what_is_open(found: Audit) -> None:
+    page = Page([found])
+    row = re.findall(r"<tr><th scope=\"row\">study .*?</tr>", page.html)[0]
+    cells = re.findall(r"<td>(.*?)</td>", row)
+    assert [*cells[:1], *cells[2:9], cells[10]] == ["north", "training", "10", "1", "1.5", "3", "4", "5", "12"]
+
+
+def test_the_newest_refusals_are_listed_with_their_reasons(found: Audit) -> None:
+    text = Page([found]).text
+    assert "the newest 10 of 12" in text
+    assert text.index("is unknown (11)") < text.index("is unknown (2)")
+    assert "is unknown (1)" not in text
+
+
+def test_what_is_outside_the_guarantee_is_listed(found: Audit) -> None:
+    text = Page([found]).text
+    for words in ("real test data", "declares publicly", "Timing", "a head", "weights after noise", "NIST SP 800-226"):
+        assert words in text
+
+
+def test_software_and_the_date_of_the_audit_are_named(found: Audit) -> None:
+    assert found.statement is not None
+    east = AT.astimezone(timezone(timedelta(hours=9)))
+    text = Page([found], east).text
+    assert "Audited on 3 March 2026, 14:02 UTC" in text
+    assert f"opacus {found.statement.versions['opacus']}" in text
+
+
+def test_every_finding_is_named_with_its_entry_in_red(found: Audit) -> None:
+    doubtful = replace(found, findings=(Finding(7, "is not signed by the site's key"),))
+    page = Page([doubtful, UNREADABLE])
+    assert "2 things do not hold" in page.text
+    assert "Everything holds" not in page.text
+    assert "entry 7" in page.text
+    reds = re.findall(r'<strong class="bad">(.*?)</strong>', page.html)
+    assert reds == ["is not signed by the site&#x27;s key", "cannot be used (file is not a database)"]
+
+
+def test_entries_that_cannot_be_trusted_give_no_figures() -> None:
+    page = Page([UNREADABLE])
+    assert "1 thing does not hold" in page.text
+    assert "No figures : its entries cannot be trusted" in page.text
+    assert page.tags["svg"] == 0
+    assert "Privacy loss ε" not in page.text
+
+
+def test_a_file_that_cannot_be_read_still_makes_a_page(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.sqlite"
+    torn.write_bytes(b"date,patient\n" * 999)
+    text = Page([audit(torn)]).text
+    assert "cannot be used" in text
+    assert "date,patient" not in text
+
+
+def test_a_ledger_that_nobody_has_seen_is_no_success_of_its_own() -> None:
+    text = Page([Audit("oslo", ())]).text
+    assert "There is no ledger yet" in text
+
+
+def test_a_ledger_that_has_charged_nothing_says_so(tmp_path: Path) -> None:
+    opened(tmp_path / "new.sqlite")
+    page = Page([audit(tmp_path / "new.sqlite")])
+    assert "Nothing has been charged yet." in page.text
+    assert "No request was refused." in page.text
+    assert "Left 2 of the budget" in page.text
+    assert page.tags["svg"] == 0
+
+
+def test_seeded_rounds_are_marked(tmp_path: Path, found: Audit) -> None:
+    ledger = opened(tmp_path / "seeded.sqlite", seeded=True)
+    ledger.reserve(Charge.for_round(replace(PLAN, seeded=True), "study", 1, "release 1"))
+    assert SEEDED in Page([audit(tmp_path / "seeded.sqlite")]).text
+    assert SEEDED not in Page([found]).text
+
+
+def test_hostile_words_of_a_ledger_stay_text(tmp_path: Path) -> None:
+    ledger = opened(tmp_path / "bad.sqlite", server=HOSTILE, study_id=HOSTILE)
+    ledger.reserve(Charge.for_round(PLAN, HOSTILE, 1))
+    ledger.refuse(HOSTILE, HOSTILE, 2, PrivacyRefusal(HOSTILE, HOSTILE, HOSTILE))
+    found = audit(tmp_path / "bad.sqlite")
+    assert found.statement is not None
+    statement = replace(found.statement, versions={HOSTILE: HOSTILE})
+    page = Page([replace(found, name=HOSTILE, statement=statement, findings=(Finding(2, HOSTILE),)), UNREADABLE])
+    assert page.tags["script"] == page.tags["img"] == 0
+    assert page.text.count(HOSTILE) >= 6
+
+
+def test_times_that_are_none_are_shown_as_they_are(found: Audit) -> None:
+    statement = found.statement
+    assert statement is not None
+    odd = replace(
+        statement,
+        curve=(("1700000000", 0.5), ("9999-12-31T23:59:59-01:00", 0.6)),
+        runs=(replace(statement.runs[0], first="soon", last="<later>"),),
+    )
+    page = Page([replace(found, statement=odd)])
+    assert "soon to <later>" in page.text
+    assert page.tags["svg"] == 0
+
+
+def test_nothing_is_fetched_and_nothing_runs(found: Audit) -> None:
+    page = Page([found, UNREADABLE])
+    assert ("meta", "content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in page.attributes
+    assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == 0
+    assert "url(" not in page.html
+    assert "@import" not in page.html
+    for _, name, value in page.attributes:
+        assert not name.startswith("on")
+        assert name not in ("src", "srcset", "action")
+        assert name != "href" or value.startswith("#")
+
+
+def test_a_hundred_ledgers_are_summed_up_and_linked(found: Audit) -> None:
+    audits = [replace(found, name="bergen") for _ in range(99)] + [UNREADABLE]  # names may repeat, links may not
+    page = Page(audits)
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    targets = {value.removeprefix("#") for _, name, value in page.attributes if name == "href"}
+    assert len(ids) == len(set(ids)) == 100
+    assert targets == set(ids)
+    assert "100 privacy ledgers examined" in page.text
+
+
+def test_figures_at_other_terms_are_not_ranked(tmp_path: Path, found: Audit) -> None:
+    opened(tmp_path / "oslo.sqlite", unit="record")
+    warning = "Values of ε with different δ or unit are not comparable."
+    assert warning in Page([found, audit(tmp_path / "oslo.sqlite")]).text
+    assert warning not in Page([found, found]).text
+
+
+def test_charts_are_described_and_tables_have_headings(found: Audit) -> None:
+    page = Page([found])
+    labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
+    assert len(labels) == 1
+    assert labels[0].startswith("Privacy loss ε over time: ")
+    assert page.tags["caption"] == page.tags["table"] == page.tags["thead"]
+
+
+def test_the_page_is_written_whole_and_again(found: Audit, tmp_path: Path) -> None:
+    page = tmp_path / "audit.html"
+    write_page([UNREADABLE], page, AT)
+    write_page([found], page, AT)
+    assert page.read_text(encoding="utf-8") == render_page([found], AT)
+
+
+def test_a_ledger_is_not_written_over(found: Audit, path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="is no page"):
+        write_page([found], path, AT)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_missing_is_said(found: Audit, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_page([found], tmp_path / "none" / "audit.html", AT)
+
+
+def test_machines_get_the_same_runs(found: Audit) -> None:
+    plain = as_plain([found, UNREADABLE])
+    assert json.loads(json.dumps(plain)) == plain
+    charged, torn = plain["cohorts"]
+    (run,) = charged["runs"]
+    assert {
+        "study_id",
+        "asked_by",
+        "purposes",
+        "noise_multiplier",
+        "sample_rate",
+        "clip_norm",
+        "records_per_patient",
+    } < set(run)
+    assert (run["steps_settled"], run["steps_reserved"], run["refusals"]) == (4, 5, 12)
+    assert run["epsilon"] == charged["epsilon_prv"]
+    assert (charged["adjacency"], torn["runs"]) == ("add or remove one unit", [])
+    assert not {"statement", "findings"} & set(charged)

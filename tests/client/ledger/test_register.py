@@ -1,0 +1,167 @@
+"""Patients are recognised under any name their data goes by, and share one ledger."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from client.data import Images
+from client.ledger.keys import SiteKey
+from client.ledger.register import Register, Registration, fingerprints, registered
+from common.config.scenario import Data
+from common.errors import DataError, PrivacyRefusal, VerificationError
+from common.modality.image import ImageSchema
+from common.privacy.plan import Unit
+
+KEY, OTHER_KEY = (SiteKey(Ed25519PrivateKey.generate()) for _ in range(2))
+NAMES = ("4711", "4711", "4712", "4713")
+
+
+def images(seed: int = 0, names: tuple[str, ...] | None = NAMES) -> Images:
+    rng = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (4, 1, 8, 8), generator=rng, dtype=torch.uint8)
+    found = Images(pixels, torch.tensor([0, 1, 0, 1]))
+    return found if names is None else found.of_patients(names)
+
+
+def registration(name: str, of: Images, unit: Unit = "patient", key: SiteKey = KEY) -> Registration:
+    schema = ImageSchema(8, 1, ("a", "b"))
+    return Registration(name, "bergen", name, Data(), schema, unit, 10, fingerprints(of, unit, key))
+
+
+@pytest.fixture
+def register(tmp_path: Path) -> Register:
+    return Register(tmp_path / "cohorts.sqlite", KEY)
+
+
+def add(register: Register, wanted: Registration) -> tuple[str, bool, tuple[str, ...]]:
+    """The ledger that was opened, whether it was new, and who shares the patients."""
+    opened: list[tuple[str, bool]] = []
+    registered, sharing = register.add(wanted, lambda one, new: opened.append((one.ledger, new)))
+    assert [registered.ledger] == [ledger for ledger, _ in opened]
+    return *opened[0], sharing
+
+
+def test_first_data_set_gets_a_ledger_of_its_own(register: Register) -> None:
+    assert add(register, registration("first", images())) == ("first", True, ())
+    assert register.all() == [registration("first", images())]
+    assert register.get(None) == register.get("first")
+
+
+def test_the_same_again_changes_nothing(register: Register) -> None:
+    for new in (True, False):
+        assert add(register, registration("first", images()))[:2] == ("first", new)
+    assert len(register.all()) == 1
+
+
+def test_copy_under_another_name_joins_the_ledger(register: Register) -> None:
+    add(register, registration("first", images()))
+    shuffled = images().select(torch.tensor([3, 1, 0, 2]))
+    assert add(register, registration("copy", shuffled)) == ("first", False, ("first",))
+
+
+def test_same_records_under_other_patient_names_join_the_ledger(register: Register) -> None:
+    add(register, registration("first", images()))
+    assert add(register, registration("renamed", images(names=("a", "b", "c", "d"))))[0] == "first"
+
+
+def test_one_patient_with_other_records_is_enough(register: Register) -> None:
+    add(register, registration("first", images()))
+    assert add(register, registration("later", images(seed=1, names=("8", "9", "4713", "9"))))[0] == "first"
+
+
+def test_other_patients_get_their_own_ledger(register: Register) -> None:
+    add(register, registration("first", images()))
+    assert add(register, registration("others", images(seed=1, names=("1", "2", "3", "4")))) == ("others", True, ())
+
+
+def test_patients_of_two_ledgers_are_refused(register: Register) -> None:
+    add(register, registration("first", images()))
+    add(register, registration("others", images(seed=1, names=("1", "2", "3", "4"))))
+    with pytest.raises(PrivacyRefusal, match="first, others"):
+        add(register, registration("both", images(seed=2, names=("1", "4711", "x", "y"))))
+    assert len(register.all()) == 2
+
+
+def test_name_that_is_taken_is_refused(register: Register) -> None:
+    add(register, registration("first", images()))
+    with pytest.raises(PrivacyRefusal, match="other data"):
+        add(register, registration("first", images(seed=1, names=("1", "2", "3", "4"))))
+
+
+def test_same_patients_under_another_unit_are_refused(register: Register) -> None:
+    add(register, registration("first", images()))
+    with pytest.raises(PrivacyRefusal, match="record-level"):
+        add(register, registration("records", images(), "record"))
+
+
+def test_ledger_that_cannot_be_opened_leaves_nothing_registered(register: Register) -> None:
+    def fail(_: Registration, new: bool) -> None:
+        raise DataError("ledger", "cannot be written", "free the disk")
+
+    with pytest.raises(DataError):
+        register.add(registration("first", images()), fail)
+    assert register.all() == []
+
+
+@pytest.mark.parametrize("unit", ["patient", "record"])
+def test_what_was_registered_is_kept(unit: Unit) -> None:
+    known = registration("first", images(), unit)
+    assert registered(images(), known, KEY).pixels.equal(images().pixels)
+    fewer = images().select(torch.tensor([2, 0]))
+    assert registered(fewer, known, KEY).pixels.equal(fewer.pixels)
+    nobody = images().select(torch.tensor([], dtype=torch.int64))
+    assert len(registered(nobody, known, KEY)) == 0
+
+
+def test_patients_who_were_not_registered_are_left_out() -> None:
+    mixed = images(seed=1, names=("4714", "4711", "4715", "4712"))
+    kept = registered(mixed, registration("first", images()), KEY)
+    assert kept.pixels.equal(mixed.pixels[[1, 3]])
+    assert kept.patients is not None
+    assert kept.patient_names is not None
+    assert [kept.patient_names[code] for code in kept.patients.tolist()] == ["4711", "4712"]
+
+
+def test_records_that_were_not_registered_are_left_out() -> None:
+    known, others = registration("first", images(), "record"), images(seed=1)
+    mixed = Images(torch.cat([others.pixels, images().pixels]), torch.cat([others.labels, images().labels]))
+    assert registered(mixed, known, KEY).pixels.equal(images().pixels)
+
+
+def test_images_that_do_not_say_whose_they_are_cannot_be_compared() -> None:
+    bare = replace(images(), patients=None, patient_names=None)
+    with pytest.raises(DataError, match="do not say whose they are"):
+        registered(bare, registration("first", images()), KEY)
+
+
+def test_new_record_of_a_registered_patient_is_covered() -> None:
+    assert registered(images(seed=1), registration("first", images()), KEY).pixels.equal(images(seed=1).pixels)
+
+
+def test_fingerprints_are_keyed_and_say_nothing(register: Register, tmp_path: Path) -> None:
+    ours, theirs = (set(fingerprints(images(), "patient", key)) for key in (KEY, OTHER_KEY))
+    assert len(ours) == 3 + 4
+    assert ours.isdisjoint(theirs)
+    add(register, registration("first", images()))
+    assert b"4711" not in (tmp_path / "cohorts.sqlite").read_bytes()
+
+
+def test_another_key_is_noticed(register: Register, tmp_path: Path) -> None:
+    add(register, registration("first", images()))
+    with pytest.raises(VerificationError, match="not signed by this site's key"):
+        Register(tmp_path / "cohorts.sqlite", OTHER_KEY).all()
+
+
+def test_cohort_must_be_named_where_there_are_several(register: Register) -> None:
+    with pytest.raises(DataError, match="registered: none"):
+        register.get(None)
+    add(register, registration("first", images()))
+    add(register, registration("copy", images()))
+    with pytest.raises(DataError, match="registered: first, copy"):
+        register.get(None)
+    with pytest.raises(DataError, match="'third'"):
+        register.get("third")
+    assert replace(register.get("copy"), ledger="copy") == registration("copy", images())

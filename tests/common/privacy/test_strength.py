@@ -1,0 +1,64 @@
+"""One scale of words for ε: plan, report and audit say the same of the same number."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from client.ledger.audit import Audit
+from client.ledger.page import render_page
+from client.ledger.register import Registration
+from client.ledger.statement import Statement
+from client.node.explanation import explain
+from client.node.node import Cost
+from common.config.scenario import Data, parse_scenario
+from common.modality.image import ImageSchema
+from common.privacy.plan import make_plan
+from common.privacy.strength import CONSERVATIVE, OVERRIDE_ABOVE, SCALE, strength
+from common.wire.study import SiteDeclaration, Study
+from server.report.privacy import COLOURS
+from server.report.privacy import reading as in_the_report
+
+PILL = re.compile(r"Privacy loss ε.*?<span class=\"pill \w+\">(.*?)</span>", re.DOTALL)
+
+
+def test_words_change_where_the_scale_says() -> None:
+    words = [strength(epsilon).word for epsilon in (0.5, 1.0, 1.01, 20.0, 20.1, float("inf"), float("nan"))]
+    assert words == ["conservative", "conservative", "moderate", "moderate", "weak", "weak", "weak"]
+    assert str(strength(1.0)) == "conservative"
+    assert str(strength(10.0)) == "moderate: have a reason for it"
+    assert str(strength(25.0)) == "weak: only with a signed override"
+
+
+def test_the_scale_in_one_sentence_is_the_scale() -> None:
+    said = re.findall(r"(?:up to|above) (\S+) (?:is )?(.+?)(?:; |\.$)", SCALE)
+    assert said == [
+        (f"{CONSERVATIVE:g}", str(strength(CONSERVATIVE))),
+        (f"{OVERRIDE_ABOVE:g}", str(strength(OVERRIDE_ABOVE))),
+        ("that", str(strength(OVERRIDE_ABOVE + 1))),
+    ]
+
+
+def in_the_plan(epsilon: float) -> str:
+    scenario = parse_scenario({"name": "tiny", "privacy": {"noise_multiplier": 5.0}})
+    schema = ImageSchema(8, 1, ("a", "b"))
+    study = Study(scenario, schema, make_plan(scenario), (SiteDeclaration("bergen", 100),))
+    cohort = Registration("data", "bergen", "data", Data(), schema, "record", 100, ())
+    cost = Cost(0.0, 0.1, epsilon, epsilon, 0, 30.0, 1e-5, ())
+    return dict(explain(study, cohort, "north", cost))["ε after all"].split("budget: ", 1)[1]
+
+
+def in_the_audit(epsilon: float) -> str:
+    curve = (("2026-03-03T14:02:11+00:00", epsilon),)
+    statement = Statement("record", 1e-5, 30.0, epsilon, epsilon, (), (), curve, 2, {})
+    audit = Audit("data", (), "record", 1e-5, 30.0, epsilon, epsilon, epsilon, None, statement)
+    (found,) = PILL.findall(render_page([audit], datetime(2026, 3, 3, tzinfo=UTC)))
+    return found
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 1.0, 3.0, 10.0, 20.0, 25.0])
+def test_plan_report_and_audit_print_the_same_words(epsilon: float) -> None:
+    words = str(strength(epsilon))
+    assert in_the_plan(epsilon) == words
+    assert in_the_report(epsilon) == f'<span class="pill {COLOURS[strength(epsilon).word]}">{words}</span>'
+    assert in_the_audit(epsilon) == words

@@ -1,0 +1,333 @@
+"""The report page: complete, escaped, self-contained, and no more reassuring than the facts."""
+
+import copy
+import math
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from common.pages.charts import ticks
+from common.pages.markup import VOID
+from common.pages.words import duration, memory, moment, number, percent, small, upward
+from common.privacy.plan import SEEDED
+from server.release.contact_sheet import class_grid, png_bytes
+from server.report.privacy import largest_success
+from server.report.report import render_html, write_html
+from server.report.settings import flatten
+
+SVG_LEAVES = {"line", "polyline", "polygon", "circle"}
+PNG = png_bytes(class_grid(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]), ("a", "b"), rows=1))
+
+SITE: dict[str, Any] = {
+    "name": "north", "epsilon": 9.4, "epsilon_budget": 10.0, "delta": 1e-4, "noise_multiplier": 1.083,
+    "sample_rate": 0.178, "steps": 1000, "unit": "patient", "clip_norm": 1.0, "declared_size": 359,
+}  # fmt: skip
+REPORT: dict[str, Any] = {
+    "name": "digits", "title": "Digits at two hospitals", "private": True, "seeded": False, "unit": "patient",
+    "engine": "inprocess", "created": "2026-03-03T14:02:11+00:00", "rounds": 2, "rounds_planned": 2, "stopped": None,
+    "sites": [SITE, SITE | {"name": "south", "epsilon": 9.9812}],
+    "utility": {"accuracy_synthetic": 0.8213, "accuracy_real": 0.9722}, "utility_reason": None,
+    "fidelity": {
+        "precision": 0.71, "recall": 0.42, "density": 0.61, "coverage": 0.53, "frechet_distance": 12.3,
+        "features": "pixels", "samples": 5000,
+    },
+    "fidelity_reason": None,
+    "seconds": {"total": 151.2, "training": 120.1, "evaluation": 28.0}, "peak_memory_bytes": 2**30,
+    "classes": ["a", "b"],
+    "model": {"family": "dcgan", "parameters_generator": 1234, "parameters_discriminator": 987},
+    "configuration": {"name": "digits", "seed": None, "training": {"rounds": 2, "betas": [0.5, 0.999]}},
+    "versions": {"silogan": "0.1.0", "torch": "2.15.0"}, "hardware": "2 cores",
+}  # fmt: skip
+EVENTS: list[dict[str, Any]] = [
+    {"event": "start"},
+    *(
+        {
+            "event": "round", "round": i, "seconds": 11.5, "sites_replied": 2, "sites_refused": [],
+            "epsilon": {"max": 4.0 * i, "min": 3.5 * i}, "fake_accuracy": 0.8,
+            "update_norm": 3.2, "variety": None,
+        }
+        for i in (1, 2)
+    ),
+]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """The page as a browser reads it: balanced tags, attributes, visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"{tag} repeats an attribute"
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def page(events: list[dict[str, Any]] | None = None, png: bytes | None = PNG, **changes: Any) -> Page:
+    report = copy.deepcopy(REPORT) | changes
+    return Page(render_html(report, EVENTS if events is None else events, png))
+
+
+def non_private() -> dict[str, Any]:
+    return {"private": False, "sites": [SITE | {"epsilon": None, "noise_multiplier": 0}]}
+
+
+def test_the_sections_come_in_the_order_of_a_reader() -> None:
+    html = render_html(REPORT, EVENTS, PNG)
+    headings = re.findall(r"<h2>(.*?)</h2>", html)
+    assert headings == [
+        "What the generator draws",
+        "Key figures",
+        "Privacy at each hospital",
+        "Round by round",
+        "What is private and what is not",
+        "How to repeat it",
+    ]
+
+
+def test_the_guarantee_names_unit_neighbours_and_both_parameters_rounded_up() -> None:
+    text = page().text
+    assert "2 simulated hospitals trained one generator of synthetic pictures in 2 rounds." in text
+    assert "At each hospital by itself, adding or removing any one patient's records makes no result more than" in text
+    assert "ε = 9.99, δ = 10⁻⁴" in text
+    assert "9.98" not in text
+
+
+def test_a_record_level_run_says_so() -> None:
+    text = page(sites=[SITE | {"unit": "record"}]).text
+    assert "any one record makes" in text
+    assert "Record level" in text
+
+
+def test_different_deltas_or_units_are_not_merged() -> None:
+    text = page(sites=[SITE, SITE | {"unit": "record", "delta": 1e-5, "epsilon": 2.0}]).text
+    assert "ε = 9.4 with δ = 10⁻⁴ for any one patient or ε = 2 with δ = 10⁻⁵ for any one record" in text
+    assert "not comparable" in text
+    assert "2 to 9.4" not in text
+
+
+def test_a_delta_for_each_of_many_hospitals_is_not_summed_up() -> None:
+    found = page(sites=[SITE | {"name": f"s{i}", "delta": 1e-4 / (i + 1)} for i in range(30)])
+    assert "the guarantees differ and are listed below" in found.text
+    assert found.text.count("Privacy loss ε differs") == 1
+
+
+def test_a_hostile_site_name_or_title_stays_text() -> None:
+    evil = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>"
+    refused = [{"site": evil, "why": evil}]
+    events = [EVENTS[1] | {"sites_refused": refused}]
+    found = page(
+        events,
+        title=evil,
+        name=evil,
+        sites=[SITE | {"name": evil}],
+        classes=[evil],
+        stopped=evil,
+        hardware=evil,
+        configuration={evil: evil},
+        versions={evil: evil},
+        utility={},
+        utility_reason=evil,
+        fidelity=None,
+        fidelity_reason=evil,
+    )
+    assert found.tags["script"] == 0
+    assert found.tags["img"] == 1
+    assert not [name for _, name, _ in found.attributes if name.startswith("on")]
+    assert found.text.count("alert('1')") >= 10
+
+
+@pytest.mark.parametrize("changes", [{}, {"private": False, "seeded": True}])
+def test_nothing_is_fetched_and_nothing_runs(changes: dict[str, Any]) -> None:
+    found = page(**changes)
+    assert not found.tags.keys() & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    sources = [value for _, name, value in found.attributes if name in ("src", "href", "srcset", "data", "xlink:href")]
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    html = render_html(REPORT | changes, EVENTS, PNG)
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert ("meta", "content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in found.attributes
+
+
+def test_a_private_unseeded_page_has_no_banner() -> None:
+    found = page()
+    assert not [value for _, name, value in found.attributes if name == "class" and value.startswith("banner")]
+    assert "NON-PRIVATE" not in found.text
+    assert SEEDED not in found.text
+
+
+def test_a_seeded_page_is_marked_and_names_the_seed() -> None:
+    text = page(seeded=True, configuration={"seed": 4711}).text
+    assert "seeded: not private against someone who knows the seed" in text
+    assert "the seed 4711" in text
+    assert "secure source" not in text
+
+
+def test_a_non_private_page_is_marked_and_promises_nothing() -> None:
+    text = page(**non_private()).text
+    assert text.count("NON-PRIVATE") >= 3
+    assert "without differential privacy" in text
+    assert "unlimited" in text
+    assert "Nothing on this page is private" in text
+    assert "Covered by the guarantee" not in text
+    assert "refuses this run" in text
+    assert "silogan generate RUN" not in text
+
+
+def test_what_was_not_measured_says_why() -> None:
+    text = page(
+        utility={"accuracy_synthetic": None, "accuracy_real": None},
+        utility_reason="the images have no classes",
+        fidelity=None,
+        fidelity_reason="switched off in the scenario",
+    ).text
+    assert "not measured the images have no classes" in text
+    assert "Use was not measured: the images have no classes." in text
+    assert "Likeness was not measured: switched off in the scenario." in text
+
+
+def test_utility_stands_beside_its_ceiling() -> None:
+    text = page(utility=REPORT["utility"] | {"auroc_synthetic": 0.981, "auroc_real": 0.9993}).text
+    assert "82.1 %" in text
+    assert "97.2 % when trained on real ones" in text
+    assert "0.981 0.999" in text
+    assert "Balanced accuracy" not in text
+
+
+def test_what_uses_real_data_is_listed_as_not_covered() -> None:
+    text = page().text
+    assert "on real data: not covered" in text
+    assert "It uses real data without noise" in text
+
+
+def test_a_hundred_sites_are_summed_up_and_folded() -> None:
+    sites = [SITE | {"name": f"site-{i:03}", "epsilon": 5 + i / 100} for i in range(100)]
+    found = page(sites=sites)
+    assert "100 simulated hospitals" in found.text
+    assert "5 to 5.99" in found.text
+    assert "All 100 hospitals" in found.text
+    assert all(site["name"] in found.text for site in sites)
+    few = page()
+    assert found.tags["details"] == few.tags["details"] + 1
+
+
+def test_a_hundred_sites_without_privacy_still_say_so() -> None:
+    sites = [SITE | {"name": f"site-{i}", "epsilon": None} for i in range(100)]
+    assert "No privacy was spent because none was given" in page(private=False, sites=sites).text
+
+
+def test_spending_beyond_the_budget_shows() -> None:
+    assert "10.5 of 10 (over budget)" in page(sites=[SITE | {"epsilon": 10.5}]).text
+    assert "over budget" not in page().text
+
+
+def test_a_run_that_ended_early_says_why() -> None:
+    text = page(rounds=1, rounds_planned=9, stopped="the quorum of 2 was lost").text
+    assert "Stopped after 1 of 9 rounds" in text
+    assert "the quorum of 2 was lost" in text
+
+
+def test_refused_replies_are_listed() -> None:
+    text = page([EVENTS[1] | {"sites_refused": [{"site": "south", "why": "weights are not finite"}]}]).text
+    assert "1 south weights are not finite" in text
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_missing_or_broken_figure_leaves_a_gap(value: float | None) -> None:
+    broken = EVENTS[1] | {"update_norm": value, "fake_accuracy": value, "seconds": value}
+    found = page([broken | {"epsilon": None}, EVENTS[2]])
+    assert not [v for tag, _, v in found.attributes if tag in SVG_LEAVES and re.search("nan|inf", v)]
+    assert found.tags["svg"] == 4
+
+
+def test_no_rounds_and_no_pictures_still_make_a_page() -> None:
+    found = page([], png=None, rounds=0)
+    assert "No round was finished." in found.text
+    assert "No pictures were drawn" in found.text
+    assert found.tags["img"] == found.tags["svg"] == 0
+
+
+def test_pictures_and_charts_are_described_and_tables_have_headings() -> None:
+    html = render_html(REPORT, EVENTS, PNG)
+    assert 'alt="Synthetic sample pictures, one column for each of 2 classes: a, b."' in html
+    assert "Synthetic, not patients." in html
+    assert html.count("<svg") == html.count('role="img" aria-label="') == 4
+    assert "Privacy loss ε so far: 4 in round 1, 8 in round 2" in html
+    assert html.count("<th ") == html.count("<th scope=")
+    assert html.count("<table") == html.count("<caption>")
+
+
+def test_the_page_is_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    write_html(path, REPORT, EVENTS, PNG)
+    assert path.read_text(encoding="utf-8") == render_html(REPORT, EVENTS, PNG)
+    assert [child.name for child in tmp_path.iterdir()] == ["report.html"]
+
+
+@given(st.floats(1e-6, 1e6))
+def test_privacy_loss_is_never_rounded_down(value: float) -> None:
+    assert float(upward(value)) >= value
+    assert float(upward(value)) <= value * 1.011
+
+
+def test_numbers_read_as_people_write_them() -> None:
+    assert [upward(x) for x in (9.9812, 9.98, 0.5, 123.4, math.inf, None)] == ["9.99", "9.98", "0.5", "124", "∞", "—"]
+    assert [small(x) for x in (1e-5, 3.4e-4, 0.0, None)] == ["10⁻⁵", "3.4 · 10⁻⁴", "0", "—"]
+    assert [number(x) for x in (0.1782, 3.0, 1234.5, None)] == ["0.178", "3", "1,234", "—"]
+    assert [duration(x) for x in (9.91, 151.2, 7265.0)] == ["9.9 s", "2 min 31 s", "2 h 1 min"]
+    assert [memory(x) for x in (0, 5 * 2**20, 3 * 2**30)] == ["—", "5 MiB", "3.0 GiB"]
+    assert percent(0.8213) == "82.1 %"
+    assert moment("2026-03-03T14:02:11+00:00") == "3 March 2026, 14:02 UTC"
+    assert moment("yesterday") == "yesterday"
+
+
+def test_largest_success_is_the_bound_of_the_hypothesis_test() -> None:
+    assert largest_success(0.0, 0.0) == pytest.approx(0.01)
+    assert largest_success(1.0, 1e-5) == pytest.approx(math.e * 0.01 + 1e-5)
+    assert largest_success(5.0, 0.0) == pytest.approx(1 - 0.99 * math.exp(-5))
+    assert largest_success(1e6, 1e-5) == 1.0
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+@example(-1e-5, 15001.0)
+def test_ticks_enclose_the_values_in_few_steps(low: float, span: float) -> None:
+    marks = ticks(low, low + span)
+    assert 2 <= len(marks) <= 6
+    assert marks == sorted(set(marks))
+    slack = 1e-8 * (marks[1] - marks[0]) + 1e-11 * max(abs(low), abs(low + span))
+    assert marks[0] <= low + slack
+    assert marks[-1] >= low + span - slack
+
+
+def test_settings_are_flattened_with_plain_values() -> None:
+    nested = {"a": {"b": None, "c": [0.5, 1e-3]}, "d": True, "e": [], "f": {}}
+    assert dict(flatten(nested)) == {"a.b": "not set", "a.c": "0.5, 0.001", "d": "yes", "e": "none", "f": "{}"}
