@@ -8,12 +8,12 @@ from client.ledger.audit import THE_LEDGER, Audit
 from client.ledger.page_cohort import cohort_section, in_utc
 from common.errors import UsageError
 from common.files import write_bytes_atomically
+from common.pages.guarantee import bar, box, reading
 from common.pages.markup import Html, join, table, tag
 from common.pages.page import banner, document
 from common.pages.words import NOTHING, count, downward, moment, small
 from common.privacy.plan import SEEDED
 from common.privacy.strength import SCALE
-from server.report.privacy import bar, box, reading
 
 _OPENING = b"<!doctype html>"
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 from client.ledger.audit import PLD_RELATIVE_ERROR, Audit
 from client.ledger.statement import Refusal, RunCharges, Statement
 from common.pages.charts import Chart, figure
+from common.pages.guarantee import against_an_attacker, reading
 from common.pages.markup import Html, details, join, table, tag
 from common.pages.page import banner, card
 from common.pages.words import NOTHING, count, downward, equals, moment, number, percent, small, upward
 from common.privacy.accounting import PRV_EPSILON_ERROR
-from server.report.privacy import against_an_attacker, reading
 
 RUNS_AT_A_GLANCE = 20
 NEWEST_REFUSALS = 10

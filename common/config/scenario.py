@@ -271,7 +271,7 @@ class Federation(Section):
 
 
 class Evaluation(Section):
-    """Measurements after training, outside the guarantee: they use real test data (`server/evaluation/evaluation.py`)."""
+    """Measurements after training, outside the guarantee: they use real test data (`server/evaluation`)."""
 
     enabled: bool = True
     samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=5000, description="synthetic images to draw")

@@ -49,7 +49,7 @@ class PrivacyPlan:
         steps_per_round: private discriminator steps between two replies.
         rounds: rounds the run may take, interruptions included.
         records_per_patient: k, most records of a unit in one step; 1 where a unit is a record.
-        warm_start_noise_multiplier: σ of the release of statistics before the first round (`common/privacy/statistics.py`);
+        warm_start_noise_multiplier: σ of the release of `common/privacy/statistics.py` before the first round;
             None where there is none.
 
     Raises:

@@ -1,12 +1,12 @@
 """What the report says of privacy: exact about the guarantee, and as plain about what it does not cover."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.pages.guarantee import against_an_attacker, bar, box, largest_success, reading
 from common.pages.markup import Html, details, join, table, tag
 from common.pages.words import NOTHING, count, equals, number, small, upward
-from common.privacy.strength import SCALE, strength
+from common.privacy.strength import SCALE
 
 Report = Mapping[str, Any]
 Site = Mapping[str, Any]
@@ -15,9 +15,6 @@ SIMULATED = ("inprocess", "ray")
 SITES_AT_A_GLANCE = 20
 FEW_GROUPS = 3
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
-FALSE_ALARMS = 0.01
-VACUOUS = 0.99
-COLOURS = {"conservative": "good", "moderate": "care", "weak": "bad"}
 
 
 def groups(report: Report) -> dict[tuple[str, float], list[Site]]:
@@ -32,27 +29,6 @@ def spent(sites: Sequence[Site]) -> tuple[float, float] | None:
     """Smallest and largest epsilon of the sites, or None if none has one."""
     values = [site["epsilon"] for site in sites if site["epsilon"] is not None]
     return (min(values), max(values)) if values else None
-
-
-def largest_success(epsilon: float, delta: float, false_alarms: float = FALSE_ALARMS) -> float:
-    """Most that a membership test can detect, as a share of those whose data was used.
-
-    Args:
-        epsilon: of the guarantee.
-        delta: of the guarantee.
-        false_alarms: share of people whose data was not used that the test accuses all the same.
-
-    Source:
-        Kairouz, Oh and Viswanath, "The composition theorem for differential privacy", 2015, theorem 2.1.
-    """
-    growth = math.exp(min(epsilon, 700.0))
-    return min(1.0, growth * false_alarms + delta, 1.0 - (1.0 - delta - false_alarms) / growth)
-
-
-def reading(epsilon: float, *, short: bool = False) -> Html:
-    """How strong a guarantee of `epsilon` is; if `short` without what to do about it."""
-    found = strength(epsilon)
-    return tag("span", found.word if short else str(found), class_=f"pill {COLOURS[found.word]}")
 
 
 def in_one_sentence(report: Report) -> Html:
@@ -132,16 +108,6 @@ def _row(site: Site) -> tuple[str, ...]:
     )
 
 
-def bar(epsilon: float | None, budget: float | None) -> Html | str:
-    """ε of its budget, drawn and written."""
-    if epsilon is None or not budget:
-        return upward(epsilon)
-    over = epsilon > budget
-    filled = tag("span", style=f"width:{min(100.0, 100 * epsilon / budget):.1f}%", class_="over" if over else None)
-    label = f"{upward(epsilon)} of {number(budget, 4)}" + (" (over budget)" if over else "")
-    return tag("div", tag("div", filled, class_="bar", aria_hidden="true"), tag("span", label), class_="spent")
-
-
 def _folded(listed: Html, sites: Sequence[Site]) -> Html:
     """The list of sites, behind a line to open if they are many."""
     return listed if len(sites) <= SITES_AT_A_GLANCE else details(f"All {len(sites)} hospitals", listed)
@@ -186,13 +152,6 @@ def scope_section(report: Report) -> Html:
     boxes = [box("Covered by the guarantee", COVERED, "yes"), box("Not covered", NOT_COVERED, "no")]
     boxes += [box("Whom you have to trust", _trust(report)), box("How to read ε", _how_to_read(report))]
     return tag("section", heading, tag("div", *boxes, class_="sides"))
-
-
-def box(title: str, points: Sequence[str], kind: str = "") -> Html:
-    """A titled list; `kind` is "yes", "no" or empty."""
-    return tag(
-        "div", tag("h3", title), tag("ul", *[tag("li", point) for point in points]), class_=f"box {kind}".strip()
-    )
 
 
 NON_PRIVATE = (
@@ -254,15 +213,3 @@ def _how_to_read(report: Report) -> list[str]:
         f"{SCALE} Values of ε are not ranked against those with another δ or unit.",
     ]
     return points
-
-
-def against_an_attacker(epsilon: float, delta: float, unit: str) -> str:
-    """What the guarantee leaves to somebody who wants to know who is in the data."""
-    share = largest_success(epsilon, delta)
-    found = f"at most {upward(100 * share)} %" if share < VACUOUS else "up to practically all"
-    after = "" if share < VACUOUS else " The number alone then promises little."
-    return (
-        f"At {equals('ε', upward(epsilon))} and {equals('δ', small(delta))} ({unit} level), somebody who wrongly "
-        f"accuses {number(100 * FALSE_ALARMS)} % of those not in the data can rightly recognise {found} of those who "
-        f"are, even knowing all other patients.{after}"
-    )

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from common.files import write_bytes_atomically
+from common.pages.guarantee import reading
 from common.pages.markup import Html, join, table, tag
 from common.pages.page import banner, card, document
 from common.pages.words import NOTHING, count, duration, equals, memory, moment, number, percent, small, upward
@@ -146,7 +147,7 @@ def _epsilon_cards(report: Report) -> Iterable[Html]:
         ends = privacy.spent(sites)
         where = f"{count(len(sites), 'hospital')}, {unit} level, {equals('δ', small(delta))}"
         value = privacy.between(*map(upward, ends)) if ends else NOTHING
-        yield card("Privacy loss ε", value, where, privacy.reading(ends[1]) if ends else "")
+        yield card("Privacy loss ε", value, where, reading(ends[1]) if ends else "")
 
 
 UTILITY = (

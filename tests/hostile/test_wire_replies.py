@@ -26,6 +26,7 @@ from common.wire.messages import Reply, Weights
 from common.wire.refusals import refusal_record
 from server.rounds.inbox import largest_reply
 from server.rounds.members import Members
+from server.rounds.polling_grid import polling
 from server.rounds.quarantine import ProtocolViolation, Quarantine
 from server.rounds.replies import RoundReplies
 from tests.hostile.superlink import Enrolled, Hub, hub, instruction
@@ -81,7 +82,7 @@ class Round:
         for thread in threads:
             thread.start()
         began = time.monotonic()
-        replies = prompt(link.grid, largest_reply(SENT)).send_and_receive(messages, timeout=TIMEOUT)
+        replies = polling(link.grid, largest_reply(SENT)).send_and_receive(messages, timeout=TIMEOUT)
         self.taken = {reply.site for reply, _ in checked.usable(replies)}
         self.seconds = time.monotonic() - began
         for thread in threads:

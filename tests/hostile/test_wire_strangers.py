@@ -30,6 +30,7 @@ from server.operations.coordinator import Coordinator
 from server.operations.proxy import OBJECT_BYTES, ROUTES, Proxy
 from server.operations.settings import SETTINGS_FILE
 from server.rounds.inbox import largest_reply
+from server.rounds.polling_grid import polling
 from tests.hostile.superlink import hub, instruction
 from tests.tls import listens
 
@@ -168,7 +169,7 @@ def test_twenty_sites_of_one_address_send_their_weights_at_once(
         messages = [Message(instruction(), node.node, "train", ttl=timeout + 30, group_id="1") for node in nodes]
         with ThreadPoolExecutor(20) as pool:
             done = [pool.submit(act, number) for number in range(20)]
-            replies = prompt(link.grid, largest_reply(sent)).send_and_receive(messages, timeout=timeout)
+            replies = polling(link.grid, largest_reply(sent)).send_and_receive(messages, timeout=timeout)
             came = [reply.has_content() for reply in replies]
             for one in done:
                 one.result()

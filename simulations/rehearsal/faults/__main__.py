@@ -3,8 +3,8 @@
     python -m simulations.rehearsal.faults --out runs/faults [--only NAME]...
 
 One coordinator and three hospitals, as in simulations/rehearsal/federation.py, train one short run a fault, with real
-randomness. After each, every ledger is audited, and compared with what the coordinator has seen: a round that it has averaged must
-be settled in the site's ledger, and no site may have been charged for more rounds than it was asked for.
+randomness. After each, every ledger is audited, and compared with what the coordinator has seen: a round that it has
+averaged must be settled in the site's ledger, and no site may have been charged for more rounds than it was asked for.
 """
 
 import shutil

@@ -13,11 +13,11 @@ from client.node.explanation import explain
 from client.node.node import Cost
 from common.config.scenario import Data, parse_scenario
 from common.modality.image import ImageSchema
+from common.pages.guarantee import COLOURS
+from common.pages.guarantee import reading as in_the_report
 from common.privacy.plan import make_plan
 from common.privacy.strength import CONSERVATIVE, OVERRIDE_ABOVE, SCALE, strength
 from common.wire.study import SiteDeclaration, Study
-from server.report.privacy import COLOURS
-from server.report.privacy import reading as in_the_report
 
 PILL = re.compile(r"Privacy loss ε.*?<span class=\"pill \w+\">(.*?)</span>", re.DOTALL)
 

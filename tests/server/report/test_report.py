@@ -14,11 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.pages.charts import ticks
+from common.pages.guarantee import largest_success
 from common.pages.markup import VOID
 from common.pages.words import duration, memory, moment, number, percent, small, upward
 from common.privacy.plan import SEEDED
 from server.release.contact_sheet import class_grid, png_bytes
-from server.report.privacy import largest_success
 from server.report.report import render_html, write_html
 from server.report.settings import flatten
 

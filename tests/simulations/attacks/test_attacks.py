@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
-from tests.simulations.test_empirical import SCENARIO
 from typer.testing import CliRunner
 
 import silogan
@@ -20,6 +19,7 @@ from simulations.attacks.attacks import Attacks, attack
 from simulations.attacks.empirical import EmpiricalAudit, Power
 from simulations.attacks.membership import AttackResult, Membership
 from simulations.attacks.roc import Estimate
+from tests.simulations.attacks.test_empirical import SCENARIO
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 
