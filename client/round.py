@@ -1,5 +1,6 @@
-"""One site and one round of its work: check the plan, reserve, train, settle, reply."""
+"""One site and one round of its work: unpack, check the plan, reserve, train, settle, reply; refuse by a code."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from flwr.app import RecordDict
 from torch.optim import Optimizer
 
 from client.data import Images, to_unit_range
@@ -23,17 +25,21 @@ from common.config.scenario import Training
 from common.device import choose_device
 from common.errors import Code, DataError, FederationError, PrivacyRefusal, SiloganError, VerificationError
 from common.models.losses import LOSSES
-from common.models.networks import GAN, build, check_private
+from common.models.networks import GAN, check_private
 from common.models.schedule import learning_rate_factor
+from common.models.weights import Misfit, Weights, networks, weights_of
+from common.operations.logs import describe
 from common.privacy.statistics import Moments
 from common.registry import lookup
 from common.seeding import derive_key, random_generator
-from common.wire.messages import STATISTICS, Instruction, Reply, Weights
-from common.wire.refusals import without_reason
+from common.wire.messages import STATISTICS, Instruction, Reply, unpack
+from common.wire.refusals import refusal_record, without_reason
 from common.wire.study import Study
 
 MICRO_BATCH = {"cpu": 320, "cuda": 2048}
 """Images that are in a pass at one time, by type of device: enough to keep it busy, few enough for its caches."""
+
+_log = logging.getLogger("silogan.client")
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,33 @@ class _Outcome(NamedTuple):
     steps: int
     weights: Weights
     state: dict[str, Any]
+
+
+def answer(content: RecordDict, name: str, find_site: Callable[[str], Site]) -> RecordDict:
+    """Does the round that the server asks for; every fault becomes a refusal by one code.
+
+    Args:
+        content: what the server sent.
+        name: what to call the site as long as it is not found.
+        find_site: the site in the study whose hash is given.
+
+    Privacy:
+        What comes back is a `Reply`, or a `Code` that does not depend on patients' data. Why the site refuses is in its
+        own log alone, and also there the text of an exception that is not a `SiloganError`, which could quote data, is
+        not told.
+    """
+    try:
+        instruction, packed = Instruction.from_record(content)
+        site = find_site(instruction.study_id)
+        name = site.name
+        reply, new_weights = run_round(site, instruction, unpack(packed))
+        return reply.to_record(new_weights)
+    except SiloganError as error:
+        _log.warning("%s refuses (%s): %s", name, error.code, error)
+        return refusal_record(name, error.code)
+    except Exception as error:
+        _log.error("%s refuses (%s): %s", name, Code.UNAVAILABLE, describe(error))  # its text may quote data
+        return refusal_record(name, Code.UNAVAILABLE)
 
 
 def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[Reply, Weights]:
@@ -178,7 +211,8 @@ def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device,
         trainer.load_state(kept)
     steps = site.study.plan.steps_per_round
     trainer.run(steps, learning_rate_factor(training, instruction.round))
-    return _Outcome(steps, gan_weights(gan), trainer.state())
+    weights = {name: tensor.cpu() for name, tensor in weights_of(gan).items()}
+    return _Outcome(steps, weights, trainer.state())
 
 
 def _release_statistics(site: Site) -> _Outcome:
@@ -199,15 +233,6 @@ def _release_statistics(site: Site) -> _Outcome:
     else:
         released = UnprotectedPatients(site.read_images(), plan, _randomness(site, 0)).statistic(moments)
     return _Outcome(1, {STATISTICS: released.float()}, {})
-
-
-def gan_weights(gan: GAN) -> Weights:
-    """All parameters and buffers of both networks, on the CPU, under `generator.` and `discriminator.` names."""
-    return {
-        f"{part}.{name}": tensor.detach().cpu()
-        for part, network in gan._asdict().items()
-        for name, tensor in network.state_dict().items()
-    }
 
 
 def _refuse_if(reason: SiloganError | None, instruction: Instruction, ledger: Ledger | None) -> None:
@@ -250,24 +275,14 @@ def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | No
 
 
 def _load(study: Study, weights: Weights) -> GAN:
-    """Networks that hold the incoming weights; built without drawing random numbers."""
-    if not all(name.startswith(("generator.", "discriminator.")) for name in weights):
-        raise _misfit("are of another network", "run the same version of silogan on both sides")
-    with torch.device("meta"):
-        gan = build(study.scenario.model, study.schema)
+    """Networks that hold the incoming weights."""
+    try:
+        gan = networks(study.scenario.model, study.schema, weights)
+    except Misfit as error:
+        raise _misfit(str(error), "run the same version of silogan on both sides") from None
     for part, network in gan._asdict().items():
-        own = {name.removeprefix(f"{part}."): tensor for name, tensor in weights.items() if name.startswith(f"{part}.")}
-        types = [tensor.dtype for tensor in network.state_dict().values()]
-        try:
-            network.load_state_dict({name: tensor.clone() for name, tensor in own.items()}, assign=True)
-            fits = [tensor.dtype for tensor in network.state_dict().values()] == types
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise _misfit(f"do not fit the study's {part}", "run the same version of silogan on both sides")
-        if not all(bool(tensor.isfinite().all()) for tensor in own.values()):
+        if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
             raise _misfit(f"are not finite in the {part}", "resume from an older checkpoint")
-        network.requires_grad_(True)
     if study.plan.private:
         check_private(gan.discriminator)
     return gan

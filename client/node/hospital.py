@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 from flwr.app import RecordDict
 
-from client.app import answer
 from client.data import Images
 from client.data.stamp import stamp
 from client.ledger.register import Registration
 from client.node.connection import Connection
 from client.node.node import Node
-from client.round import Site
+from client.round import Site, answer
 from common.config.scenario import Data
 from common.errors import Code, PrivacyRefusal
 
@@ -33,7 +32,7 @@ class Hospital:
         folder: the node's folder.
 
     Privacy:
-        What leaves is what `client.app.answer` lets out: a reply of `client.round.run_round`, or a `Code`. The images
+        What leaves is what `client.round.answer` lets out: a reply of `client.round.run_round`, or a `Code`. The images
         of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
     """
 

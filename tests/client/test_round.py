@@ -12,11 +12,12 @@ import client.round
 from client.data import Images, to_unit_range
 from client.ledger.ledger import Ledger
 from client.mechanism import Randomness
-from client.round import Site, gan_weights, run_round
+from client.round import Site, run_round
 from client.state import SiteState
 from client.training.trainer import SiteTrainer
 from common.errors import Code, ConfigError, DataError, FederationError, PrivacyRefusal, SiloganError, VerificationError
 from common.models.networks import GAN, build
+from common.models.weights import weights_of
 from common.privacy.statistics import Moments
 from common.wire.messages import STATISTICS, Instruction, Reply, Weights
 from common.wire.study import Study
@@ -354,7 +355,7 @@ def test_discriminator_that_mixes_patients_is_refused_before_any_charge(
     study = make_study()
     with torch.random.fork_rng(devices=[]):
         monkeypatch.setattr(client.round, "build", with_batch_norm)
-        weights = gan_weights(with_batch_norm(study.scenario.model, study.schema))
+        weights = weights_of(with_batch_norm(study.scenario.model, study.schema))
         error = refused(make_site(study), ask(study), weights, ConfigError)
         assert "norm" in error.thing
 
