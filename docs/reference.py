@@ -12,7 +12,7 @@ from client.data import READERS
 from common.config.scenario import Scenario
 from common.models.losses import LOSSES
 from common.models.networks import FAMILIES
-from server.rounds.aggregation.robust import AGGREGATIONS
+from server.rounds.aggregation import RULES
 from simulations.partition import PARTITIONS
 
 Schema = dict[str, Any]
@@ -24,7 +24,7 @@ CHOICES = {
     "sites.partition": PARTITIONS,
     "model.family": FAMILIES,
     "training.loss": LOSSES,
-    "federation.aggregation": AGGREGATIONS,
+    "federation.aggregation": RULES,
 }
 OPENING = """# Scenarios
 
@@ -39,13 +39,22 @@ that is. `--set KEY=VALUE` changes one from the command line, as `--set training
 def page() -> str:
     """The whole page."""
     whole = Scenario.model_json_schema()
-    return OPENING + "".join(_shipped()) + "\n" + "\n".join(_sections(whole, whole, ""))
+    return OPENING + "".join(_shipped()) + "\n" + "\n".join((*_sections(whole, whole, ""), *_rules(), ""))
 
 
 def _shipped() -> Iterator[str]:
     for path in sorted(SCENARIOS.glob("*.yaml")):
         title = next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("title:"))
         yield f"- `simulations/scenarios/{path.name}`: {title.removeprefix('title:').strip()}\n"
+
+
+def _rules() -> Iterator[str]:
+    """What the aggregation rules say of themselves."""
+    yield "\n## Rules of `federation.aggregation`, for n replies of which f = `byzantine` are hostile\n"
+    yield "| rule | result | needs | uses | replies in memory |\n|---|---|---|---|---|"
+    for name, rule in RULES.items():
+        held, uses = "all" if rule.holds_replies else "one", ", ".join(f"`{key}`" for key in sorted(rule.uses))
+        yield f"| `{name}` | {rule.description} | {rule.condition} | {uses} | {held} |"
 
 
 def _sections(whole: Schema, section: Schema, prefix: str) -> Iterator[str]:

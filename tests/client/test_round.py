@@ -21,7 +21,7 @@ from common.models.weights import weights_of
 from common.privacy.statistics import Moments
 from common.wire.messages import STATISTICS, Instruction, Reply, Weights
 from common.wire.study import Study
-from tests.client.training import noise_off
+from tests.client.steps import noise_off
 
 MakeStudy = Callable[..., Study]
 MakeSite = Callable[..., Site]
