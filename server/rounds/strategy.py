@@ -154,11 +154,16 @@ class FederatedGAN(Strategy):
             digests=list(known)[-_REMEMBERED:],
         )
         ended = EndedRound(
-            *(self._study, self._run_dir, self._state, self._asked_at),
-            *(len(accepted), checked.refused, self._members.quarantined),
+            self._study,
+            self._run_dir,
+            before=self._state,
+            asked_at=self._asked_at,
+            replied=len(accepted),
+            refused=checked.refused,
+            quarantined=self._members.quarantined,
         )
-        for do in AFTER_ROUND:
-            state = do(ended, state)
+        for step in AFTER_ROUND:
+            state = step(ended, state)
         self._state = state
         return pack(self._state.weights), None
 

@@ -6,17 +6,14 @@ Flower has these rules too; its trimmed mean cannot leave a single site of three
 from common.config.scenario import Federation, Scenario
 from common.errors import ConfigError
 from common.registry import lookup
+from server.rounds.aggregation import krum, mean, median, trimmed_mean
 from server.rounds.aggregation.base import Rule
-from server.rounds.aggregation.krum import Krum
-from server.rounds.aggregation.mean import WeightedMean
-from server.rounds.aggregation.median import Median
-from server.rounds.aggregation.trimmed_mean import TrimmedMean
 
 RULES: dict[str, type[Rule]] = {
-    "mean": WeightedMean,
-    "median": Median,
-    "trimmed_mean": TrimmedMean,
-    "krum": Krum,
+    "mean": mean.WeightedMean,
+    "median": median.Median,
+    "trimmed_mean": trimmed_mean.TrimmedMean,
+    "krum": krum.Krum,
 }
 
 
