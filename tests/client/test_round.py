@@ -20,7 +20,7 @@ from common.models.networks import GAN, build
 from common.privacy.statistics import Moments
 from common.wire.messages import STATISTICS, Instruction, Reply, Weights
 from common.wire.study import Study
-from tests.client.training import noise_off
+from tests.client.steps import noise_off
 
 MakeStudy = Callable[..., Study]
 MakeSite = Callable[..., Site]
@@ -182,7 +182,7 @@ def test_randomness_is_secure_without_a_seed_and_seeded_with_one(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[str] = []
-    secure, derived = Randomness.secure, client.site.derive_key
+    secure, derived = Randomness.secure, client.round.derive_key
     monkeypatch.setattr(Randomness, "secure", lambda: used.append("secure") or secure())
     monkeypatch.setattr(client.round, "derive_key", lambda *purpose: used.append("seeded") or derived(*purpose))
     for folder, seed in (("a", None), ("b", 3)):
