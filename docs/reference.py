@@ -1,9 +1,10 @@
 """Every key of a scenario as a page: `docs/scenarios.md`, written from the models that read a scenario.
 
-python docs/reference.py
+make docs
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ CHOICES = {
 }
 OPENING = """# Scenarios
 
-A study is one YAML file. Every key has a default unless it says *required*; a key that is not listed here is refused with the nearest one
-that is. `--set KEY=VALUE` changes one from the command line, as `--set training.rounds=5`. This page is written by `docs/reference.py`.
+A study is one YAML file. Every key has a default unless it says *required*; a key that is not listed here is refused
+with the nearest one that is. `--set KEY=VALUE` changes one from the command line, as `--set training.rounds=5`. This
+page is written by `docs/reference.py`.
 
 ## Those that come with it
 
@@ -133,4 +135,7 @@ def _meaning(name: str, value: Schema) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    if "--print" in sys.argv:
+        sys.stdout.write(page())
+    else:
+        PAGE.write_text(page(), encoding="utf-8")

@@ -156,7 +156,7 @@ def watch_trainer(watched: Watched, patch: pytest.MonkeyPatch) -> type[SiteTrain
 
     wrap(patch, BookKeepingModule, "add", see_losses)
 
-    class Trainer(client.site.SiteTrainer):
+    class Trainer(client.round.SiteTrainer):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             losses.clear()  # of made-up records: the machine was tried before
@@ -715,7 +715,7 @@ def nothing_reserved(patch: pytest.MonkeyPatch) -> None:
 
 def reserved_too_little(patch: pytest.MonkeyPatch) -> None:
     """By software that writes less than what was agreed to: the ledger itself takes no such charge."""
-    append = client.ledger._append
+    append = client.ledger.ledger._append
 
     def one_step(book: Any, kind: str, body: dict[str, Any]) -> Any:
         return append(book, kind, {**body, "steps": 1} if kind == "reserve" else body)

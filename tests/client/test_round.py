@@ -183,7 +183,7 @@ def test_randomness_is_secure_without_a_seed_and_seeded_with_one(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[str] = []
-    secure, derived = Randomness.secure, client.site.derive_key
+    secure, derived = Randomness.secure, client.round.derive_key
     monkeypatch.setattr(Randomness, "secure", lambda: used.append("secure") or secure())
     monkeypatch.setattr(client.round, "derive_key", lambda *purpose: used.append("seeded") or derived(*purpose))
     for folder, seed in (("a", None), ("b", 3)):
