@@ -6,7 +6,8 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client.round import Site, answer
+from client.answer import answer
+from client.round import Site
 from client.simulated import simulated_site
 from common.device import threads_for_each
 from common.wire.study import Study

@@ -1,6 +1,5 @@
-"""One site and one round of its work: unpack, check the plan, reserve, train, settle, reply; refuse by a code."""
+"""One site and one round of its work: check the plan, reserve, train, settle, reply."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from flwr.app import RecordDict
 from torch.optim import Optimizer
 
 from client.data import Images, to_unit_range
@@ -28,18 +26,15 @@ from common.models.losses import LOSSES
 from common.models.networks import GAN, check_private
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Misfit, Weights, networks, weights_of
-from common.operations.logs import describe
 from common.privacy.statistics import Moments
 from common.registry import lookup
 from common.seeding import derive_key, random_generator
-from common.wire.messages import STATISTICS, Instruction, Reply, unpack
-from common.wire.refusals import refusal_record, without_reason
+from common.wire.messages import STATISTICS, Instruction, Reply
+from common.wire.refusals import without_reason
 from common.wire.study import Study
 
 MICRO_BATCH = {"cpu": 320, "cuda": 2048}
 """Images that are in a pass at one time, by type of device: enough to keep it busy, few enough for its caches."""
-
-_log = logging.getLogger("silogan.client")
 
 
 @dataclass(frozen=True)
@@ -85,33 +80,6 @@ class _Outcome(NamedTuple):
     steps: int
     weights: Weights
     state: dict[str, Any]
-
-
-def answer(content: RecordDict, name: str, find_site: Callable[[str], Site]) -> RecordDict:
-    """Does the round that the server asks for; every fault becomes a refusal by one code.
-
-    Args:
-        content: what the server sent.
-        name: what to call the site as long as it is not found.
-        find_site: the site in the study whose hash is given.
-
-    Privacy:
-        What comes back is a `Reply`, or a `Code` that does not depend on patients' data. Why the site refuses is in its
-        own log alone, and also there the text of an exception that is not a `SiloganError`, which could quote data, is
-        not told.
-    """
-    try:
-        instruction, packed = Instruction.from_record(content)
-        site = find_site(instruction.study_id)
-        name = site.name
-        reply, new_weights = run_round(site, instruction, unpack(packed))
-        return reply.to_record(new_weights)
-    except SiloganError as error:
-        _log.warning("%s refuses (%s): %s", name, error.code, error)
-        return refusal_record(name, error.code)
-    except Exception as error:
-        _log.error("%s refuses (%s): %s", name, Code.UNAVAILABLE, describe(error))  # its text may quote data
-        return refusal_record(name, Code.UNAVAILABLE)
 
 
 def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[Reply, Weights]:

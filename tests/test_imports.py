@@ -40,8 +40,9 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "state": set(),
         "round": {"state", "training", "ledger", "mechanism", "data"},
         "simulated": {"round", "ledger", "data"},
-        "node": {"round", "ledger", "data"},
-        "app": {"round", "simulated"},
+        "answer": {"round"},
+        "node": {"answer", "round", "ledger", "data"},
+        "app": {"answer", "round", "simulated"},
         "commands": {"node", "ledger", "data"},
     },
     "server": {

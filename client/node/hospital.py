@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from flwr.app import RecordDict
 
+from client.answer import answer
 from client.data import Images
 from client.data.stamp import stamp
 from client.ledger.register import Registration
 from client.node.connection import Connection
 from client.node.node import Node
-from client.round import Site, answer
+from client.round import Site
 from common.config.scenario import Data
 from common.errors import Code, PrivacyRefusal
 
@@ -32,8 +33,8 @@ class Hospital:
         folder: the node's folder.
 
     Privacy:
-        What leaves is what `client.round.answer` lets out: a reply of `client.round.run_round`, or a `Code`. The images
-        of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
+        What leaves is what `client.answer.answer` lets out: a reply of `client.round.run_round`, or a `Code`. Images of
+        a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
     """
 
     def __init__(self, folder: Path) -> None:

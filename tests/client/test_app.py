@@ -11,7 +11,7 @@ from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.common.serde import recorddict_to_proto
 from flwr.supercore.task_identity import TaskIdentity
 
-import client.round
+import client.answer
 import client.simulated
 import common.device
 from client.app import app
@@ -173,7 +173,7 @@ def test_error_that_a_user_can_mend_becomes_a_code_and_its_words_stay_in_the_log
     def fail(*args: Any) -> None:
         raise error("the thing", "is wrong", "mend it")
 
-    monkeypatch.setattr(client.round, "run_round", fail)
+    monkeypatch.setattr(client.answer, "run_round", fail)
     answer = app(message_for(study, make_weights(study)), context_of(run_dir, 1))
     assert refusal_of(answer) == ("south", code)
     assert b"wrong" not in bytes_of(answer)
