@@ -117,9 +117,8 @@ def arrays(record: RecordDict) -> dict[str, np.ndarray[Any, Any]]:
 
 HOLDS_PATIENTS = {
     "client/app.py",  # simulated sites: joins reader and round
-    "client/ledger/register.py",  # fingerprints
     "client/node/hospital.py",  # keeps the images in memory
-    "client/node/node.py",  # reads and registers them
+    "client/node/reading.py",  # reads and registers them
     "client/round.py",  # puts them behind the door
     "client/training/unprotected.py",  # comparisons without privacy, in simulation
 }
