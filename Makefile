@@ -22,7 +22,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo federation test check bench lock clean
+.PHONY: help demo federation test check docs bench lock clean
 
 help: ## print this list
 	@echo "SiloGAN: the first target that needs it installs everything into .venv (several GB on Linux, with CUDA)."
@@ -42,6 +42,9 @@ check: .venv/.installed ## check style, format and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
+
+docs: .venv/.installed ## write docs/scenarios.md from the models that read a scenario
+	PYTHONPATH=. .venv/bin/python docs/reference.py
 
 bench: .venv/.installed ## run the short form of every benchmark
 	@test -n "$(BENCHMARKS)" || echo "bench: there is no benchmark in simulations/benchmarks, so nothing was run"

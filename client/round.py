@@ -23,12 +23,13 @@ from common.config.scenario import Training
 from common.device import choose_device
 from common.errors import Code, DataError, FederationError, PrivacyRefusal, SiloganError, VerificationError
 from common.models.losses import LOSSES
-from common.models.networks import GAN, build, check_private
+from common.models.networks import GAN, check_private
 from common.models.schedule import learning_rate_factor
+from common.models.weights import Misfit, Weights, networks, weights_of
 from common.privacy.statistics import Moments
 from common.registry import lookup
 from common.seeding import derive_key, random_generator
-from common.wire.messages import STATISTICS, Instruction, Reply, Weights
+from common.wire.messages import STATISTICS, Instruction, Reply
 from common.wire.refusals import without_reason
 from common.wire.study import Study
 
@@ -178,7 +179,8 @@ def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device,
         trainer.load_state(kept)
     steps = site.study.plan.steps_per_round
     trainer.run(steps, learning_rate_factor(training, instruction.round))
-    return _Outcome(steps, gan_weights(gan), trainer.state())
+    weights = {name: tensor.cpu() for name, tensor in weights_of(gan).items()}
+    return _Outcome(steps, weights, trainer.state())
 
 
 def _release_statistics(site: Site) -> _Outcome:
@@ -199,15 +201,6 @@ def _release_statistics(site: Site) -> _Outcome:
     else:
         released = UnprotectedPatients(site.read_images(), plan, _randomness(site, 0)).statistic(moments)
     return _Outcome(1, {STATISTICS: released.float()}, {})
-
-
-def gan_weights(gan: GAN) -> Weights:
-    """All parameters and buffers of both networks, on the CPU, under `generator.` and `discriminator.` names."""
-    return {
-        f"{part}.{name}": tensor.detach().cpu()
-        for part, network in gan._asdict().items()
-        for name, tensor in network.state_dict().items()
-    }
 
 
 def _refuse_if(reason: SiloganError | None, instruction: Instruction, ledger: Ledger | None) -> None:
@@ -250,24 +243,14 @@ def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | No
 
 
 def _load(study: Study, weights: Weights) -> GAN:
-    """Networks that hold the incoming weights; built without drawing random numbers."""
-    if not all(name.startswith(("generator.", "discriminator.")) for name in weights):
-        raise _misfit("are of another network", "run the same version of silogan on both sides")
-    with torch.device("meta"):
-        gan = build(study.scenario.model, study.schema)
+    """Networks that hold the incoming weights."""
+    try:
+        gan = networks(study.scenario.model, study.schema, weights)
+    except Misfit as error:
+        raise _misfit(str(error), "run the same version of silogan on both sides") from None
     for part, network in gan._asdict().items():
-        own = {name.removeprefix(f"{part}."): tensor for name, tensor in weights.items() if name.startswith(f"{part}.")}
-        types = [tensor.dtype for tensor in network.state_dict().values()]
-        try:
-            network.load_state_dict({name: tensor.clone() for name, tensor in own.items()}, assign=True)
-            fits = [tensor.dtype for tensor in network.state_dict().values()] == types
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise _misfit(f"do not fit the study's {part}", "run the same version of silogan on both sides")
-        if not all(bool(tensor.isfinite().all()) for tensor in own.values()):
+        if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
             raise _misfit(f"are not finite in the {part}", "resume from an older checkpoint")
-        network.requires_grad_(True)
     if study.plan.private:
         check_private(gan.discriminator)
     return gan

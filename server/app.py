@@ -8,23 +8,20 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common.errors import FederationError, SiloganError, VerificationError
-from common.files import write_bytes_atomically
 from common.models.networks import build, initialise
+from common.models.weights import Weights, generator_weights, weights_of
 from common.privacy.statistics import Moments
 from common.seeding import random_generator
-from common.wire.messages import STATISTICS, Weights, pack
+from common.wire.messages import STATISTICS, pack
+from common.wire.run_folder import RUNS_VARIABLE
 from common.wire.study import Study
-from server.release.generator import GENERATOR_FILE, release, save_generator
-from server.release.samples import SAMPLES_FOLDER, sample_grid
+from server.release.publish import publish
 from server.rounds.checkpoint import Checkpoint, recover
 from server.rounds.events import restore_events
 from server.rounds.inbox import largest_reply
 from server.rounds.outcome import write_outcome
 from server.rounds.polling_grid import polling
 from server.rounds.strategy import FederatedGAN
-
-RUNS_VARIABLE = "SILOGAN_RUNS"
-"""Environment variable of a coordinator's ServerApp: the folder of its runs."""
 
 app = ServerApp()
 
@@ -70,8 +67,7 @@ def federate(grid: Grid, run_dir: Path) -> None:
     start = recover(run_dir).checkpoint
     if start is None:
         weights = initial_weights(study)
-        generator = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
-        start = Checkpoint(study.study_id, 0, weights, generator)
+        start = Checkpoint(study.study_id, 0, weights, generator_weights(weights))
         start.save(run_dir)
     if start.study_id != study.study_id:
         raise VerificationError("checkpoint", "belongs to another study", "delete it or restore the study's own")
@@ -100,13 +96,11 @@ def conclude(run_dir: Path) -> None:
     if checkpoint is None or checkpoint.round < study.scenario.training.rounds:
         hint = "submit the run again: it goes on from the round before"
         raise FederationError("checkpoint of the last round", "is missing or damaged", hint)
-    save_generator(study, checkpoint.ema, run_dir / GENERATOR_FILE)
-    grid = sample_grid(release(study, checkpoint.ema))
-    write_bytes_atomically(run_dir / SAMPLES_FOLDER / "final.png", grid)
+    publish(study, checkpoint.ema, run_dir)
 
 
 def initial_weights(study: Study) -> Weights:
     """Freshly drawn weights of both networks, from the scenario's seed where there is one."""
     gan = build(study.scenario.model, study.schema)
     initialise(gan, random_generator(study.scenario.seed, "initial weights"))
-    return {f"{part}.{name}": t for part, network in gan._asdict().items() for name, t in network.state_dict().items()}
+    return weights_of(gan)

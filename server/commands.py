@@ -84,11 +84,12 @@ def server_enrol(
     readmit: Annotated[str | None, typer.Option(metavar="RUN", help="End its quarantine in a run.")] = None,
 ) -> None:
     """Let a hospital in, or out. A new key for a name replaces the old one."""
+    from common.wire.run_folder import QUARANTINE_FILE
     from common.wire.study import Study
     from server.operations.actions import acting
     from server.operations.coordinator import Coordinator
     from server.operations.request import read_request
-    from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
+    from server.rounds.quarantine import Quarantine
 
     coordinator = Coordinator(folder)
     if readmit is not None:

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from client.app import key_path, ledger_path
 from client.ledger.audit import THE_LEDGER, Audit, Finding, audit
 from client.ledger.chain import Entry, read_entries
 from client.ledger.keys import SiteKey
@@ -13,9 +12,9 @@ from client.ledger.ledger import approval_of, spent
 from client.node.node import Node
 from common.errors import PrivacyRefusal, SiloganError, UsageError
 from common.privacy.plan import NO_PRIVACY
+from common.wire.run_folder import holds_run, key_path, ledger_path
 from common.wire.study import Study
 from server.rounds.checkpoint import Checkpoint
-from simulations.prepare import holds_run
 
 ADJACENCY = "add or remove one unit"
 """Which data sets are neighbours, of whatever unit."""

@@ -15,11 +15,11 @@ from common.config.scenario import Data, Evaluation
 from common.device import choose_device
 from common.errors import DataError, UsageError
 from common.seeding import seeded_generator
+from common.wire.run_folder import GENERATOR_FILE, holds_run
 from common.wire.study import Study
 from server.evaluation.evaluation import evaluate as measure
 from server.release.generate import UNLABELLED
-from server.release.generator import GENERATOR_FILE, ReleasedGenerator, load_generator
-from simulations.prepare import holds_run
+from server.release.generator import ReleasedGenerator, load_generator
 
 EVALUATION_SEED = 0
 

@@ -12,22 +12,21 @@ from typing import Any
 
 import torch
 
-from client.app import simulated_site
 from client.data import read
+from client.simulated import simulated_site
 from common.device import available_cores
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
-from common.models.networks import build
+from common.models.networks import blueprint
+from common.wire.run_folder import REPORT_FILE, REPORT_PAGE
 from common.wire.study import Study, versions
-from server.release.generator import GENERATOR_FILE, ReleasedGenerator, release, save_generator
-from server.release.samples import SAMPLES_FOLDER, sample_grid
+from server.release.generator import ReleasedGenerator
+from server.release.publish import publish
 from server.report.report import write_html
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
 from simulations.evaluate import measure_generator
 
-REPORT_FILE = "report.json"
-REPORT_PAGE = "report.html"
 _SMALL = 16  # pixels
 
 
@@ -53,10 +52,7 @@ def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, sta
     if checkpoint is None:
         raise VerificationError(f"run folder '{run_dir}'", "has no checkpoint", "run it again with --overwrite")
     torch.set_num_threads(_threads(study))
-    save_generator(study, checkpoint.ema, run_dir / GENERATOR_FILE)
-    generator = release(study, checkpoint.ema)
-    grid = sample_grid(generator)
-    write_bytes_atomically(run_dir / SAMPLES_FOLDER / "final.png", grid)
+    generator, sheet = publish(study, checkpoint.ema, run_dir)
     measuring = time.monotonic()
     measured = measure(study, generator)
     evaluation_seconds = time.monotonic() - measuring
@@ -71,7 +67,7 @@ def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, sta
         },
         "peak_memory_bytes": _peak_memory(),
     }
-    write_html(run_dir / REPORT_PAGE, report, read_events(run_dir), grid)
+    write_html(run_dir / REPORT_PAGE, report, read_events(run_dir), sheet)
     write_bytes_atomically(run_dir / REPORT_FILE, json.dumps(report, indent=2, allow_nan=False).encode())
     return report
 
@@ -88,8 +84,7 @@ def measure(study: Study, generator: ReleasedGenerator) -> dict[str, Any]:
 
 def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str | None) -> dict[str, Any]:
     scenario = study.scenario
-    with torch.device("meta"):
-        gan = build(scenario.model, study.schema)
+    gan = blueprint(scenario.model, study.schema)
     return {
         "name": scenario.name,
         "title": scenario.title,

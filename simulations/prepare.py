@@ -1,25 +1,22 @@
 """From a scenario to a run folder that every engine can run: check everything, partition, plan, write."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER, open_ledgers
 from client.data import ImageData, read
+from client.simulated import open_ledgers
 from common.config.scenario import Scenario
 from common.device import choose_device
 from common.errors import ConfigError, DataError
-from common.models.losses import LOSSES
-from common.models.networks import FAMILIES, build, check_private
 from common.privacy.plan import choose_unit, make_plan
 from common.registry import lookup
 from common.seeding import derive_seed
-from common.wire.study import RUN_FILE, SiteDeclaration, Study, declared_size
-from server.release.samples import SAMPLES_FOLDER
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from common.wire.run_folder import PARTITION_FILE, make_folders
+from common.wire.study import SiteDeclaration, Study, declared_size
+from server.rounds.begin import check_scenario, make_study
+from server.rounds.checkpoint import Checkpoint
 from simulations.partition import PARTITIONS, Ints, partition, save
 
 _SITE_NAME = re.compile(r"\w[\w .-]{0,63}")
@@ -33,25 +30,20 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
         DataError: the data is unusable.
         PrivacyRefusal: the budget does not pay for one round.
     """
-    lookup(LOSSES, scenario.training.loss, "training.loss")
-    lookup(FAMILIES, scenario.model.family, "model.family")
+    check_scenario(scenario)
     lookup(PARTITIONS, scenario.sites.partition, "sites.partition")
     choose_device(scenario.training.device)
-    plan = make_plan(scenario)  # its cost does not depend on the unit, which the data decides
+    make_plan(scenario)  # may refuse; its cost does not depend on the unit, which the data decides
     _make_folders(run_dir)
     data = read(scenario.data)
-    plan = replace(plan, unit=choose_unit(scenario, patients_known=data.train.patients is not None))
-    with torch.device("meta"):
-        gan = build(scenario.model, data.schema)
-    if plan.private:
-        check_private(gan.discriminator)
-    patients = data.train.patients.numpy() if plan.unit == "patient" and data.train.patients is not None else None
+    unit = choose_unit(scenario, patients_known=data.train.patients is not None)
+    patients = data.train.patients.numpy() if unit == "patient" and data.train.patients is not None else None
     parts = _partition(scenario, data, patients)
     sizes = [len(part if patients is None else np.unique(patients[part])) for part in parts]
     sites = tuple(
         SiteDeclaration(name, declared_size(size)) for name, size in zip(_names(scenario, data), sizes, strict=True)
     )
-    study = Study(scenario, data.schema, plan, sites)
+    study = make_study(scenario, data.schema, unit, sites)
     save(run_dir / PARTITION_FILE, parts)
     study.save(run_dir)
     open_ledgers(study, run_dir)
@@ -77,15 +69,9 @@ def reopen(scenario: Scenario, run_dir: Path) -> Study:
     return study
 
 
-def holds_run(run_dir: Path) -> bool:
-    """Whether a run was prepared in this folder."""
-    return (run_dir / RUN_FILE).exists()
-
-
 def _make_folders(run_dir: Path) -> None:
     try:
-        for name in (LEDGER_FOLDER, STATE_FOLDER, CHECKPOINT_FOLDER, SAMPLES_FOLDER):
-            (run_dir / name).mkdir(parents=True, exist_ok=True)
+        make_folders(run_dir, simulated=True)
     except OSError as error:
         raise ConfigError(
             f"run folder '{run_dir}'", f"cannot be written ({error.strerror})", "choose another --out"

@@ -1,6 +1,5 @@
 """`silogan simulate`: prepare or reopen a run folder, train, release, evaluate, report."""
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -8,32 +7,17 @@ from typing import Any
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
 
-from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER
 from common.allocator import keep_freed_memory
 from common.config.scenario import Scenario
 from common.device import available_cores, choose_device
 from common.errors import ConfigError, PrivacyRefusal, UsageError
 from common.registry import lookup
-from common.wire.study import RUN_FILE
-from server.release.generator import GENERATOR_FILE
-from server.release.samples import SAMPLES_FOLDER
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.rounds.events import EVENTS_FILE
-from server.rounds.outcome import OUTCOME_FILE
-from server.rounds.quarantine import QUARANTINE_FILE
+from common.wire.run_folder import LOCK_FILE, delete_run, holds_run
+from server.rounds.checkpoint import Checkpoint
 from simulations.engines import ENGINES
-from simulations.engines.inprocess import SITES_LOG
-from simulations.engines.ray import LOG_NAME
-from simulations.finish import REPORT_FILE, REPORT_PAGE, finish, finished_report
+from simulations.finish import finish, finished_report
 from simulations.live import live_view
-from simulations.prepare import holds_run, prepare, reopen
-
-LOCK_FILE = ".lock"
-RUN_CONTENT = (
-    *(REPORT_FILE, REPORT_PAGE, GENERATOR_FILE, OUTCOME_FILE, EVENTS_FILE, QUARANTINE_FILE),
-    *(LOG_NAME, SITES_LOG, SAMPLES_FOLDER),
-    *(CHECKPOINT_FOLDER, STATE_FOLDER, LEDGER_FOLDER, PARTITION_FILE, RUN_FILE),
-)
+from simulations.prepare import prepare, reopen
 
 
 def simulate(
@@ -69,7 +53,7 @@ def simulate(
     run_dir, scenario = run_dir.absolute(), _with_absolute_paths(scenario)
     with _locked(run_dir):
         if holds_run(run_dir) and overwrite:
-            _delete_run(run_dir)
+            delete_run(run_dir)
         if holds_run(run_dir) and not resume:
             hint = "add --resume to go on, --overwrite to start again, or choose another --out"
             raise ConfigError(f"run folder '{run_dir}'", "holds a run already", hint)
@@ -131,13 +115,3 @@ def _locked(run_dir: Path) -> "AcquireReturnProxy[FileLock]":
         raise ConfigError(
             f"run folder '{run_dir}'", f"cannot be written ({error.strerror})", "choose another --out"
         ) from None
-
-
-def _delete_run(run_dir: Path) -> None:
-    """Deletes what a run writes, `run.yaml` last: killed in between, the folder still says that it holds a run."""
-    for name in RUN_CONTENT:
-        path = run_dir / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

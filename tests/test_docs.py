@@ -1,7 +1,10 @@
 """Documents say what is: every test that they name exists."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,14 @@ def test_every_assumption_has_a_test_or_says_why_there_is_none() -> None:
 def test_every_attack_has_its_test() -> None:
     rows = rows_of("SECURITY.md", r"\| .* \| `tests/")
     assert len(rows) == 11 + 5
+
+
+def test_every_key_of_a_scenario_is_on_its_page() -> None:
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "reference.py"), "--print"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert found.stdout == (ROOT / "docs" / "scenarios.md").read_text("utf-8"), "write it anew: make docs"

@@ -1,4 +1,4 @@
-"""The arrows between the packages: silogan → simulations → {client, server} → common."""
+"""The arrows between the packages, silogan → simulations → {client, server} → common, and between the rooms of each."""
 
 import ast
 import tomllib
@@ -18,18 +18,77 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 OWN = {*MAY_IMPORT, "tests"}
 
+BASE = "base"
+"""The modules of `common` that lie in no room, as `common/errors.py`."""
+
+ROOMS: dict[str, dict[str, set[str]]] = {
+    "common": {
+        BASE: set(),
+        "config": {BASE},
+        "modality": {BASE, "config"},
+        "privacy": {BASE, "config", "modality"},
+        "models": {BASE, "config", "modality"},
+        "pages": {BASE, "privacy"},
+        "operations": {BASE},
+        "wire": {BASE, "config", "modality", "privacy", "models", "operations"},  # a bundle is written for Flower
+    },
+    "client": {
+        "mechanism": set(),
+        "data": set(),
+        "training": {"mechanism", "data"},
+        "ledger": {"data"},  # what is registered are fingerprints of the data
+        "state": set(),
+        "round": {"state", "training", "ledger", "mechanism", "data"},
+        "simulated": {"round", "ledger", "data"},
+        "answer": {"round"},
+        "node": {"answer", "round", "ledger", "data"},
+        "app": {"answer", "round", "simulated"},
+        "commands": {"node", "ledger", "data"},
+    },
+    "server": {
+        "fitting": set(),
+        "release": set(),
+        "evaluation": set(),
+        "report": set(),
+        "rounds": {"fitting", "release"},  # the samples that are drawn after a round
+        "operations": {"rounds"},
+        "app": {"rounds", "release"},
+        "commands": {"operations", "rounds"},
+    },
+}
+"""What each room may import of its own package; a module beside the rooms of client or server is one of its own."""
+
+
+def room_of(module: str) -> str:
+    """The room of a module: its second name, or the base of common."""
+    package, _, rest = module.partition(".")
+    name = rest.partition(".")[0]
+    return name if package != "common" or ((ROOT / package / name).is_dir() and name) else BASE
+
+
+def imports_between_rooms(source: str, package: str, room: str) -> list[str]:
+    """`line: room` of every import in `source`, of a room of `package`, that the room may not make."""
+    allowed = {room, *ROOMS[package][room]}
+    found = ((line, module) for line, module in imported_modules(source) if module.partition(".")[0] == package)
+    return [f"{line}: {room_of(module)}" for line, module in found if room_of(module) not in allowed]
+
 
 def imported_names(source: str) -> Iterator[tuple[int, str]]:
-    """Line and top-level package of every import in `source`, wherever it stands and also when given as a string.
+    """Line and top-level package of every import in `source`."""
+    return ((line, module.partition(".")[0]) for line, module in imported_modules(source))
 
-    Relative imports are left out: they cannot leave their own top-level package.
+
+def imported_modules(source: str) -> Iterator[tuple[int, str]]:
+    """Line and whole name of every import in `source`, wherever it stands and also when given as a string.
+
+    Relative imports are left out: they cannot leave their own top-level package, and there are none.
     """
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=aliases):
                 modules = [alias.name for alias in aliases]
-            case ast.ImportFrom(module=str(module), level=0):
-                modules = [module]
+            case ast.ImportFrom(module=str(module), names=aliases, level=0):
+                modules = [f"{module}.{alias.name}" for alias in aliases]
             case ast.Call(
                 func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
                 args=args,
@@ -42,7 +101,7 @@ def imported_names(source: str) -> Iterator[tuple[int, str]]:
             case _:
                 continue
         for module in modules:
-            yield node.lineno, module.partition(".")[0]
+            yield node.lineno, module
 
 
 def forbidden_imports(source: str, package: str) -> list[str]:
@@ -64,6 +123,30 @@ def test_arrows_point_one_way(package: str) -> None:
         if (found := forbidden_imports(path.read_text(encoding="utf-8"), package))
     }
     assert violations == {}
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_arrows_between_rooms_point_one_way(package: str) -> None:
+    violations = {
+        str(path.relative_to(ROOT)): found
+        for path in sources_of(package)
+        if path.parent != ROOT / package or path.name != "__init__.py"
+        if (found := imports_between_rooms(path.read_text(encoding="utf-8"), package, _room_of_file(path)))
+    }
+    assert violations == {}
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_have_no_circles(package: str) -> None:
+    order: list[str] = []
+    while len(order) < len(ROOMS[package]):
+        ready = [room for room, above in ROOMS[package].items() if room not in order and above <= {*order}]
+        assert ready, f"{sorted({*ROOMS[package]} - {*order})} import each other"
+        order += ready
+
+
+def _room_of_file(path: Path) -> str:
+    return room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
 def test_flower_bundle_is_complete_without_the_simulator() -> None:
@@ -133,3 +216,21 @@ def test_allowed_import_passes(statement: str) -> None:
 )
 def test_arrow_is_refused(package: str, imported: str) -> None:
     assert forbidden_imports(f"import {imported}", package) == [f"1: {imported}"]
+
+
+@pytest.mark.parametrize(
+    ("package", "room", "statement"),
+    [
+        ("common", "operations", "from common.wire.study import Study"),
+        ("common", "operations", "from common import wire"),
+        ("common", BASE, "import common.config.scenario"),
+        ("client", "mechanism", "from client.round import run_round"),
+        ("client", "ledger", "from client.training import trainer"),
+        ("client", "round", "def late():\n    from client.node.node import Node"),
+        ("server", "release", "from server.rounds.checkpoint import Checkpoint"),
+        ("server", "operations", "from server.app import federate"),
+        ("server", "fitting", "from server import rounds"),
+    ],
+)
+def test_an_arrow_between_rooms_is_refused(package: str, room: str, statement: str) -> None:
+    assert len(imports_between_rooms(statement, package, room)) == 1

@@ -21,7 +21,6 @@ import client.mechanism.patients
 import client.round
 import simulations.partition
 import simulations.prepare
-from client.app import PARTITION_FILE
 from client.data import ImageData, Images
 from client.data.positions import load_positions
 from client.ledger.policy import Policy
@@ -34,6 +33,7 @@ from common.config.scenario import Scenario, parse_scenario
 from common.modality.image import ImageSchema
 from common.models.networks import GAN, build, initialise
 from common.privacy.plan import make_plan
+from common.wire.run_folder import PARTITION_FILE
 from common.wire.study import SiteDeclaration, Study
 from simulations.prepare import prepare
 from simulations.simulate import simulate

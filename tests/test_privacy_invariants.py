@@ -32,25 +32,27 @@ import client.round
 import common.privacy.accounting
 import server.release.generator
 import simulations.prepare
-from client.app import LEDGER_FOLDER, open_ledgers, simulated_site
 from client.data import ImageData, Images
 from client.ledger.ledger import Charge, Ledger
 from client.mechanism import Patients, Randomness
 from client.mechanism.dpsgd import BookKeepingModule
 from client.mechanism.dpsgd.rules import Contribution, Factors
 from client.mechanism.units import Bags, Units
-from client.round import Site, gan_weights, run_round
+from client.round import Site, run_round
+from client.simulated import open_ledgers, simulated_site
 from client.training.steps import PrivateStep
 from client.training.trainer import SiteTrainer
 from common.config.scenario import Scenario, parse_scenario
 from common.errors import PrivacyRefusal
 from common.modality.image import ImageSchema
 from common.models.networks import build, initialise
+from common.models.weights import generator_weights, weights_of
 from common.privacy.plan import NO_PRIVACY, SEEDED, PrivacyPlan, make_plan
 from common.wire.messages import Instruction, Reply, Weights
-from common.wire.study import RUN_FILE, SiteDeclaration, Study
+from common.wire.run_folder import GENERATOR_FILE, LEDGER_FOLDER, RUN_FILE
+from common.wire.study import SiteDeclaration, Study
 from server.release.generate import generate
-from server.release.generator import GENERATOR_FILE, save_generator
+from server.release.generator import save_generator
 from simulations.prepare import prepare
 from simulations.simulate import simulate
 
@@ -154,7 +156,7 @@ def watch_trainer(watched: Watched, patch: pytest.MonkeyPatch) -> type[SiteTrain
 
     wrap(patch, BookKeepingModule, "add", see_losses)
 
-    class Trainer(client.site.SiteTrainer):
+    class Trainer(client.round.SiteTrainer):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             losses.clear()  # of made-up records: the machine was tried before
@@ -181,7 +183,7 @@ def watch_trainer(watched: Watched, patch: pytest.MonkeyPatch) -> type[SiteTrain
 def initial_weights(study: Study) -> Weights:
     gan = build(study.scenario.model, study.schema)
     initialise(gan, torch.Generator().manual_seed(0))
-    return gan_weights(gan)
+    return weights_of(gan)
 
 
 def watch(folder: Path, study: Study, images: Images, *, rounds: int = 1) -> Watched:
@@ -404,7 +406,7 @@ def seed_is_written_on_everything(folder: Path) -> None:
     folder.mkdir()
     study = make_study(seed=3)
     study.save(folder)
-    save_generator(study, generator_weights(study), folder / GENERATOR_FILE)
+    save_generator(study, fresh_generator(study), folder / GENERATOR_FILE)
     assert SEEDED in study.plan.marks()
     assert yaml.safe_load((folder / RUN_FILE).read_text(encoding="utf-8"))["plan"]["seeded"] is True
     drawn = generate(folder, count=2, out=folder / "out", image_format="png", labels=None, seed=None)
@@ -420,7 +422,7 @@ def unprotected_run_releases_nothing(folder: Path) -> None:
     folder.mkdir()
     study = make_study(enabled=False)
     study.save(folder)
-    save_generator(study, generator_weights(study), folder / GENERATOR_FILE)
+    save_generator(study, fresh_generator(study), folder / GENERATOR_FILE)
     assert NO_PRIVACY in study.plan.marks()
     assert NO_PRIVACY.encode() in (folder / GENERATOR_FILE).read_bytes()
     assert yaml.safe_load((folder / RUN_FILE).read_text(encoding="utf-8"))["plan"]["private"] is False
@@ -432,8 +434,8 @@ def unprotected_run_releases_nothing(folder: Path) -> None:
         raise AssertionError("images were drawn from a generator that is not private")
 
 
-def generator_weights(study: Study) -> Weights:
-    return {name: t for name, t in initial_weights(study).items() if name.startswith("generator.")}
+def fresh_generator(study: Study) -> Weights:
+    return generator_weights(initial_weights(study))
 
 
 # --- the ways to break the product -----------------------------------------------------------------------------------
@@ -713,7 +715,7 @@ def nothing_reserved(patch: pytest.MonkeyPatch) -> None:
 
 def reserved_too_little(patch: pytest.MonkeyPatch) -> None:
     """By software that writes less than what was agreed to: the ledger itself takes no such charge."""
-    append = client.ledger._append
+    append = client.ledger.ledger._append
 
     def one_step(book: Any, kind: str, body: dict[str, Any]) -> Any:
         return append(book, kind, {**body, "steps": 1} if kind == "reserve" else body)

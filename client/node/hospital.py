@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from flwr.app import RecordDict
 
-from client.app import answer
+from client.answer import answer
 from client.data import Images
 from client.data.location import check_readable
 from client.data.stamp import stamp
@@ -35,8 +35,8 @@ class Hospital:
         folder: the node's folder.
 
     Privacy:
-        What leaves is what `client.app.answer` lets out: a reply of `client.round.run_round`, or a `Code`. The images
-        of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
+        What leaves is what `client.answer.answer` lets out: a reply of `client.round.run_round`, or a `Code`. Images of
+        a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
     """
 
     def __init__(self, folder: Path) -> None:

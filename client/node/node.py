@@ -33,7 +33,8 @@ from common.config.yaml_text import Excess, read_file
 from common.errors import Code, ConfigError, PrivacyRefusal, SiloganError, VerificationError
 from common.files import write_bytes_atomically
 from common.privacy.plan import plan_problem
-from common.wire.study import RUN_FILE, SiteDeclaration, Study, parse_study
+from common.wire.run_folder import RUN_FILE
+from common.wire.study import SiteDeclaration, Study, parse_study
 
 SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
 

@@ -17,8 +17,8 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from common.errors import Code, FederationError
+from common.models.weights import Weights
 
-Weights = dict[str, torch.Tensor]
 STATISTICS = "statistics"
 """Name under which the reply to a warm start has its vector, in place of weights."""
 

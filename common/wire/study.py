@@ -19,8 +19,8 @@ from common.errors import ConfigError, SiloganError
 from common.files import write_bytes_atomically
 from common.modality.image import ImageSchema
 from common.privacy.plan import PrivacyPlan, canonical_json, plan_problem
+from common.wire.run_folder import RUN_FILE
 
-RUN_FILE = "run.yaml"
 _KEYS = ("study_id", "scenario", "schema", "plan", "sites", "versions")
 _MOST_SITES, _LARGEST_SIZE, _LONGEST_NAME = 5000, 10**12, 100
 _SEND_AGAIN = "have the coordinator send it again"

@@ -12,9 +12,8 @@ from torch.optim import Adam
 
 from common.config.scenario import Training
 from common.models.losses import LOSSES, Loss
-from common.models.networks import GAN, build
+from common.models.weights import Weights, networks, part_of, weights_of
 from common.registry import lookup
-from common.wire.messages import Weights
 from common.wire.study import Study
 
 
@@ -41,7 +40,7 @@ class ServerTrainer:
     def __init__(self, study: Study, weights: Weights, rng: torch.Generator, rates: Rates) -> None:
         self._training: Training = study.scenario.training
         self._num_classes, self._rng = study.schema.num_classes, rng
-        self._gan = networks(study, weights)
+        self._gan = networks(study.scenario.model, study.schema, weights)
         self._loss: Loss = lookup(LOSSES, self._training.loss, "training.loss")
         betas = self._training.betas
         self._g_optimizer = Adam(self._gan.generator.parameters(), lr=rates.generator, betas=betas)
@@ -50,11 +49,7 @@ class ServerTrainer:
     @property
     def weights(self) -> Weights:
         """Copies of all weights, under `generator.` and `discriminator.` names."""
-        return {
-            f"{part}.{name}": tensor.detach().clone()
-            for part, network in self._gan._asdict().items()
-            for name, tensor in network.state_dict().items()
-        }
+        return {name: tensor.clone() for name, tensor in weights_of(self._gan).items()}
 
     def generator_step(self) -> None:
         """One step of G against D as it is."""
@@ -83,8 +78,9 @@ class ServerTrainer:
         With SGD and learning rate η, (D as it was sent - average) / η is the sum of a round's private gradients,
         averaged over the sites: the noise of N sites is averaged before Adam sees it (Reddi et al., 2021, FedAdam).
         """
+        averaged = part_of(average, "discriminator")
         for name, parameter in self._gan.discriminator.named_parameters():
-            moved = parameter.detach() - average[f"discriminator.{name}"]
+            moved = parameter.detach() - averaged[name]
             parameter.grad = moved / self._training.lr_discriminator
         self._d_optimizer.step()
 
@@ -117,16 +113,3 @@ class ServerTrainer:
         if self._gan.generator.conditional:
             labels = torch.randint(self._num_classes, (count,), generator=self._rng)
         return self._gan.generator(z, labels), labels
-
-
-def networks(study: Study, weights: Weights) -> GAN:
-    """Both networks with copies of these weights, ready to be trained."""
-    with torch.device("meta"):
-        gan = build(study.scenario.model, study.schema)
-    for part, network in gan._asdict().items():
-        prefix = f"{part}."
-        own = {name.removeprefix(prefix): t.clone() for name, t in weights.items() if name.startswith(prefix)}
-        network.load_state_dict(own, assign=True)
-        network.requires_grad_(True)
-        network.train()
-    return gan

@@ -36,8 +36,8 @@ from common.operations.certificates import load_authorities
 from common.operations.flower import LOOPBACK, FlowerError, check_free, environment, program
 from common.operations.logs import open_log
 from common.operations.supervise import Service, Supervisor, only_one, stop_running
+from common.wire.run_folder import RUNS_VARIABLE
 from common.wire.study import SiteDeclaration, Study
-from server.app import RUNS_VARIABLE
 from server.operations.authority import Authority
 from server.operations.control import CONTROL_SECRET, Control
 from server.operations.database import DATABASE, is_damaged, set_aside

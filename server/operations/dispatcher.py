@@ -12,11 +12,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from common.errors import FederationError, SiloganError
+from common.wire.run_folder import OUTCOME_FILE
 from server.operations.control import Control
 from server.operations.enrolment import Enrolment
 from server.operations.submission import Runs, Submission
 from server.rounds.checkpoint import mark
-from server.rounds.outcome import OUTCOME_FILE, raise_outcome
+from server.rounds.outcome import raise_outcome
 
 _LOOK_SECONDS = 1.0
 _ASK_SECONDS = 10.0  # between two questions to the SuperLink how a run, or its nodes, stand

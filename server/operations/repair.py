@@ -14,6 +14,7 @@ from common.errors import FederationError, SiloganError, UsageError, Verificatio
 from common.files import write_bytes_atomically
 from common.operations.supervise import only_one, running
 from common.privacy.plan import canonical_json
+from common.wire.run_folder import EVENTS_FILE, checkpoint_path, checkpoint_paths
 from server.operations import database
 from server.operations.actions import ACTIONS_FILE, read_actions
 from server.operations.authority import Authority
@@ -22,8 +23,8 @@ from server.operations.coordinator import INNER, Coordinator, make_secrets, requ
 from server.operations.enrolment import COPY_FILE, SITES_FILE, Enrolment
 from server.operations.settings import SETTINGS_FILE, Settings
 from server.operations.submission import RUNS_FOLDER, Runs, Submission
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, recover
-from server.rounds.events import EVENTS_FILE, read_events
+from server.rounds.checkpoint import recover
+from server.rounds.events import read_events
 
 _SECRETS = ("superexec.secret", CONTROL_SECRET, "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/server.key")
 
@@ -220,8 +221,8 @@ def _run(runs: Runs, name: str) -> Iterator[Finding]:
 def _damaged_checkpoints(folder: Path) -> list[Path]:
     """Those that are newer than the one from which the run goes on."""
     found = recover(folder).checkpoint
-    kept = "" if found is None else f"round-{found.round:06d}.safetensors"
-    return [path for path in (folder / CHECKPOINT_FOLDER).glob("round-*.safetensors") if path.name > kept]
+    kept = "" if found is None else checkpoint_path(folder, found.round).name
+    return [path for path in checkpoint_paths(folder) if path.name > kept]
 
 
 def _damaged_lines(path: Path, readable: int) -> int:

@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-import torch
 from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
@@ -23,17 +22,14 @@ from common.config.scenario import Data, Scenario
 from common.errors import ConfigError, SiloganError, VerificationError, one_line
 from common.files import write_bytes_atomically
 from common.modality.image import ImageSchema
-from common.models.losses import LOSSES
-from common.models.networks import FAMILIES, build, check_private
-from common.privacy.plan import choose_unit, make_plan
-from common.registry import lookup
-from common.wire.study import RUN_FILE, SiteDeclaration, Study
-from server.release.samples import SAMPLES_FOLDER
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, Recovered, recover
-from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
+from common.privacy.plan import choose_unit
+from common.wire.run_folder import QUARANTINE_FILE, RUN_FILE, SUBMISSION_FILE, make_folders
+from common.wire.study import SiteDeclaration, Study
+from server.rounds import begin
+from server.rounds.checkpoint import Recovered, recover
+from server.rounds.quarantine import Quarantine
 
 RUNS_FOLDER = "runs"
-STATE_FILE = "submission.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 State = Literal["proposed", "queued", "running", "finished", "failed", "stopped", "damaged"]
@@ -67,17 +63,14 @@ def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
             hospitals than those given.
         PrivacyRefusal: its budget does not pay for one round.
     """
-    lookup(LOSSES, scenario.training.loss, "training.loss")
-    lookup(FAMILIES, scenario.model.family, "model.family")
+    begin.check_scenario(scenario)
     if scenario.sites.count != len(sites):
         hint = f"--set sites.count={len(sites)}, or name the sites"
         raise ConfigError("sites.count", f"is {scenario.sites.count}, but {len(sites)} sites take part", hint)
     if not scenario.privacy.enabled:
         raise ConfigError("privacy.enabled", "is false: hospitals refuse that", "set it, or use `silogan simulate`")
-    schema = _schema(scenario.data)
-    with torch.device("meta"):
-        check_private(build(scenario.model, schema).discriminator)
-    return Study(scenario, schema, make_plan(scenario, choose_unit(scenario, patients_known=True)), sites)
+    unit = choose_unit(scenario, patients_known=True)
+    return begin.make_study(scenario, _schema(scenario.data), unit, sites)
 
 
 class Runs:
@@ -105,11 +98,10 @@ class Runs:
         name = f"{study.scenario.name}-{study.study_id[:8]}"
         folder = self._folder / name
         try:
-            for part in (CHECKPOINT_FOLDER, SAMPLES_FOLDER):
-                (folder / part).mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
             if not _holds(folder, study):
                 study.save(folder)
-            if not (folder / STATE_FILE).exists():
+            if not (folder / SUBMISSION_FILE).exists():
                 self._write(folder, Submission())
         except OSError as error:
             problem = f"cannot be written ({error.strerror})"
@@ -129,9 +121,9 @@ class Runs:
             VerificationError: what was written down is missing or damaged.
         """
         try:
-            return _SUBMISSION.validate_json((self.path(name) / STATE_FILE).read_bytes())
+            return _SUBMISSION.validate_json((self.path(name) / SUBMISSION_FILE).read_bytes())
         except (OSError, ValueError):
-            problem, hint = f"has a missing or damaged {STATE_FILE}", "run `silogan server repair`"
+            problem, hint = f"has a missing or damaged {SUBMISSION_FILE}", "run `silogan server repair`"
             raise VerificationError(f"run '{name}'", problem, hint) from None
 
     def check(self, name: str) -> Recovered:
@@ -146,8 +138,7 @@ class Runs:
         except ConfigError:
             hint = "submit its scenario again: that writes it anew"
             raise VerificationError(f"run '{name}'", f"has a missing or damaged {RUN_FILE}", hint) from None
-        for part in (CHECKPOINT_FOLDER, SAMPLES_FOLDER):
-            (folder / part).mkdir(exist_ok=True)
+        make_folders(folder)
         Quarantine(folder / QUARANTINE_FILE, study.scenario.federation.quarantine_after)
         found = recover(folder)
         if found.checkpoint is not None and found.checkpoint.study_id != study.study_id:
@@ -165,7 +156,7 @@ class Runs:
         self._write(self.path(name), submission)
 
     def _write(self, folder: Path, submission: Submission) -> None:
-        write_bytes_atomically(folder / STATE_FILE, json.dumps(asdict(submission)).encode())
+        write_bytes_atomically(folder / SUBMISSION_FILE, json.dumps(asdict(submission)).encode())
 
 
 def _age(folder: Path) -> tuple[float, str]:

@@ -14,7 +14,8 @@ from common.errors import ConfigError, UsageError
 from common.files import write_bytes_atomically
 from common.registry import lookup, nearest
 from common.seeding import random_generator
-from server.release.generator import GENERATOR_FILE, ReleasedGenerator, load_generator
+from common.wire.run_folder import GENERATOR_FILE
+from server.release.generator import ReleasedGenerator, load_generator
 
 UNLABELLED = "images"
 

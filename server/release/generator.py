@@ -14,12 +14,11 @@ from common.config.scenario import Model
 from common.errors import DataError, PrivacyRefusal
 from common.files import write_bytes_atomically
 from common.modality.image import ImageSchema
-from common.models.networks import Generator, build
+from common.models.networks import Generator
+from common.models.weights import Weights, networks
 from common.privacy.plan import NO_PRIVACY
-from common.wire.messages import Weights
 from common.wire.study import Study
 
-GENERATOR_FILE = "generator.safetensors"
 _BATCH = 512
 
 
@@ -106,13 +105,10 @@ def load_generator(path: Path) -> ReleasedGenerator:
                 f"generator '{path}'", "is NON-PRIVATE", "train with privacy.enabled=true to release images"
             )
         network = _network(Model(**header["model"]), schema, weights)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError):
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         raise DataError(f"generator '{path}'", "is missing or damaged", "give the folder of a finished run") from None
     return ReleasedGenerator(network, schema, tuple(header["marks"]), header["study_id"])
 
 
 def _network(model: Model, schema: ImageSchema, weights: Weights) -> Generator:
-    with torch.device("meta"):
-        network = build(model, schema).generator
-    network.load_state_dict({name.removeprefix("generator."): tensor for name, tensor in weights.items()}, assign=True)
-    return network.eval()
+    return networks(model, schema, weights, ("generator",)).generator.eval()

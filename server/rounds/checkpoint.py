@@ -21,12 +21,12 @@ from torch import Tensor
 from common.config.bounds import MOST_ROUNDS, Name
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
-from common.wire.messages import Weights
+from common.models.weights import AVERAGE, Weights, part_of, under, without
+from common.wire.run_folder import checkpoint_path, checkpoint_paths
 from server.rounds.events import last_round
 
-CHECKPOINT_FOLDER = "checkpoints"
 _KEPT = 2
-_PARTS = ("ema", "server", "healthy")
+_PARTS = (AVERAGE, "server", "healthy")
 """Fields of tensors that lie under their own name in the file; `weights` lie there bare."""
 _NO_WAY_BACK = (
     "put one of the last two rounds back from a backup, else submit the study anew with --set name=NAME: hospitals "
@@ -82,7 +82,6 @@ class Checkpoint:
 
     def save(self, run_dir: Path) -> None:
         """Writes the checkpoint durably and forgets all but the last two."""
-        folder = run_dir / CHECKPOINT_FOLDER
         header = {
             "study_id": self.study_id,
             "round": self.round,
@@ -96,11 +95,11 @@ class Checkpoint:
         # safetensors refuses tensors that share memory, as weights and average do after the first round
         tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
         for part in _PARTS:
-            tensors |= {f"{part}.{name}": _copy(tensor) for name, tensor in getattr(self, part).items()}
+            tensors |= under(part, {name: _copy(tensor) for name, tensor in getattr(self, part).items()})
         text = json.dumps(header)
         content = save(tensors, metadata={"silogan": text, "sha256": _digest(text, tensors)})
-        write_bytes_atomically(folder / _name(self.round), content)
-        for path in _paths(run_dir)[:-_KEPT]:
+        write_bytes_atomically(checkpoint_path(run_dir, self.round), content)
+        for path in checkpoint_paths(run_dir)[:-_KEPT]:
             path.unlink(missing_ok=True)
 
     @staticmethod
@@ -110,7 +109,7 @@ class Checkpoint:
         Raises:
             VerificationError: it is there but damaged.
         """
-        paths = _paths(run_dir)
+        paths = checkpoint_paths(run_dir)
         if not paths:
             return None
         try:
@@ -138,13 +137,13 @@ def recover(run_dir: Path) -> Recovered:
     Raises:
         VerificationError: neither is whole, so that hospitals would be asked for rounds that they have answered.
     """
-    paths, reached = _paths(run_dir), last_round(run_dir)
+    paths, reached = checkpoint_paths(run_dir), last_round(run_dir)
     damaged: list[str] = []
     for path in reversed(paths):
         try:
             found = _read(path)
         except _DAMAGE:
-            if path not in _paths(run_dir):  # another round has ended meanwhile
+            if path not in checkpoint_paths(run_dir):  # another round has ended meanwhile
                 return recover(run_dir)
             damaged.append(path.name)
             continue
@@ -155,8 +154,8 @@ def recover(run_dir: Path) -> Recovered:
         return Recovered(found)
     if not damaged and not reached:
         return Recovered(None)
-    if not reached and damaged == [_name(0)]:  # no round was completed
-        return Recovered(None, f"checkpoint '{_name(0)}' is damaged: begins again")
+    if not reached and damaged == [checkpoint_path(run_dir, 0).name]:  # no round was completed
+        return Recovered(None, f"checkpoint '{damaged[0]}' is damaged: begins again")
     problem = f"are damaged ({', '.join(damaged)})" if damaged else f"are missing, though round {reached} was completed"
     raise VerificationError("checkpoints", problem, _NO_WAY_BACK)
 
@@ -174,7 +173,7 @@ def mark(run_dir: Path) -> tuple[Mark, str]:
     Reads headers alone: damage to the weights in a file of the right length is found by `recover`.
     """
     problem = ""
-    for path in reversed(_paths(run_dir)):
+    for path in reversed(checkpoint_paths(run_dir)):
         try:
             with safe_open(path, framework="pt") as file:
                 header = _Header.model_validate_json(file.metadata()["silogan"])
@@ -196,10 +195,8 @@ def _read(path: Path) -> Checkpoint:
     text = metadata["silogan"]
     if "sha256" in metadata and metadata["sha256"] != _digest(text, tensors):  # older versions wrote none
         raise ValueError("other content than was written")
-    parts = {part: _under(f"{part}.", tensors) for part in _PARTS}
-    prefixes = tuple(f"{part}." for part in _PARTS)
-    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}
-    return Checkpoint(weights=weights, **parts, **_Header.model_validate_json(text).model_dump())
+    parts = {part: part_of(tensors, part) for part in _PARTS}
+    return Checkpoint(weights=without(tensors, *_PARTS), **parts, **_Header.model_validate_json(text).model_dump())
 
 
 def _digest(header: str, tensors: Weights) -> str:
@@ -211,17 +208,5 @@ def _digest(header: str, tensors: Weights) -> str:
     return digest.hexdigest()
 
 
-def _name(number: int) -> str:
-    return f"round-{number:06d}.safetensors"
-
-
-def _paths(run_dir: Path) -> list[Path]:
-    return sorted((run_dir / CHECKPOINT_FOLDER).glob("round-*.safetensors"))
-
-
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
-
-
-def _under(prefix: str, tensors: Weights) -> Weights:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

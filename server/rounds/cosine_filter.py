@@ -17,8 +17,8 @@ A site that reverses its discriminator alone is not seen here: the median and th
 import torch
 from torch import Tensor
 
-from common.wire.messages import Weights
-from server.rounds.aggregation.robust import flattened, trimmed_mean
+from common.models.weights import Weights, flattened, generator_weights
+from server.rounds.aggregation.trimmed_mean import trimmed_mean
 
 FEWEST = 3
 """Updates that a median needs to have a majority."""
@@ -35,7 +35,7 @@ def cosines_with_median(replies: list[Weights], sent: Weights) -> list[float]:
         n cosines; 1 where an update or the median is zero, so that a vector without direction is not held against
         anyone.
     """
-    generator = {name: tensor for name, tensor in sent.items() if name.startswith("generator.")}
+    generator = generator_weights(sent)
     updates = torch.stack([flattened(reply, generator) for reply in replies])
     median = trimmed_mean(updates, (len(updates) - 1) // 2)
     return [_cosine(update, median) for update in updates]

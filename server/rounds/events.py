@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 
 from common.files import write_bytes_atomically
 from common.privacy.plan import canonical_json
+from common.wire.run_folder import EVENTS_FILE
 
-EVENTS_FILE = "events.jsonl"
 Event = dict[str, Any]
 
 

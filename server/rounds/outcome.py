@@ -5,8 +5,7 @@ from pathlib import Path
 
 from common.errors import ERRORS_BY_EXIT_CODE, FederationError, SiloganError
 from common.files import write_bytes_atomically
-
-OUTCOME_FILE = "outcome.json"
+from common.wire.run_folder import OUTCOME_FILE
 
 
 def write_outcome(run_dir: Path, error: SiloganError | None) -> None:

@@ -12,9 +12,7 @@ from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from common.errors import FederationError, UsageError, VerificationError
 from common.files import write_bytes_atomically
-
-QUARANTINE_FILE = "quarantine.json"
-QUARANTINE_LOCK = ".quarantine.lock"
+from common.wire.run_folder import QUARANTINE_LOCK
 
 
 class ProtocolViolation(FederationError):  # noqa: N818  (it is a deed, not a fault)

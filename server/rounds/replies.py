@@ -1,20 +1,22 @@
 """The replies of a round, checked: nothing in them is trusted, and what no honest site sends is a violation."""
 
-import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from flwr.app import Message, RecordDict
+from flwr.app import ArrayRecord, Message, RecordDict
 
 from common.errors import FederationError, SiloganError
-from common.wire.messages import Reply, Weights
+from common.models.weights import Weights, digest
+from common.wire.messages import Reply, unpack
 from common.wire.refusals import public_error, refusal_from_record
-from server.rounds.aggregation.averaging import checked_weights
 from server.rounds.cosine_filter import FEWEST, cosines_with_median
 from server.rounds.inbox import Fault
 from server.rounds.members import Members
 from server.rounds.quarantine import ProtocolViolation, Quarantine
 
+# A sender could declare a small tensor and ship a large one; NumPy's own header takes well under this.
+_HEADER_BYTES = 1024
 _LEFT_OUT = "the reply is left out of the average"
 Usable = tuple[Reply, Weights]
 _T = TypeVar("_T")
@@ -114,12 +116,39 @@ class RoundReplies:
         self._known[found] = None
 
 
-def digest(weights: Weights) -> str:
-    """SHA-256 over the values of all weights, in the order of their names."""
-    hashed = hashlib.sha256()
-    for name in sorted(weights):
-        hashed.update(weights[name].numpy().tobytes())
-    return hashed.hexdigest()
+def checked_weights(record: ArrayRecord, reference: Weights, max_update_norm: float) -> Weights:
+    """A reply's weights, if they may be averaged.
+
+    Args:
+        record: as received; nothing in it is trusted.
+        reference: what was sent out: the names, shapes and types that are expected.
+        max_update_norm: largest L2 distance from `reference`.
+
+    Raises:
+        ProtocolViolation: other names, shapes or types; values that are not finite; or an update that is too long.
+    """
+    if set(record.keys()) != set(reference):
+        raise ProtocolViolation("reply", "has other weights than were asked for", _LEFT_OUT)
+    for name, expected in reference.items():
+        array = record[name]
+        size = expected.numel() * expected.element_size()
+        if tuple(array.shape) != tuple(expected.shape) or len(array.data) > size + _HEADER_BYTES:
+            raise ProtocolViolation(f"reply's {name}", "has another shape", _LEFT_OUT)
+    try:
+        weights = unpack(record)
+    except Exception:  # whatever NumPy makes of hostile bytes
+        raise ProtocolViolation("reply", "cannot be unpacked", _LEFT_OUT) from None
+    squared = 0.0
+    for name, expected in reference.items():
+        tensor = weights[name]
+        if tensor.shape != expected.shape or tensor.dtype != expected.dtype:
+            raise ProtocolViolation(f"reply's {name}", "has another shape or type", _LEFT_OUT)
+        if not bool(tensor.isfinite().all()):
+            raise ProtocolViolation(f"reply's {name}", "is not finite", _LEFT_OUT)
+        squared += float((tensor.double() - expected.double()).square().sum())
+    if math.sqrt(squared) > max_update_norm:
+        raise ProtocolViolation("reply", f"moves the weights by more than {max_update_norm:g}", _LEFT_OUT)
+    return weights
 
 
 def _no_reply(code: int) -> SiloganError:

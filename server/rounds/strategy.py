@@ -1,5 +1,7 @@
 """The coordinator's strategy: ask every site for a round, check, combine, remember.
 
+What is done with the combined weights stands in `server/rounds/after`, one file each.
+
 Flower averages whatever arrives, waits for ever where sites are missing, and calls a run without a single reply a
 success (flwr 1.41); so quorum, refusal of unusable replies and checkpoints are this class's own.
 """
@@ -16,22 +18,20 @@ from flwr.serverapp.strategy import Strategy
 
 from common.config.scenario import WarmStart
 from common.errors import FederationError, PrivacyRefusal, SiloganError
-from common.models.schedule import learning_rate_factor
+from common.models.weights import digest, generator_weights
 from common.privacy.statistics import Moments
-from common.seeding import random_generator
-from common.wire.messages import STATISTICS, Instruction, Reply, Weights, pack
+from common.registry import lookup
+from common.wire.messages import STATISTICS, Instruction, Reply, pack
+from common.wire.run_folder import QUARANTINE_FILE
 from common.wire.study import Study
-from server.fitting.server_trainer import Rates, ServerTrainer
 from server.fitting.warm_start import largest_total, pretrain
-from server.release.samples import save_round_samples
-from server.rounds.aggregation.averaging import distance, moving_average
-from server.rounds.aggregation.robust import AGGREGATIONS
+from server.rounds.after import AFTER_ROUND, EndedRound
+from server.rounds.after.guard import GuardState
+from server.rounds.aggregation import RULES
 from server.rounds.checkpoint import Checkpoint
-from server.rounds.events import append_event
-from server.rounds.guard import GuardState, judge, vitals
 from server.rounds.members import Members
-from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
-from server.rounds.replies import RoundReplies, Usable, digest
+from server.rounds.quarantine import Quarantine
+from server.rounds.replies import RoundReplies, Usable
 
 _POLL_SECONDS = 0.2
 _REMEMBERED = 4096  # digests of weights, 64 bytes each in a checkpoint
@@ -60,6 +60,7 @@ class FederatedGAN(Strategy):
         self._first_round = start.round
         self._run_dir = run_dir
         self._settings = study.scenario.federation
+        self._rule = lookup(RULES, self._settings.aggregation, "federation.aggregation")
         self._roster = {site.name: index for index, site in enumerate(study.sites)}
         file = run_dir / QUARANTINE_FILE
         self._quarantine = quarantine or Quarantine(file, self._settings.quarantine_after)
@@ -109,7 +110,7 @@ class FederatedGAN(Strategy):
         self._state = replace(
             self._state,
             weights=weights,
-            ema={name: tensor for name, tensor in weights.items() if name.startswith("generator.")},
+            ema=generator_weights(weights),
             training_seconds=time.monotonic() - self._asked_at,
             ledger_heads={reply.site: reply.ledger_head for reply in accepted},
             warm=True,
@@ -139,13 +140,31 @@ class FederatedGAN(Strategy):
         usable: Iterable[Usable] = self._in_roster_order(checked.usable(replies))
         if self._settings.min_cosine is not None:
             usable = checked.pointing_with_the_others(list(usable), self._settings.min_cosine)
-        combined = AGGREGATIONS[self._settings.aggregation](self._state.weights, self._settings)
+        combined = self._rule(self._state.weights, self._settings)
         accepted: list[Reply] = []
         for reply, weights in usable:
             combined.add(weights, self._weight(reply.site))
             accepted.append(reply)
         self._require_quorum(number, accepted, checked.refused)
-        self._advance(number, combined.value(), accepted, checked.refused, list(known)[-_REMEMBERED:])
+        state = replace(
+            self._state,
+            round=number,
+            weights=combined.value(),
+            ledger_heads={**self._state.ledger_heads, **{reply.site: reply.ledger_head for reply in accepted}},
+            digests=list(known)[-_REMEMBERED:],
+        )
+        ended = EndedRound(
+            self._study,
+            self._run_dir,
+            before=self._state,
+            asked_at=self._asked_at,
+            replied=len(accepted),
+            refused=checked.refused,
+            quarantined=self._members.quarantined,
+        )
+        for step in AFTER_ROUND:
+            state = step(ended, state)
+        self._state = state
         return pack(self._state.weights), None
 
     def configure_evaluate(
@@ -232,96 +251,6 @@ class FederatedGAN(Strategy):
         problem = f"{len(accepted)} usable replies of {len(self._roster)} sites, quorum is {quorum}{why}"
         problem += _in_quarantine(self._members.quarantined)
         raise FederationError(f"round {number}", problem, "repair the sites, then resume")
-
-    def _advance(
-        self,
-        number: int,
-        weights: Weights,
-        accepted: list[Reply],
-        refused: list[tuple[str, SiloganError]],
-        digests: list[str],
-    ) -> None:
-        before = self._state
-        weights, server = self._trained_further(number, weights)
-        seconds = time.monotonic() - self._asked_at
-        generator = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
-        ema = moving_average(before.ema, generator, self._settings.ema_decay) if before.round else generator
-        spent = self._study.plan.epsilon_after(number * self._study.plan.steps_per_round)
-        event = {
-            "event": "round",
-            "round": number,
-            "rounds": self._study.scenario.training.rounds,
-            "seconds": round(seconds, 3),
-            "sites_replied": len(accepted),
-            "sites_refused": [{"site": site, "why": str(error)} for site, error in refused],
-            "quarantined": self._members.quarantined,
-            "epsilon": None if spent is None else {"min": spent, "max": spent},
-            "update_norm": distance(weights, before.weights),
-        }
-        heads = {reply.site: reply.ledger_head for reply in accepted}
-        self._state = replace(
-            before,
-            round=number,
-            weights=weights,
-            ema=ema,
-            training_seconds=before.training_seconds + seconds,
-            event=event,
-            ledger_heads={**before.ledger_heads, **heads},
-            digests=digests,
-            server=server,
-        )
-        self._state = self._guarded(before, self._state)
-        self._state.save(self._run_dir)
-        append_event(self._run_dir, self._state.event)
-        save_round_samples(self._study, self._state.ema, number, self._run_dir)
-
-    def _guarded(self, start: Checkpoint, state: Checkpoint) -> Checkpoint:
-        """The state after a round; the weights are older ones where training had gone wrong."""
-        settings, found = self._study.scenario.training.guard, vitals(self._study, state.weights)
-        event = {**state.event, **found._asdict()}
-        if settings is None:
-            return replace(state, event=event)
-        before = GuardState(**state.guard)
-        after = judge(settings, before, state.round, found)
-        healthy = state.healthy or _together(start)  # what the first round began with is well
-        if after.rollbacks > before.rollbacks:
-            event["rolled_back_to"] = after.healthy_round
-            weights, ema = _parted(healthy)
-            return replace(
-                state, weights=weights, ema=ema, server={}, guard=after.to_dict(), healthy=healthy, event=event
-            )
-        if after.healthy_round == state.round:
-            healthy = _together(state)
-        return replace(state, guard=after.to_dict(), healthy=healthy, event=event)
-
-    def _trained_further(self, number: int, average: Weights) -> tuple[Weights, Weights]:
-        """The weights after what the server itself does in a round, and the state of its optimizers."""
-        training = self._study.scenario.training
-        adam = training.discriminator_adam == "server"
-        if not (adam or training.server_generator_steps):
-            return average, {}
-        rng = random_generator(self._study.scenario.seed, "server", number)
-        factor = learning_rate_factor(training, number)
-        guarded = factor * GuardState(**self._state.guard).lr_factor(training.guard)
-        rates = Rates(training.lr_generator * guarded, training.lr_discriminator * factor)
-        trainer = ServerTrainer(self._study, self._state.weights if adam else average, rng, rates)
-        trainer.load_state(self._state.server)
-        if adam:
-            trainer.discriminator_follows(average)
-        for _ in range(training.server_generator_steps):
-            trainer.generator_step()
-        return trainer.weights, trainer.state()
-
-
-def _together(state: Checkpoint) -> Weights:
-    """What `Checkpoint.healthy` holds of a state."""
-    return {**state.weights, **{f"ema.{name}": tensor for name, tensor in state.ema.items()}}
-
-
-def _parted(healthy: Weights) -> tuple[Weights, Weights]:
-    """Weights and moving average of `Checkpoint.healthy`."""
-    ema = {name.removeprefix("ema."): tensor for name, tensor in healthy.items() if name.startswith("ema.")}
-    return {name: tensor for name, tensor in healthy.items() if not name.startswith("ema.")}, ema
 
 
 def _in_quarantine(sites: list[str]) -> str:

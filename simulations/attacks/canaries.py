@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from client.data import Images, to_unit_range
-from client.round import Site, gan_weights
+from client.round import Site
 from common.config.scenario import Scenario, Training
 from common.errors import ConfigError
 from common.modality.image import ImageSchema
 from common.models.schedule import learning_rate_factor
+from common.models.weights import Weights, weights_of
 from common.privacy.plan import PrivacyPlan
 from common.privacy.statistics import Moments
 from common.seeding import random_generator
-from common.wire.messages import STATISTICS, Reply, Weights
+from common.wire.messages import STATISTICS, Reply
 from common.wire.study import SiteDeclaration, Study
 from simulations.attacks.canary_network import FAMILY, ROWS, auditors_weights
 from simulations.attacks.one_run import Flags, Floats
@@ -146,7 +147,7 @@ def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -
 
 def sent_weights(study: Study) -> Weights:
     """What the auditor, in the server's place, sends in every round."""
-    return gan_weights(auditors_weights(study.schema, study.plan.clip_norm))
+    return weights_of(auditors_weights(study.schema, study.plan.clip_norm))
 
 
 def evidence(release: Release, canaries: Canaries) -> Floats:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from client.app import open_ledgers, simulated_site
 from client.mechanism import Randomness, noisy_sum
 from client.round import Site, run_round
+from client.simulated import open_ledgers, simulated_site
 from common.config.scenario import Scenario
 from common.errors import PrivacyRefusal, VerificationError
 from common.privacy.plan import NO_PRIVACY

@@ -19,11 +19,12 @@ from torch import Tensor
 from client.data import Images, read, to_unit_range
 from common.config.scenario import Scenario
 from common.errors import VerificationError
-from common.models.networks import build
+from common.models.weights import networks
 from common.seeding import seeded_generator
+from common.wire.run_folder import GENERATOR_FILE
 from common.wire.study import Study
 from server.evaluation.classifier import features, train_classifier
-from server.release.generator import GENERATOR_FILE, ReleasedGenerator, load_generator
+from server.release.generator import ReleasedGenerator, load_generator
 from server.rounds.checkpoint import Checkpoint
 from simulations.attacks.empirical import refuse_without_privacy
 from simulations.attacks.roc import (
@@ -165,11 +166,7 @@ def _discriminator(study: Study, run_dir: Path) -> Attack:
     checkpoint = Checkpoint.latest(run_dir)
     if checkpoint is None:
         raise VerificationError("run folder", "has no checkpoint", "give a finished run")
-    with torch.device("meta"):
-        network = build(study.scenario.model, study.schema).discriminator
-    prefix = "discriminator."
-    own = {name.removeprefix(prefix): value for name, value in checkpoint.weights.items() if name.startswith(prefix)}
-    network.load_state_dict(own, assign=True)
+    network = networks(study.scenario.model, study.schema, checkpoint.weights).discriminator
     network.eval()
 
     @torch.inference_mode()

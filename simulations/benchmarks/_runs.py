@@ -16,8 +16,8 @@ from typing import Any
 import torch
 import yaml
 
-from client.app import simulated_site
 from client.round import Site, new_trainer
+from client.simulated import simulated_site
 from common.allocator import keep_freed_memory
 from common.config.scenario import Scenario, parse_scenario
 from common.device import available_cores, choose_device, threads_for_each

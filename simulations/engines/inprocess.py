@@ -22,9 +22,9 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import app as client_app
 from common.operations.logs import JsonLines
+from common.wire.run_folder import SITES_LOG
 from server.app import app as server_app
 
-SITES_LOG = "sites.log"
 """In the run folder, if a site refused: what it would have written into the log of its hospital."""
 
 ClientFunction = Callable[[Message, Context], Message]

@@ -33,9 +33,8 @@ from common.errors import FederationError, UsageError
 from common.operations.flower import FlowerError, ask, environment, free_port, program, write_connection
 from common.operations.supervise import ProcessGroup
 from common.wire.bundle import stage
-from server.rounds.outcome import OUTCOME_FILE, raise_outcome
-
-LOG_NAME = "ray.log"
+from common.wire.run_folder import OUTCOME_FILE, RAY_LOG
+from server.rounds.outcome import raise_outcome
 
 _START_SECONDS = 120.0  # for the SuperLink to import and listen
 _WRAP_UP_SECONDS = 120.0  # from the outcome to the end of the run
@@ -96,7 +95,7 @@ def run(run_dir: Path, *, num_sites: int, workers: int) -> None:
     (run_dir / OUTCOME_FILE).unlink(missing_ok=True)  # of an earlier run: it must not speak for this one
     with (
         tempfile.TemporaryDirectory(prefix="silogan-", dir=_scratch_root(), ignore_cleanup_errors=True) as scratch,
-        (run_dir / LOG_NAME).open("ab", buffering=0) as log,
+        (run_dir / RAY_LOG).open("ab", buffering=0) as log,
     ):
         app = _stage(Path(scratch), run_dir)
         try:
@@ -224,4 +223,4 @@ def _conclude(run_dir: Path, end: str) -> None:
     if reported:
         raise_outcome(run_dir)
     if not reported or end != "finished:completed":
-        raise FederationError("the Ray engine", f"the run was lost ({end})", f"read {run_dir / LOG_NAME}")
+        raise FederationError("the Ray engine", f"the run was lost ({end})", f"read {run_dir / RAY_LOG}")

@@ -26,8 +26,7 @@ from client.state import SiteState
 from common.config.scenario import Data, Scenario, load_scenario, parse, parse_scenario, read_keys
 from common.device import choose_device
 from common.errors import FederationError, SiloganError
-from common.models.losses import LOSSES
-from common.models.networks import FAMILIES, build, check_private
+from common.models.networks import blueprint, check_private
 from common.operations.certificates import load_authorities
 from common.privacy.plan import canonical_json, make_plan
 from common.registry import lookup
@@ -35,6 +34,7 @@ from common.wire.bundle import bundle_digest
 from common.wire.envelope import unfold
 from common.wire.messages import Reply, unpack
 from common.wire.refusals import refusal_from_record
+from common.wire.run_folder import GENERATOR_FILE
 from common.wire.study import SiteDeclaration, Study, parse_study
 from server.operations.backup import restore
 from server.operations.coordinator import Coordinator
@@ -42,7 +42,8 @@ from server.operations.prometheus import metrics_text
 from server.operations.request import read_request
 from server.operations.status import status
 from server.operations.submission import make_study
-from server.release.generator import GENERATOR_FILE, load_generator
+from server.release.generator import load_generator
+from server.rounds.begin import check_scenario
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.members import Members
 from server.rounds.quarantine import Quarantine
@@ -145,14 +146,12 @@ def _propose(scenario: Scenario) -> None:
 def _simulated(place: Path) -> None:
     """What `silogan simulate` does of it before it writes anything."""
     scenario = load_scenario(place / "simulated.yaml")
-    lookup(LOSSES, scenario.training.loss, "training.loss")
-    lookup(FAMILIES, scenario.model.family, "model.family")
+    check_scenario(scenario)
     lookup(PARTITIONS, scenario.sites.partition, "sites.partition")
     choose_device(scenario.training.device)
     make_plan(scenario)
     data = read(scenario.data)
-    with torch.device("meta"):
-        check_private(build(scenario.model, data.schema).discriminator)
+    check_private(blueprint(scenario.model, data.schema).discriminator)
     partition(scenario.sites, data.train.labels.numpy(), None, np.random.default_rng(0), None)
 
 

@@ -19,18 +19,20 @@ from client.node.node import Node
 from client.node.node_key import node_public_key
 from common.config.scenario import Data, Scenario, parse_scenario
 from common.files import create_secret
+from common.models.weights import Weights, generator_weights
 from common.wire.bundle import stage
 from common.wire.envelope import fold
-from common.wire.messages import Instruction, Weights, pack
+from common.wire.messages import Instruction, pack
+from common.wire.run_folder import GENERATOR_FILE, QUARANTINE_FILE
 from common.wire.study import Study
 from server.app import initial_weights
 from server.operations.backup import back_up
 from server.operations.coordinator import Coordinator
 from server.operations.submission import Submission
-from server.release.generator import GENERATOR_FILE, save_generator
+from server.release.generator import save_generator
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import append_event
-from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
+from server.rounds.quarantine import Quarantine
 from simulations.fuzz import messages
 from simulations.fuzz.content import SITE_KEY
 from simulations.fuzz.values import dumped
@@ -114,7 +116,7 @@ def _first_round(place: Path, study: Study, weights: Weights, run: Path) -> None
     (place / "instruction.bin").write_bytes(messages.as_bytes(following))
     (place / "reply.bin").write_bytes(messages.as_bytes(answer))
     (place / "folded.bin").write_bytes(messages.as_bytes(fold(answer)))
-    ema = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
+    ema = generator_weights(weights)
     event = {"round": 1, "seconds": 0.5, "sites_replied": 1, "sites_refused": [], "epsilon": {"min": 1.0, "max": 1.0}}
     Checkpoint(study.study_id, 1, weights, ema, 0.5, event, {"bergen": head}, ["0" * 64]).save(run)
     append_event(run, event)

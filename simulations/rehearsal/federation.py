@@ -26,7 +26,6 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from client.app import PARTITION_FILE
 from client.data import Images, read
 from client.data.positions import load_positions
 from client.node.service import LOG_FILE
@@ -34,6 +33,7 @@ from common.config.scenario import load_scenario
 from common.errors import FederationError
 from common.operations.flower import free_port
 from common.operations.supervise import running
+from common.wire.run_folder import PARTITION_FILE
 from common.wire.study import Study
 from server.rounds.checkpoint import Checkpoint
 from simulations.simulate import simulate

@@ -17,9 +17,9 @@ from client.ledger.register import Registration
 from client.node.hospital import Hospital
 from client.node.joining import prepare_connection
 from client.node.node import Node
-from client.round import gan_weights
 from common.config.scenario import Data, Unit, parse_scenario
 from common.models.networks import build, initialise
+from common.models.weights import weights_of
 from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, pack
 from common.wire.study import SiteDeclaration, Study
@@ -99,7 +99,7 @@ class HospitalNode:
         gan = build(study.scenario.model, study.schema)
         initialise(gan, torch.Generator().manual_seed(weights))
         instruction = Instruction(study.study_id, study.plan.plan_id, number)
-        sent = pack(gan_weights(gan) if number else {})  # a warm start is asked for without weights
+        sent = pack(weights_of(gan) if number else {})  # a warm start is asked for without weights
         return (hospital or self.hospital).answer(instruction.to_record(sent))
 
 

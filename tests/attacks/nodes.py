@@ -18,9 +18,9 @@ from client.ledger.register import Registration
 from client.node.hospital import Hospital
 from client.node.joining import prepare_connection
 from client.node.node import Node
-from client.round import gan_weights
 from common.config.scenario import Data, parse_scenario
 from common.models.networks import build, initialise
+from common.models.weights import weights_of
 from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, Weights, pack
 from common.wire.study import SiteDeclaration, Study
@@ -109,7 +109,7 @@ def weights_for(study: Study, seed: int = 0) -> Weights:
     """Fresh weights of both networks."""
     gan = build(study.scenario.model, study.schema)
     initialise(gan, torch.Generator().manual_seed(seed))
-    return gan_weights(gan)
+    return weights_of(gan)
 
 
 def on_the_wire(record: RecordDict) -> bytes:

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from client.node.node import read_proposal
-from client.round import gan_weights
 from common.config.scenario import parse_scenario
 from common.errors import ConfigError, PrivacyRefusal
 from common.models.networks import build
+from common.models.weights import weights_of
 from common.wire.messages import Instruction, pack
 from common.wire.refusals import refusal_from_record
-from common.wire.study import RUN_FILE
+from common.wire.run_folder import RUN_FILE
 from tests.attacks.conftest import SERVER, HospitalNode, answered
 
 
@@ -48,7 +48,7 @@ def test_gradients_that_are_not_finite_are_no_refusal(hospital_node: HospitalNod
         gan.discriminator.get_parameter("features.0.bias").fill_(16.0)
         gan.discriminator.get_parameter("features.0.weight").fill_(1e38)
     for number in (1, 2):
-        record = Instruction(study.study_id, study.plan.plan_id, number).to_record(pack(gan_weights(gan)))
+        record = Instruction(study.study_id, study.plan.plan_id, number).to_record(pack(weights_of(gan)))
         answer = hospital_node.hospital.answer(record)
         assert answered(answer), refusal_from_record(answer)
     assert math.isfinite(hospital_node.ledger.epsilon())

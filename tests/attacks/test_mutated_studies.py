@@ -28,7 +28,8 @@ from common.config.scenario import parse_scenario
 from common.errors import SiloganError
 from common.privacy.accounting import Mechanism, epsilon
 from common.privacy.plan import canonical_json, make_plan
-from common.wire.study import RUN_FILE, Study
+from common.wire.run_folder import RUN_FILE
+from common.wire.study import Study
 from tests.attacks.conftest import DELTA, SERVER, HospitalNode, new_hospital_node
 
 SECONDS, BYTES = 2.0, 200 * 2**20  # of one example

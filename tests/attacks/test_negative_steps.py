@@ -14,7 +14,8 @@ from client.ledger.chain import Chain
 from client.node.node import read_proposal
 from common.errors import SiloganError, VerificationError
 from common.privacy.plan import canonical_json
-from common.wire.study import RUN_FILE, Study
+from common.wire.run_folder import RUN_FILE
+from common.wire.study import Study
 from tests.attacks.conftest import HospitalNode, answered
 
 PLAN_VALUES: dict[str, list[Any]] = {

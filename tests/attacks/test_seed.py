@@ -14,7 +14,8 @@ import yaml
 from client.ledger.chain import Chain
 from client.node.node import read_proposal
 from common.errors import ConfigError, PrivacyRefusal, SiloganError
-from common.wire.study import RUN_FILE, Study
+from common.wire.run_folder import RUN_FILE
+from common.wire.study import Study
 from tests.attacks.conftest import SERVER, HospitalNode, MakeHospitalNode, answered
 
 

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from client.app import LEDGER_FOLDER, open_ledgers, simulated_site
 from client.data import Images
 from client.ledger.policy import Policy
-from client.round import Site, gan_weights
+from client.round import Site
+from client.simulated import open_ledgers, simulated_site
 from common.config.scenario import Scenario, parse_scenario
 from common.modality.image import ImageSchema
 from common.models.networks import build, initialise
+from common.models.weights import weights_of
 from common.privacy.plan import make_plan
 from common.wire.messages import Weights
+from common.wire.run_folder import LEDGER_FOLDER
 from common.wire.study import SiteDeclaration, Study
 
 SCHEMA = ImageSchema(8, 1, ("benign", "malignant"))
@@ -101,6 +103,6 @@ def make_weights() -> Callable[..., Weights]:
     def make(study: Study, *, seed: int = 0) -> Weights:
         gan = build(study.scenario.model, study.schema)
         initialise(gan, torch.Generator().manual_seed(seed))
-        return gan_weights(gan)
+        return weights_of(gan)
 
     return make

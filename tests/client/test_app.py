@@ -11,10 +11,12 @@ from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.common.serde import recorddict_to_proto
 from flwr.supercore.task_identity import TaskIdentity
 
-import client.app
+import client.answer
+import client.simulated
 import common.device
-from client.app import PARTITION_FILE, app, open_ledgers, simulated_site
+from client.app import app
 from client.data import ImageData, Images
+from client.simulated import open_ledgers, simulated_site
 from client.training.trainer import SiteTrainer
 from common.config.scenario import Data
 from common.errors import (
@@ -29,6 +31,7 @@ from common.errors import (
 )
 from common.wire.messages import Instruction, Reply, Weights, pack, unpack
 from common.wire.refusals import refusal_from_record
+from common.wire.run_folder import PARTITION_FILE
 from common.wire.study import SiteDeclaration, Study
 
 PATIENT = "patient-4711"
@@ -39,9 +42,9 @@ MakeStudy = Callable[..., Study]
 def _as_on_a_grid(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("_task_id", "_run_id", "_node_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
-    client.app._shared_images.cache_clear()
+    client.simulated._shared_images.cache_clear()
     yield
-    client.app._shared_images.cache_clear()
+    client.simulated._shared_images.cache_clear()
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ def readable(monkeypatch: pytest.MonkeyPatch, study: Study, images: Images) -> l
         reads.append(data)
         return ImageData(study.schema, images, images)
 
-    monkeypatch.setattr(client.app, "read", read)
+    monkeypatch.setattr(client.simulated, "read", read)
     return reads
 
 
@@ -170,7 +173,7 @@ def test_error_that_a_user_can_mend_becomes_a_code_and_its_words_stay_in_the_log
     def fail(*args: Any) -> None:
         raise error("the thing", "is wrong", "mend it")
 
-    monkeypatch.setattr(client.app, "run_round", fail)
+    monkeypatch.setattr(client.answer, "run_round", fail)
     answer = app(message_for(study, make_weights(study)), context_of(run_dir, 1))
     assert refusal_of(answer) == ("south", code)
     assert b"wrong" not in bytes_of(answer)
@@ -222,7 +225,7 @@ def test_text_of_an_unforeseen_error_does_not_leave(
             raise leak() from cause
 
     if where == "read":
-        monkeypatch.setattr(client.app, "read", fail)
+        monkeypatch.setattr(client.simulated, "read", fail)
     else:
         monkeypatch.setattr(SiteTrainer, "run", fail)
     reply = app(message_for(study, make_weights(study)), context_of(run_dir))

@@ -12,15 +12,16 @@ import client.round
 from client.data import Images, to_unit_range
 from client.ledger.ledger import Ledger
 from client.mechanism import Randomness
-from client.round import Site, gan_weights, run_round
+from client.round import Site, run_round
 from client.state import SiteState
 from client.training.trainer import SiteTrainer
 from common.errors import Code, ConfigError, DataError, FederationError, PrivacyRefusal, SiloganError, VerificationError
 from common.models.networks import GAN, build
+from common.models.weights import weights_of
 from common.privacy.statistics import Moments
 from common.wire.messages import STATISTICS, Instruction, Reply, Weights
 from common.wire.study import Study
-from tests.client.training import noise_off
+from tests.client.steps import noise_off
 
 MakeStudy = Callable[..., Study]
 MakeSite = Callable[..., Site]
@@ -182,7 +183,7 @@ def test_randomness_is_secure_without_a_seed_and_seeded_with_one(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[str] = []
-    secure, derived = Randomness.secure, client.site.derive_key
+    secure, derived = Randomness.secure, client.round.derive_key
     monkeypatch.setattr(Randomness, "secure", lambda: used.append("secure") or secure())
     monkeypatch.setattr(client.round, "derive_key", lambda *purpose: used.append("seeded") or derived(*purpose))
     for folder, seed in (("a", None), ("b", 3)):
@@ -354,7 +355,7 @@ def test_discriminator_that_mixes_patients_is_refused_before_any_charge(
     study = make_study()
     with torch.random.fork_rng(devices=[]):
         monkeypatch.setattr(client.round, "build", with_batch_norm)
-        weights = gan_weights(with_batch_norm(study.scenario.model, study.schema))
+        weights = weights_of(with_batch_norm(study.scenario.model, study.schema))
         error = refused(make_site(study), ask(study), weights, ConfigError)
         assert "norm" in error.thing
 

@@ -14,6 +14,7 @@ import silogan as front_door
 from common.config.scenario import parse_scenario
 from common.errors import FederationError
 from common.modality.image import ImageSchema
+from common.models.weights import generator_weights
 from common.operations.flower import free_port
 from common.privacy.plan import make_plan
 from common.wire.study import SiteDeclaration, Study
@@ -86,7 +87,7 @@ def add_run(coordinator: Coordinator, seed: int, state: Submission, rounds: int 
     study = make_study(seed)
     name = coordinator.runs.propose(study)
     weights = initial_weights(study)
-    ema = {key: tensor for key, tensor in weights.items() if key.startswith("generator.")}
+    ema = generator_weights(weights)
     for number in range(rounds + 1):
         Checkpoint(study.study_id, number, weights, ema).save(coordinator.runs.path(name))
         if number:

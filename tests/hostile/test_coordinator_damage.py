@@ -9,17 +9,15 @@ import httpx
 import pytest
 
 from common.errors import FederationError, VerificationError
-from common.wire.study import RUN_FILE
+from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE, OUTCOME_FILE, QUARANTINE_FILE, RUN_FILE
 from server.app import conclude
 from server.operations.coordinator import Coordinator
 from server.operations.dispatcher import Dispatcher
 from server.operations.enrolment import COPY_FILE, SITES_FILE
 from server.operations.prometheus import serve_metrics
 from server.operations.submission import STATE_FILE, Submission
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, recover
-from server.rounds.events import EVENTS_FILE
-from server.rounds.outcome import OUTCOME_FILE, write_outcome
-from server.rounds.quarantine import QUARANTINE_FILE
+from server.rounds.checkpoint import recover
+from server.rounds.outcome import write_outcome
 from tests.hostile.coordinators import Link, add_run, make_coordinator, new_line, server
 
 Damage = Callable[[Path], object]

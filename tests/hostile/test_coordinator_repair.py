@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE
 from server.operations.coordinator import INNER, Coordinator
 from server.operations.enrolment import SITES_FILE
 from server.operations.settings import SETTINGS_FILE
 from server.operations.submission import STATE_FILE, Submission
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, recover
-from server.rounds.events import EVENTS_FILE, read_events
+from server.rounds.checkpoint import recover
+from server.rounds.events import read_events
 from tests.hostile.coordinators import add_run, make_coordinator, new_line, server
 
 

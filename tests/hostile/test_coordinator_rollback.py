@@ -8,8 +8,9 @@ import torch
 
 from common.config.scenario import parse_scenario
 from common.errors import PrivacyRefusal, VerificationError
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.rounds.events import EVENTS_FILE, read_events
+from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE
+from server.rounds.checkpoint import Checkpoint
+from server.rounds.events import read_events
 from simulations.engines.inprocess import run
 from simulations.prepare import prepare
 

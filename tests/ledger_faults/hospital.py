@@ -22,11 +22,12 @@ from client.ledger.ledger import Ledger
 from client.ledger.policy import template
 from client.node.hospital import site_of
 from client.node.node import Node
-from client.round import Site, gan_weights, run_round
+from client.round import Site, run_round
 from client.training.trainer import SiteTrainer
 from common.config.scenario import Data, parse_scenario
 from common.errors import PrivacyRefusal, SiloganError
 from common.models.networks import build, initialise
+from common.models.weights import weights_of
 from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
 from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, Reply, Weights
@@ -71,7 +72,7 @@ def make_weights(study: Study) -> Weights:
     """What a coordinator begins with."""
     gan = build(study.scenario.model, study.schema)
     initialise(gan, torch.Generator().manual_seed(0))
-    return gan_weights(gan)
+    return weights_of(gan)
 
 
 @dataclass

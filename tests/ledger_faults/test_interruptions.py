@@ -29,10 +29,11 @@ import pytest
 import client.ledger.ledger
 import client.round
 from client.ledger.ledger import Ledger, spent
-from client.round import Site, gan_weights, run_round
+from client.round import Site, run_round
 from client.training.trainer import SiteTrainer
 from common.errors import DataError, PrivacyRefusal, SiloganError
 from common.models.networks import GAN
+from common.models.weights import weights_of
 from common.privacy.accounting import epsilon
 from common.wire.messages import Instruction
 from common.wire.study import Study
@@ -101,9 +102,9 @@ def armed(patch: pytest.MonkeyPatch, method: str, fatal: str | None = None) -> l
     return seen
 
 
-def fewer_steps(_site: Site, _instruction: Instruction, gan: GAN, *_: Any) -> client.site._Outcome:
+def fewer_steps(_site: Site, _instruction: Instruction, gan: GAN, *_: Any) -> client.round._Outcome:
     """Training that stops after the first step, so that settling gives something back."""
-    return client.site._Outcome(1, gan_weights(gan), {})
+    return client.round._Outcome(1, weights_of(gan), {})
 
 
 def killed_in(hospital: Hospital, study: Study, method: str, moment: str) -> None:

@@ -14,12 +14,13 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from common.config.scenario import parse_scenario
 from common.modality.image import ImageSchema
+from common.models.weights import generator_weights
 from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, Reply, Weights, pack, unpack
+from common.wire.run_folder import CHECKPOINT_FOLDER, SAMPLES_FOLDER
 from common.wire.study import SiteDeclaration, Study
 from server.app import initial_weights
-from server.release.samples import SAMPLES_FOLDER
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.rounds.checkpoint import Checkpoint
 from server.rounds.strategy import FederatedGAN
 
 SCHEMA = ImageSchema(8, 1, ("zero", "one", "two"))
@@ -61,7 +62,7 @@ def study(make_study: Callable[..., Study]) -> Study:
 def start(study: Study) -> Checkpoint:
     """The study's state before its first round."""
     weights = initial_weights(study)
-    ema = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
+    ema = generator_weights(weights)
     return Checkpoint(study.study_id, 0, weights, ema)
 
 

@@ -11,11 +11,12 @@ from flwr.serverapp import Grid
 
 from common.errors import Code, ConfigError, FederationError, PrivacyRefusal, VerificationError
 from common.wire.refusals import refusal_record
-from common.wire.study import RUN_FILE, Study
+from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE, OUTCOME_FILE, RUN_FILE
+from common.wire.study import Study
 from server.app import app, federate, initial_weights
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.rounds.events import EVENTS_FILE, append_event, read_events
-from server.rounds.outcome import OUTCOME_FILE, raise_outcome
+from server.rounds.checkpoint import Checkpoint
+from server.rounds.events import append_event, read_events
+from server.rounds.outcome import raise_outcome
 
 
 @pytest.fixture

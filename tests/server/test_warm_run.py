@@ -13,10 +13,10 @@ from common.errors import Code, FederationError, PrivacyRefusal
 from common.privacy.statistics import Moments
 from common.wire.messages import STATISTICS, Instruction, Reply, Weights
 from common.wire.refusals import refusal_record
+from common.wire.run_folder import CHECKPOINT_FOLDER, QUARANTINE_FILE
 from common.wire.study import Study
 from server.app import federate, initial_weights
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
-from server.rounds.quarantine import QUARANTINE_FILE
+from server.rounds.checkpoint import Checkpoint
 
 Answer = Callable[[int, Instruction, Weights], RecordDict | None]
 TRAINING: dict[str, Any] = {

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from client.app import SIMULATION, open_ledgers, simulated_site
 from client.ledger.ledger import Approval, Charge, Ledger
 from client.ledger.policy import template
 from client.node.node import Node
+from client.simulated import SIMULATION, open_ledgers, simulated_site
 from common.config.scenario import Data, parse_scenario
 from common.errors import PrivacyRefusal, UsageError
 from common.modality.image import ImageSchema

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from client.app import open_ledgers, simulated_site
 from client.ledger.ledger import Charge
+from client.simulated import open_ledgers, simulated_site
 from common.config.scenario import parse_scenario
 from common.errors import VerificationError
 from common.modality.image import ImageSchema
+from common.models.weights import generator_weights
 from common.privacy.accounting import Mechanism, epsilon
 from common.privacy.plan import make_plan
 from common.wire.study import SiteDeclaration, Study
@@ -49,7 +50,7 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
 
 def save_checkpoint(of: Study, run_dir: Path, rounds: int = 2) -> Checkpoint:
     weights = initial_weights(of)
-    generator = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
+    generator = generator_weights(weights)
     checkpoint = Checkpoint(of.study_id, rounds, weights, generator, training_seconds=12.5)
     checkpoint.save(run_dir)
     open_ledgers(of, run_dir)

@@ -10,9 +10,10 @@ from flwr.app import Context, Message
 
 from common.config.scenario import Scenario, parse_scenario
 from common.wire.messages import Instruction, Reply, Weights, unpack
+from common.wire.run_folder import QUARANTINE_FILE
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
-from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
+from server.rounds.quarantine import Quarantine
 from simulations.engines import inprocess
 from simulations.prepare import prepare
 

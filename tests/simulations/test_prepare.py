@@ -7,7 +7,6 @@ import torch
 import yaml
 from torch import nn
 
-from client.app import PARTITION_FILE
 from client.data import ImageData, Images
 from client.data.positions import load_positions
 from common.config.scenario import Data, Scenario, parse_scenario
@@ -15,9 +14,10 @@ from common.errors import ConfigError, DataError, PrivacyRefusal
 from common.modality.image import ImageSchema
 from common.models.networks import FAMILIES
 from common.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from common.wire.run_folder import PARTITION_FILE, holds_run
 from common.wire.study import Study
 from simulations import prepare as module
-from simulations.prepare import holds_run, prepare, reopen
+from simulations.prepare import prepare, reopen
 
 
 def scenario(**sections: Any) -> Scenario:

@@ -12,11 +12,12 @@ from filelock import FileLock
 
 from common.config.scenario import Scenario, parse_scenario
 from common.errors import ConfigError, FederationError, PrivacyRefusal, SiloganError, UsageError
+from common.models.weights import generator_weights
+from common.wire.run_folder import holds_run
 from common.wire.study import Study
 from server.app import initial_weights
 from server.rounds.checkpoint import Checkpoint
 from simulations.engines import ENGINES
-from simulations.prepare import holds_run
 from simulations.simulate import _with_absolute_paths, simulate
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
@@ -47,7 +48,7 @@ class FakeEngine:
         self.calls.append({"num_sites": num_sites, "workers": workers})
         study = Study.load(run_dir)
         weights = initial_weights(study)
-        generator = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
+        generator = generator_weights(weights)
         Checkpoint(study.study_id, self.rounds, weights, generator).save(run_dir)
         if self.error is not None:
             raise self.error

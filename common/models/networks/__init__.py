@@ -1,5 +1,7 @@
 """Generators and discriminators: a family is one file here and one line in `FAMILIES`."""
 
+import torch
+
 from common.config.scenario import Model
 from common.modality.image import ImageSchema
 from common.models.networks import article, dcgan
@@ -8,7 +10,17 @@ from common.models.networks.initialise import initialise
 from common.models.networks.supported import check_private
 from common.registry import lookup
 
-__all__ = ["FAMILIES", "GAN", "Discriminator", "Family", "Generator", "build", "check_private", "initialise"]
+__all__ = [
+    "FAMILIES",
+    "GAN",
+    "Discriminator",
+    "Family",
+    "Generator",
+    "blueprint",
+    "build",
+    "check_private",
+    "initialise",
+]
 
 FAMILIES: dict[str, Family] = {
     "dcgan": dcgan.build,
@@ -19,11 +31,20 @@ FAMILIES: dict[str, Family] = {
 def build(model: Model, schema: ImageSchema) -> GAN:
     """Both networks of a scenario, on torch's default device.
 
-    Their values are not reproducible: follow with `initialise`, or build under `torch.device("meta")` and load a state
-    with `assign=True`.
+    Their values are not reproducible: follow with `initialise`, or use `common.models.weights.networks`.
 
     Raises:
         ConfigError: the family is unknown or has no networks for this schema.
     """
     family = lookup(FAMILIES, model.family, "model.family")
     return GAN(*family(model, schema))
+
+
+def blueprint(model: Model, schema: ImageSchema) -> GAN:
+    """Both networks without values: layers, names, shapes and types alone. Takes no memory and no random numbers.
+
+    Raises:
+        ConfigError: as for `build`.
+    """
+    with torch.device("meta"):
+        return build(model, schema)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.operations.supervise import running
+from common.wire.run_folder import CHECKPOINT_FOLDER
 from server.operations.coordinator import DATABASE
-from server.rounds.checkpoint import CHECKPOINT_FOLDER
 from simulations.rehearsal.faults.runs import submit_short
 from simulations.rehearsal.faults.surroundings import fill
 from simulations.rehearsal.federation import Federation, wait_for

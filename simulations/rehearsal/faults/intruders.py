@@ -23,7 +23,7 @@ from common.wire.bundle import installed_digest
 def bundle_digest(bundle):
     return installed_digest()
 """,
-    "client/app.py": """
+    "client/answer.py": """
 _honest = answer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from client.ledger.chain import read_entries
 from client.node.service import LOG_FILE
 from common.operations.logs import is_line
-from server.rounds.quarantine import QUARANTINE_FILE
+from common.wire.run_folder import QUARANTINE_FILE
 from simulations.rehearsal.federation import Federation, Host
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

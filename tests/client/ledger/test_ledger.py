@@ -814,7 +814,7 @@ def test_process_killed_after_reserving_leaves_the_charge(path: Path) -> None:
 @forks
 def test_process_killed_while_reserving_charges_nothing_and_blocks_nobody(path: Path, ledger: Ledger) -> None:
     def work() -> int:
-        client.ledger.epsilon = lambda *_: float(die())  # within the transaction
+        client.ledger.ledger.epsilon = lambda *_: float(die())  # within the transaction
         return len(opened(path).entries()) + opened(path).reserve(charge())
 
     assert in_processes(work, 1) == [-signal.SIGKILL]

@@ -21,7 +21,8 @@ from common.modality.image import ImageSchema
 from common.privacy.accounting import epsilon_filtered, filter_order
 from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, Weights
-from common.wire.study import RUN_FILE, SiteDeclaration, Study
+from common.wire.run_folder import RUN_FILE
+from common.wire.study import SiteDeclaration, Study
 
 SERVER = "coordinator"
 DIGITS = ImageSchema(8, 1, tuple("0123456789"))

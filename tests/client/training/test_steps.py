@@ -18,7 +18,7 @@ from client.mechanism.units import Bags
 from client.training.steps import OVERHEAD, ROWS, PrivateStep, block_size, largest_block
 from common.models.losses import LOSSES
 from common.wire.study import Study
-from tests.client.training import (
+from tests.client.steps import (
     CLIPPED_TO,
     EXPECTED_BATCH,
     Everyone,

@@ -15,7 +15,7 @@ from client.training.trainer import SiteTrainer
 from common.modality.image import ImageSchema
 from common.seeding import derive_key
 from common.wire.study import Study
-from tests.client.training import (
+from tests.client.steps import (
     NOISE_SEED,
     PUBLIC_SEED,
     SlowLoop,

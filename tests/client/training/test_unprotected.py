@@ -14,7 +14,7 @@ from common.config.scenario import WarmStart
 from common.models.losses import LOSSES
 from common.privacy.statistics import Moments
 from common.wire.study import Study
-from tests.client.training import (
+from tests.client.steps import (
     EXPECTED_BATCH,
     Scripted,
     SlowLoop,

@@ -13,7 +13,8 @@ from common.config.scenario import parse_scenario
 from common.errors import ConfigError
 from common.modality.image import ImageSchema
 from common.privacy.plan import make_plan
-from common.wire.study import RUN_FILE, SiteDeclaration, Study, declared_size, versions
+from common.wire.run_folder import RUN_FILE
+from common.wire.study import SiteDeclaration, Study, declared_size, versions
 
 SCENARIO = parse_scenario(
     {

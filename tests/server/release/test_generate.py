@@ -9,16 +9,18 @@ from PIL import Image
 
 from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
 from common.modality.image import ImageSchema
+from common.models.weights import generator_weights
 from common.privacy.plan import SEEDED
+from common.wire.run_folder import GENERATOR_FILE
 from common.wire.study import Study
 from server.app import initial_weights
 from server.release.generate import FORMATS, generate
-from server.release.generator import GENERATOR_FILE, save_generator
+from server.release.generator import save_generator
 
 
 def finished(study: Study, run_dir: Path) -> Path:
     """A run folder with the study's generator."""
-    weights = {name: tensor for name, tensor in initial_weights(study).items() if name.startswith("generator.")}
+    weights = generator_weights(initial_weights(study))
     save_generator(study, weights, run_dir / GENERATOR_FILE)
     return run_dir
 

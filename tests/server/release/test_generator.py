@@ -11,15 +11,17 @@ from safetensors.torch import save
 
 from common.errors import DataError, PrivacyRefusal
 from common.modality.image import ImageSchema
+from common.models.weights import generator_weights
 from common.privacy.plan import NO_PRIVACY, SEEDED
 from common.wire.messages import Weights
+from common.wire.run_folder import GENERATOR_FILE
 from common.wire.study import Study
 from server.app import initial_weights
-from server.release.generator import GENERATOR_FILE, load_generator, release, save_generator
+from server.release.generator import load_generator, release, save_generator
 
 
-def generator_weights(study: Study) -> Weights:
-    return {name: tensor for name, tensor in initial_weights(study).items() if name.startswith("generator.")}
+def fresh_generator(study: Study) -> Weights:
+    return generator_weights(initial_weights(study))
 
 
 def rng(seed: int = 5) -> torch.Generator:
@@ -29,7 +31,7 @@ def rng(seed: int = 5) -> torch.Generator:
 @pytest.fixture
 def path(study: Study, tmp_path: Path) -> Path:
     """The file of the tiny study's generator."""
-    save_generator(study, generator_weights(study), tmp_path / GENERATOR_FILE)
+    save_generator(study, fresh_generator(study), tmp_path / GENERATOR_FILE)
     return tmp_path / GENERATOR_FILE
 
 
@@ -48,7 +50,7 @@ def rewritten(path: Path, **changes: object) -> None:
 
 
 def test_a_saved_generator_draws_what_the_study_draws(study: Study, path: Path) -> None:
-    loaded, direct = load_generator(path), release(study, generator_weights(study))
+    loaded, direct = load_generator(path), release(study, fresh_generator(study))
     labels = loaded.balanced_labels(7)
     assert torch.equal(loaded.sample(labels, 7, rng()), direct.sample(labels, 7, rng()))
     assert (loaded.schema, loaded.marks, loaded.study_id) == (study.schema, (SEEDED,), study.study_id)
@@ -71,7 +73,7 @@ def test_the_whole_range_of_tanh_becomes_the_whole_range_of_bytes(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """-1, 0 and 1 become 0, 128 (127.5 to even) and 255."""
-    generator = release(study, generator_weights(study))
+    generator = release(study, fresh_generator(study))
 
     pixels = torch.tensor([-1.0, 0.0, 1.0, -1.0001]).reshape(1, 1, 2, 2)
     monkeypatch.setattr(type(generator.network), "forward", lambda *_: pixels.clone())
@@ -105,7 +107,7 @@ def test_balanced_labels_go_through_the_classes_in_turn(path: Path) -> None:
 
 
 def test_a_generator_without_labels_draws_without_labels(unconditional: Study, tmp_path: Path) -> None:
-    save_generator(unconditional, generator_weights(unconditional), tmp_path / GENERATOR_FILE)
+    save_generator(unconditional, fresh_generator(unconditional), tmp_path / GENERATOR_FILE)
     generator = load_generator(tmp_path / GENERATOR_FILE)
     assert generator.balanced_labels(3) is None
     assert generator.sample(None, 3, rng()).shape == (3, 3, 64, 64)
@@ -113,7 +115,7 @@ def test_a_generator_without_labels_draws_without_labels(unconditional: Study, t
 
 def test_a_generator_without_privacy_is_refused(make_study: Callable[..., Study], tmp_path: Path) -> None:
     study = make_study(privacy={"enabled": False})
-    save_generator(study, generator_weights(study), tmp_path / GENERATOR_FILE)
+    save_generator(study, fresh_generator(study), tmp_path / GENERATOR_FILE)
     with pytest.raises(PrivacyRefusal) as caught:
         load_generator(tmp_path / GENERATOR_FILE)
     assert caught.value.exit_code == 5

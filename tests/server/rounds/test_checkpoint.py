@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save
 
 from common.errors import VerificationError
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from common.wire.run_folder import CHECKPOINT_FOLDER
+from server.rounds.checkpoint import Checkpoint
 
 WEIGHTS = {"generator.w": torch.arange(6.0).reshape(2, 3), "discriminator.b": torch.tensor([-0.0, 1e-40])}
 CHECKPOINT = Checkpoint(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import ERRORS_BY_EXIT_CODE, FederationError, SiloganError
-from server.rounds.outcome import OUTCOME_FILE, raise_outcome, write_outcome
+from common.wire.run_folder import OUTCOME_FILE
+from server.rounds.outcome import raise_outcome, write_outcome
 
 
 @pytest.mark.parametrize("kind", ERRORS_BY_EXIT_CODE.values())

@@ -14,12 +14,13 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, RecordDict
 from common.errors import Code, FederationError, VerificationError
 from common.wire.messages import Reply, Weights
 from common.wire.refusals import public_error, refusal_record
+from common.wire.run_folder import QUARANTINE_FILE
 from common.wire.study import Study
-from server.rounds.aggregation.averaging import WeightedMean
-from server.rounds.aggregation.robust import AGGREGATIONS
+from server.rounds.aggregation import RULES
+from server.rounds.aggregation.mean import WeightedMean
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
-from server.rounds.quarantine import QUARANTINE_FILE, Quarantine
+from server.rounds.quarantine import Quarantine
 
 Answer = Callable[..., RecordDict | Error | None]
 NAMES = {1: "site-1", 2: "site-2", 3: "site-3"}
@@ -350,7 +351,7 @@ def test_without_it_no_reply_is_held_back(
             order.append("fetched")
             yield reply
 
-    monkeypatch.setitem(AGGREGATIONS, "mean", lambda reference, _: Watched(reference))
+    monkeypatch.setitem(RULES, "mean", Watched)
     federate(honest(), order=fetched)
     assert order == ["fetched", "added"] * 3
 

@@ -15,9 +15,9 @@ from common.errors import Code, FederationError, PrivacyRefusal
 from common.wire.messages import Reply, Weights, pack
 from common.wire.refusals import public_error, refusal_record
 from common.wire.study import Study
+from server.rounds.after.guard import vitals
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
-from server.rounds.guard import vitals
 from server.rounds.strategy import FederatedGAN
 
 Answer = Callable[..., RecordDict | Error | None]

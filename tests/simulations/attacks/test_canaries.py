@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from client.app import simulated_site
 from client.data import to_unit_range
 from client.round import Site
+from client.simulated import simulated_site
 from common.config.scenario import parse_scenario
 from common.errors import ConfigError
 from common.modality.image import ImageSchema

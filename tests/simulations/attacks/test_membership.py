@@ -73,7 +73,7 @@ def test_discriminator_that_knows_its_training_images_is_found(run: Path, monkey
             pixels = ((images + 1) * 127.5).round().to(torch.uint8)
             return torch.tensor([float(image.numpy().tobytes() in members) for image in pixels])
 
-    honest: Callable[..., Any] = simulations.membership.build
+    honest: Callable[..., Any] = simulations.attacks.membership.build
 
     def build(*args: Any) -> Any:
         knowing = Knowing()

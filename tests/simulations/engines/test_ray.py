@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 import common
 from common.errors import FederationError, PrivacyRefusal, SiloganError, UsageError
-from server.rounds.outcome import OUTCOME_FILE, write_outcome
+from common.wire.run_folder import OUTCOME_FILE, RAY_LOG
+from server.rounds.outcome import write_outcome
 from simulations.engines import ray as ray_engine
 
 REFUSAL = PrivacyRefusal("site-1", "budget is spent", "ask for more")
@@ -111,7 +112,7 @@ def wait_until_dead(pid: int) -> bool:
 
 def assert_nothing_left(run_dir: Path) -> None:
     """No process and no temporary folder."""
-    log = (run_dir / ray_engine.LOG_NAME).read_text()
+    log = (run_dir / RAY_LOG).read_text()
     children = [int(line.split()[1]) for line in log.splitlines() if line.startswith("child ")]
     assert all(not is_alive(pid) for pid in children)
     assert not list(run_dir.parent.glob("silogan-*"))
@@ -120,7 +121,7 @@ def assert_nothing_left(run_dir: Path) -> None:
 def test_returns_on_success_and_leaves_nothing(run_dir: Path) -> None:
     play(run_dir, SUCCESS)
     ray_engine.run(run_dir, num_sites=3, workers=8)
-    assert "following run 17" in (run_dir / ray_engine.LOG_NAME).read_text()
+    assert "following run 17" in (run_dir / RAY_LOG).read_text()
     arguments = json.loads((run_dir / "arguments").read_text())
     federation = dict(word.split("=") for word in arguments[arguments.index("--federation-config") + 1].split())
     assert federation["num-supernodes"] == "3"
@@ -156,7 +157,7 @@ def test_an_earlier_outcome_does_not_speak_for_this_run(run_dir: Path) -> None:
 def test_follows_again_when_the_log_breaks_off(run_dir: Path) -> None:
     play(run_dir, SUCCESS, statuses=("running", "finished:completed"))
     ray_engine.run(run_dir, num_sites=1, workers=1)
-    assert (run_dir / ray_engine.LOG_NAME).read_text().count("following run 17") == 2
+    assert (run_dir / RAY_LOG).read_text().count("following run 17") == 2
 
 
 def test_gives_up_when_the_log_keeps_breaking_off(run_dir: Path) -> None:
@@ -177,7 +178,7 @@ def test_failed_submission_is_in_the_log(run_dir: Path) -> None:
     play(run_dir, submitted=False)
     with pytest.raises(FederationError, match="'flwr run' failed"):
         ray_engine.run(run_dir, num_sites=1, workers=1)
-    assert "not JSON" in (run_dir / ray_engine.LOG_NAME).read_text()
+    assert "not JSON" in (run_dir / RAY_LOG).read_text()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_a_runtime_that_dies_is_noticed(run_dir: Path, program: str, reason: str
 
 def test_interruption_leaves_nothing(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_seconds: float) -> None:
-        if "child" in (run_dir / ray_engine.LOG_NAME).read_text():
+        if "child" in (run_dir / RAY_LOG).read_text():
             monkeypatch.undo()
             signal.raise_signal(signal.SIGINT)
 

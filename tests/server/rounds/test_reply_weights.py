@@ -1,23 +1,20 @@
-"""Only what fits is averaged, whatever a site sends, and the average is the average."""
+"""Only weights that fit are combined, whatever a site sends."""
 
 import io
 import math
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord
-from hypothesis import given
-from hypothesis import strategies as st
 
 from common.errors import FederationError
-from common.wire.messages import Weights, pack
-from server.rounds.aggregation.averaging import WeightedMean, checked_weights, distance, moving_average
+from common.models.weights import Weights
+from common.wire.messages import pack
+from server.rounds.replies import checked_weights
 
 REFERENCE: Weights = {"generator.w": torch.zeros(2, 3), "discriminator.b": torch.ones(4)}
-FLOATS = st.floats(-1e6, 1e6, width=32)
 
 
 def npy(values: np.ndarray) -> bytes:
@@ -39,13 +36,6 @@ def sent(**changes: torch.Tensor) -> ArrayRecord:
 
 def check(record: ArrayRecord, max_update_norm: float = 10.0) -> Weights:
     return checked_weights(record, REFERENCE, max_update_norm)
-
-
-def mean(values: list[float], weights: list[float]) -> torch.Tensor:
-    running = WeightedMean({"w": torch.zeros(1)})
-    for value, weight in zip(values, weights, strict=True):
-        running.add({"w": torch.tensor([value])}, weight)
-    return running.value()["w"]
 
 
 def test_good_weights_pass_unchanged() -> None:
@@ -164,61 +154,8 @@ def test_oversized_bytes_are_refused_before_they_are_unpacked(monkeypatch: pytes
     def fail(_: object) -> Weights:
         raise AssertionError("unpacked")
 
-    monkeypatch.setattr("server.rounds.aggregation.averaging.unpack", fail)
+    monkeypatch.setattr("server.rounds.replies.unpack", fail)
     arrays = {name: Array(tensor.numpy()) for name, tensor in REFERENCE.items()}
     arrays["generator.w"] = Array(dtype="float32", shape=(2, 3), stype="numpy.ndarray", data=bytes(10**6))
     with pytest.raises(FederationError, match="has another shape"):
         check(ArrayRecord(arrays))
-
-
-def test_the_mean_is_weighted() -> None:
-    """(1 · 10 + 3 · 20 + 6 · 40) / 10 = 31."""
-    running = WeightedMean(REFERENCE)
-    for weight, value in ((1.0, 10.0), (3.0, 20.0), (6.0, 40.0)):
-        running.add({name: torch.full_like(tensor, value) for name, tensor in REFERENCE.items()}, weight)
-    for name, tensor in running.value().items():
-        assert tensor.dtype == torch.float32
-        assert torch.equal(tensor, torch.full_like(REFERENCE[name], 31.0))
-
-
-def test_the_mean_leaves_its_reference_alone() -> None:
-    reference = {"w": torch.tensor([5.0])}
-    running = WeightedMean(reference)
-    running.add({"w": torch.tensor([1.0])}, 2.0)
-    assert torch.equal(running.value()["w"], torch.tensor([1.0]))
-    assert torch.equal(reference["w"], torch.tensor([5.0]))
-
-
-def test_the_sum_is_kept_in_double_precision() -> None:
-    """In float32 10⁸ + 1 is 10⁸."""
-    assert mean([1e8, 1.0, -1e8, 3.0], [1.0] * 4).item() == 1.0
-
-
-@given(st.lists(FLOATS, min_size=1, max_size=20), st.data())
-def test_the_mean_is_that_of_the_definition(values: list[float], data: st.DataObject) -> None:
-    weights = data.draw(st.lists(st.floats(1, 1e6), min_size=len(values), max_size=len(values)))
-    exact = math.fsum(w * x for w, x in zip(weights, values, strict=True)) / math.fsum(weights)
-    assert mean(values, weights).item() == pytest.approx(exact, rel=1e-6, abs=1e-6)
-    assert min(values) - 1e-6 <= mean(values, weights).item() <= max(values) + 1e-6
-
-
-@given(st.lists(FLOATS, min_size=1, max_size=20), st.randoms(use_true_random=False))
-def test_the_mean_does_not_depend_on_the_order(values: list[float], random: Random) -> None:
-    shuffled = list(values)
-    random.shuffle(shuffled)
-    uniform = [1.0] * len(values)
-    assert mean(shuffled, uniform).item() == pytest.approx(mean(values, uniform).item(), rel=1e-6, abs=1e-6)
-
-
-def test_the_moving_average_is_that_of_its_formula() -> None:
-    old, new = {"w": torch.tensor([1.0, 10.0])}, {"w": torch.tensor([2.0, -10.0]), "other": torch.ones(1)}
-    assert torch.allclose(moving_average(old, new, 0.75)["w"], torch.tensor([1.25, 5.0]))
-    assert torch.equal(moving_average(old, new, 0.0)["w"], new["w"])
-    assert moving_average(old, new, 0.5).keys() == {"w"}
-
-
-def test_the_distance_goes_over_all_weights() -> None:
-    a = {"v": torch.tensor([1.0, 2.0]), "w": torch.zeros(2, 2)}
-    b = {"v": torch.tensor([1.0, 5.0]), "w": torch.full((2, 2), 2.0)}
-    assert distance(a, b) == distance(b, a) == 5.0
-    assert distance(a, a) == 0.0

@@ -15,9 +15,10 @@ import torch
 
 from common.config.scenario import Guard
 from common.errors import FederationError
-from common.wire.messages import Weights
+from common.models.weights import AVERAGE, Weights, networks, part_of, under, without
 from common.wire.study import Study
-from server.fitting.server_trainer import networks
+from server.rounds.after.base import EndedRound
+from server.rounds.checkpoint import Checkpoint
 
 _IMAGES_PER_CLASS = 48
 _SEED = 2027
@@ -41,7 +42,7 @@ class Vitals(NamedTuple):
 @torch.inference_mode()
 def vitals(study: Study, weights: Weights) -> Vitals:
     """Looks at images of both networks' `weights`: always the same latent vectors, as many images of each class."""
-    gan = networks(study, weights)
+    gan = networks(study.scenario.model, study.schema, weights)
     classes = study.schema.num_classes if gan.generator.conditional else 1
     rng = torch.Generator().manual_seed(_SEED)
     z = torch.randn(classes * _IMAGES_PER_CLASS, gan.generator.latent_dim, generator=rng)
@@ -103,3 +104,26 @@ def judge(settings: Guard, state: GuardState, number: int, found: Vitals) -> Gua
             "begin a run with lower training.lr_generator and lr_discriminator; the rounds spent stay charged",
         )
     return replace(state, bad_rounds=0, rollbacks=state.rollbacks + 1, fresh=True)
+
+
+def watch(ended: EndedRound, state: Checkpoint) -> Checkpoint:
+    """The state with what was seen of it; the weights are older ones where training had gone wrong."""
+    settings, found = ended.study.scenario.training.guard, vitals(ended.study, state.weights)
+    event = {**state.event, **found._asdict()}
+    if settings is None:
+        return replace(state, event=event)
+    before = GuardState(**ended.before.guard)
+    after = judge(settings, before, state.round, found)
+    healthy = state.healthy or _together(ended.before)  # what the first round began with is well
+    if after.rollbacks > before.rollbacks:
+        event["rolled_back_to"] = after.healthy_round
+        weights, ema = without(healthy, AVERAGE), part_of(healthy, AVERAGE)
+        return replace(state, weights=weights, ema=ema, server={}, guard=after.to_dict(), healthy=healthy, event=event)
+    if after.healthy_round == state.round:
+        healthy = _together(state)
+    return replace(state, guard=after.to_dict(), healthy=healthy, event=event)
+
+
+def _together(state: Checkpoint) -> Weights:
+    """What `Checkpoint.healthy` holds of a state."""
+    return {**state.weights, **under(AVERAGE, state.ema)}

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from common.config.scenario import Guard
 from common.errors import FederationError
 from common.wire.messages import Instruction, Reply, Weights, unpack
+from common.wire.run_folder import CHECKPOINT_FOLDER
 from common.wire.study import Study
 from server.app import federate, initial_weights
-from server.rounds.checkpoint import CHECKPOINT_FOLDER, Checkpoint
+from server.rounds.after.guard import GuardState, Vitals, judge, vitals
+from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
-from server.rounds.guard import GuardState, Vitals, judge, vitals
 
 WELL, FLAT, LOST, BRINK = Vitals(0.4, 0.6), Vitals(0.05, 0.6), Vitals(0.4, 1.0), Vitals(0.12, 0.6)
 

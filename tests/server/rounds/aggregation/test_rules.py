@@ -1,5 +1,6 @@
 """The rules of aggregation bear what they promise to, and are what the literature says they are."""
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from flwr.serverapp.strategy.multikrum import select_multikrum
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config.scenario import Federation
-from common.errors import FederationError
-from common.wire.messages import Weights
-from server.rounds.aggregation.robust import AGGREGATIONS, trimmed_mean
+from common.config.scenario import Federation, parse_scenario
+from common.errors import ConfigError, FederationError
+from common.models.weights import Weights
+from server.rounds.aggregation import RULES, check_aggregation
+from server.rounds.aggregation.trimmed_mean import trimmed_mean
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
 VECTORS = st.lists(FLOATS, min_size=3, max_size=3)
@@ -33,7 +35,7 @@ def vector(found: Weights) -> np.ndarray:
 
 def combine(rule: str, byzantine: int, replies: list[list[float]], public: float = 1.0) -> np.ndarray:
     settings = Federation.model_validate({"aggregation": rule, "byzantine": byzantine})
-    aggregation = AGGREGATIONS[rule](REFERENCE, settings)
+    aggregation = RULES[rule](REFERENCE, settings)
     for reply in replies:
         aggregation.add(weights(reply), public)
     return vector(aggregation.value())
@@ -108,7 +110,7 @@ def test_krum_chooses_as_flowers_does_where_that_is_exact() -> None:
 def test_krum_sees_updates_that_are_small_beside_the_weights() -> None:
     """In float32, ‖x‖² + ‖y‖² - 2x·y of these is rounding error alone."""
     sent: Weights = {"generator.w": torch.full((4,), 1000.0)}
-    krum = AGGREGATIONS["krum"](sent, Federation(aggregation="krum", byzantine=1))
+    krum = RULES["krum"](sent, Federation(aggregation="krum", byzantine=1))
     for step in (-2, -1, 0, 1, 200):
         krum.add({"generator.w": sent["generator.w"] + step * 2.0**-13}, 1.0)
     moved = (krum.value()["generator.w"] - 1000) * 2**13
@@ -118,7 +120,7 @@ def test_krum_sees_updates_that_are_small_beside_the_weights() -> None:
 @pytest.mark.parametrize(("rule", "byzantine"), ROBUST)
 def test_public_weights_do_not_enter(rule: str, byzantine: int) -> None:
     settings = Federation.model_validate({"aggregation": rule, "byzantine": byzantine})
-    aggregation = AGGREGATIONS[rule](REFERENCE, settings)
+    aggregation = RULES[rule](REFERENCE, settings)
     replies = [[0.0, 1, 2], [1, 2, 4], [2, 4, 5], [3, 3, 3], [9, 9, 9]]
     for number, reply in enumerate(replies):
         aggregation.add(weights(reply), 10.0**number)
@@ -147,3 +149,51 @@ def test_the_trimmed_mean_of_a_tensor() -> None:
     values = torch.tensor([[5.0, 1], [1, 2], [3, 30], [-100, 4]], dtype=torch.float64)
     assert trimmed_mean(values, 1).tolist() == [2.0, 3.0]
     assert trimmed_mean(values, 0).tolist() == [-22.75, 9.25]
+
+
+def check(federation: dict[str, Any], count: int) -> None:
+    check_aggregation(parse_scenario({"name": "x", "sites": {"count": count}, "federation": federation}))
+
+
+@pytest.mark.parametrize(
+    ("federation", "count", "words"),
+    [
+        ({"aggregation": "krum", "byzantine": 1}, 4, "aggregation=krum with byzantine=1 needs 5 sites (n >= 2f + 3)"),
+        ({"aggregation": "krum"}, 2, "needs 3 sites"),
+        ({"aggregation": "trimmed_mean", "byzantine": 2}, 4, "needs 5 sites (n > 2f), and sites.count=4"),
+        ({"aggregation": "median", "byzantine": 2}, 4, "needs 5 sites (n > 2f)"),
+        ({"byzantine": 1}, 4, "byzantine=1 needs aggregation=median, trimmed_mean or krum, not mean"),
+        ({"aggregation": "median", "weights": "declared_size"}, 4, "weights=declared_size needs aggregation=mean"),
+        ({"aggregation": "medium"}, 4, "federation.aggregation: unknown value 'medium'; did you mean 'median'?"),
+    ],
+)
+def test_a_rule_that_cannot_hold_is_refused(federation: dict[str, Any], count: int, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(federation, count)
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("federation", "count"),
+    [
+        ({"aggregation": "krum", "byzantine": 1}, 5),
+        ({"aggregation": "krum"}, 3),
+        ({"aggregation": "trimmed_mean", "byzantine": 2}, 5),
+        ({"aggregation": "median", "byzantine": 2}, 5),
+        ({"aggregation": "median"}, 1),
+        ({"weights": "declared_size", "min_cosine": -1}, 1),
+    ],
+)
+def test_a_rule_with_just_enough_sites_is_accepted(federation: dict[str, Any], count: int) -> None:
+    check(federation, count)
+
+
+def test_a_rule_holds_its_replies_if_it_says_so_and_only_then() -> None:
+    for name, rule in RULES.items():
+        replies = [weights([float(number), 0, 0]) for number in range(5)]
+        held = [weakref.ref(reply["generator.w"]) for reply in replies]
+        one = rule(REFERENCE, Federation(aggregation=name))
+        while replies:
+            one.add(replies.pop(), 1.0)
+        assert any(reference() is not None for reference in held) == rule.holds_replies, name

@@ -1,0 +1,82 @@
+"""What the files of a run are called: the only place that knows. Imports nothing that takes time.
+
+A coordinator's run has the first block; a simulation stands in for its hospitals' disks too, and has all.
+"""
+
+import shutil
+from pathlib import Path
+
+RUN_FILE = "run.yaml"
+SUBMISSION_FILE = "submission.json"
+EVENTS_FILE = "events.jsonl"
+QUARANTINE_FILE = "quarantine.json"
+QUARANTINE_LOCK = ".quarantine.lock"
+OUTCOME_FILE = "outcome.json"
+GENERATOR_FILE = "generator.safetensors"
+CHECKPOINT_FOLDER = "checkpoints"
+SAMPLES_FOLDER = "samples"
+
+PARTITION_FILE = "partition.npz"
+LEDGER_FOLDER = "ledgers"
+STATE_FOLDER = "sites"
+REPORT_FILE = "report.json"
+REPORT_PAGE = "report.html"
+RAY_LOG = "ray.log"
+SITES_LOG = "sites.log"
+LOCK_FILE = ".lock"
+
+RUNS_VARIABLE = "SILOGAN_RUNS"
+"""Environment variable of a coordinator's ServerApp: the folder of its runs."""
+
+_COORDINATORS_FOLDERS = (CHECKPOINT_FOLDER, SAMPLES_FOLDER)
+_FOLDERS = (LEDGER_FOLDER, STATE_FOLDER, *_COORDINATORS_FOLDERS)
+_DELETED = (
+    *(REPORT_FILE, REPORT_PAGE, GENERATOR_FILE, OUTCOME_FILE, EVENTS_FILE, QUARANTINE_FILE, RAY_LOG, SITES_LOG),
+    *(SAMPLES_FOLDER, CHECKPOINT_FOLDER, STATE_FOLDER, LEDGER_FOLDER, PARTITION_FILE, RUN_FILE),
+)
+
+
+def make_folders(run_dir: Path, *, simulated: bool = False) -> None:
+    """Makes the folders of a run, where they are not there."""
+    for name in _FOLDERS if simulated else _COORDINATORS_FOLDERS:
+        (run_dir / name).mkdir(parents=True, exist_ok=True)
+
+
+def holds_run(run_dir: Path) -> bool:
+    """Whether a run was begun in this folder."""
+    return (run_dir / RUN_FILE).exists()
+
+
+def delete_run(run_dir: Path) -> None:
+    """Deletes what a run writes, `run.yaml` last: killed in between, the folder still says that it holds a run."""
+    for name in _DELETED:
+        path = run_dir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def checkpoint_path(run_dir: Path, number: int) -> Path:
+    """The checkpoint of a round."""
+    return run_dir / CHECKPOINT_FOLDER / f"round-{number:06d}.safetensors"
+
+
+def checkpoint_paths(run_dir: Path) -> list[Path]:
+    """All checkpoints that are there, the oldest first."""
+    return sorted((run_dir / CHECKPOINT_FOLDER).glob("round-*.safetensors"))
+
+
+def sample_sheet(run_dir: Path, number: int | None = None) -> Path:
+    """The sheet of samples of a round; that of the finished generator for None."""
+    return run_dir / SAMPLES_FOLDER / ("final.png" if number is None else f"round-{number:06d}.png")
+
+
+def ledger_path(run_dir: Path, site: str) -> Path:
+    """The ledger of a simulated site."""
+    return run_dir / LEDGER_FOLDER / f"{site}.sqlite"
+
+
+def key_path(run_dir: Path, site: str) -> Path:
+    """The key of a simulated site, which lies beside its ledger."""
+    return run_dir / LEDGER_FOLDER / f"{site}.key"

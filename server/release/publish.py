@@ -1,0 +1,19 @@
+"""What a finished run releases."""
+
+from pathlib import Path
+
+from common.files import write_bytes_atomically
+from common.models.weights import Weights
+from common.wire.run_folder import GENERATOR_FILE, sample_sheet
+from common.wire.study import Study
+from server.release.generator import ReleasedGenerator, release, save_generator
+from server.release.samples import sample_grid
+
+
+def publish(study: Study, ema: Weights, run_dir: Path) -> tuple[ReleasedGenerator, bytes]:
+    """Writes the averaged generator, and a sheet of its samples; returns both."""
+    save_generator(study, ema, run_dir / GENERATOR_FILE)
+    generator = release(study, ema)
+    sheet = sample_grid(generator)
+    write_bytes_atomically(sample_sheet(run_dir), sheet)
+    return generator, sheet

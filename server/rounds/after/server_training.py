@@ -1,0 +1,29 @@
+"""What the server itself trains in a round, on the average of the sites' networks: no privacy is spent on it."""
+
+from dataclasses import replace
+
+from common.models.schedule import learning_rate_factor
+from common.seeding import random_generator
+from server.fitting.server_trainer import Rates, ServerTrainer
+from server.rounds.after.base import EndedRound
+from server.rounds.after.guard import GuardState
+from server.rounds.checkpoint import Checkpoint
+
+
+def train(ended: EndedRound, state: Checkpoint) -> Checkpoint:
+    """The state with the weights after the server's steps, if the study has any, and with its optimizers' state."""
+    training, before = ended.study.scenario.training, ended.before
+    adam = training.discriminator_adam == "server"
+    if not (adam or training.server_generator_steps):
+        return state
+    rng = random_generator(ended.study.scenario.seed, "server", state.round)
+    factor = learning_rate_factor(training, state.round)
+    guarded = factor * GuardState(**before.guard).lr_factor(training.guard)
+    rates = Rates(training.lr_generator * guarded, training.lr_discriminator * factor)
+    trainer = ServerTrainer(ended.study, before.weights if adam else state.weights, rng, rates)
+    trainer.load_state(before.server)
+    if adam:
+        trainer.discriminator_follows(state.weights)
+    for _ in range(training.server_generator_steps):
+        trainer.generator_step()
+    return replace(state, weights=trainer.weights, server=trainer.state())

@@ -1,0 +1,34 @@
+"""How a run begins, simulated or not: names and rules are checked, and a scenario is tied to its hospitals."""
+
+from common.config.scenario import Scenario, Unit
+from common.modality.image import ImageSchema
+from common.models.losses import LOSSES
+from common.models.networks import FAMILIES, blueprint, check_private
+from common.privacy.plan import make_plan
+from common.registry import lookup
+from common.wire.study import SiteDeclaration, Study
+from server.rounds.aggregation import check_aggregation
+
+
+def check_scenario(scenario: Scenario) -> None:
+    """What can be found wrong with a scenario without a look at data or hospitals.
+
+    Raises:
+        ConfigError: it names what does not exist, or what does not go together.
+    """
+    lookup(LOSSES, scenario.training.loss, "training.loss")
+    lookup(FAMILIES, scenario.model.family, "model.family")
+    check_aggregation(scenario)
+
+
+def make_study(scenario: Scenario, schema: ImageSchema, unit: Unit, sites: tuple[SiteDeclaration, ...]) -> Study:
+    """Ties a scenario to hospitals.
+
+    Raises:
+        ConfigError: the family has no networks for such data, or none that can be trained privately.
+        PrivacyRefusal: the budget does not pay for one round.
+    """
+    discriminator = blueprint(scenario.model, schema).discriminator
+    if scenario.privacy.enabled:
+        check_private(discriminator)
+    return Study(scenario, schema, make_plan(scenario, unit), sites)
