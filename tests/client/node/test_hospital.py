@@ -34,7 +34,7 @@ from common.wire.messages import Instruction, Reply, Weights, pack
 from common.wire.refusals import refusal_from_record
 from common.wire.study import SiteDeclaration, Study
 from server.operations.authority import Authority
-from server.operations.control import parse_node_key
+from server.operations.nodes import parse_node_key
 
 SERVER = "127.0.0.1:1"  # where nobody listens
 DIGITS = ImageSchema(8, 1, tuple("0123456789"))
