@@ -122,6 +122,7 @@ def server_submit(
 ) -> None:
     """Propose a study, and queue it. A run that failed or was stopped goes on from its last round."""
     from common.config.scenario import load_scenario
+    from common.wire.run_folder import RUN_FILE
     from server.operations.actions import acting
     from server.operations.coordinator import Coordinator
     from server.operations.submission import Submission
@@ -136,7 +137,7 @@ def server_submit(
     plan = study.plan
     epsilon = plan.epsilon_after(plan.rounds * plan.steps_per_round)
     state = coordinator.runs.get(name).state
-    run_yaml = coordinator.runs.path(name) / "run.yaml"
+    run_yaml = coordinator.runs.path(name) / RUN_FILE
     facts: dict[str, Any] = {
         "run": name,
         "study_id": study.study_id,

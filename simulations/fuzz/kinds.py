@@ -34,7 +34,14 @@ from common.wire.bundle import bundle_digest
 from common.wire.envelope import unfold
 from common.wire.messages import Reply, unpack
 from common.wire.refusals import refusal_from_record
-from common.wire.run_folder import GENERATOR_FILE
+from common.wire.run_folder import (
+    EVENTS_FILE,
+    GENERATOR_FILE,
+    QUARANTINE_FILE,
+    QUARANTINE_LOCK,
+    RUN_FILE,
+    SUBMISSION_FILE,
+)
 from common.wire.study import SiteDeclaration, Study, parse_study
 from server.operations.backup import restore
 from server.operations.coordinator import Coordinator
@@ -193,7 +200,7 @@ def _approve(place: Path) -> None:
     node = Node(place / "node")
     registration = node.register.get(None)
     parse_study.cache_clear()
-    study = read_proposal(place / "run.yaml")
+    study = read_proposal(place / RUN_FILE)
     cost = node.cost(study, registration, SERVER)
     _printable([part for pair in explain(study, registration, SERVER, cost) for part in pair])
     node.approve(study, registration, server=SERVER)
@@ -266,7 +273,7 @@ def _reply(place: Path) -> None:
     checkpoint = Checkpoint.latest(place / RUN)
     if checkpoint is None:
         raise AssertionError("there is no checkpoint")
-    quarantine = Quarantine(place / "quarantine.json", after=3)
+    quarantine = Quarantine(place / QUARANTINE_FILE, after=3)
     members = Members(("bergen",), quarantine)
     members.connected(_Node())  # pyright: ignore[reportArgumentType]
     replies = RoundReplies(
@@ -299,7 +306,7 @@ def _audit(place: Path) -> None:
     node = Node(place / "node")
     node.statements()
     registration = node.register.get(None)
-    node.cost(read_proposal(place / "run.yaml"), registration, SERVER)
+    node.cost(read_proposal(place / RUN_FILE), registration, SERVER)
 
 
 def _audit_copy(place: Path) -> None:
@@ -312,7 +319,7 @@ def _register(place: Path) -> None:
     audit_all([place / "node"])
     node.statements()
     registration = node.register.get(None)
-    node.cost(read_proposal(place / "run.yaml"), registration, SERVER)
+    node.cost(read_proposal(place / RUN_FILE), registration, SERVER)
     _printable([registration.name, registration.site])
 
 
@@ -420,18 +427,18 @@ KINDS: dict[str, Kind] = {
     "simulation": Kind("simulated.yaml", yaml_file, _simulated),
     "override": Kind("override.txt", _overrides, _override),
     "run": Kind(
-        "run.yaml",
+        RUN_FILE,
         _run_yaml,
         _approve,
         (*_LEDGERS, "node/studies/*"),
-        command=("node", "plan", "node", "run.yaml", "--server", SERVER),
+        command=("node", "plan", "node", RUN_FILE, "--server", SERVER),
     ),
     "policy": Kind(
         "node/policy.yaml",
         yaml_file,
         _policy,
         (*_LEDGERS, "node/studies/*"),
-        command=("node", "approve", "node", "run.yaml", "--server", SERVER),
+        command=("node", "approve", "node", RUN_FILE, "--server", SERVER),
     ),
     "node": Kind("node/node.yaml", yaml_file, _connection, ("node/runtime.secret",)),
     "server": Kind("coordinator/server.yaml", yaml_file, _settings, ("coordinator/proxy/*",), command=_STATUS),
@@ -451,7 +458,7 @@ KINDS: dict[str, Kind] = {
     ),
     "bundle": Kind("bundle.fab", either(zip_file(), zip_file(), bytes_file), _bundle),
     "instruction": Kind("instruction.bin", messages.message, _instruction, (*_LEDGERS, "node/studies/*"), rare=True),
-    "reply": Kind("reply.bin", messages.message, _reply, ("quarantine.json", ".quarantine.lock")),
+    "reply": Kind("reply.bin", messages.message, _reply, (QUARANTINE_FILE, QUARANTINE_LOCK)),
     "envelope": Kind("folded.bin", bytes_file, _envelope),
     "ledger": Kind(
         _LEDGER,
@@ -486,14 +493,14 @@ KINDS: dict[str, Kind] = {
     "checkpoint": Kind(_CHECKPOINT, either(tensors_file, tensors_file, bytes_file), _status, command=_STATUS),
     "state": Kind(_STATE, either(zip_file(), bytes_file), _state),
     "sites": Kind("coordinator/sites.json", json_file, _status, command=_STATUS),
-    "submission": Kind(f"{RUN}/submission.json", json_file, _status, command=_STATUS),
-    "events": Kind(f"{RUN}/events.jsonl", json_file, _status, command=_STATUS),
+    "submission": Kind(f"{RUN}/{SUBMISSION_FILE}", json_file, _status, command=_STATUS),
+    "events": Kind(f"{RUN}/{EVENTS_FILE}", json_file, _status, command=_STATUS),
     "quarantine": Kind(
-        f"{RUN}/quarantine.json",
+        f"{RUN}/{QUARANTINE_FILE}",
         json_file,
-        lambda place: Quarantine(place / RUN / "quarantine.json", 3),
+        lambda place: Quarantine(place / RUN / QUARANTINE_FILE, 3),
     ),
-    "study-of-run": Kind(f"{RUN}/run.yaml", yaml_file, _status, command=_STATUS),
+    "study-of-run": Kind(f"{RUN}/{RUN_FILE}", yaml_file, _status, command=_STATUS),
     "backup": Kind(
         "backup.tar.gz",
         either(tar_file, bytes_file),

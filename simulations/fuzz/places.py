@@ -23,7 +23,7 @@ from common.models.weights import Weights, generator_weights
 from common.wire.bundle import stage
 from common.wire.envelope import fold
 from common.wire.messages import Instruction, pack
-from common.wire.run_folder import GENERATOR_FILE, QUARANTINE_FILE
+from common.wire.run_folder import GENERATOR_FILE, QUARANTINE_FILE, RUN_FILE
 from common.wire.study import Study
 from server.app import initial_weights
 from server.operations.backup import back_up
@@ -71,7 +71,7 @@ def make(place: Path) -> None:
     name, study = coordinator.propose(_scenario(place))
     node.approve(study, registration, server=SERVER)
     run = coordinator.runs.path(name)
-    shutil.copy(run / "run.yaml", place / "run.yaml")
+    shutil.copy(run / RUN_FILE, place / RUN_FILE)
     weights = initial_weights(study)
     _first_round(place, study, weights, run)
     coordinator.runs.set(name, Submission("failed", 1, 1, "server: was killed; resume it"))

@@ -33,7 +33,7 @@ from common.config.scenario import load_scenario
 from common.errors import FederationError
 from common.operations.flower import free_port
 from common.operations.supervise import running
-from common.wire.run_folder import PARTITION_FILE
+from common.wire.run_folder import PARTITION_FILE, SUBMISSION_FILE
 from common.wire.study import Study
 from server.rounds.checkpoint import Checkpoint
 from simulations.simulate import simulate
@@ -193,7 +193,7 @@ def wait_for(federation: Federation, run: str, states: tuple[str, ...], seconds:
     Raises:
         FederationError: it is not in time.
     """
-    path = federation.server.folder / "runs" / run / "submission.json"
+    path = federation.server.folder / "runs" / run / SUBMISSION_FILE
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         state = json.loads(path.read_text(encoding="utf-8"))["state"]

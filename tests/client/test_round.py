@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import client.round
+import common.models.networks
 from client.data import Images, to_unit_range
 from client.ledger.ledger import Ledger
 from client.mechanism import Randomness
@@ -354,7 +355,7 @@ def test_discriminator_that_mixes_patients_is_refused_before_any_charge(
 
     study = make_study()
     with torch.random.fork_rng(devices=[]):
-        monkeypatch.setattr(client.round, "build", with_batch_norm)
+        monkeypatch.setattr(common.models.networks, "build", with_batch_norm)
         weights = weights_of(with_batch_norm(study.scenario.model, study.schema))
         error = refused(make_site(study), ask(study), weights, ConfigError)
         assert "norm" in error.thing

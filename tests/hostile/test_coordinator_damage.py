@@ -9,13 +9,20 @@ import httpx
 import pytest
 
 from common.errors import FederationError, VerificationError
-from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE, OUTCOME_FILE, QUARANTINE_FILE, RUN_FILE
+from common.wire.run_folder import (
+    CHECKPOINT_FOLDER,
+    EVENTS_FILE,
+    OUTCOME_FILE,
+    QUARANTINE_FILE,
+    RUN_FILE,
+    SUBMISSION_FILE,
+)
 from server.app import conclude
 from server.operations.coordinator import Coordinator
 from server.operations.dispatcher import Dispatcher
 from server.operations.enrolment import COPY_FILE, SITES_FILE
 from server.operations.prometheus import serve_metrics
-from server.operations.submission import STATE_FILE, Submission
+from server.operations.submission import Submission
 from server.rounds.checkpoint import recover
 from server.rounds.outcome import write_outcome
 from tests.hostile.coordinators import Link, add_run, make_coordinator, new_line, server
@@ -65,9 +72,9 @@ DAMAGES: dict[str, Damage] = {
     "no checkpoint left": no_checkpoint,
     "run.yaml gone": lambda folder: (folder / RUN_FILE).unlink(),
     "run.yaml damaged": lambda folder: (folder / RUN_FILE).write_bytes(b"\xff{"),
-    "state damaged": lambda folder: (folder / STATE_FILE).write_text('{"state": 5}'),
-    "state gone": lambda folder: (folder / STATE_FILE).unlink(),
-    "state nested": lambda folder: (folder / STATE_FILE).write_text("[" * 100_000),
+    "state damaged": lambda folder: (folder / SUBMISSION_FILE).write_text('{"state": 5}'),
+    "state gone": lambda folder: (folder / SUBMISSION_FILE).unlink(),
+    "state nested": lambda folder: (folder / SUBMISSION_FILE).write_text("[" * 100_000),
     "violations damaged": lambda folder: (folder / QUARANTINE_FILE).write_text("[]"),
     "checkpoints are a file": lambda folder: (no_checkpoint(folder), (folder / CHECKPOINT_FOLDER).write_text("")),
     "outcome is a folder": lambda folder: (folder / OUTCOME_FILE).mkdir(),

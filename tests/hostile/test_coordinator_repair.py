@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE
+from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE, SUBMISSION_FILE
 from server.operations.coordinator import INNER, Coordinator
 from server.operations.enrolment import SITES_FILE
 from server.operations.settings import SETTINGS_FILE
-from server.operations.submission import STATE_FILE, Submission
+from server.operations.submission import Submission
 from server.rounds.checkpoint import recover
 from server.rounds.events import read_events
 from tests.hostile.coordinators import add_run, make_coordinator, new_line, server
@@ -36,7 +36,7 @@ def test_everything_is_mended_that_can_be(coordinator: Coordinator) -> None:
     (folder / "runs" / checkpoint / CHECKPOINT_FOLDER / "round-000002.safetensors").write_bytes(b"half")
     with (folder / "runs" / events / EVENTS_FILE).open("a") as file:
         file.write("[1]\n{\n")
-    (folder / "runs" / state / STATE_FILE).write_text("{")
+    (folder / "runs" / state / SUBMISSION_FILE).write_text("{")
     (folder / "superexec.secret").unlink()
     (folder / "ca.key").chmod(0o644)
     (folder / INNER / "server.pem").write_text("")

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from common.config.scenario import load_scenario
 from common.registry import lookup
+from common.wire.run_folder import EVENTS_FILE
 from common.wire.study import Study
 from simulations.rehearsal.faults import FAULTS, Fault, seen
 from simulations.rehearsal.faults.coordinators import coordinator_disk_full
@@ -90,7 +91,7 @@ def _happens(federation: Federation, name: str, fault: Fault) -> tuple[str, ...]
     """One run with one fault in its middle: the row of the table, but its name."""
     run = submit_short(federation, name, _LONG if name in _SLOW else 6)["run"]
     folder = federation.server.folder / "runs" / run
-    events = folder / "events.jsonl"
+    events = folder / EVENTS_FILE
     began, since = time.monotonic(), datetime.now(UTC).isoformat()
     while len(seen.rounds_of(events)) < 2 or not seen.in_a_round(federation.hospitals[0]):
         if time.monotonic() - began > 300:

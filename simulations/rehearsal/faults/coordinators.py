@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.operations.supervise import running
-from common.wire.run_folder import CHECKPOINT_FOLDER
+from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE
 from server.operations.coordinator import DATABASE
 from simulations.rehearsal.faults.runs import submit_short
 from simulations.rehearsal.faults.surroundings import fill
@@ -78,4 +78,4 @@ def _kill(federation: Federation) -> None:
 def _run_folder(federation: Federation) -> Path:
     """Of the run that is under way: the one that wrote last."""
     runs = federation.server.folder / "runs"
-    return max(runs.glob("*/events.jsonl"), key=lambda path: path.stat().st_mtime).parent
+    return max(runs.glob(f"*/{EVENTS_FILE}"), key=lambda path: path.stat().st_mtime).parent

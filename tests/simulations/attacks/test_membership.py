@@ -73,14 +73,12 @@ def test_discriminator_that_knows_its_training_images_is_found(run: Path, monkey
             pixels = ((images + 1) * 127.5).round().to(torch.uint8)
             return torch.tensor([float(image.numpy().tobytes() in members) for image in pixels])
 
-    honest: Callable[..., Any] = simulations.attacks.membership.build
+    honest: Callable[..., Any] = simulations.attacks.membership.networks
 
-    def build(*args: Any) -> Any:
-        knowing = Knowing()
-        monkeypatch.setattr(knowing, "load_state_dict", lambda *_, **__: None)
-        return honest(*args)._replace(discriminator=knowing)
+    def networks(*args: Any) -> Any:
+        return honest(*args)._replace(discriminator=Knowing())
 
-    monkeypatch.setattr(simulations.attacks.membership, "build", build)
+    monkeypatch.setattr(simulations.attacks.membership, "networks", networks)
     assert infer(run).attacks["discriminator"].auc.low > 0.99
 
 
