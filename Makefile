@@ -35,10 +35,10 @@ demo: .venv/.installed ## train on the digits with three seeds; results in runs/
 federation: .venv/.installed ## run a coordinator and three hospitals over TLS; needs nginx
 	.venv/bin/python -m simulations.rehearsal.federation --out runs/federation
 
-test: .venv/.installed ## run all tests
+test: .venv/.dev ## run all tests
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-check: .venv/.installed ## check style, format and types
+check: .venv/.dev ## check style, format and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
@@ -46,7 +46,7 @@ check: .venv/.installed ## check style, format and types
 docs: .venv/.installed ## write docs/scenarios.md from the models that read a scenario
 	PYTHONPATH=. .venv/bin/python docs/reference.py
 
-bench: .venv/.installed ## run the short form of every benchmark
+bench: .venv/.dev ## run the short form of every benchmark
 	@test -n "$(BENCHMARKS)" || echo "bench: there is no benchmark in simulations/benchmarks, so nothing was run"
 	@set -e; for file in $(BENCHMARKS); do echo "$$file --short"; .venv/bin/python "$$file" --short; done
 
@@ -63,11 +63,17 @@ clean: ## remove .venv, caches and built files; runs/ stays
 	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/.installed: requirements.lock pyproject.toml .venv/bin/python $(UV)
+# What a user needs. Compiled here, once: where Python may not write its cache, every start would compile torch again.
+.venv/.installed: packaging/requirements.lock pyproject.toml .venv/bin/python $(UV)
 	@echo "Installing the pinned libraries into .venv: one to ten minutes by network, up to 7 GB on Linux with CUDA ..."
-	@# Compiled here, once: where Python may not write its cache, every start would compile torch again, for ten seconds.
+	@$(UV) pip install $(QUIET) --python .venv/bin/python --compile-bytecode --require-hashes -r packaging/requirements.lock
+	@$(UV) pip install $(QUIET) --python .venv/bin/python --no-deps --build-constraint requirements.lock -e .
+	@touch $@
+
+# What a developer needs beside it: pytest, ruff, basedpyright, Ray and the like, half a gigabyte.
+.venv/.dev: requirements.lock .venv/.installed
+	@echo "Installing the developers' tools into .venv ..."
 	@$(UV) pip install $(QUIET) --python .venv/bin/python --compile-bytecode --require-hashes -r requirements.lock
-	@$(UV) pip install $(QUIET) --python .venv/bin/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(UV): .venv/bin/python

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client.commands import node
-from common.errors import SiloganError, UsageError, VerificationError
+from common.errors import DataError, SiloganError, UsageError, VerificationError
 from common.operations.command_line import EXIT_CODES, epilog
 from common.printable import printable
 from server.commands import server
@@ -128,6 +128,10 @@ def generate(
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same images again; else they are new.")] = None,
 ) -> None:
     """Draw synthetic images from a finished run's generator."""
+    from common.wire.run_folder import GENERATOR_FILE
+
+    if not (run_dir / GENERATOR_FILE).is_file():
+        raise DataError(f"generator '{run_dir / GENERATOR_FILE}'", "is missing", "give the folder of a finished run")
     from server.release.generate import generate as draw
 
     wanted = None if labels is None else tuple(label.strip() for label in labels.split(","))
@@ -145,6 +149,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure synthetic images against real ones. The figures use real data: they are outside the privacy guarantee."""
+    if not synthetic.exists():
+        raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder or generated images")
     from simulations.evaluate import evaluate as measure
 
     figures = measure(synthetic, real)

@@ -241,7 +241,7 @@ def node_check(
     from dataclasses import asdict
 
     from client.node.preflight import preflight
-    from client.node.service import review as write_review
+    from client.node.review import review as write_review
     from common.errors import VerificationError
 
     if review:

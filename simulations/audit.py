@@ -14,7 +14,6 @@ from common.errors import PrivacyRefusal, SiloganError, UsageError
 from common.privacy.plan import NO_PRIVACY
 from common.wire.run_folder import holds_run, key_path, ledger_path
 from common.wire.study import Study
-from server.rounds.checkpoint import Checkpoint
 
 ADJACENCY = "add or remove one unit"
 """Which data sets are neighbours, of whatever unit."""
@@ -74,6 +73,8 @@ def _audit_node(node: Node) -> Iterator[Audit]:
 
 def _audit_run(run_dir: Path) -> Iterator[Audit]:
     """Every site's ledger, beside the plan of the run, and the heads and rounds of its last checkpoint."""
+    from server.rounds.checkpoint import Checkpoint  # noqa: PLC0415  (torch, which auditing ledgers does without)
+
     study = Study.load(run_dir)
     if not study.plan.private:
         raise PrivacyRefusal(f"run folder '{run_dir}'", f"is {NO_PRIVACY}: nothing was charged", "audit a private run")

@@ -36,8 +36,6 @@ def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
     Raises:
         UsageError, DataError: the images cannot be found or do not belong together.
     """
-    if not synthetic.exists():
-        raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder or generated images")
     if holds_run(synthetic):
         study = Study.load(synthetic)
         data = read(_rooted(study.scenario.data, real))

@@ -8,6 +8,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
+import yaml
 from hatchling.build import build_editable, build_wheel
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -104,6 +105,33 @@ def test_wheel_carries_the_application_and_nothing_else(tmp_path: Path, monkeypa
     assert {path.relative_to(ROOT).as_posix() for path in [*sources, *scenarios]} <= application
     assert [name for name in names if name.endswith((".pyc", ".sqlite", ".safetensors"))] == []
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert {f"{package}/py.typed" for package in packages} <= application
+
+
+def test_what_a_user_installs_is_the_developers_without_their_tools() -> None:
+    users = (ROOT / "packaging" / "requirements.lock").read_text(encoding="utf-8")
+    theirs, all_of_it = ({match["name"]: match["version"] for match in LOCKED.finditer(lock)} for lock in (users, LOCK))
+    assert theirs.items() <= all_of_it.items()
+    tools = {Requirement(text).name for text in PYPROJECT["project"]["optional-dependencies"]["dev"]}
+    assert {"ray", *tools}.isdisjoint(theirs.keys() - {"packaging"})
+
+
+def test_make_demo_installs_what_a_user_needs_and_make_test_the_rest() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    needs = dict(re.findall(r"^([a-z./]+): ([^#\n]*)", makefile, flags=re.MULTILINE))
+    for target in ("demo", "federation"):
+        assert needs[target].split() == [".venv/.installed"]
+    for target in ("test", "check", "bench"):
+        assert needs[target].split() == [".venv/.dev"]
+    assert "requirements.lock" in needs[".venv/.dev"].split()
+    assert "packaging/requirements.lock" in needs[".venv/.installed"].split()
+
+
+def test_citation_has_the_version_of_the_software() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == PYPROJECT["project"]["version"]
+    assert cited["license"] == PYPROJECT["project"]["license"]
+    assert cited["authors"] == PYPROJECT["project"]["authors"]
 
 
 def test_editable_install_needs_nothing_beyond_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

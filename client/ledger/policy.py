@@ -13,7 +13,6 @@ from pydantic import Field
 from common.config.bounds import Clip, Count, Delta, Epsilon, Noise, Rate, RecordsPerPatient, Text
 from common.config.scenario import Section, parse, read_keys
 from common.errors import Code, ConfigError, PrivacyRefusal
-from common.models.networks import FAMILIES
 from common.privacy.plan import PrivacyPlan, Unit
 
 _NO_LIMIT = 2**53
@@ -108,6 +107,8 @@ class Policy(Section):
 
 def template(*, epsilon: float, delta: float, unit: Unit) -> str:
     """The policy file that a hospital starts from: its budget, cautious limits, and no server."""
+    from common.models.networks import FAMILIES  # noqa: PLC0415  (torch, which reading a policy does without)
+
     return f"""\
 # What this hospital allows with its patients' data. Whatever is not allowed here is refused; every key must stand here.
 epsilon: {epsilon}                # the most that may be spent on any patient, over all runs, servers and years

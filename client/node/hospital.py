@@ -9,10 +9,12 @@ from flwr.app import RecordDict
 
 from client.answer import answer
 from client.data import Images
+from client.data.location import check_readable
 from client.data.stamp import stamp
 from client.ledger.register import Registration
 from client.node.connection import Connection
-from client.node.node import Node
+from client.node.node import SITE_KEY, Node
+from client.node.reading import read_registered
 from client.round import Site
 from common.config.scenario import Data
 from common.errors import Code, PrivacyRefusal
@@ -55,7 +57,7 @@ class Hospital:
             problem = f"was approved for '{approval.server}', but '{connection.server}' asks"
             hint = "have the hospital approve it for this coordinator"
             raise PrivacyRefusal("study", problem, hint, code=Code.NOT_APPROVED)
-        site = node.site(study_id, registration)
+        site = site_of(node, study_id, registration)
         return replace(site, read_images=partial(self._read, registration, site))
 
     def _read(self, registration: Registration, site: Site) -> Images:
@@ -68,3 +70,23 @@ class Hospital:
 
     def _forget_what_changed(self) -> None:
         self._held = {name: held for name, held in self._held.items() if stamp(held.data) == held.stamp}
+
+
+def site_of(node: Node, study_id: str, registration: Registration) -> Site:
+    """A hospital as a participant of a study that it has approved.
+
+    Raises:
+        PrivacyRefusal: it has not approved it, or it no longer fits. The refusal is written.
+        ConfigError: the study was changed since. The refusal is written.
+    """
+    return Site(
+        name=registration.site,
+        study=node.approved(study_id, registration),
+        declared_size=registration.declared_size,
+        read_images=partial(read_registered, registration, node.key),
+        ledger_path=node.ledger_path(registration),
+        key_path=node.folder / SITE_KEY,
+        read_policy=node.policy,
+        state_folder=node.study_folder(study_id) / "state",
+        check_data=partial(check_readable, registration.data),
+    )

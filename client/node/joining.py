@@ -6,7 +6,7 @@ from pathlib import Path
 from client.ledger.register import Registration
 from client.node.connection import CONNECTION_FILE, connection_template
 from client.node.node_key import create_node_key
-from client.node.service import REVIEWED_FILE, review
+from client.node.review import REVIEWED_FILE, review
 from common.errors import ConfigError
 from common.files import write_bytes_atomically
 from common.operations.certificates import load_authorities

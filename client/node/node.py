@@ -5,18 +5,15 @@ policy.yaml         what the hospital allows: its own to edit
 cohorts.sqlite      the data sets that were registered
 ledgers/NAME.sqlite what has been spent on the patients of a cohort
 studies/ID/run.yaml each study as it was approved; beside it the site's state between rounds
+
+What reads data, and the hospital's part in a round, are in `client/node/reading.py` and `client/node/hospital.py`: they
+need torch, and what a hospital looks up and decides does not.
 """
 
-import logging
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
-from client.data import ImageData, Images, read
-from client.data.location import absolute, check_readable
 from client.ledger.keys import SiteKey
 from client.ledger.ledger import (
     RANDOMNESS,
@@ -29,12 +26,11 @@ from client.ledger.ledger import (
     of_kind,
 )
 from client.ledger.policy import Policy
-from client.ledger.register import Register, Registration, fingerprints, registered
+from client.ledger.register import Register, Registration
 from client.ledger.statement import Statement, state
-from client.round import Site
 from common.config.scenario import Data
 from common.config.yaml_text import Excess, read_file
-from common.errors import Code, ConfigError, DataError, PrivacyRefusal, SiloganError, VerificationError
+from common.errors import Code, ConfigError, PrivacyRefusal, SiloganError, VerificationError
 from common.files import write_bytes_atomically
 from common.privacy.plan import plan_problem
 from common.wire.run_folder import RUN_FILE
@@ -45,8 +41,6 @@ SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "c
 _LONGEST_TEXT = 200
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
-
-_log = logging.getLogger("silogan.node")
 
 
 @dataclass(frozen=True)
@@ -139,37 +133,25 @@ class Node:
             DataError: the data is unusable, or the ledger of its patients is missing.
             PrivacyRefusal: see `Register.add`; or the policy's unit does not fit the data, or it is somebody's.
         """
+        from client.node.reading import to_register  # noqa: PLC0415  (torch)
+
         SiteDeclaration(site, declared_size)
         if not _NAME.fullmatch(name):
             hint = "use up to 64 small letters, digits, points, hyphens and underscores"
             raise ConfigError(f"cohort {name!r}", "is not a name", hint)
-        data = absolute(data)
-        found, policy = _real(data, rehearsal), self.policy()
+        policy = self.policy()
         unit = policy.unit
-        if unit == "patient" and found.train.patients is None:
-            problem = "does not say whose each image is, but the policy protects patients"
-            raise PrivacyRefusal(f"cohort '{name}'", problem, "give a manifest in data.patients, or set unit: record")
-        wanted = Registration(
-            name,
-            site,
-            name,
-            data,
-            found.schema,
-            unit,
-            declared_size,
-            fingerprints(found.train, unit, self.key),
-            rehearsal,
-        )
+        wanted = to_register(name, site, data, declared_size, unit, self.key, rehearsal=rehearsal)
 
         def open_ledger(registration: Registration, new: bool) -> None:
             if new:
                 cohort = Cohort(unit, policy.delta, registration.fingerprint, rehearsal)
-                Ledger.create(self._ledger_path(registration), cohort, policy, self.key)
+                Ledger.create(self.ledger_path(registration), cohort, policy, self.key)
             else:
                 self.ledger(registration)
 
         registration, sharing = self.register.add(wanted, open_ledger)
-        if (registration.data.root, registration.data.patients) != (data.root, data.patients):
+        if (registration.data.root, registration.data.patients) != (wanted.data.root, wanted.data.patients):
             problem = "is registered already, and is read from another place"
             raise ConfigError(f"cohort '{name}'", problem, "move it with `silogan node relocate`")
         return registration, sharing
@@ -185,17 +167,10 @@ class Node:
         Raises:
             DataError: what is there cannot be read, is of nobody who was registered, or of others too. Nothing changed.
         """
+        from client.node.reading import moved  # noqa: PLC0415  (torch)
+
         places = {"root": root} | ({} if patients is None else {"patients": patients})
-        data = absolute(registration.data.model_copy(update=places))
-        check_readable(data)
-        moved = replace(registration, data=data)
-        images = self._read(moved)
-        known = len(registered(images, moved, self.key))
-        if known < len(images) or not known:
-            problem = "is not the data that was registered"
-            hint = "give the folder that it was moved to, or register it under a name of its own"
-            raise DataError(f"data for cohort '{registration.name}'", problem, hint)
-        return self.register.relocate(registration.name, data)
+        return self.register.relocate(registration.name, moved(registration, places, self.key))
 
     def ledger(self, registration: Registration) -> Ledger:
         """The ledger of a cohort, which must be there.
@@ -203,7 +178,7 @@ class Node:
         Raises:
             VerificationError: one is a rehearsal's and the other is not.
         """
-        ledger = Ledger(self._ledger_path(registration), self.key)
+        ledger = Ledger(self.ledger_path(registration), self.key)
         if ledger.cohort.rehearsal != registration.rehearsal:
             problem = "and its register disagree whether this is a rehearsal"
             raise VerificationError(f"ledger '{registration.ledger}'", problem, "restore both from one backup")
@@ -216,16 +191,14 @@ class Node:
             DataError: the data holds what was not registered, which rounds leave out, or cannot be read, or the ledger
                 is missing.
         """
+        from client.node.reading import check_complete  # noqa: PLC0415  (torch)
+
         self.ledger(registration).entries()
-        check_readable(registration.data)
-        images = self._read(registration)
-        if len(registered(images, registration, self.key)) < len(images):
-            hint = "register the data under a name of its own with `silogan node init`"
-            raise DataError(f"cohort '{registration.name}'", "holds what was not registered", hint)
+        check_complete(registration, self.key)
 
     def ledger_paths(self) -> list[Path]:
         """Where the ledgers of all cohorts are, or were."""
-        return list(dict.fromkeys(self._ledger_path(one) for one in self.register.all()))
+        return list(dict.fromkeys(self.ledger_path(one) for one in self.register.all()))
 
     def cost(self, study: Study, registration: Registration, server: str, override: str = "") -> Cost:
         """What a study would cost, and why it would be refused; nothing is written."""
@@ -285,7 +258,7 @@ class Node:
             raise
         named = study.study_id, study.plan, study.scenario.model.family, server
         approved = ledger.approve(Approval(*named, override, approver, reason))
-        folder = self._study_folder(study.study_id)
+        folder = self.study_folder(study.study_id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         study.save(folder)
         return approved
@@ -294,8 +267,8 @@ class Node:
         """Writes down that the hospital does not agree, or no longer agrees, to a study."""
         self.ledger(registration).reject(study.study_id, study.plan.plan_id, reason)
 
-    def site(self, study_id: str, registration: Registration) -> Site:
-        """The hospital as a participant of a study that it has approved.
+    def approved(self, study_id: str, registration: Registration) -> Study:
+        """A study that the hospital has approved for a cohort, as it was signed.
 
         Raises:
             PrivacyRefusal: it has not approved it, or it no longer fits. The refusal is written.
@@ -307,17 +280,7 @@ class Node:
         except SiloganError as refusal:
             self.ledger(registration).refuse(study_id, "", 0, refusal)
             raise
-        return Site(
-            name=registration.site,
-            study=study,
-            declared_size=registration.declared_size,
-            read_images=self._reader(registration),
-            ledger_path=self._ledger_path(registration),
-            key_path=self.folder / SITE_KEY,
-            read_policy=self.policy,
-            state_folder=self._study_folder(study_id) / "state",
-            check_data=lambda: check_readable(registration.data),
-        )
+        return study
 
     def taking_part(self, study_id: str) -> tuple[Registration, Approval]:
         """The cohort that a study was approved for, and the approval.
@@ -353,7 +316,7 @@ class Node:
 
     def _approved(self, study_id: str) -> Study:
         """A study as it was kept when it was approved; whether it still is, the ledger knows."""
-        folder = self._study_folder(study_id)
+        folder = self.study_folder(study_id)
         if not _HASH.fullmatch(study_id) or not (folder / RUN_FILE).is_file():
             raise _not_approved()
         study = Study.load(folder)
@@ -363,29 +326,12 @@ class Node:
             raise PrivacyRefusal("study", "trains without privacy", "have the coordinator propose a private one")
         return study
 
-    def _reader(self, registration: Registration) -> Callable[[], Images]:
-        """Reads a cohort's images, but for those of patients who were not registered: no ledger counts for them."""
-
-        def read_images() -> Images:
-            images = self._read(registration)
-            known = registered(images, registration, self.key)
-            if len(known) < len(images):
-                _log.warning("cohort '%s' holds what was not registered: it is left out", registration.name)
-            return known
-
-        return read_images
-
-    def _read(self, registration: Registration) -> Images:
-        found = _real(registration.data, registration.rehearsal, may_be_empty=True)
-        if found.schema != registration.schema:
-            hint = "register the data under a name of its own with `silogan node init`"
-            raise DataError(f"cohort '{registration.name}'", "has images of another shape than was registered", hint)
-        return found.train
-
-    def _ledger_path(self, registration: Registration) -> Path:
+    def ledger_path(self, registration: Registration) -> Path:
+        """The file that counts for a cohort."""
         return self.folder / _LEDGERS / f"{registration.ledger}.sqlite"
 
-    def _study_folder(self, study_id: str) -> Path:
+    def study_folder(self, study_id: str) -> Path:
+        """What is kept of a study that was approved."""
         return self.folder / _STUDIES / study_id
 
 
@@ -440,29 +386,3 @@ def _misfits(study: Study, registration: Registration) -> list[str]:
     if study.schema != registration.schema:
         found.append("its images have another size, channels or classes than the cohort's")
     return found
-
-
-def _real(data: Data, rehearsal: bool, *, may_be_empty: bool = False) -> ImageData:
-    """The hospital's data, in which no patient is made up; for a rehearsal, in which no patient is.
-
-    Raises:
-        PrivacyRefusal: it is for a rehearsal, and holds other images than the digits that come with scikit-learn.
-    """
-    if data.images_per_patient != 1:
-        problem = f"is {data.images_per_patient}: simulated patients are for simulations"
-        raise ConfigError("data.images_per_patient", problem, "give a manifest in data.patients")
-    found = read(data, may_be_empty=may_be_empty)
-    if rehearsal and not _rows(found) <= _rows(read(Data())):
-        problem = "holds other images than the embedded digits: everybody may know a rehearsal's noise"
-        raise PrivacyRefusal("data", problem, "rehearse with source: digits, or leave out --rehearsal")
-    return found
-
-
-def _rows(data: ImageData) -> set[bytes]:
-    """Every image, with its size."""
-    return {f"{tuple(pixels.shape)} ".encode() + pixels.numpy().tobytes() for pixels in _all_pixels(data)}
-
-
-def _all_pixels(data: ImageData) -> Iterator[Tensor]:
-    for images in (data.train, data.test):
-        yield from images.pixels

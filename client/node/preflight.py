@@ -13,8 +13,7 @@ from client.node.connection import Connection
 from client.node.node import Node
 from client.node.node_key import node_public_key
 from client.node.protection import are_protected
-from client.node.service import check_reviewed
-from common.device import choose_device
+from client.node.review import check_reviewed
 from common.errors import SiloganError
 from common.operations.certificates import clock_skew, fetch_certificate, load_authorities
 from common.wire.bundle import installed_digest
@@ -51,7 +50,6 @@ def preflight(folder: Path) -> list[Check]:
 def _checks(folder: Path) -> Iterator[Check]:
     yield _check("python", lambda: f"{platform.python_version()} on {platform.machine()}")
     yield _check("software", lambda: _software(folder))
-    yield _check("device", lambda: str(choose_device("auto")))
     yield _disk(folder)
     yield _user()
     yield _check("keys", lambda: _keys(folder))
@@ -112,8 +110,17 @@ def _cohorts(folder: Path) -> Iterator[Check]:
         return
     if not registrations:
         yield Check("data", False, "no cohort is registered", "register one with `silogan node init`")
+        return
+    yield _check("device", _device)
     for registration in registrations:
         yield _check(f"data '{registration.name}'", partial(_data, node, registration))
+
+
+def _device() -> str:
+    """Where rounds would compute; asked only where there is data, since torch takes seconds."""
+    from common.device import choose_device  # noqa: PLC0415  (see above)
+
+    return str(choose_device("auto"))
 
 
 def _data(node: Node, registration: Registration) -> str:

@@ -24,16 +24,15 @@ from client.node.connection import Connection
 from client.node.executor import Executor, StuckError
 from client.node.node import Node
 from client.node.node_key import KEY_OPTION, NODE_KEY, node_public_key
+from client.node.review import check_reviewed
 from client.node.worker import node_worker
-from common.errors import ConfigError, UsageError, VerificationError
-from common.files import write_bytes_atomically
+from common.errors import ConfigError, UsageError
 from common.operations.flower import environment, free_port
 from common.operations.logs import log_to_stderr, open_log
 from common.operations.supervise import Patience, Service, Supervisor, only_one
 from common.wire.bundle import installed_digest
 
 LOG_FILE = Path("logs") / "node.jsonl"
-REVIEWED_FILE = "software.sha256"
 
 _SECRET, _FLOWER_HOME = "runtime.secret", "flower"
 # A SuperNode that comes back before its last heartbeat has lapsed is refused once, with exit code 305.
@@ -77,28 +76,6 @@ def start(folder: Path, *, as_root: bool = False, say: Callable[[list[str]], obj
         _log.info("connecting to %s", connection.server)
         Supervisor(folder, services(folder, connection)).run()
         _log.info("stopped")
-
-
-def review(folder: Path) -> str:
-    """Writes down that the hospital has reviewed the software that is installed; returns its digest."""
-    digest = installed_digest()
-    write_bytes_atomically(folder / REVIEWED_FILE, f"{digest}\n".encode())
-    return digest
-
-
-def check_reviewed(folder: Path) -> None:
-    """Compares the installed software with what the hospital has reviewed.
-
-    Raises:
-        VerificationError: it is another, or none was reviewed.
-    """
-    try:
-        reviewed = (folder / REVIEWED_FILE).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        reviewed = ""
-    if reviewed != installed_digest():
-        problem = "differs from what this hospital has reviewed" if reviewed else "was never reviewed by this hospital"
-        raise VerificationError("software", problem, "review it, then run `silogan node check --review`")
 
 
 def services(folder: Path, connection: Connection) -> list[Service]:

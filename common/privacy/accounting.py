@@ -21,17 +21,9 @@ from typing import Annotated, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from opacus.accountants.analysis.prv import (
-    Domain,
-    PoissonSubsampledGaussianPRV,
-    TruncatedPrivacyRandomVariable,
-    compose_heterogeneous,
-    discretize,
-)
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from scipy.fft import next_fast_len
-from scipy.optimize import brentq
 from scipy.special import gammaln
 
 from common.config.bounds import MOST_NOISE, STRICT, Noise, Rate
@@ -44,7 +36,6 @@ MEANINGLESS_EPSILON = 100.0
 _MOST_POINTS = 2**18  # of PRV's grid: a fifth of a second and 40 MB
 _DELTA_SHARES = 1000  # PRV may be wrong in δ by a thousandth of it
 _NEARLY_FREE = 1e-12  # has a logarithm
-_TAIL, _QUADRATURE = 12.0, 4001  # standard deviations of a Gaussian to each side, and points among them
 _SECANT_STEPS, _SECANT_TOLERANCE, _ROUNDINGS, _FAR = 6, 1e-4, 5, 1.0
 # Sites that work side by side ask for the same number at the same time.
 _ONE_AT_A_TIME = threading.Lock()
@@ -182,6 +173,8 @@ def find_noise_multiplier(
 
 def _enough_by_rdp(excess: Callable[..., float], target_epsilon: float) -> float:
     """Log σ at which RDP reaches the target."""
+    from scipy.optimize import brentq  # noqa: PLC0415  (see `_epsilon_prv`)
+
     low = high = 0.0
     while excess(high, _epsilon_rdp) > 0:
         high += math.log(2)
@@ -220,13 +213,16 @@ def _epsilon_prv(mechanisms: tuple[Mechanism, ...], delta: float) -> float:
     loose = _epsilon_rdp(mechanisms, delta)
     if not mechanisms or loose > MEANINGLESS_EPSILON or not _has_digits(mechanisms, delta):
         return loose
+    # Imported here, for it takes half a second, which a command that asks for no ε can do without.
+    from common.privacy.prv import PRV, Domain, compose_heterogeneous, discretize  # noqa: PLC0415
+
     error = prv_error(mechanisms, delta)
     mesh = _mesh(mechanisms, delta, error)
     half = cast(int, next_fast_len(math.ceil(_reach(mechanisms, delta) / mesh)))
     domain = Domain((1 - half) * mesh, half * mesh, 2 * half)  # 0 where Opacus' convolution looks for it
     try:
         with np.errstate(all="ignore"):  # log(1 - q) at q = 1
-            steps = [discretize(_PRV(mechanism, domain), domain) for mechanism in mechanisms]
+            steps = [discretize(PRV(m.noise_multiplier, m.sample_rate, domain), domain) for m in mechanisms]
             composed = compose_heterogeneous(steps, [mechanism.steps for mechanism in mechanisms])
             tight = float(composed.compute_epsilon(delta, delta / _DELTA_SHARES, error)[2])
     except (ValueError, RuntimeError):  # "floating point errors will dominate", "discrete mean differs"
@@ -296,33 +292,3 @@ def _rdp_curve(noise_multiplier: float, sample_rate: float) -> NDArray[np.float6
     sums = highest + np.log(np.add.reduceat(np.exp(terms - np.repeat(highest, _WHOLE - 1)), _FIRST))
     log_a = np.interp(_ORDERS, [1, *_WHOLE], [0.0, *np.logaddexp(0.0, sums)])
     return np.minimum(log_a / (_ORDERS - 1), plain)
-
-
-class _PRV(TruncatedPrivacyRandomVariable):
-    """Opacus' privacy random variable with an exact mean: T steps make T times of its error.
-
-    Opacus integrates its distribution function to 1e-8, a thousand quadrature points at a time.
-    """
-
-    def __init__(self, mechanism: Mechanism, domain: Domain) -> None:
-        self._mechanism = mechanism
-        whole = PoissonSubsampledGaussianPRV(mechanism.sample_rate, mechanism.noise_multiplier)
-        super().__init__(whole, domain.t_min, domain.t_max)
-
-    def mean(self) -> float:
-        """KL((1 - q)·N(0, σ²) + q·N(1, σ²) ‖ N(0, σ²)) by the trapezoidal rule, which is exact for such integrals.
-
-        What truncation takes away, less than δ in a million, is left in.
-        """
-        q, sigma = self._mechanism.sample_rate, self._mechanism.noise_multiplier
-        u, width = np.linspace(-_TAIL, _TAIL, _QUADRATURE, retstep=True)
-        density = np.exp(-u * u / 2) * width / math.sqrt(2 * math.pi)
-        return sum(
-            share
-            * float(np.sum(density * np.logaddexp(_log(1 - q), math.log(q) + (u + (centre - 0.5) / sigma) / sigma)))
-            for share, centre in ((1 - q, 0.0), (q, 1.0))
-        )
-
-
-def _log(value: float) -> float:
-    return math.log(value) if value > 0 else -math.inf

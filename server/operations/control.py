@@ -10,12 +10,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import httpx
-from cryptography.exceptions import InternalError, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.cli.build import build_fab_from_disk
 from flwr.common.constant import HEARTBEAT_PATIENCE
 from flwr.common.serde import fab_to_proto, user_config_to_proto
@@ -30,28 +27,13 @@ from flwr.proto.control_pb2 import (
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes, uses_nist_ec_curve
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 from common.errors import ConfigError, FederationError
 from common.wire.bundle import stage
+from server.operations.nodes import NodeFacts, key_bytes
 
-CONTROL_SECRET = "control.secret"  # noqa: S105  (the name of its file)
 _Answer = TypeVar("_Answer")
-
-
-class NodeFacts(NamedTuple):
-    """What the SuperLink knows of a node.
-
-    Attributes:
-        status: online, offline, registered or unregistered.
-        public_key: as `key_bytes` gives it.
-        heard: when an online one was last heard of, or since when it is offline, in seconds since 1970; None if never.
-    """
-
-    status: str
-    public_key: bytes
-    heard: float | None
 
 
 class Control:
@@ -177,30 +159,6 @@ def bearer(secret: Path) -> str:
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
         raise ConfigError(f"secret '{secret.name}'", problem, "run this as the coordinator's own user") from None
-
-
-def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
-    """A node's public key, as `silogan node init` prints it.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    try:
-        key = load_ssh_public_key(text.strip().encode())
-    except (ValueError, UnsupportedAlgorithm, InternalError, NotImplementedError):
-        key = None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not uses_nist_ec_curve(key):
-        raise ConfigError("node's key", "is no ECDSA public key", "give the node.pub that `silogan node init` wrote")
-    return key
-
-
-def key_bytes(public_key: str) -> bytes:
-    """A node's public key as the SuperLink keeps it.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    return public_key_to_bytes(parse_node_key(public_key))
 
 
 def _bundle() -> bytes:

@@ -25,7 +25,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -39,16 +41,18 @@ from common.operations.supervise import Service, Supervisor, only_one, stop_runn
 from common.wire.run_folder import RUNS_VARIABLE
 from common.wire.study import SiteDeclaration, Study
 from server.operations.authority import Authority
-from server.operations.control import CONTROL_SECRET, Control
 from server.operations.database import DATABASE, is_damaged, set_aside
-from server.operations.dispatcher import Dispatcher
 from server.operations.enrolment import Enrolment
 from server.operations.proxy import Proxy
 from server.operations.settings import SETTINGS_FILE, Settings, settings_template
 from server.operations.submission import Runs, make_study
 
+if TYPE_CHECKING:
+    from server.operations.control import Control
+
 LOG_FILE = Path("logs") / "server.jsonl"
 INNER = "inner"
+CONTROL_SECRET = "control.secret"  # noqa: S105  (the name of its file)
 _SECRET, _FLOWER_HOME = "superexec.secret", "flower"
 
 _log = logging.getLogger("silogan.server")
@@ -80,8 +84,14 @@ class Coordinator:
         self.authority = Authority(self.folder)
         self.enrolment = Enrolment(self.folder)
         self.runs = Runs(self.folder)
+
+    @cached_property
+    def control(self) -> "Control":
+        """The coordinator's hand on its SuperLink; who does not need it does without Flower's libraries."""
+        from server.operations.control import Control  # noqa: PLC0415  (see above)
+
         address = f"127.0.0.1:{self.settings.superlink_port}"
-        self.control = Control(address, self.folder / INNER / "ca.pem", self.folder / CONTROL_SECRET)
+        return Control(address, self.folder / INNER / "ca.pem", self.folder / CONTROL_SECRET)
 
     @staticmethod
     def create(
@@ -177,6 +187,8 @@ class Coordinator:
         if os.geteuid() == 0 and not as_root:
             hint = "start it as a user of its own, or add --as-root where nothing else is on the machine"
             raise UsageError("server", "would run as root", hint)
+        from server.operations.dispatcher import Dispatcher  # noqa: PLC0415  (torch, and Flower)
+
         self.authority.check(self.settings.names)
         with only_one(self.folder, "server"):
             open_log(self.folder / LOG_FILE)

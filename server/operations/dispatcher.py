@@ -16,7 +16,7 @@ from common.wire.run_folder import OUTCOME_FILE
 from server.operations.control import Control
 from server.operations.enrolment import Enrolment
 from server.operations.submission import Runs, Submission
-from server.rounds.checkpoint import mark
+from server.rounds.mark import mark
 from server.rounds.outcome import raise_outcome
 
 _LOOK_SECONDS = 1.0

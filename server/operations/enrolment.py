@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from filelock import FileLock
 from pydantic import Field, TypeAdapter
@@ -18,7 +18,10 @@ from common.config.bounds import STRICT
 from common.errors import ConfigError, SiloganError, VerificationError
 from common.files import write_bytes_atomically
 from common.wire.study import SiteDeclaration
-from server.operations.control import Control, NodeFacts, key_bytes, parse_node_key
+from server.operations.nodes import NodeFacts, key_bytes, parse_node_key
+
+if TYPE_CHECKING:
+    from server.operations.control import Control
 
 SITES_FILE = "sites.json"
 COPY_FILE = "sites.copy.json"
@@ -131,7 +134,7 @@ class Enrolment:
             old = sites[name]
             sites[name] = replace(old, public_key="", node=0, retired=(*old.retired, *filter(None, [old.node])))
 
-    def tell(self, control: Control) -> dict[str, str]:
+    def tell(self, control: "Control") -> dict[str, str]:
         """Brings the SuperLink up to date: registers keys that it does not know, and takes old ones back.
 
         A SuperLink whose database is new knows no number that is written down here: its hospitals are registered again.
@@ -152,7 +155,7 @@ class Enrolment:
                 problems[site.name] = str(error)
         return problems
 
-    def _tell_of(self, site: EnrolledSite, control: Control, nodes: dict[int, NodeFacts]) -> None:
+    def _tell_of(self, site: EnrolledSite, control: "Control", nodes: dict[int, NodeFacts]) -> None:
         for node in site.retired:
             if _admitted(nodes, node):
                 control.unregister(node)

@@ -18,8 +18,8 @@ from common.wire.run_folder import EVENTS_FILE, checkpoint_path, checkpoint_path
 from server.operations import database
 from server.operations.actions import ACTIONS_FILE, read_actions
 from server.operations.authority import Authority
-from server.operations.control import CONTROL_SECRET, Control
-from server.operations.coordinator import INNER, Coordinator, make_secrets, require_access
+from server.operations.control import Control
+from server.operations.coordinator import CONTROL_SECRET, INNER, Coordinator, make_secrets, require_access
 from server.operations.enrolment import COPY_FILE, SITES_FILE, Enrolment
 from server.operations.settings import SETTINGS_FILE, Settings
 from server.operations.submission import RUNS_FOLDER, Runs, Submission

@@ -10,12 +10,12 @@ from typing import Any
 from common.errors import SiloganError
 from common.operations.supervise import running
 from common.wire.study import Study
-from server.operations.control import NodeFacts
 from server.operations.coordinator import Coordinator
 from server.operations.enrolment import EnrolledSite
+from server.operations.nodes import NodeFacts
 from server.operations.submission import Submission
-from server.rounds.checkpoint import mark
 from server.rounds.events import Event, read_events
+from server.rounds.mark import mark
 
 SILENT_SECONDS = 40.0
 """A node that works is heard of every 30 seconds; Flower calls it online for twice as long."""

@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -25,9 +25,10 @@ from common.modality.image import ImageSchema
 from common.privacy.plan import choose_unit
 from common.wire.run_folder import QUARANTINE_FILE, RUN_FILE, SUBMISSION_FILE, make_folders
 from common.wire.study import SiteDeclaration, Study
-from server.rounds import begin
-from server.rounds.checkpoint import Recovered, recover
 from server.rounds.quarantine import Quarantine
+
+if TYPE_CHECKING:
+    from server.rounds.checkpoint import Recovered
 
 RUNS_FOLDER = "runs"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
@@ -63,6 +64,8 @@ def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
             hospitals than those given.
         PrivacyRefusal: its budget does not pay for one round.
     """
+    from server.rounds import begin  # noqa: PLC0415  (torch, which looking at runs does without)
+
     begin.check_scenario(scenario)
     if scenario.sites.count != len(sites):
         hint = f"--set sites.count={len(sites)}, or name the sites"
@@ -126,12 +129,14 @@ class Runs:
             problem, hint = f"has a missing or damaged {SUBMISSION_FILE}", "run `silogan server repair`"
             raise VerificationError(f"run '{name}'", problem, hint) from None
 
-    def check(self, name: str) -> Recovered:
+    def check(self, name: str) -> "Recovered":
         """Whether a run can go on, and from which checkpoint.
 
         Raises:
             ConfigError, PrivacyRefusal, VerificationError: what is damaged, and what mends it.
         """
+        from server.rounds.checkpoint import recover  # noqa: PLC0415  (as above)
+
         folder = self.path(name)
         try:
             study = Study.load(folder)

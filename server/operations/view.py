@@ -16,8 +16,7 @@ from typing import Any, cast
 from common.errors import ConfigError
 from common.files import write_bytes_atomically
 from server.operations.actions import read_actions
-from server.operations.control import CONTROL_SECRET
-from server.operations.coordinator import Coordinator, require_access
+from server.operations.coordinator import CONTROL_SECRET, Coordinator, require_access
 from server.operations.status import status
 
 VIEW_FOLDER = "view"

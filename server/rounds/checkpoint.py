@@ -10,20 +10,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from common.config.bounds import MOST_ROUNDS, Name
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
 from common.models.weights import AVERAGE, Weights, part_of, under, without
 from common.wire.run_folder import checkpoint_path, checkpoint_paths
 from server.rounds.events import last_round
+from server.rounds.mark import DAMAGE, Header
 
 _KEPT = 2
 _PARTS = (AVERAGE, "server", "healthy")
@@ -32,20 +31,6 @@ _NO_WAY_BACK = (
     "put one of the last two rounds back from a backup, else submit the study anew with --set name=NAME: hospitals "
     "answer each round once"
 )
-
-
-class _Header(BaseModel):
-    """What stands in the file beside the tensors; people read the names and heads on terminals."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    study_id: str
-    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
-    training_seconds: float
-    event: dict[str, Any]
-    ledger_heads: dict[Name, Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]]
-    digests: list[str]
-    warm: bool
-    guard: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -114,7 +99,7 @@ class Checkpoint:
             return None
         try:
             return _read(paths[-1])
-        except _DAMAGE:
+        except DAMAGE:
             hint = "delete it to go on from the one before"
             raise VerificationError(f"checkpoint '{paths[-1].name}'", "is damaged", hint) from None
 
@@ -142,7 +127,7 @@ def recover(run_dir: Path) -> Recovered:
     for path in reversed(paths):
         try:
             found = _read(path)
-        except _DAMAGE:
+        except DAMAGE:
             if path not in checkpoint_paths(run_dir):  # another round has ended meanwhile
                 return recover(run_dir)
             damaged.append(path.name)
@@ -160,34 +145,6 @@ def recover(run_dir: Path) -> Recovered:
     raise VerificationError("checkpoints", problem, _NO_WAY_BACK)
 
 
-class Mark(NamedTuple):
-    """What the newest readable checkpoint says of a run, without its weights."""
-
-    round: int
-    ledger_heads: dict[str, str]
-
-
-def mark(run_dir: Path) -> tuple[Mark, str]:
-    """How far a run has come, and what is wrong with its newest checkpoint; round 0 where nothing can be read.
-
-    Reads headers alone: damage to the weights in a file of the right length is found by `recover`.
-    """
-    problem = ""
-    for path in reversed(checkpoint_paths(run_dir)):
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = _Header.model_validate_json(file.metadata()["silogan"])
-            return Mark(header.round, dict(header.ledger_heads)), problem
-        except FileNotFoundError:
-            continue
-        except _DAMAGE:
-            problem = problem or f"checkpoint '{path.name}' is damaged"
-    return Mark(0, {}), problem
-
-
-_DAMAGE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError)
-
-
 def _read(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
         metadata = cast(Mapping[str, str], file.metadata())
@@ -196,7 +153,7 @@ def _read(path: Path) -> Checkpoint:
     if "sha256" in metadata and metadata["sha256"] != _digest(text, tensors):  # older versions wrote none
         raise ValueError("other content than was written")
     parts = {part: part_of(tensors, part) for part in _PARTS}
-    return Checkpoint(weights=without(tensors, *_PARTS), **parts, **_Header.model_validate_json(text).model_dump())
+    return Checkpoint(weights=without(tensors, *_PARTS), **parts, **Header.model_validate_json(text).model_dump())
 
 
 def _digest(header: str, tensors: Weights) -> str:

@@ -18,7 +18,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from client.data import read
 from client.node.connection import Connection
 from client.node.explanation import explain
-from client.node.hospital import Hospital
+from client.node.hospital import Hospital, site_of
 from client.node.node import Node, read_proposal
 from client.node.node_key import node_public_key
 from client.node.service import services
@@ -205,7 +205,7 @@ def _approve(place: Path) -> None:
     _printable([part for pair in explain(study, registration, SERVER, cost) for part in pair])
     node.approve(study, registration, server=SERVER)
     kept = Study.load(place / "node" / "studies" / study.study_id)
-    if kept != study or node.site(study.study_id, registration).study != study:
+    if kept != study or site_of(node, study.study_id, registration).study != study:
         raise AssertionError("kept another study than the one approved")
 
 

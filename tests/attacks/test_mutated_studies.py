@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client.ledger.ledger import Charge
+from client.node.hospital import site_of
 from client.node.node import Node, read_proposal
 from common.config.scenario import parse_scenario
 from common.errors import SiloganError
@@ -244,7 +245,7 @@ def approve(base: Base) -> Study:
 def assert_just_that_was_approved(base: Base, study: Study) -> None:
     """The plan is the scenario's, it is what was signed and kept, and it is charged at what it costs."""
     node, ledger = Node(base.at.node.folder), base.at.ledger
-    assert node.site(study.study_id, base.at.registration).study == study
+    assert site_of(node, study.study_id, base.at.registration).study == study
     entry = ledger.entries()[-1].content
     assert (entry["kind"], entry["study_id"]) == ("approve", study.study_id)
     scenario, policy = study.scenario, node.policy()

@@ -116,9 +116,8 @@ def arrays(record: RecordDict) -> dict[str, np.ndarray[Any, Any]]:
 # --- who may hold a patient's tensor, and who may speak to Flower ----------------------------------------------------
 
 HOLDS_PATIENTS = {
-    "client/ledger/register.py",  # fingerprints
     "client/node/hospital.py",  # keeps the images in memory
-    "client/node/node.py",  # reads and registers them
+    "client/node/reading.py",  # reads and registers them
     "client/round.py",  # puts them behind the door
     "client/simulated.py",  # joins reader and round
     "client/training/unprotected.py",  # comparisons without privacy, in simulation

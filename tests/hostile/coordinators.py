@@ -19,8 +19,8 @@ from common.operations.flower import free_port
 from common.privacy.plan import make_plan
 from common.wire.study import SiteDeclaration, Study
 from server.app import initial_weights
-from server.operations.control import NodeFacts, key_bytes
 from server.operations.coordinator import Coordinator
+from server.operations.nodes import NodeFacts, key_bytes
 from server.operations.settings import SETTINGS_FILE
 from server.operations.submission import Submission
 from server.rounds.checkpoint import Checkpoint

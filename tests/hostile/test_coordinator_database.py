@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from server.operations import database
-from server.operations.control import key_bytes
 from server.operations.coordinator import Coordinator
 from server.operations.database import DATABASE
 from server.operations.dispatcher import Dispatcher
+from server.operations.nodes import key_bytes
 from server.operations.submission import Submission
 from tests.hostile.coordinators import Link, add_run, make_coordinator, new_line, server
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from server.operations.control import CONTROL_SECRET
-from server.operations.coordinator import Coordinator
+from server.operations.coordinator import CONTROL_SECRET, Coordinator
 from server.operations.submission import Submission
 from server.operations.view import View, admit_readers
 from tests.hostile.coordinators import add_run, make_coordinator, new_line, server

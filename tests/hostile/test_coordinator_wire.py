@@ -24,8 +24,8 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from common.operations.supervise import running
-from server.operations.control import CONTROL_SECRET, Control
-from server.operations.coordinator import INNER, Coordinator
+from server.operations.control import Control
+from server.operations.coordinator import CONTROL_SECRET, INNER, Coordinator
 from server.operations.database import DATABASE
 from tests.hostile.coordinators import make_coordinator, public_line, server
 

@@ -20,6 +20,7 @@ from client.data import Images
 from client.ledger.audit import audit
 from client.ledger.ledger import Ledger
 from client.ledger.policy import template
+from client.node.hospital import site_of
 from client.node.node import Node
 from client.round import Site, run_round
 from client.training.trainer import SiteTrainer
@@ -118,7 +119,7 @@ class Hospital:
         self.node.approve(study, self.node.register.get(self.cohort), server=SERVER, **options)
 
     def site(self, study: Study) -> Site:
-        return self.node.site(study.study_id, self.node.register.get(self.cohort))
+        return site_of(self.node, study.study_id, self.node.register.get(self.cohort))
 
     def round(self, study: Study, number: int = 1, **changes: Any) -> Reply:
         """One round of an approved study."""

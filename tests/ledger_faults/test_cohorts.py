@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from client.node.hospital import site_of
 from client.round import run_round
 from common.config.scenario import Data
 from common.errors import DataError, PrivacyRefusal, SiloganError
@@ -90,7 +91,7 @@ def test_same_patients_under_another_name_have_the_same_ledger(xrays: Hospital, 
     assert ledgers(xrays) == ["xrays"]
     registration, study = xrays.node.register.get("more"), xrays.study("second")
     xrays.node.approve(study, registration, server="coordinator.example.org")
-    site = xrays.node.site(study.study_id, registration)
+    site = site_of(xrays.node, study.study_id, registration)
     for number in (1, 2, 3, 4):
         xrays.round_of(site, number)
         assert xrays.ledger.epsilon() == together((1 + number) * STEPS)
@@ -129,7 +130,7 @@ def test_patients_who_were_not_registered_are_left_out(
 ) -> None:
     """The coordinator cannot tell that somebody came; the hospital's log says so, and its check asks for more."""
     registration = xrays.node.register.get("xrays")
-    before = xrays.node.site(xrays.study().study_id, registration).read_images()
+    before = site_of(xrays.node, xrays.study().study_id, registration).read_images()
     assert caplog.messages == []
     folder_of(tmp_path / "xrays", (*ALL, OTHERS[0]))  # one who was not registered came among them
     site = xrays.site(xrays.study())

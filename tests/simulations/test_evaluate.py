@@ -201,7 +201,6 @@ def test_a_damaged_file_is_refused(real: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("synthetic", "real", "error", "says"),
     [
-        ("missing", "retinamnist_64.npz", UsageError, "does not exist"),
         ("s.npz", None, UsageError, "--real: is missing"),
         ("s.npz", "missing", DataError, "is not a folder"),
         ("s.npz", "missing.npz", DataError, "missing.npz"),

@@ -11,7 +11,10 @@ import yaml
 from flwr.app import Message, MessageType, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
+from client.data import Images
+from client.ledger.keys import SiteKey
 from client.ledger.policy import template
+from client.ledger.register import Registration
 from client.node import service
 from client.node.connection import CONNECTION_FILE, Connection, connection_template
 from client.node.executor import Executor
@@ -20,6 +23,8 @@ from client.node.joining import prepare_connection
 from client.node.node import Node
 from client.node.node_key import NODE_KEY, create_node_key, node_public_key
 from client.node.preflight import preflight
+from client.node.reading import read_registered
+from client.node.review import REVIEWED_FILE, check_reviewed, review
 from common.config.scenario import Data
 from common.errors import Code, ConfigError, DataError, FederationError, UsageError, VerificationError
 from common.modality.image import ImageSchema
@@ -29,7 +34,7 @@ from common.wire.messages import Instruction, Reply, Weights, pack
 from common.wire.refusals import refusal_from_record
 from common.wire.study import SiteDeclaration, Study
 from server.operations.authority import Authority
-from server.operations.control import parse_node_key
+from server.operations.nodes import parse_node_key
 
 SERVER = "127.0.0.1:1"  # where nobody listens
 DIGITS = ImageSchema(8, 1, tuple("0123456789"))
@@ -71,16 +76,12 @@ def test_approved_study_is_answered_and_its_data_read_once(
 ) -> None:
     node.approve(study, node.register.get(None), server=SERVER)
     reads: list[Data] = []
-    real = service.Node._reader
 
-    def counted(self: Node, registration: Any) -> Any:
-        def read() -> Any:
-            reads.append(registration.data)
-            return real(self, registration)()
+    def counted(registration: Registration, key: SiteKey) -> Images:
+        reads.append(registration.data)
+        return read_registered(registration, key)
 
-        return read
-
-    monkeypatch.setattr(Node, "_reader", counted)
+    monkeypatch.setattr("client.node.hospital.read_registered", counted)
     hospital = Hospital(node.folder)
     for number in (1, 2):
         reply, _ = Reply.from_record(hospital.answer(ask(study, make_weights(study, seed=number), number)))
@@ -148,11 +149,11 @@ def test_connection_template_can_be_loaded(tmp_path: Path) -> None:
 
 
 def test_software_that_was_not_reviewed_does_not_start(node: Node) -> None:
-    (node.folder / service.REVIEWED_FILE).write_text("0" * 64)
+    (node.folder / REVIEWED_FILE).write_text("0" * 64)
     with pytest.raises(VerificationError, match="differs from what this hospital has reviewed"):
         service.start(node.folder, as_root=True)
-    service.review(node.folder)
-    service.check_reviewed(node.folder)
+    review(node.folder)
+    check_reviewed(node.folder)
 
 
 def test_root_must_be_asked_for(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,10 +178,10 @@ def test_preflight_names_each_thing_that_fails(node: Node, monkeypatch: pytest.M
     assert {name for name, check in checks.items() if not check.ok} == {"coordinator", "clock"}
     assert all(check.hint for check in checks.values() if not check.ok)
     (node.folder / "policy.yaml").unlink()
-    (node.folder / service.REVIEWED_FILE).write_text("other")
+    (node.folder / REVIEWED_FILE).write_text("other")
     (node.folder / "ca.pem").write_text("no certificate")
     monkeypatch.setattr(
-        "client.node.node._real", lambda *_, **__: (_ for _ in ()).throw(DataError("cohort", "is gone", "look"))
+        "client.node.reading._real", lambda *_, **__: (_ for _ in ()).throw(DataError("cohort", "is gone", "look"))
     )
     failed = {check.name for check in preflight(node.folder) if not check.ok}
     assert failed == {"coordinator", "clock", "policy", "software", "authority", "data 'digits'"}

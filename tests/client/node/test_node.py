@@ -12,6 +12,7 @@ import yaml
 from client.ledger.keys import SiteKey
 from client.ledger.policy import template
 from client.node.explanation import explain
+from client.node.hospital import site_of
 from client.node.node import Node, read_proposal
 from client.round import run_round
 from common.config.scenario import Data
@@ -65,7 +66,7 @@ def kinds(node: Node) -> list[str]:
 def test_approved_study_is_run_and_charged(node: Node, study: Study, make_weights: MakeWeights) -> None:
     cohort = node.register.get(None)
     node.approve(study, cohort, server=SERVER)
-    reply, _ = run_round(node.site(study.study_id, cohort), ask(study), make_weights(study))
+    reply, _ = run_round(site_of(node, study.study_id, cohort), ask(study), make_weights(study))
     assert kinds(node) == ["open", "approve", "reserve", "settle"]
     assert reply.ledger_head == node.ledger(cohort).head()
     (statement,) = node.statements().values()
@@ -77,7 +78,7 @@ def test_approved_study_is_run_and_charged(node: Node, study: Study, make_weight
 
 def test_study_that_was_not_approved_cannot_be_run(node: Node, study: Study) -> None:
     with pytest.raises(PrivacyRefusal, match="not approved"):
-        node.site(study.study_id, node.register.get(None))
+        site_of(node, study.study_id, node.register.get(None))
 
 
 def test_plan_and_approve_agree_of_a_study_that_was_approved_under_another_policy(node: Node, study: Study) -> None:
@@ -101,7 +102,7 @@ def test_cost_is_what_the_ledger_will_say(node: Node, study: Study, make_weights
     assert (first.epsilon_after_round, first.epsilon_after) == (plan.epsilon_after(3), plan.epsilon_after(12))
     assert kinds(node) == ["open"]
     node.approve(study, cohort, server=SERVER)
-    run_round(node.site(study.study_id, cohort), ask(study), make_weights(study))
+    run_round(site_of(node, study.study_id, cohort), ask(study), make_weights(study))
     assert node.cost(study, cohort, SERVER).epsilon_now == first.epsilon_after_round
 
 
@@ -151,10 +152,10 @@ def test_epsilon_above_20_needs_a_signed_override(node: Node, make_scenario: Cal
 def test_policy_that_was_tightened_stops_a_study(node: Node, study: Study, make_weights: MakeWeights) -> None:
     cohort = node.register.get(None)
     node.approve(study, cohort, server=SERVER)
-    _, weights = run_round(node.site(study.study_id, cohort), ask(study), make_weights(study))
+    _, weights = run_round(site_of(node, study.study_id, cohort), ask(study), make_weights(study))
     allow(node.folder, servers=[])
     with pytest.raises(PrivacyRefusal, match="'coordinator' is not allowed"):
-        run_round(node.site(study.study_id, cohort), ask(study, 2), weights)
+        run_round(site_of(node, study.study_id, cohort), ask(study, 2), weights)
     assert kinds(node) == ["open", "approve", "reserve", "settle", "policy", "refuse"]
 
 
@@ -163,9 +164,9 @@ def test_study_that_was_rejected_is_not_run(node: Node, study: Study, make_weigh
     node.approve(study, cohort, server=SERVER)
     node.reject(study, cohort, "the ethics board withdrew")
     with pytest.raises(PrivacyRefusal, match="not approved"):
-        run_round(node.site(study.study_id, cohort), ask(study), make_weights(study))
+        run_round(site_of(node, study.study_id, cohort), ask(study), make_weights(study))
     node.approve(study, cohort, server=SERVER)
-    run_round(node.site(study.study_id, cohort), ask(study), make_weights(study))
+    run_round(site_of(node, study.study_id, cohort), ask(study), make_weights(study))
 
 
 def test_policy_for_patients_refuses_data_that_does_not_know_them(tmp_path: Path) -> None:
@@ -261,7 +262,7 @@ def test_a_rehearsal_node_takes_seeded_studies_and_no_others(
     assert cohort.rehearsal
     assert rehearsal.ledger(cohort).entries()[0].content["cohort"]["rehearsal"] is True
     rehearsal.approve(seeded, cohort, server=SERVER)
-    run_round(rehearsal.site(seeded.study_id, cohort), ask(seeded), make_weights(seeded))
+    run_round(site_of(rehearsal, seeded.study_id, cohort), ask(seeded), make_weights(seeded))
     with pytest.raises(PrivacyRefusal, match="is not seeded, and this is a rehearsal"):
         rehearsal.approve(study, cohort, server=SERVER)
     assert kinds(rehearsal) == ["open", "approve", "reserve", "settle", "refuse"]
@@ -330,7 +331,7 @@ def test_a_second_study_is_explained_as_the_ledger_will_count_it(
         node.approve(study, cohort, server=SERVER)
         before = node.cost(study, cohort, SERVER)
         assert before.earlier_studies == (study is second)
-        run_round(node.site(study.study_id, cohort), ask(study), make_weights(study))
+        run_round(site_of(node, study.study_id, cohort), ask(study), make_weights(study))
         assert node.cost(study, cohort, SERVER).epsilon_now == before.epsilon_after_round
     ledger, order = node.ledger(cohort), filter_order(8.0, 1e-4)
     assert ledger.epsilon() == epsilon_filtered([second.plan.mechanism(6)], 1e-4, order)

@@ -7,9 +7,9 @@ import pytest
 from common.errors import FederationError, PrivacyRefusal, SiloganError
 from common.wire.run_folder import OUTCOME_FILE
 from common.wire.study import Study
-from server.operations.control import NodeFacts
 from server.operations.dispatcher import Dispatcher
 from server.operations.enrolment import Enrolment
+from server.operations.nodes import NodeFacts
 from server.operations.submission import Runs, Submission
 from server.rounds.outcome import write_outcome
 
