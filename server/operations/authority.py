@@ -180,15 +180,6 @@ class Authority:
         _write(self.server_pem, lambda path: write_bytes_atomically(path, _pem([certificate])))
         return facts
 
-    def trust(self, authorities: Path) -> None:
-        """Adds the authorities in a PEM file to ca.pem, which then is to be given to the hospitals.
-
-        Raises:
-            ConfigError: a file cannot be read or written, or holds something else.
-        """
-        every = dict.fromkeys([*load_authorities(self.ca_pem), *load_authorities(authorities)])
-        _write(self.ca_pem, lambda path: write_bytes_atomically(path, _pem(list(every))))
-
     def check(self, names: Sequence[str], at: datetime | None = None) -> CertificateFacts:
         """Checks the files as a server would use them: key, dates, names and signatures.
 
