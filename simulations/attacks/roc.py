@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from sklearn.metrics import roc_curve
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -39,6 +40,7 @@ def area_under_curve(scores: Floats, members: Flags) -> float:
         scores: float64[N], large where a member is presumed.
         members: bool[N], with at least one of either.
     """
+    # `bootstrap` asks a thousand times, and scikit-learn's `roc_auc_score` takes four times as long as ranks do
     count = int(members.sum())
     rank_sum = float(rankdata(scores)[members].sum())
     return (rank_sum - count * (count + 1) / 2) / (count * (len(members) - count))
@@ -69,10 +71,8 @@ def bootstrap(figure: Callable[[Floats, Flags], float], scores: Floats, members:
 
 def curve(scores: Floats, members: Flags) -> tuple[Floats, Floats]:
     """False and true positive rates, float64[K] each, from (0, 0) to (1, 1), one point for each distinct score."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.diff(scores[order]) != 0, True)
-    found, false = (np.cumsum(flags[order])[ends] for flags in (members, ~members))
-    return np.insert(false / (~members).sum(), 0, 0.0), np.insert(found / members.sum(), 0, 0.0)
+    false, true, _ = roc_curve(members, scores, drop_intermediate=False)
+    return false, true
 
 
 def plot(curves: Mapping[str, tuple[Floats, Floats]]) -> bytes:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score
 
 from simulations.attacks.roc import area_under_curve, bootstrap, curve, plot, true_positive_rate
 
@@ -11,10 +11,13 @@ MEMBERS = RNG.random(500) < 0.4
 SCORES = np.round(RNG.normal(size=500) + MEMBERS, 1)  # with ties
 
 
-def test_area_and_curve_are_those_of_scikit_learn() -> None:
+def test_area_is_that_of_scikit_learn() -> None:
     assert area_under_curve(SCORES, MEMBERS) == pytest.approx(roc_auc_score(MEMBERS, SCORES))
-    false, true, _ = roc_curve(MEMBERS, SCORES, drop_intermediate=False)
-    np.testing.assert_allclose(curve(SCORES, MEMBERS), (false, true))
+
+
+def test_curve_has_one_point_for_each_distinct_score() -> None:
+    scores, members = np.array([3.0, 2.0, 2.0, 1.0, 0.0]), np.array([True, True, False, False, True])
+    np.testing.assert_allclose(curve(scores, members), ([0, 0, 1 / 2, 1, 1], [0, 1 / 3, 2 / 3, 2 / 3, 1]))
 
 
 def test_true_positive_rate_allows_no_more_false_positives_than_it_says() -> None:
