@@ -1,10 +1,10 @@
-"""The ROC curve: known areas, ties, sure finds, intervals, and the picture."""
+"""The ROC curve: known areas, ties, sure finds, and intervals."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from simulations.attacks.roc import area_under_curve, bootstrap, curve, plot, true_positive_rate
+from simulations.attacks.roc import area_under_curve, bootstrap, true_positive_rate
 
 RNG = np.random.default_rng(0)
 MEMBERS = RNG.random(500) < 0.4
@@ -13,11 +13,6 @@ SCORES = np.round(RNG.normal(size=500) + MEMBERS, 1)  # with ties
 
 def test_area_is_that_of_scikit_learn() -> None:
     assert area_under_curve(SCORES, MEMBERS) == pytest.approx(roc_auc_score(MEMBERS, SCORES))
-
-
-def test_curve_has_one_point_for_each_distinct_score() -> None:
-    scores, members = np.array([3.0, 2.0, 2.0, 1.0, 0.0]), np.array([True, True, False, False, True])
-    np.testing.assert_allclose(curve(scores, members), ([0, 0, 1 / 2, 1, 1], [0, 1 / 3, 2 / 3, 2 / 3, 1]))
 
 
 def test_true_positive_rate_allows_no_more_false_positives_than_it_says() -> None:
@@ -37,11 +32,3 @@ def test_interval_covers_the_figure_and_shrinks_with_more_scores() -> None:
     assert (few.high - few.low) / (many.high - many.low) == pytest.approx(3, rel=0.2)
     # the standard error of an area by Hanley and McNeil (1982) is about 0.02 here
     assert 0.05 < few.high - few.low < 0.12
-
-
-def test_plot_is_an_svg_with_every_curve_s_name() -> None:
-    picture = plot({"one attack": curve(SCORES, MEMBERS), "another": curve(-SCORES, MEMBERS)}).decode()
-    assert "<svg" in picture
-    assert "one attack" in picture
-    assert "another" in picture
-    assert picture == plot({"one attack": curve(SCORES, MEMBERS), "another": curve(-SCORES, MEMBERS)}).decode()
