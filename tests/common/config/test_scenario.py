@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from common.config.scenario import Adaptive, Scenario, Section, load_scenario, parse_scenario
 from common.errors import ConfigError
 
-SCENARIOS = Path(__file__).resolve().parents[2] / "simulations" / "scenarios"
+SCENARIOS = Path(__file__).resolve().parents[3] / "simulations" / "scenarios"
 
 
 def sections() -> dict[str, type[BaseModel]]:

@@ -17,7 +17,7 @@ from common.errors import ConfigError, PrivacyRefusal
 from common.privacy.accounting import Mechanism, epsilon, find_noise_multiplier
 from common.privacy.plan import NO_PRIVACY, SEEDED, PrivacyPlan, canonical_json, choose_unit, make_plan, plan_problem
 
-SCENARIOS = Path(__file__).resolve().parents[2] / "simulations" / "scenarios"
+SCENARIOS = Path(__file__).resolve().parents[3] / "simulations" / "scenarios"
 PLAN = PrivacyPlan(
     private=True,
     seeded=False,
