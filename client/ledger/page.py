@@ -1,20 +1,133 @@
 """The audit as a page that a data protection officer can read, print and file: one HTML file that fetches nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from client.ledger import page_cohort
 from client.ledger.audit import THE_LEDGER, Audit
-from client.ledger.page_cohort import cohort_section, in_utc
 from common.errors import UsageError
 from common.files import write_bytes_atomically
-from common.pages.guarantee import bar, box, reading
-from common.pages.markup import Html, join, table, tag
-from common.pages.page import banner, document
-from common.pages.words import NOTHING, count, downward, moment, small
-from common.privacy.plan import SEEDED
-from common.privacy.strength import SCALE
+from common.pages.page import environment, rendered
 
+PAGE = """
+{% extends "frame" %}
+{% from "parts" import banner, bar, box, pill, reading, row, table %}
+
+{# Names may repeat, so links go by number. #}
+{% macro link(number) %}<a href="#ledger-{{ number }}">{{ audits[number - 1].name }}</a>{% endmacro %}
+
+{% block title %}SiloGAN privacy audit{% endblock %}
+
+{% block header %}
+<p class="kicker">SiloGAN privacy audit</p>
+<h1>What was spent of the patients' privacy</h1>
+<p class="lede">{{ audits | length | counted("privacy ledger") }} examined; entries read:
+{{ statements | sum(attribute="entries") | whole }}. A ledger is a hospital's signed book of what training has cost the
+privacy of its patients.</p>
+<p class="meta">Audited on {{ at | moment }}</p>
+{% if not findings %}
+{{ banner("good", "Everything holds", "no entry of a ledger contradicts another, or what others know.") }}
+{% else %}
+{% set count = findings | length %}
+{{ banner("bad", "1 thing does not hold" if count == 1 else count | whole ~ " things do not hold",
+          "ask the hospital, and restore the newest copy of its ledger.") }}
+{% endif %}
+{% if seeded %}
+{{ banner("care", SEEDED, "some rounds drew their noise from a fixed seed, as simulations may.") }}
+{% endif %}
+{% endblock %}
+
+{% block main %}
+<section>
+<h2>Does everything hold?</h2>
+{% if findings %}
+{% call table("What does not hold", ("Ledger", "Where", "Problem")) %}
+{% for number, finding in findings %}
+<tr><th scope="row">{{ link(number) }}</th>
+<td>{{ "the ledger" if finding.entry == THE_LEDGER else "entry " ~ finding.entry | whole }}</td>
+<td><strong class="bad">{{ finding.problem }}</strong></td></tr>
+{% endfor %}
+{% endcall %}
+{% else %}
+<p>Yes. Nothing was found.</p>
+{% endif %}
+<p>This is examined, as far as a ledger can be read:</p>
+<ul>
+<li>Every entry is what was written: its hash, its place after the one before, and the site's signature.</li>
+<li>Every charge was reserved for a plan that the hospital had approved, within its policy and budget of that day.</li>
+<li>Every release was reserved for once, and settled at most once, with no more steps than were reserved.</li>
+<li>ε was counted again from the entries, by three accountants, and they agree within their stated errors.</li>
+<li>The last entry that a server saw is there, and the key is the site's, where a run's folder says what they are.</li>
+</ul>
+</section>
+
+{% if audits | length > 1 %}
+<section>
+<h2>All ledgers at a glance</h2>
+{% if terms | length > 1 %}<p>Values of ε with different δ or unit are not comparable.</p>{% endif %}
+{% call table("Every ledger; ε is by PRV, the figure that counts",
+              ("Ledger", "Holds?", "Unit", "δ", "ε charged, of its budget", "Left", "Reading"), "figures") %}
+{% for found in audits %}
+{% set statement = found.statement %}
+{% set holds = pill("bad", found.findings | length | counted("finding")) if found.findings
+               else pill("good", "holds") if statement else pill("care", "no ledger") %}
+{{ row(link(loop.index), [holds, "—", "—", "—", "—", "—"] if statement is none else [
+       holds,
+       statement.unit,
+       statement.delta | small,
+       bar(statement.epsilon_charged, statement.epsilon_budget),
+       statement.epsilon_left | downward,
+       reading(statement.epsilon_charged, short=true),
+   ]) }}
+{% endfor %}
+{% endcall %}
+</section>
+{% endif %}
+
+{% for found in audits %}
+{% set anchor = "ledger-%d" | format(loop.index) %}
+{% include "cohort" %}
+{% endfor %}
+
+<section>
+<h2>What is outside the guarantee</h2>
+<div class="sides">
+{% call box("Outside the guarantee", "no") %}
+<li>Figures computed on real test data, such as the accuracy and the likeness in a run's report: they have no noise.
+They are for the researcher; do not publish them for a hospital's private data.</li>
+<li>What a hospital declares publicly: its name, that it takes part, and the size of its cohort, rounded down.</li>
+<li>Timing: when a hospital answered and how long it took.</li>
+<li>Values without noise that are computed from patients' data in training: none leaves, so there are none to list.</li>
+{% endcall %}
+{% call box("What a ledger alone cannot show", "no") %}
+<li>A ledger whose end was cut off is a shorter ledger that holds. It shows only beside a head, the hash of the last
+entry, that a server saw: audit the run's folder, or compare with the coordinator's heads.</li>
+<li>A ledger that was written anew with another key shows only beside the site's public key, known from elsewhere.</li>
+<li>Each ledger speaks for one hospital. For a person treated at several of them, their ε and δ add up.</li>
+<li>An audit examines the book, not the machine: training that was kept from the ledger would not be in it.</li>
+{% endcall %}
+{% call box("Whom you have to trust") %}
+<li>Nothing without noise leaves a hospital: it clips, and adds its own, full noise first. The server, the network and
+the other hospitals see weights after noise, and need not be trusted with others.</li>
+<li>What has to be trusted is the hospital's own machine, this software on it, and whoever holds the site's key.</li>
+{% endcall %}
+{% call box("How to read ε") %}
+<li>{{ SCALE }}</li>
+<li>ε is an upper limit that is proved, not an estimate of what an attack would achieve; smaller is more private.</li>
+<li>It is counted over all runs, servers and years that the ledger holds. What was reserved counts until it is
+settled.</li>
+{% endcall %}
+</div>
+</section>
+{% endblock %}
+
+{% block footer %}
+Written by silogan audit. The same facts for machines: silogan audit --json.
+{%- endblock %}
+"""
+
+PAGES = environment(page=PAGE, cohort=page_cohort.COHORT)
 _OPENING = b"<!doctype html>"
 
 
@@ -43,144 +156,15 @@ def render_page(audits: Sequence[Audit], at: datetime) -> str:
     Returns:
         A self-contained HTML document. What the ledgers say is escaped.
     """
-    main = tag(
-        "main",
-        _verdict_section(audits),
-        _summary_section(audits) if len(audits) > 1 else "",
-        *[cohort_section(found, _anchor(index)) for index, found in enumerate(audits)],
-        _scope_section(),
+    statements = [found.statement for found in audits if found.statement]
+    return rendered(
+        PAGES,
+        at=page_cohort.in_utc(at.isoformat()),
+        audits=audits,
+        statements=statements,
+        findings=[(number, finding) for number, found in enumerate(audits, 1) for finding in found.findings],
+        terms={(statement.unit, statement.delta) for statement in statements},
+        seeded=any(run.seeded for statement in statements for run in statement.runs),
+        THE_LEDGER=THE_LEDGER,
+        **page_cohort.VIEW,
     )
-    foot = "Written by silogan audit. The same facts for machines: silogan audit --json."
-    footer = tag("footer", tag("p", foot), class_="meta")
-    return document("SiloGAN privacy audit", _header(audits, at), main, footer)
-
-
-def _header(audits: Sequence[Audit], at: datetime) -> Html:
-    findings = sum(len(found.findings) for found in audits)
-    if not findings:
-        verdict = banner("good", "Everything holds", "no entry of a ledger contradicts another, or what others know.")
-    else:
-        problem = "1 thing does not hold" if findings == 1 else f"{findings:,} things do not hold"
-        verdict = banner("bad", problem, "ask the hospital, and restore the newest copy of its ledger.")
-    entries = sum(found.statement.entries for found in audits if found.statement)
-    story = (
-        f"{count(len(audits), 'privacy ledger')} examined; entries read: {entries:,}. A ledger is "
-        "a hospital's signed book of what training has cost the privacy of its patients."
-    )
-    seeded = any(run.seeded for found in audits if found.statement for run in found.statement.runs)
-    return tag(
-        "header",
-        tag("p", "SiloGAN privacy audit", class_="kicker"),
-        tag("h1", "What was spent of the patients' privacy"),
-        tag("p", story, class_="lede"),
-        tag("p", f"Audited on {moment(in_utc(at.isoformat()))}", class_="meta"),
-        verdict,
-        banner("care", SEEDED, "some rounds drew their noise from a fixed seed, as simulations may.") if seeded else "",
-    )
-
-
-def _verdict_section(audits: Sequence[Audit]) -> Html:
-    rows = [
-        (_link(found, index), _place(finding.entry), tag("strong", finding.problem, class_="bad"))
-        for index, found in enumerate(audits)
-        for finding in found.findings
-    ]
-    listed = table("What does not hold", ("Ledger", "Where", "Problem"), rows) if rows else ""
-    return tag(
-        "section",
-        tag("h2", "Does everything hold?"),
-        listed or tag("p", "Yes. Nothing was found."),
-        tag("p", "This is examined, as far as a ledger can be read:"),
-        tag("ul", *[tag("li", point) for point in EXAMINED]),
-    )
-
-
-def _place(entry: int) -> str:
-    return "the ledger" if entry == THE_LEDGER else f"entry {entry:,}"
-
-
-def _summary_section(audits: Sequence[Audit]) -> Html:
-    """One row for each ledger, and a link to its section."""
-    head = ("Ledger", "Holds?", "Unit", "δ", "ε charged, of its budget", "Left", "Reading")
-    rows = [_summary_row(found, index) for index, found in enumerate(audits)]
-    terms = {(found.unit, found.delta) for found in audits if found.statement}
-    warning = tag("p", "Values of ε with different δ or unit are not comparable.") if len(terms) > 1 else ""
-    listed = table("Every ledger; ε is by PRV, the figure that counts", head, rows, "figures")
-    return tag("section", tag("h2", "All ledgers at a glance"), warning, listed)
-
-
-def _summary_row(found: Audit, index: int) -> Iterator[str]:
-    yield _link(found, index)
-    yield _holds(found)
-    statement = found.statement
-    if statement is None:
-        yield from [NOTHING] * 5
-        return
-    yield statement.unit
-    yield small(statement.delta)
-    yield bar(statement.epsilon_charged, statement.epsilon_budget)
-    yield downward(statement.epsilon_left)
-    yield reading(statement.epsilon_charged, short=True)
-
-
-def _holds(found: Audit) -> Html:
-    if found.findings:
-        return tag("span", count(len(found.findings), "finding"), class_="pill bad")
-    return tag("span", "holds", class_="pill good") if found.statement else tag("span", "no ledger", class_="pill care")
-
-
-def _link(found: Audit, index: int) -> Html:
-    return tag("a", found.name, href=f"#{_anchor(index)}")
-
-
-def _anchor(index: int) -> str:
-    """Names may repeat, so sections go by number."""
-    return f"ledger-{index + 1}"
-
-
-def _scope_section() -> Html:
-    boxes = join([
-        box("Outside the guarantee", OUTSIDE, "no"),
-        box("What a ledger alone cannot show", UNSEEN, "no"),
-        box("Whom you have to trust", TRUST),
-        box("How to read ε", READING),
-    ])  # fmt: skip
-    return tag("section", tag("h2", "What is outside the guarantee"), tag("div", boxes, class_="sides"))
-
-
-EXAMINED = (
-    "Every entry is what was written: its hash, its place after the one before, and the site's signature.",
-    "Every charge was reserved for a plan that the hospital had approved, within its policy and budget of that day.",
-    "Every release was reserved for once, and settled at most once, with no more steps than were reserved.",
-    "ε was counted again from the entries, by three accountants, and they agree within their stated errors.",
-    "The last entry that a server saw is there, and the key is the site's, where a run's folder says what they are.",
-)
-
-OUTSIDE = (
-    "Figures computed on real test data, such as the accuracy and the likeness in a run's report: they have no noise. "
-    "They are for the researcher; do not publish them for a hospital's private data.",
-    "What a hospital declares publicly: its name, that it takes part, and the size of its cohort, rounded down.",
-    "Timing: when a hospital answered and how long it took.",
-    "Values without noise that are computed from patients' data in training: none leaves, so there are none to list.",
-)
-
-UNSEEN = (
-    "A ledger whose end was cut off is a shorter ledger that holds. It shows only beside a head, the hash of the last "
-    "entry, that a server saw: audit the run's folder, or compare with the coordinator's heads.",
-    "A ledger that was written anew with another key shows only beside the site's public key, known from elsewhere.",
-    "Each ledger speaks for one hospital. For a person treated at several of them, their ε and δ add up.",
-    "An audit examines the book, not the machine: training that was kept from the ledger would not be in it.",
-)
-
-TRUST = (
-    "Nothing without noise leaves a hospital: it clips, and adds its own, full noise first. The server, the network "
-    "and the other hospitals see weights after noise, and need not be trusted with others.",
-    "What has to be trusted is the hospital's own machine, this software on it, and whoever holds the site's key.",
-)
-
-READING = (
-    SCALE,
-    "ε is an upper limit that is proved, not an estimate of what an attack would achieve; smaller is more private.",
-    "It is counted over all runs, servers and years that the ledger holds. What was reserved counts until it is "
-    "settled.",
-)

@@ -1,45 +1,123 @@
 """One cohort on the audit's page: whom the guarantee protects, what was charged, by whom, and what was refused."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
-from client.ledger.audit import PLD_RELATIVE_ERROR, Audit
-from client.ledger.statement import Refusal, RunCharges, Statement
-from common.pages.charts import Chart, figure
-from common.pages.guarantee import against_an_attacker, reading
-from common.pages.markup import Html, details, join, table, tag
-from common.pages.page import banner, card
-from common.pages.words import NOTHING, count, downward, equals, moment, number, percent, small, upward
+from client.ledger.audit import PLD_RELATIVE_ERROR
+from client.ledger.statement import RunCharges, Statement
+from common.pages.charts import Chart
+from common.pages.words import number, upward
 from common.privacy.accounting import PRV_EPSILON_ERROR
 
-RUNS_AT_A_GLANCE = 20
-NEWEST_REFUSALS = 10
+# ε has four digits here: with three, nearly all of a budget would read as all of it.
+COHORT = """
+{% from "parts" import banner, card, details, figure, pairs, pill, reading, row, table %}
+{% set statement = found.statement %}
+<section id="{{ anchor }}">
+<h2>{{ found.name }}</h2>
+{% if statement is none and found.findings %}
+{{ banner("bad", "No figures", "its entries cannot be trusted to say what was spent; see the top of the page.") }}
+{% elif statement is none %}
+<p>There is no ledger yet, and no server has seen one.</p>
+{% else %}
+{% if found.findings %}
+{{ banner("bad", "Something does not hold", "the figures are what the entries say; see the top of the page.") }}
+{% endif %}
+{% set epsilon, delta = statement.epsilon_charged | upward(4), statement.delta | small %}
+{% if statement.unit == "patient" %}
+{% set one = "one patient with all records" %}
+<p><strong>Protected is </strong>the patient: all records of one patient at this hospital together.</p>
+{% else %}
+{% set one = "one record" %}
+<p><strong>Protected is </strong>the single record. The data does not say which records are of one patient. For a
+patient with several of them, ε grows about in proportion.</p>
+{% endif %}
+<p><strong>Compared are </strong>any two data sets of which one has {{ one }} more than the other (neighbours: add or
+remove one {{ statement.unit }}). Whichever of the two was trained on, no result is more than
+<strong><var>e</var><sup>{{ epsilon }}</sup> times as likely, plus {{ delta }}</strong>, as with the other
+(ε&nbsp;=&nbsp;{{ epsilon }}, δ&nbsp;=&nbsp;{{ delta }}).</p>
+{% set attacker = against_an_attacker(statement.epsilon_charged, statement.delta, statement.unit) %}
+<p><strong>In other words: </strong>{{ attacker[0] | lower }}{{ attacker[1:] }}</p>
 
+<ul class="cards">
+{% set settled = statement.epsilon_settled | upward(4) %}
+{{ card("Privacy loss ε", epsilon, "all runs together" if statement.epsilon_settled == statement.epsilon_charged else
+        "all runs together; %s for steps taken, the rest is reserved and not settled" | format(settled),
+        reading(statement.epsilon_charged)) }}
+{{ card("Budget", statement.epsilon_budget | number(4), "of the hospital's policy in force") }}
+{{ card("Left", statement.epsilon_left | downward, "of the budget, rounded down") }}
+{{ card("δ", delta, "probability that the bound may fail") }}
+</ul>
 
-def cohort_section(found: Audit, anchor: str) -> Html:
-    """Everything about one ledger, under `anchor`."""
-    heading = tag("h2", found.name)
-    if found.statement is None:
-        return tag("section", heading, _without_figures(found), id=anchor)
-    statement = found.statement
-    doubt = banner("bad", "Something does not hold", "the figures are what the entries say; see the top of the page.")
-    return tag(
-        "section",
-        heading,
-        doubt if found.findings else "",
-        *_guarantee(statement),
-        _cards(statement),
-        _accountants(found),
-        _curve(statement),
-        _runs(statement),
-        _refusals(statement),
-        details(
-            "Software that wrote the newest entry",
-            table("Versions", ("Package", "Version"), statement.versions.items()),
-        ),
-        id=anchor,
-    )
+{% call table("ε from the same entries by three accountants", ("Accountant", "ε", "Stated error")) %}
+{% if found.epsilon_filter is not none %}
+{{ row("Filter", [found.epsilon_filter | upward(4),
+                  "an upper bound, also for studies that were chosen after others had answered"],
+       "The figure that counts where there are several studies. Rényi filter: Feldman and Zrnic (2021).") }}
+{% endif %}
+{{ row("PRV", [found.epsilon_prv | upward(4), "at most about %g too high, more after thousands of steps; RDP where it "
+               "cannot reckon" | format(2 * PRV_EPSILON_ERROR)],
+       "The figure that counts for one study: it plans, and refuses. Gopi, Lee and Wutschitz (2021), in Opacus.") }}
+{{ row("PLD", [found.epsilon_pld | upward(4), "at most about %s too high" | format(PLD_RELATIVE_ERROR | percent)],
+       "An independent second opinion: Google's dp-accounting, Doroshenko and others (2022).") }}
+{{ row("RDP", [found.epsilon_rdp | upward(4), "looser than the others: never below them"],
+       "An upper check: Mironov, Talwar and Zhang (2019).") }}
+{% endcall %}
+
+{% set curve = epsilon_over_time(statement) %}
+{% if curve %}<div style="max-width:30rem;margin:.8rem 0">{{ figure(curve) }}</div>{% endif %}
+
+{% if statement.runs %}
+{% call details("All %s runs" | format(statement.runs | length | whole), fold=statement.runs | length > 20) %}
+{% call table("What each run was charged", ("Run", "Asked by", "When (UTC)", "For", "σ", "q", "C", "k", "Steps taken",
+                                            "Not settled", "ε alone", "Refusals"), "figures") %}
+{% for run in statement.runs %}
+<tr><th scope="row">{{ short(run.study_id) }} {{ pill("care", "seeded") if run.seeded }}</th>
+<td>{{ run.asked_by or "—" }}</td>
+<td>{% for day in days(run) %}{{ " to " if not loop.first }}<span style="white-space:nowrap">{{ day }}</span>
+{%- endfor %}</td>
+<td>{{ run.purposes | join(", ") }}</td>
+<td>{{ run.noise_multiplier | number(4) }}</td>
+<td>{{ run.sample_rate | number }}</td>
+<td>{{ run.clip_norm | number }}</td>
+<td>{{ run.records_per_patient | whole }}</td>
+<td>{{ run.steps_settled | whole }}</td>
+<td>{{ run.steps_reserved | whole }}</td>
+<td>{{ run.epsilon | upward(4) }}</td>
+<td>{{ run.refusals | whole }}</td></tr>
+{% endfor %}
+{% endcall %}
+<p class="soft">σ: noise, in multiples of the clipping norm C (of training, where a run also paid for something else).
+q: chance of a patient or record to be in a step. k: most records of one patient in a step. Not settled: steps that
+were reserved and are charged in full, as after a crash. ε alone: of this run, were it the only one; those of several
+runs do not simply add up to the cohort's.</p>
+{% endcall %}
+{% else %}
+<p>Nothing has been charged yet.</p>
+{% endif %}
+
+{% if statement.refused %}
+{% set newest, total = statement.refused[:-11:-1], statement.refused | length %}
+{% set what = total | counted("request") if newest | length == total
+              else "the newest %d of %s" | format(newest | length, total | whole) %}
+{% call table("What was refused before any data was read: " ~ what, ("Entry", "When", "Run", "Round", "Why")) %}
+{% for refusal in newest %}
+{{ row(refusal.entry | whole, [in_utc(refusal.created) | moment, short(refusal.study_id),
+                               refusal.round | whole if refusal.round else "the plan", refusal.reason]) }}
+{% endfor %}
+{% endcall %}
+{% else %}
+<p>No request was refused.</p>
+{% endif %}
+
+{% call details("Software that wrote the newest entry") %}
+{{ pairs("Versions", ("Package", "Version"), statement.versions | items) }}
+{% endcall %}
+{% endif %}
+</section>
+"""
 
 
 def in_utc(created: str) -> str:
@@ -55,86 +133,11 @@ def _time(created: str) -> datetime | None:
         return None
 
 
-def _without_figures(found: Audit) -> Html:
-    if found.findings:
-        why = "its entries cannot be trusted to say what was spent; see the top of the page."
-        return banner("bad", "No figures", why)
-    return tag("p", "There is no ledger yet, and no server has seen one.")
-
-
-def _guarantee(statement: Statement) -> Iterator[Html]:
-    """Whom the guarantee protects, and how far."""
-    by_patient = statement.unit == "patient"
-    whom = "the patient: all records of one patient at this hospital together" if by_patient else "the single record"
-    one = "one patient with all records" if by_patient else "one record"
-    epsilon, delta = _epsilon(statement.epsilon_charged), small(statement.delta)
-    yield tag("p", tag("strong", "Protected is "), f"{whom}. ", "" if by_patient else MORE_RECORDS)
-    yield tag(
-        "p",
-        tag("strong", "Compared are "),
-        f"any two data sets of which one has {one} more than the other (neighbours: add or remove one "
-        f"{statement.unit}). Whichever of the two was trained on, no result is more than ",
-        tag("strong", tag("var", "e"), tag("sup", epsilon), " times as likely, plus ", delta),
-        f", as with the other ({equals('ε', epsilon)}, {equals('δ', delta)}).",
-    )
-    attacker = against_an_attacker(statement.epsilon_charged, statement.delta, statement.unit)
-    yield tag("p", tag("strong", "In other words: "), attacker[0].lower() + attacker[1:])
-
-
-MORE_RECORDS = (
-    "The data does not say which records are of one patient. For a patient with several of them, ε grows about in "
-    "proportion."
-)
-
-
-def _cards(statement: Statement) -> Html:
-    charged, settled = statement.epsilon_charged, statement.epsilon_settled
-    note = f"all runs together; {_epsilon(settled)} for steps taken, the rest is reserved and not settled"
-    return tag(
-        "ul",
-        card(
-            "Privacy loss ε", _epsilon(charged), "all runs together" if settled == charged else note, reading(charged)
-        ),
-        card("Budget", number(statement.epsilon_budget, 4), "of the hospital's policy in force"),
-        card("Left", downward(statement.epsilon_left), "of the budget, rounded down"),
-        card("δ", small(statement.delta), "probability that the bound may fail"),
-        class_="cards",
-    )
-
-
-def _accountants(found: Audit) -> Html:
-    rows = (
-        (_named("PRV", PRV), _epsilon(found.epsilon_prv), f"{PRV_ERROR}; RDP where it cannot reckon"),
-        (_named("PLD", PLD), _epsilon(found.epsilon_pld), f"at most about {percent(PLD_RELATIVE_ERROR)} too high"),
-        (_named("RDP", RDP), _epsilon(found.epsilon_rdp), "looser than the others: never below them"),
-    )
-    if found.epsilon_filter is not None:
-        note = "an upper bound, also for studies that were chosen after others had answered"
-        rows = ((_named("Filter", FILTER), _epsilon(found.epsilon_filter), note), *rows)
-    return table("ε from the same entries by three accountants", ("Accountant", "ε", "Stated error"), rows)
-
-
-def _epsilon(value: float | None) -> str:
-    """To four digits: with three, nearly all of a budget would read as all of it."""
-    return upward(value, 4)
-
-
-def _named(name: str, meaning: str) -> Html:
-    return join([name, tag("span", meaning, class_="soft")])
-
-
-FILTER = "The figure that counts where there are several studies. Rényi filter: Feldman and Zrnic (2021)."
-PRV = "The figure that counts for one study: it plans, and refuses. Gopi, Lee and Wutschitz (2021), in Opacus."
-PLD = "An independent second opinion: Google's dp-accounting, Doroshenko and others (2022)."
-RDP = "An upper check: Mironov, Talwar and Zhang (2019)."
-PRV_ERROR = f"at most about {2 * PRV_EPSILON_ERROR:g} too high, more after thousands of steps"
-
-
-def _curve(statement: Statement) -> Html:
+def epsilon_over_time(statement: Statement) -> Chart | None:
     """ε over time beside the budget; nothing if nothing was charged."""
     times = [(at, epsilon) for created, epsilon in statement.curve if (at := _time(created))]
     if not times:
-        return Html("")
+        return None
     one_day = times[0][0].date() == times[-1][0].date()
     note = f"UTC, on {times[0][0].date().isoformat()}." if one_day else "By date, in UTC."
 
@@ -142,18 +145,16 @@ def _curve(statement: Statement) -> Html:
         at = datetime.fromtimestamp(second, UTC)
         return f"{at:%H:%M:%S}" if one_day else at.date().isoformat()
 
-    chart = Chart(
+    return Chart(
         "Privacy loss ε over time",
         f"{note} It falls where fewer steps were taken than reserved. Dashed: the budget in force today.",
         [*_stairs([(int(at.timestamp()), epsilon) for at, epsilon in times])],
         upward,
         line_at=(statement.epsilon_budget, "budget"),
-        ends=(0.0, 0.0),
         tick=number,
         place=place,
         at="at",
     )
-    return tag("div", figure(chart), style="max-width:30rem;margin:.8rem 0")
 
 
 def _stairs(points: Sequence[tuple[int, float]]) -> Iterator[tuple[int, float]]:
@@ -164,77 +165,21 @@ def _stairs(points: Sequence[tuple[int, float]]) -> Iterator[tuple[int, float]]:
         yield at, epsilon
 
 
-def _runs(statement: Statement) -> Html:
-    if not statement.runs:
-        return tag("p", "Nothing has been charged yet.")
-    head = (
-        "Run",
-        "Asked by",
-        "When (UTC)",
-        "For",
-        "σ",
-        "q",
-        "C",
-        "k",
-        "Steps taken",
-        "Not settled",
-        "ε alone",
-        "Refusals",
-    )
-    listed = join([
-        table("What each run was charged", head, map(_run_row, statement.runs), "figures"),
-        tag("p", LEGEND, class_="soft"),
-    ])  # fmt: skip
-    return listed if len(statement.runs) <= RUNS_AT_A_GLANCE else details(f"All {len(statement.runs):,} runs", listed)
+def days(run: RunCharges) -> list[str]:
+    """From the first charge to the last."""
+    return list(dict.fromkeys(at.date().isoformat() if (at := _time(time)) else time for time in (run.first, run.last)))
 
 
-LEGEND = (
-    "σ: noise, in multiples of the clipping norm C (of training, where a run also paid for something else). q: chance "
-    "of a patient or record to be in a step. k: most records of one patient in a step. Not settled: steps that were "
-    "reserved and are charged in full, as after a crash. ε alone: of this run, were it the only one; those of several "
-    "runs do not simply add up to the cohort's."
-)
-
-
-def _run_row(run: RunCharges) -> Iterable[str]:
-    seeded = tag("span", "seeded", class_="pill care") if run.seeded else ""
-    return (
-        join([_short(run.study_id), " ", seeded]),
-        run.asked_by or NOTHING,
-        _days(run),
-        ", ".join(run.purposes),
-        number(run.noise_multiplier, 4),
-        number(run.sample_rate),
-        number(run.clip_norm),
-        f"{run.records_per_patient:,}",
-        f"{run.steps_settled:,}",
-        f"{run.steps_reserved:,}",
-        _epsilon(run.epsilon),
-        f"{run.refusals:,}",
-    )
-
-
-def _refusals(statement: Statement) -> Html:
-    if not statement.refused:
-        return tag("p", "No request was refused.")
-    newest = statement.refused[: -NEWEST_REFUSALS - 1 : -1]
-    total = len(statement.refused)
-    what = f"the newest {len(newest)} of {total:,}" if total > len(newest) else count(total, "request")
-    head = ("Entry", "When", "Run", "Round", "Why")
-    return table(f"What was refused before any data was read: {what}", head, map(_refusal_row, newest))
-
-
-def _refusal_row(refusal: Refusal) -> Iterable[str]:
-    where = f"{refusal.round:,}" if refusal.round else "the plan"
-    return f"{refusal.entry:,}", moment(in_utc(refusal.created)), _short(refusal.study_id), where, refusal.reason
-
-
-def _days(run: RunCharges) -> Html:
-    """From the first charge to the last; a date is kept on one line."""
-    days = dict.fromkeys(at.date().isoformat() if (at := _time(time)) else time for time in (run.first, run.last))
-    return join((tag("span", day, style="white-space:nowrap") for day in days), " to ")
-
-
-def _short(study_id: str) -> str:
+def short(study_id: str) -> str:
     """Enough of a hash to know it by."""
     return study_id if len(study_id) <= 12 else f"{study_id[:8]}…"
+
+
+VIEW: dict[str, Any] = {
+    "in_utc": in_utc,
+    "epsilon_over_time": epsilon_over_time,
+    "days": days,
+    "short": short,
+    "PRV_EPSILON_ERROR": PRV_EPSILON_ERROR,
+    "PLD_RELATIVE_ERROR": PLD_RELATIVE_ERROR,
+}

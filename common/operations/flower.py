@@ -23,15 +23,6 @@ COMMAND_SECONDS = 120.0
 
 _ENDING_SECONDS = 5.0  # for what a coordinator that was killed has left, which ends with it
 
-_CONNECTION = """\
-[superlink]
-default = "{name}"
-
-[superlink.{name}]
-address = "{address}"
-{security}
-"""
-
 
 class FlowerError(Exception):
     """A program of Flower's did not do its part; the message is a clause that says which."""
@@ -72,14 +63,11 @@ def program(name: str, env: Mapping[str, str]) -> str:
     return path
 
 
-def write_connection(home: Path, name: str, address: str, root_certificates: Path | None = None) -> None:
-    """Tells the `flwr` command where the SuperLink is; without root certificates the connection is not encrypted."""
-    trusted = f"root-certificates = {toml_string(str(root_certificates))}"
+def write_connection(home: Path, name: str, address: str) -> None:
+    """Tells the `flwr` command where the SuperLink on this machine is; the connection is not encrypted."""
     home.mkdir(parents=True, exist_ok=True)
-    text = _CONNECTION.format(
-        name=name, address=address, security=trusted if root_certificates is not None else "insecure = true"
-    )
-    (home / "config.toml").write_text(text, encoding="utf-8")
+    link = f'[superlink]\ndefault = "{name}"\n\n[superlink.{name}]\naddress = "{address}"\ninsecure = true\n'
+    (home / "config.toml").write_text(link, encoding="utf-8")
 
 
 def ask(env: Mapping[str, str], folder: Path, log: IO[bytes] | int, *arguments: str) -> dict[str, Any]:

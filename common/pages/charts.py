@@ -1,23 +1,20 @@
-"""Small line charts as inline SVG, coloured by the page's style so that they follow light and dark."""
+"""Small line charts: where everything stands in the picture, which the pages draw as inline SVG."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-
-from common.pages.markup import Html, tag
-
-WIDTH, HEIGHT = 280, 150
-LEFT, RIGHT, TOP, BOTTOM = 40, 12, 16, 24
+from functools import cached_property
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One quantity over the rounds, or over time.
+    """One quantity over the rounds, or over time; values that are not finite are left out.
 
     Attributes:
         title: what is drawn.
         note: one sentence on how to read it.
-        points: (round or second, value); values that are not finite are left out.
+        points: (round or second, value).
         show: writes a value.
         band: (round, lowest, highest) over the sites, drawn behind the line.
         line_at: a level to compare with, drawn dashed, with its name.
@@ -26,6 +23,13 @@ class Chart:
         place: writes a round or a second on the axis.
         at: what stands before it in a sentence.
     """
+
+    WIDTH: ClassVar = 280
+    HEIGHT: ClassVar = 150
+    LEFT: ClassVar = 40
+    RIGHT: ClassVar = 268
+    TOP: ClassVar = 16
+    BOTTOM: ClassVar = 126
 
     title: str
     note: str
@@ -38,15 +42,54 @@ class Chart:
     place: Callable[[int], str] = str
     at: str = "in round"
 
+    @cached_property
+    def drawn(self) -> list[tuple[int, float]]:
+        """The points; there is no picture without any."""
+        return [point for point in self.points if math.isfinite(point[1])]
 
-def figure(chart: Chart) -> Html:
-    """The chart with its title, its latest value and how to read it; empty if there is no value to draw."""
-    points = [(x, y) for x, y in chart.points if math.isfinite(y)]
-    if not points:
-        return Html("")
-    last = tag("span", chart.show(points[-1][1]), class_="latest")
-    heading = tag("h3", chart.title, " ", last)
-    return tag("figure", heading, _svg(chart, points), tag("figcaption", chart.note), class_="chart")
+    @cached_property
+    def outline(self) -> list[tuple[int, float]]:
+        """The corners of the band, all around it."""
+        band = [(x, low, high) for x, low, high in self.band if math.isfinite(low) and math.isfinite(high)]
+        return [(x, high) for x, _, high in band] + [(x, low) for x, low, _ in reversed(band)]
+
+    @cached_property
+    def marks(self) -> list[float]:
+        """Values on the vertical axis, which hold all that is drawn."""
+        values = [y for _, y in self.drawn + self.outline] + [*self.ends, *(self.line_at or ())[:1]]
+        return ticks(min(values), max(values))
+
+    @cached_property
+    def places(self) -> list[tuple[float, str]]:
+        """(place, name) on the horizontal axis; a long name stays inside."""
+        first, last = self.drawn[0][0], self.drawn[-1][0]
+        names = [(self.across(x), self.place(x)) for x in sorted({first, (first + last) // 2, last})]
+        reach = 3.4  # half the width of a letter, about
+        return [(min(max(x, reach * len(name)), self.WIDTH - reach * len(name)), name) for x, name in names]
+
+    def across(self, x: float) -> float:
+        """Where a round or a second stands."""
+        first, last = self.drawn[0][0], self.drawn[-1][0]
+        share = (x - first) / (last - first) if last > first else 0.5
+        return round(self.LEFT + share * (self.RIGHT - self.LEFT), 1)
+
+    def up(self, y: float) -> float:
+        """Where a value stands."""
+        share = (y - self.marks[0]) / (self.marks[-1] - self.marks[0])
+        return round(self.BOTTOM - share * (self.BOTTOM - self.TOP), 1)
+
+    def path(self, corners: Iterable[tuple[float, float]]) -> str:
+        """Corners as SVG wants them."""
+        return " ".join(f"{self.across(x)},{self.up(y)}" for x, y in corners)
+
+    def spoken(self) -> str:
+        """The chart for somebody who does not see it."""
+        (first, begin), (last, end) = self.drawn[0], self.drawn[-1]
+        values = [y for _, y in self.drawn]
+        return (
+            f"{self.title}: {self.show(begin)} {self.at} {self.place(first)}, {self.show(end)} {self.at} "
+            f"{self.place(last)}; lowest {self.show(min(values))}, highest {self.show(max(values))}."
+        )
 
 
 def ticks(low: float, high: float, most: int = 4) -> list[float]:
@@ -64,54 +107,3 @@ def ticks(low: float, high: float, most: int = 4) -> list[float]:
         if last - first <= most:
             break
     return [float(f"{i * step:.12g}") for i in range(first, max(last, first + 1) + 1)]
-
-
-def _svg(chart: Chart, points: list[tuple[int, float]]) -> Html:
-    band = [(x, low, high) for x, low, high in chart.band if math.isfinite(low) and math.isfinite(high)]
-    levels = [y for _, y in points] + [y for _, low, high in band for y in (low, high)] + list(chart.ends)
-    if chart.line_at:
-        levels.append(chart.line_at[0])
-    marks = ticks(min(levels), max(levels))
-    first, last = points[0][0], points[-1][0]
-
-    def across(x: float) -> float:
-        share = (x - first) / (last - first) if last > first else 0.5
-        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
-
-    def up(y: float) -> float:
-        share = (y - marks[0]) / (marks[-1] - marks[0])
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
-
-    write = chart.tick or chart.show
-    parts: list[Html] = []
-    for mark in marks:
-        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up(mark), y2=up(mark), class_="rule"))
-        parts.append(tag("text", write(mark), x=LEFT - 6, y=up(mark) + 4, text_anchor="end"))
-    for x in sorted({first, (first + last) // 2, last}):
-        name, middle = chart.place(x), across(x)
-        reach = 3.4 * len(name)  # about half its width: a long one stays inside
-        middle = min(max(middle, reach), WIDTH - reach)
-        parts.append(tag("text", name, x=middle, y=HEIGHT - 6, text_anchor="middle"))
-    if band:
-        outline = [(x, high) for x, _, high in band] + [(x, low) for x, low, _ in reversed(band)]
-        parts.append(tag("polygon", points=_path(outline, across, up), class_="band"))
-    if chart.line_at:
-        level, name = chart.line_at
-        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up(level), y2=up(level), class_="level"))
-        parts.append(tag("text", name, x=LEFT + 4, y=up(level) - 4, class_="name"))
-    parts.append(tag("polyline", points=_path(points, across, up), class_="line"))
-    parts.append(tag("circle", cx=across(last), cy=up(points[-1][1]), r=3.5, class_="dot"))
-    return tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=_spoken(chart, points))
-
-
-def _path(points: list[tuple[int, float]], across: Callable[[float], float], up: Callable[[float], float]) -> str:
-    return " ".join(f"{across(x)},{up(y)}" for x, y in points)
-
-
-def _spoken(chart: Chart, points: list[tuple[int, float]]) -> str:
-    """The chart for somebody who does not see it."""
-    values = [y for _, y in points]
-    return (
-        f"{chart.title}: {chart.show(values[0])} {chart.at} {chart.place(points[0][0])}, {chart.show(values[-1])} "
-        f"{chart.at} {chart.place(points[-1][0])}; lowest {chart.show(min(values))}, highest {chart.show(max(values))}."
-    )

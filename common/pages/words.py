@@ -51,11 +51,6 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def equals(symbol: str, value: str) -> str:
-    """A symbol and its value, kept on one line."""
-    return f"{symbol}\u00a0=\u00a0{value}"
-
-
 def percent(value: float | None) -> str:
     """A share in 0-1 as a percentage with one decimal."""
     return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
@@ -79,7 +74,12 @@ def memory(amount: int | None) -> str:
     return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.0f} MiB"
 
 
-def count(amount: int, noun: str) -> str:
+def whole(amount: int | None) -> str:
+    """A whole number with its thousands apart."""
+    return NOTHING if amount is None else f"{amount:,}"
+
+
+def counted(amount: int, noun: str) -> str:
     """The noun with its number: 1 hospital, 4 hospitals."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
 

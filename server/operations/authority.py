@@ -60,14 +60,12 @@ class CertificateStatus:
         server: what the server's certificate says.
         authorities: what each certificate in ca.pem says.
         days_left: whole days until the first certificate expires that the connection depends on.
-        can_renew: whether ca.key is here.
         warnings: what should be done soon, in words.
     """
 
     server: CertificateFacts
     authorities: tuple[CertificateFacts, ...]
     days_left: int
-    can_renew: bool
     warnings: tuple[str, ...]
 
 
@@ -180,15 +178,6 @@ class Authority:
         _write(self.server_pem, lambda path: write_bytes_atomically(path, _pem([certificate])))
         return facts
 
-    def trust(self, authorities: Path) -> None:
-        """Adds the authorities in a PEM file to ca.pem, which then is to be given to the hospitals.
-
-        Raises:
-            ConfigError: a file cannot be read or written, or holds something else.
-        """
-        every = dict.fromkeys([*load_authorities(self.ca_pem), *load_authorities(authorities)])
-        _write(self.ca_pem, lambda path: write_bytes_atomically(path, _pem(list(every))))
-
     def check(self, names: Sequence[str], at: datetime | None = None) -> CertificateFacts:
         """Checks the files as a server would use them: key, dates, names and signatures.
 
@@ -211,8 +200,7 @@ class Authority:
         chain = load_certificates(self.server_pem)
         server, *intermediate = (CertificateFacts.of(one) for one in chain)
         authorities = tuple(CertificateFacts.of(one) for one in load_authorities(self.ca_pem))
-        can_renew = self.ca_key.exists()
-        hint = "renew it" if can_renew else "bring ca.key and renew it, or install the institution's new one"
+        hint = "renew it" if self.ca_key.exists() else "bring ca.key and renew it, or install the institution's new one"
         ages = [("server.pem", server, hint)]
         ages += [("intermediate certificate", one, "install the institution's new chain") for one in intermediate]
         longest = max(authorities, key=lambda one: one.not_after)
@@ -223,7 +211,7 @@ class Authority:
             if facts.days_left(at) < _WARN_DAYS
         ]
         days_left = min(facts.days_left(at) for _, facts, _ in ages)
-        return CertificateStatus(server, authorities, days_left, can_renew, tuple(warnings))
+        return CertificateStatus(server, authorities, days_left, tuple(warnings))
 
     def _signer(self) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
         """The certificate in ca.pem whose key is here, and the key."""

@@ -1,9 +1,14 @@
 """Metrics for Prometheus, on the loopback address only: how the federation stands, nothing of any patient."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 from common.errors import ConfigError, SiloganError
 from server.operations.coordinator import Coordinator
@@ -22,11 +27,11 @@ def serve_metrics(coordinator: Coordinator) -> ThreadingHTTPServer:
             body, code = b"", 404
             if self.path == "/metrics":
                 try:
-                    body, code = metrics_text(status(coordinator)).encode(), 200
+                    body, code = metrics_text(status(coordinator)), 200
                 except Exception as error:  # one answer is lost, and says why; the next may succeed
                     body, code = f"# {_reason(error)}\n".encode(), 500
             self.send_response(code)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
             self.end_headers()
             self.wfile.write(body)
 
@@ -42,49 +47,54 @@ def serve_metrics(coordinator: Coordinator) -> ThreadingHTTPServer:
     return server
 
 
-def metrics_text(found: dict[str, Any]) -> str:
-    """The facts of `server.operations.status.status` in Prometheus' text format, version 0.0.4."""
-    return "".join(f"{line}\n" for line in _lines(found))
+def metrics_text(found: dict[str, Any]) -> bytes:
+    """The facts of `server.operations.status.status` in Prometheus' text format, and none of this process."""
+    registry = CollectorRegistry()
+    registry.register(_Facts(found))
+    return generate_latest(registry)
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
-    yield "# TYPE silogan_service_up gauge"
-    for name in ("superlink", "superexec", "proxy"):
-        yield f'silogan_service_up{{service="{name}"}} {int(name in found["services"])}'
-    yield "# TYPE silogan_problems gauge"
-    yield f"silogan_problems {len(found['problems'])}"
-    if found["certificate"]["days_left"] is not None:
-        yield "# TYPE silogan_certificate_days_left gauge"
-        yield f"silogan_certificate_days_left {found['certificate']['days_left']}"
-    yield "# TYPE silogan_site_online gauge"
-    for site in found["sites"]:
-        yield f'silogan_site_online{{site="{_escaped(site["name"])}"}} {int(site["status"] == "online")}'
-    yield "# TYPE silogan_site_heard_seconds gauge"
-    for site in found["sites"]:
-        if site["heard"] is not None:
-            yield f'silogan_site_heard_seconds{{site="{_escaped(site["name"])}"}} {site["heard"]:.0f}'
-    for metric, key in (
-        ("round", "round"),
-        ("rounds", "rounds"),
-        ("sites_answered", "answered"),
-        ("epsilon", "epsilon"),
-    ):
-        yield f"# TYPE silogan_run_{metric} gauge"
-        for run in found["runs"]:
-            if run[key] is not None:
-                yield f'silogan_run_{metric}{{run="{run["name"]}"}} {run[key]}'
-    yield "# TYPE silogan_run_state gauge"
-    for run in found["runs"]:
-        yield f'silogan_run_state{{run="{run["name"]}",state="{run["state"]}"}} 1'
-    yield "# TYPE silogan_run_sites_refused gauge"
-    for run in found["runs"]:
-        yield f'silogan_run_sites_refused{{run="{run["name"]}"}} {len(run["refused"])}'
+class _Facts(Collector):
+    def __init__(self, found: dict[str, Any]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        services, days_left = self._found["services"], self._found["certificate"]["days_left"]
+        sites, runs = self._found["sites"], self._found["runs"]
+        up = [((name,), name in services) for name in ("superlink", "superexec", "proxy")]
+        yield _gauge("service_up", "Whether a service runs.", up, "service")
+        yield _gauge("problems", "Problems that `silogan server status` names.", [((), len(self._found["problems"]))])
+        if days_left is not None:
+            yield _gauge("certificate_days_left", "Days until the certificate ends.", [((), days_left)])
+        online = [((site["name"],), site["status"] == "online") for site in sites]
+        yield _gauge("site_online", "Whether a site is connected.", online, "site")
+        heard = [((site["name"],), round(site["heard"])) for site in sites if site["heard"] is not None]
+        yield _gauge(
+            "site_heard_seconds",
+            "When a site was last heard of, or since when it is offline, in seconds since 1970.",
+            heard,
+            "site",
+        )
+        for metric, key, what in (
+            ("round", "round", "Rounds that a run has finished."),
+            ("rounds", "rounds", "Rounds that a run has in all."),
+            ("sites_answered", "answered", "Sites whose reply to the newest round was used."),
+            ("epsilon", "epsilon", "Privacy loss ε of the site that spent most in a run."),
+        ):
+            values = [((run["name"],), run[key]) for run in runs if run[key] is not None]
+            yield _gauge(f"run_{metric}", what, values, "run")
+        state = [((run["name"], run["state"]), 1) for run in runs]
+        yield _gauge("run_state", "1 for the state that a run is in.", state, "run", "state")
+        refused = [((run["name"],), len(run["refused"])) for run in runs]
+        yield _gauge("run_sites_refused", "Sites whose reply to the newest round was not used.", refused, "run")
+
+
+def _gauge(name: str, what: str, values: Iterable[tuple[Sequence[str], float]], *labels: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"silogan_{name}", what, labels=labels)
+    for where, value in values:
+        family.add_metric(where, value)
+    return family
 
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, SiloganError) else type(error).__name__
-
-
-def _escaped(text: str) -> str:
-    """A label's value: backslash, quote and line feed escaped."""
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -16,8 +16,6 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from common.files import write_bytes_atomically
-
 UNCONDITIONAL_COLUMNS = 8
 SMALLEST_TILE, LARGEST_TILE = 56, 128
 WIDEST_COLUMN = 104
@@ -88,15 +86,6 @@ def png_bytes(image: Image.Image, metadata: Mapping[str, str] | None = None) -> 
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", pnginfo=info, optimize=True)
     return buffer.getvalue()
-
-
-def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes `png_bytes(image, metadata)` to `path`; a reader sees the old file or the whole new one.
-
-    Raises:
-        OSError: the file cannot be written; nothing is left behind.
-    """
-    write_bytes_atomically(path, png_bytes(image, metadata))
 
 
 def _array(values: Tensor | NDArray[np.generic]) -> NDArray[np.generic]:

@@ -3,21 +3,52 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from common.pages.charts import Chart, figure
-from common.pages.markup import Html, details, table, tag
+from common.pages.charts import Chart
 from common.pages.words import duration, number, percent, upward
 
 Report = Mapping[str, Any]
 Event = Mapping[str, Any]
 
+CURVES = """
+{% from "parts" import details, figure, row, table %}
+<section>
+<h2>Round by round</h2>
+{% if not rounds %}
+<p>No round was finished.</p>
+{% else %}
+<div class="charts">{% for curve in curves %}{{ figure(curve) }}{% endfor %}</div>
+{% if refused %}
+{% call details("%d replies were refused" | format(refused | length), fold=refused | length > 5) %}
+{% call table("Replies that the server did not use", ("Round", "Site", "Why")) %}
+{% for number, fault in refused %}{{ row(number, [fault.site, fault.why]) }}{% endfor %}
+{% endcall %}
+{% endcall %}
+{% else %}
+<p class="soft">Every reply that arrived was accepted.</p>
+{% endif %}
+{% call details("Every round in numbers") %}
+{% call table("One row a round", ("Round", "Replies", "ε smallest", "ε largest", "D on fakes", "Update norm", "Variety",
+                                  "Time"), "figures") %}
+{% for event in rounds %}
+{% set epsilon = event.get("epsilon") or {} %}
+{{ row(event.round, [event.sites_replied, epsilon.get("min") | upward, epsilon.get("max") | upward,
+                     event.fake_accuracy | percent, event.update_norm | number, event.get("variety") | number,
+                     event.seconds | duration]) }}
+{% endfor %}
+{% endcall %}
+{% endcall %}
+{% endif %}
+</section>
+"""
 
-def curves_section(report: Report, rounds: Sequence[Event]) -> Html:
-    """Curves over the rounds, refused replies, and every round in numbers."""
-    heading = tag("h2", "Round by round")
-    if not rounds:
-        return tag("section", heading, tag("p", "No round was finished."))
-    charts = tag("div", *map(figure, _charts(report, rounds)), class_="charts")
-    return tag("section", heading, charts, _refusals(rounds), details("Every round in numbers", _numbers(rounds)))
+
+def view(report: Report, rounds: Sequence[Event]) -> dict[str, Any]:
+    """The rounds, their curves, and the replies that were refused with the number of their round."""
+    return {
+        "rounds": rounds,
+        "curves": list(_charts(report, rounds)),
+        "refused": [(event["round"], fault) for event in rounds for fault in event["sites_refused"]],
+    }
 
 
 def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
@@ -51,31 +82,3 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
         "Size of a round's change", "L2 norm of the average update of the weights.", points("update_norm"), number
     )
     yield Chart("Time per round", "Seconds; outside the guarantee.", points("seconds"), duration, tick=number)
-
-
-def _refusals(rounds: Sequence[Event]) -> Html:
-    refused = [
-        (str(event["round"]), fault["site"], fault["why"]) for event in rounds for fault in event["sites_refused"]
-    ]
-    if not refused:
-        return tag("p", "Every reply that arrived was accepted.", class_="soft")
-    listed = table("Replies that the server did not use", ("Round", "Site", "Why"), refused)
-    return listed if len(refused) <= 5 else details(f"{len(refused)} replies were refused", listed)
-
-
-def _numbers(rounds: Sequence[Event]) -> Html:
-    def row(event: Event) -> tuple[str, ...]:
-        epsilon = event.get("epsilon") or {}
-        return (
-            str(event["round"]),
-            str(event["sites_replied"]),
-            upward(epsilon.get("min")),
-            upward(epsilon.get("max")),
-            percent(event["fake_accuracy"]),
-            number(event["update_norm"]),
-            number(event.get("variety")),
-            duration(event["seconds"]),
-        )
-
-    head = ("Round", "Replies", "ε smallest", "ε largest", "D on fakes", "Update norm", "Variety", "Time")
-    return table("One row a round", head, map(row, rounds), "figures")

@@ -27,16 +27,7 @@ from server.evaluation.classifier import features, train_classifier
 from server.release.generator import ReleasedGenerator, load_generator
 from server.rounds.checkpoint import Checkpoint
 from simulations.attacks.empirical import refuse_without_privacy
-from simulations.attacks.roc import (
-    Estimate,
-    Flags,
-    Floats,
-    area_under_curve,
-    bootstrap,
-    curve,
-    plot,
-    true_positive_rate,
-)
+from simulations.attacks.roc import Estimate, Flags, Floats, area_under_curve, bootstrap, true_positive_rate
 from simulations.simulate import simulate
 
 MOST_SCORED = 5000
@@ -68,14 +59,12 @@ class Membership:
 
     Attributes:
         attacks: by name.
-        roc_plot: the ROC curves, an SVG picture.
     """
 
     attacks: dict[str, AttackResult]
-    roc_plot: bytes
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as plain values, fit for `json.dumps`; without the picture."""
+        """The figures as plain values, fit for `json.dumps`."""
         return {name: asdict(result) for name, result in self.attacks.items()}
 
 
@@ -114,8 +103,7 @@ def infer(run_dir: Path) -> Membership:
     }
     flags = (torch.arange(len(members) + len(others)) < len(members)).numpy()
     scores = {name: torch.cat((attack(members), attack(others))).double().numpy() for name, attack in attacks.items()}
-    results = {name: _measured(values, flags) for name, values in scores.items()}
-    return Membership(results, plot({name: curve(values, flags) for name, values in scores.items()}))
+    return Membership({name: _measured(values, flags) for name, values in scores.items()})
 
 
 def _measured(scores: Floats, members: Flags) -> AttackResult:

@@ -2,11 +2,9 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -19,10 +17,10 @@ from client.ledger.page import render_page, write_page
 from client.ledger.policy import Policy
 from common.config.scenario import Unit
 from common.errors import PrivacyRefusal, UsageError
-from common.pages.markup import VOID
 from common.pages.words import downward, small, upward
 from common.privacy.plan import SEEDED, PrivacyPlan
 from simulations.audit import as_plain
+from tests.pages import Page
 
 AT = datetime(2026, 3, 3, 14, 2, tzinfo=UTC)
 KEY = SiteKey(Ed25519PrivateKey.generate())
@@ -32,36 +30,8 @@ HOSTILE = "<script>alert('x')</script><img src=//evil.example>"
 UNREADABLE = Audit("torn", (Finding(0, "cannot be used (file is not a database)"),))
 
 
-class Page(HTMLParser):
-    """The page as a browser reads it: balanced tags, attributes, visible text."""
-
-    def __init__(self, audits: Sequence[Audit], at: datetime = AT) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str, str]] = []
-        self.words: list[str] = []
-        self.html = render_page(audits, at)
-        self.feed(self.html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
+def page_of(audits: Sequence[Audit], at: datetime = AT) -> Page:
+    return Page(render_page(audits, at))
 
 
 def opened(
@@ -91,7 +61,7 @@ def found(path: Path) -> Audit:
 
 
 def test_the_answers_come_in_the_order_of_the_questions(found: Audit) -> None:
-    headings = re.findall(r"<h2>(.*?)</h2>", Page([found, UNREADABLE]).html)
+    headings = re.findall(r"<h2>(.*?)</h2>", page_of([found, UNREADABLE]).html)
     assert headings == [
         "Does everything hold?",
         "All ledgers at a glance",
@@ -102,14 +72,14 @@ def test_the_answers_come_in_the_order_of_the_questions(found: Audit) -> None:
 
 
 def test_a_ledger_that_holds_is_said_to_and_by_itself_needs_no_summary(found: Audit) -> None:
-    page = Page([found])
+    page = page_of([found])
     assert "Everything holds" in page.text
     assert "at a glance" not in page.text
     assert ("class", "banner bad") not in {(name, value) for _, name, value in page.attributes}
 
 
 def test_the_guarantee_has_its_unit_neighbours_and_figures_by_three_accountants(found: Audit) -> None:
-    text, statement = Page([found]).text, found.statement
+    text, statement = page_of([found]).text, found.statement
     assert statement is not None
     assert "Protected is the patient: all records of one patient at this hospital together" in text
     assert "neighbours: add or remove one patient" in text
@@ -126,28 +96,28 @@ def test_the_guarantee_has_its_unit_neighbours_and_figures_by_three_accountants(
 
 def test_a_record_level_ledger_says_what_that_means(tmp_path: Path) -> None:
     opened(tmp_path / "oslo.sqlite", unit="record")
-    text = Page([audit(tmp_path / "oslo.sqlite")]).text
+    text = page_of([audit(tmp_path / "oslo.sqlite")]).text
     assert "Protected is the single record." in text
     assert "add or remove one record" in text
     assert "ε grows about in proportion" in text
 
 
 def test_each_run_shows_its_mechanism_and_what_is_open(found: Audit) -> None:
-    page = Page([found])
-    row = re.findall(r"<tr><th scope=\"row\">study .*?</tr>", page.html)[0]
+    page = page_of([found])
+    row = re.findall(r"<tr><th scope=\"row\">study .*?</tr>", page.html, re.DOTALL)[0]
     cells = re.findall(r"<td>(.*?)</td>", row)
     assert [*cells[:1], *cells[2:9], cells[10]] == ["north", "training", "10", "1", "1.5", "3", "4", "5", "12"]
 
 
 def test_the_newest_refusals_are_listed_with_their_reasons(found: Audit) -> None:
-    text = Page([found]).text
+    text = page_of([found]).text
     assert "the newest 10 of 12" in text
     assert text.index("is unknown (11)") < text.index("is unknown (2)")
     assert "is unknown (1)" not in text
 
 
 def test_what_is_outside_the_guarantee_is_listed(found: Audit) -> None:
-    text = Page([found]).text
+    text = page_of([found]).text
     for words in ("real test data", "declares publicly", "Timing", "a head", "weights after noise", "NIST SP 800-226"):
         assert words in text
 
@@ -155,23 +125,23 @@ def test_what_is_outside_the_guarantee_is_listed(found: Audit) -> None:
 def test_software_and_the_date_of_the_audit_are_named(found: Audit) -> None:
     assert found.statement is not None
     east = AT.astimezone(timezone(timedelta(hours=9)))
-    text = Page([found], east).text
+    text = page_of([found], east).text
     assert "Audited on 3 March 2026, 14:02 UTC" in text
     assert f"opacus {found.statement.versions['opacus']}" in text
 
 
 def test_every_finding_is_named_with_its_entry_in_red(found: Audit) -> None:
     doubtful = replace(found, findings=(Finding(7, "is not signed by the site's key"),))
-    page = Page([doubtful, UNREADABLE])
+    page = page_of([doubtful, UNREADABLE])
     assert "2 things do not hold" in page.text
     assert "Everything holds" not in page.text
     assert "entry 7" in page.text
     reds = re.findall(r'<strong class="bad">(.*?)</strong>', page.html)
-    assert reds == ["is not signed by the site&#x27;s key", "cannot be used (file is not a database)"]
+    assert reds == ["is not signed by the site&#39;s key", "cannot be used (file is not a database)"]
 
 
 def test_entries_that_cannot_be_trusted_give_no_figures() -> None:
-    page = Page([UNREADABLE])
+    page = page_of([UNREADABLE])
     assert "1 thing does not hold" in page.text
     assert "No figures : its entries cannot be trusted" in page.text
     assert page.tags["svg"] == 0
@@ -181,19 +151,19 @@ def test_entries_that_cannot_be_trusted_give_no_figures() -> None:
 def test_a_file_that_cannot_be_read_still_makes_a_page(tmp_path: Path) -> None:
     torn = tmp_path / "torn.sqlite"
     torn.write_bytes(b"date,patient\n" * 999)
-    text = Page([audit(torn)]).text
+    text = page_of([audit(torn)]).text
     assert "cannot be used" in text
     assert "date,patient" not in text
 
 
 def test_a_ledger_that_nobody_has_seen_is_no_success_of_its_own() -> None:
-    text = Page([Audit("oslo", ())]).text
+    text = page_of([Audit("oslo", ())]).text
     assert "There is no ledger yet" in text
 
 
 def test_a_ledger_that_has_charged_nothing_says_so(tmp_path: Path) -> None:
     opened(tmp_path / "new.sqlite")
-    page = Page([audit(tmp_path / "new.sqlite")])
+    page = page_of([audit(tmp_path / "new.sqlite")])
     assert "Nothing has been charged yet." in page.text
     assert "No request was refused." in page.text
     assert "Left 2 of the budget" in page.text
@@ -203,8 +173,8 @@ def test_a_ledger_that_has_charged_nothing_says_so(tmp_path: Path) -> None:
 def test_seeded_rounds_are_marked(tmp_path: Path, found: Audit) -> None:
     ledger = opened(tmp_path / "seeded.sqlite", seeded=True)
     ledger.reserve(Charge.for_round(replace(PLAN, seeded=True), "study", 1, "release 1"))
-    assert SEEDED in Page([audit(tmp_path / "seeded.sqlite")]).text
-    assert SEEDED not in Page([found]).text
+    assert SEEDED in page_of([audit(tmp_path / "seeded.sqlite")]).text
+    assert SEEDED not in page_of([found]).text
 
 
 def test_hostile_words_of_a_ledger_stay_text(tmp_path: Path) -> None:
@@ -214,7 +184,7 @@ def test_hostile_words_of_a_ledger_stay_text(tmp_path: Path) -> None:
     found = audit(tmp_path / "bad.sqlite")
     assert found.statement is not None
     statement = replace(found.statement, versions={HOSTILE: HOSTILE})
-    page = Page([replace(found, name=HOSTILE, statement=statement, findings=(Finding(2, HOSTILE),)), UNREADABLE])
+    page = page_of([replace(found, name=HOSTILE, statement=statement, findings=(Finding(2, HOSTILE),)), UNREADABLE])
     assert page.tags["script"] == page.tags["img"] == 0
     assert page.text.count(HOSTILE) >= 6
 
@@ -227,13 +197,13 @@ def test_times_that_are_none_are_shown_as_they_are(found: Audit) -> None:
         curve=(("1700000000", 0.5), ("9999-12-31T23:59:59-01:00", 0.6)),
         runs=(replace(statement.runs[0], first="soon", last="<later>"),),
     )
-    page = Page([replace(found, statement=odd)])
+    page = page_of([replace(found, statement=odd)])
     assert "soon to <later>" in page.text
     assert page.tags["svg"] == 0
 
 
 def test_nothing_is_fetched_and_nothing_runs(found: Audit) -> None:
-    page = Page([found, UNREADABLE])
+    page = page_of([found, UNREADABLE])
     assert ("meta", "content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in page.attributes
     assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == 0
     assert "url(" not in page.html
@@ -246,7 +216,7 @@ def test_nothing_is_fetched_and_nothing_runs(found: Audit) -> None:
 
 def test_a_hundred_ledgers_are_summed_up_and_linked(found: Audit) -> None:
     audits = [replace(found, name="bergen") for _ in range(99)] + [UNREADABLE]  # names may repeat, links may not
-    page = Page(audits)
+    page = page_of(audits)
     ids = [value for _, name, value in page.attributes if name == "id"]
     targets = {value.removeprefix("#") for _, name, value in page.attributes if name == "href"}
     assert len(ids) == len(set(ids)) == 100
@@ -257,12 +227,12 @@ def test_a_hundred_ledgers_are_summed_up_and_linked(found: Audit) -> None:
 def test_figures_at_other_terms_are_not_ranked(tmp_path: Path, found: Audit) -> None:
     opened(tmp_path / "oslo.sqlite", unit="record")
     warning = "Values of ε with different δ or unit are not comparable."
-    assert warning in Page([found, audit(tmp_path / "oslo.sqlite")]).text
-    assert warning not in Page([found, found]).text
+    assert warning in page_of([found, audit(tmp_path / "oslo.sqlite")]).text
+    assert warning not in page_of([found, found]).text
 
 
 def test_charts_are_described_and_tables_have_headings(found: Audit) -> None:
-    page = Page([found])
+    page = page_of([found])
     labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
     assert len(labels) == 1
     assert labels[0].startswith("Privacy loss ε over time: ")

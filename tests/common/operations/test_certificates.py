@@ -137,7 +137,7 @@ def test_authority_that_has_expired_is_named(good: Authority, tmp_path: Path) ->
 
 def test_bundle_of_two_authorities_serves_both(good: Authority, tmp_path: Path) -> None:
     new = made(tmp_path / "new")
-    new.trust(good.ca_pem)
+    new.ca_pem.write_bytes(new.ca_pem.read_bytes() + good.ca_pem.read_bytes())
     assert len(load_authorities(new.ca_pem)) == 2
     for signer in (good, new):
         verify(signer, "fl.example.org", trusted=new)

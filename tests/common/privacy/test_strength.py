@@ -14,7 +14,7 @@ from client.node.node import Cost
 from common.config.scenario import Data, parse_scenario
 from common.modality.image import ImageSchema
 from common.pages.guarantee import COLOURS
-from common.pages.guarantee import reading as in_the_report
+from common.pages.page import environment
 from common.privacy.plan import make_plan
 from common.privacy.strength import CONSERVATIVE, OVERRIDE_ABOVE, SCALE, strength
 from common.wire.study import SiteDeclaration, Study
@@ -46,6 +46,10 @@ def in_the_plan(epsilon: float) -> str:
     cohort = Registration("data", "bergen", "data", Data(), schema, "record", 100, ())
     cost = Cost(0.0, 0.1, epsilon, epsilon, 0, 30.0, 1e-5, ())
     return dict(explain(study, cohort, "north", cost))["ε after all"].split("budget: ", 1)[1]
+
+
+def in_the_report(epsilon: float) -> str:
+    return environment().get_template("parts").module.reading(epsilon)  # type: ignore[attr-defined]
 
 
 def in_the_audit(epsilon: float) -> str:

@@ -45,6 +45,7 @@ def test_digest_does_not_depend_on_the_compressor(shipped: bytes) -> None:
     [
         ("client/app.py", b"\n"),
         ("client/training/trainer.py", b"# more\n"),
+        ("common/pages/page.py", b"# what a page shows\n"),
         ("client/new.py", b""),
         ("data/x.bin", b"x"),
     ],

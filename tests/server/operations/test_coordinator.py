@@ -77,9 +77,16 @@ def test_status_and_metrics_say_how_it_stands(coordinator: Coordinator, make_stu
     assert found["certificate"]["days_left"] > 300
     assert json.loads(json.dumps(found)) == found
     found["sites"] = [{"name": 'a "strange"\\\nname', "declared_size": 1, "status": "online", "heard": 1.5}]
-    lines = metrics_text(found).splitlines()
+    lines = metrics_text(found).decode().splitlines()
     assert all(LINE.fullmatch(line) for line in lines)
-    assert f'silogan_run_state{{run="{name}",state="queued"}} 1' in lines
+    assert f'silogan_run_state{{run="{name}",state="queued"}} 1.0' in lines
+    assert {line.split("{")[0].split()[0] for line in lines if not line.startswith("#")} == {
+        f"silogan_{name}"
+        for name in (
+            *("service_up", "problems", "certificate_days_left", "site_online", "site_heard_seconds"),
+            *("run_round", "run_rounds", "run_sites_answered", "run_state", "run_sites_refused"),
+        )
+    }  # and nothing of this process
 
 
 def test_metrics_are_answered_on_the_loopback_address_only(coordinator: Coordinator) -> None:

@@ -1,26 +1,18 @@
 """The report page: complete, escaped, self-contained, and no more reassuring than the facts."""
 
 import copy
-import math
 import re
-from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from common.pages.charts import ticks
-from common.pages.guarantee import largest_success
-from common.pages.markup import VOID
-from common.pages.words import duration, memory, moment, number, percent, small, upward
 from common.privacy.plan import SEEDED
 from server.release.contact_sheet import class_grid, png_bytes
 from server.report.report import render_html, write_html
 from server.report.settings import flatten
+from tests.pages import Page
 
 SVG_LEAVES = {"line", "polyline", "polygon", "circle"}
 PNG = png_bytes(class_grid(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]), ("a", "b"), rows=1))
@@ -56,39 +48,6 @@ EVENTS: list[dict[str, Any]] = [
         for i in (1, 2)
     ),
 ]  # fmt: skip
-
-
-class Page(HTMLParser):
-    """The page as a browser reads it: balanced tags, attributes, visible text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str, str]] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"{tag} repeats an attribute"
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
 
 
 def page(events: list[dict[str, Any]] | None = None, png: bytes | None = PNG, **changes: Any) -> Page:
@@ -291,41 +250,6 @@ def test_the_page_is_written_whole(tmp_path: Path) -> None:
     write_html(path, REPORT, EVENTS, PNG)
     assert path.read_text(encoding="utf-8") == render_html(REPORT, EVENTS, PNG)
     assert [child.name for child in tmp_path.iterdir()] == ["report.html"]
-
-
-@given(st.floats(1e-6, 1e6))
-def test_privacy_loss_is_never_rounded_down(value: float) -> None:
-    assert float(upward(value)) >= value
-    assert float(upward(value)) <= value * 1.011
-
-
-def test_numbers_read_as_people_write_them() -> None:
-    assert [upward(x) for x in (9.9812, 9.98, 0.5, 123.4, math.inf, None)] == ["9.99", "9.98", "0.5", "124", "∞", "—"]
-    assert [small(x) for x in (1e-5, 3.4e-4, 0.0, None)] == ["10⁻⁵", "3.4 · 10⁻⁴", "0", "—"]
-    assert [number(x) for x in (0.1782, 3.0, 1234.5, None)] == ["0.178", "3", "1,234", "—"]
-    assert [duration(x) for x in (9.91, 151.2, 7265.0)] == ["9.9 s", "2 min 31 s", "2 h 1 min"]
-    assert [memory(x) for x in (0, 5 * 2**20, 3 * 2**30)] == ["—", "5 MiB", "3.0 GiB"]
-    assert percent(0.8213) == "82.1 %"
-    assert moment("2026-03-03T14:02:11+00:00") == "3 March 2026, 14:02 UTC"
-    assert moment("yesterday") == "yesterday"
-
-
-def test_largest_success_is_the_bound_of_the_hypothesis_test() -> None:
-    assert largest_success(0.0, 0.0) == pytest.approx(0.01)
-    assert largest_success(1.0, 1e-5) == pytest.approx(math.e * 0.01 + 1e-5)
-    assert largest_success(5.0, 0.0) == pytest.approx(1 - 0.99 * math.exp(-5))
-    assert largest_success(1e6, 1e-5) == 1.0
-
-
-@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
-@example(-1e-5, 15001.0)
-def test_ticks_enclose_the_values_in_few_steps(low: float, span: float) -> None:
-    marks = ticks(low, low + span)
-    assert 2 <= len(marks) <= 6
-    assert marks == sorted(set(marks))
-    slack = 1e-8 * (marks[1] - marks[0]) + 1e-11 * max(abs(low), abs(low + span))
-    assert marks[0] <= low + slack
-    assert marks[-1] >= low + span - slack
 
 
 def test_settings_are_flattened_with_plain_values() -> None:

@@ -40,7 +40,7 @@ FOUND = EmpiricalAudit(
 )
 SEARCH = Search(0.99, 1234, Crafted("extreme", 1, (1, 2), 3, 4, (5, 6), 0), seed=0)
 RESULT = AttackResult(Estimate(0.512, 0.49, 0.53), Estimate(0.013, 0.004, 0.03))
-ATTACKS = Attacks(FOUND, SEARCH, Membership({"discriminator": RESULT}, b"<svg/>"))
+ATTACKS = Attacks(FOUND, SEARCH, Membership({"discriminator": RESULT}))
 BROKEN = replace(ATTACKS, empirical=replace(FOUND, epsilon_lower_bound=10.5))
 UNCLIPPED = replace(ATTACKS, adversary=replace(SEARCH, largest=2.4e7))
 

@@ -27,7 +27,7 @@ from tests.simulations.breakages import (
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 
-SCENARIO = Path(__file__).resolve().parents[2] / "simulations" / "scenarios" / "audit-digits.yaml"
+SCENARIO = Path(__file__).resolve().parents[3] / "simulations" / "scenarios" / "audit-digits.yaml"
 FEW = 8000
 MANY = int(os.environ.get("SILOGAN_CANARIES", "100000"))
 """Canaries of the slow tests; the figures of the README have a million."""

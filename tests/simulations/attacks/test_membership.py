@@ -49,7 +49,6 @@ def test_short_run_tells_nobody_apart(run: Path) -> None:
         assert result["auc"]["low"] < 0.53
         assert result["auc"]["high"] > 0.47
         assert set(result["true_positive_rate"]) == {"value", "low", "high"}
-    assert found.roc_plot.startswith(b"<?xml")
     assert infer(run) == found
 
 

@@ -1,20 +1,18 @@
-"""The ROC curve: known areas, ties, sure finds, intervals, and the picture."""
+"""The ROC curve: known areas, ties, sure finds, and intervals."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score
 
-from simulations.attacks.roc import area_under_curve, bootstrap, curve, plot, true_positive_rate
+from simulations.attacks.roc import area_under_curve, bootstrap, true_positive_rate
 
 RNG = np.random.default_rng(0)
 MEMBERS = RNG.random(500) < 0.4
 SCORES = np.round(RNG.normal(size=500) + MEMBERS, 1)  # with ties
 
 
-def test_area_and_curve_are_those_of_scikit_learn() -> None:
+def test_area_is_that_of_scikit_learn() -> None:
     assert area_under_curve(SCORES, MEMBERS) == pytest.approx(roc_auc_score(MEMBERS, SCORES))
-    false, true, _ = roc_curve(MEMBERS, SCORES, drop_intermediate=False)
-    np.testing.assert_allclose(curve(SCORES, MEMBERS), (false, true))
 
 
 def test_true_positive_rate_allows_no_more_false_positives_than_it_says() -> None:
@@ -34,11 +32,3 @@ def test_interval_covers_the_figure_and_shrinks_with_more_scores() -> None:
     assert (few.high - few.low) / (many.high - many.low) == pytest.approx(3, rel=0.2)
     # the standard error of an area by Hanley and McNeil (1982) is about 0.02 here
     assert 0.05 < few.high - few.low < 0.12
-
-
-def test_plot_is_an_svg_with_every_curve_s_name() -> None:
-    picture = plot({"one attack": curve(SCORES, MEMBERS), "another": curve(-SCORES, MEMBERS)}).decode()
-    assert "<svg" in picture
-    assert "one attack" in picture
-    assert "another" in picture
-    assert picture == plot({"one attack": curve(SCORES, MEMBERS), "another": curve(-SCORES, MEMBERS)}).decode()

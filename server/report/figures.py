@@ -1,0 +1,92 @@
+"""Key figures: use and likeness of the pictures, privacy loss, time and memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Report = Mapping[str, Any]
+
+FIGURES = """
+{% from "parts" import card, pill, reading, row, table %}
+{% set synthetic = report.utility.get("accuracy_synthetic") %}
+{% set real = report.utility.get("accuracy_real") %}
+<section>
+<h2>Key figures</h2>
+<ul class="cards">
+{% set name = "Accuracy on real test pictures" %}
+{% if synthetic is none %}
+{{ card(name, "not measured", no_utility) }}
+{% else %}
+{% set ceiling = "" if real is none else "; " ~ real | percent ~ " when trained on real ones, the most to hope for" %}
+{{ card(name, synthetic | percent, "of a classifier trained on synthetic pictures" ~ ceiling,
+        pill("care", "on real data: not covered") if report.private else "") }}
+{% endif %}
+{% if not report.private %}
+{{ card("Privacy loss ε", "unlimited", "no noise, no clipping", pill("bad", NO_PRIVACY)) }}
+{% elif groups | length > FEW_GROUPS %}
+{{ card("Privacy loss ε", "differs", "by hospital, each with its own δ or unit: see the table below") }}
+{% else %}
+{% for group in groups %}
+{% set where = group.sites | length | counted("hospital") ~ ", " ~ group.unit ~ " level, δ\u00a0=\u00a0"
+               ~ group.delta | small %}
+{{ card("Privacy loss ε", group.spent | map("upward") | unique | join(" to ") or "—", where,
+        reading(group.spent[1]) if group.spent else "") }}
+{% endfor %}
+{% endif %}
+{{ card("Time", report.seconds.total | duration,
+        "training " ~ report.seconds.training | duration ~ ", evaluation " ~ report.seconds.evaluation | duration) }}
+{{ card("Peak memory", report.peak_memory_bytes | memory, report.hardware) }}
+</ul>
+
+<h3>How good the pictures are</h3>
+{% if utility %}
+{% call table("Use: a classifier tested on real pictures. Trained on real is the most to hope for.",
+              ("Measure", "Trained on synthetic", "Trained on real")) %}
+{% for name, meaning, synthetic, real in utility %}
+{{ row(name, [synthetic | number, real | number], meaning) }}
+{% endfor %}
+{% endcall %}
+{% else %}
+<p>Use was not measured: {{ no_utility }}.</p>
+{% endif %}
+{% if report.fidelity %}
+{% set basis = "Likeness: %s synthetic pictures against real ones, features: %s"
+               | format(report.fidelity.samples | whole, report.fidelity.features) %}
+{% call table(basis, ("Measure", "Value")) %}
+{% for name, meaning, value in fidelity %}
+{{ row(name, [value | number], meaning) }}
+{% endfor %}
+{% endcall %}
+{% else %}
+<p>Likeness was not measured: {{ no_fidelity }}.</p>
+{% endif %}
+</section>
+"""
+
+UTILITY = (
+    ("accuracy", "Accuracy", "share of real test pictures named correctly"),
+    ("balanced_accuracy", "Balanced accuracy", "the same, each class counting equally"),
+    ("auroc", "AUROC", "how well the classes are told apart: 0.5 is chance, 1 perfect"),
+)
+FIDELITY = (
+    ("precision", "Precision", "share of synthetic pictures that lie among the real ones; 1 is best"),
+    ("recall", "Recall", "share of real pictures that lie among the synthetic ones; 1 is best"),
+    ("density", "Density", "how densely real pictures surround the synthetic ones; about 1 is best"),
+    ("coverage", "Coverage", "share of real pictures with a synthetic one close by; 1 is best"),
+    ("frechet_distance", "Fréchet distance", "distance of the two distributions; lower is better, 0 is best"),
+)
+NO_REASON = "no reason was recorded"
+
+
+def view(report: Report) -> dict[str, Any]:
+    """Each measure that was taken, with what it means; or why there is none."""
+    utility, fidelity = report["utility"], report["fidelity"] or {}
+    return {
+        "utility": [
+            (name, meaning, utility[f"{key}_synthetic"], utility.get(f"{key}_real"))
+            for key, name, meaning in UTILITY
+            if utility.get(f"{key}_synthetic") is not None
+        ],
+        "no_utility": report["utility_reason"] or NO_REASON,
+        "fidelity": [(name, meaning, fidelity.get(key)) for key, name, meaning in FIDELITY],
+        "no_fidelity": report["fidelity_reason"] or NO_REASON,
+    }

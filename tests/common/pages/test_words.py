@@ -1,0 +1,25 @@
+"""Numbers in words: privacy loss is never rounded down."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.pages.words import duration, memory, moment, number, percent, small, upward
+
+
+@given(st.floats(1e-6, 1e6))
+def test_privacy_loss_is_never_rounded_down(value: float) -> None:
+    assert float(upward(value)) >= value
+    assert float(upward(value)) <= value * 1.011
+
+
+def test_numbers_read_as_people_write_them() -> None:
+    assert [upward(x) for x in (9.9812, 9.98, 0.5, 123.4, math.inf, None)] == ["9.99", "9.98", "0.5", "124", "∞", "—"]
+    assert [small(x) for x in (1e-5, 3.4e-4, 0.0, None)] == ["10⁻⁵", "3.4 · 10⁻⁴", "0", "—"]
+    assert [number(x) for x in (0.1782, 3.0, 1234.5, None)] == ["0.178", "3", "1,234", "—"]
+    assert [duration(x) for x in (9.91, 151.2, 7265.0)] == ["9.9 s", "2 min 31 s", "2 h 1 min"]
+    assert [memory(x) for x in (0, 5 * 2**20, 3 * 2**30)] == ["—", "5 MiB", "3.0 GiB"]
+    assert percent(0.8213) == "82.1 %"
+    assert moment("2026-03-03T14:02:11+00:00") == "3 March 2026, 14:02 UTC"
+    assert moment("yesterday") == "yesterday"
