@@ -1,6 +1,7 @@
-"""After the last round: release the generator, measure its images, write the report."""
+"""After the last round: release the generator, measure its records, write the report."""
 
 import json
+import math
 import os
 import platform
 import resource
@@ -17,7 +18,7 @@ from client.data import read
 from common.device import available_cores
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
-from common.models.networks import build
+from common.models.networks import blank
 from common.wire.study import Study, versions
 from server.release.generator import GENERATOR_FILE, ReleasedGenerator, release, save_generator
 from server.release.samples import SAMPLES_FOLDER, sample_grid
@@ -28,7 +29,7 @@ from simulations.evaluate import measure_generator
 
 REPORT_FILE = "report.json"
 REPORT_PAGE = "report.html"
-_SMALL = 16  # pixels
+_SMALL = 3 * 16 * 16  # values of a record
 
 
 def finished_report(run_dir: Path) -> dict[str, Any] | None:
@@ -77,7 +78,7 @@ def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, sta
 
 
 def measure(study: Study, generator: ReleasedGenerator) -> dict[str, Any]:
-    """Utility and fidelity of a generator's images against the real test split, or why there are none."""
+    """Utility and fidelity of a generator's records against the real test split, or why there are none."""
     scenario = study.scenario
     if scenario.evaluation.enabled:
         return measure_generator(generator, read(scenario.data), scenario.evaluation, scenario.training.device)
@@ -88,8 +89,7 @@ def measure(study: Study, generator: ReleasedGenerator) -> dict[str, Any]:
 
 def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str | None) -> dict[str, Any]:
     scenario = study.scenario
-    with torch.device("meta"):
-        gan = build(scenario.model, study.schema)
+    gan = blank(scenario.model, study.schema)
     return {
         "name": scenario.name,
         "title": scenario.title,
@@ -102,6 +102,7 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
         "rounds_planned": scenario.training.rounds,
         "stopped": stopped,
         "classes": list(study.schema.classes),
+        "records": {"noun": study.schema.noun, "described": study.schema.describe()},
         "model": {
             "family": scenario.model.family,
             "parameters_generator": sum(p.numel() for p in gan.generator.parameters()),
@@ -140,8 +141,8 @@ def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str
 
 
 def _threads(study: Study) -> int:
-    """Threads for the evaluation: one where images are so small that threads would only wait for each other."""
-    return 1 if study.schema.size <= _SMALL else int(os.environ.get("OMP_NUM_THREADS") or available_cores())
+    """Threads for the evaluation: one where records are so small that threads would only wait for each other."""
+    return 1 if math.prod(study.schema.shape) <= _SMALL else int(os.environ.get("OMP_NUM_THREADS") or available_cores())
 
 
 def _hardware() -> str:

@@ -5,15 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from client.app import LEDGER_FOLDER, PARTITION_FILE, STATE_FOLDER, open_ledgers
-from client.data import ImageData, read
+from client.data import DataSet, read
 from common.config.scenario import Scenario
 from common.device import choose_device
 from common.errors import ConfigError, DataError
 from common.models.losses import LOSSES
-from common.models.networks import FAMILIES, build, check_private
+from common.models.networks import blank, check_private
 from common.privacy.plan import choose_unit, make_plan
 from common.registry import lookup
 from common.seeding import derive_seed
@@ -34,15 +33,13 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
         PrivacyRefusal: the budget does not pay for one round.
     """
     lookup(LOSSES, scenario.training.loss, "training.loss")
-    lookup(FAMILIES, scenario.model.family, "model.family")
     lookup(PARTITIONS, scenario.sites.partition, "sites.partition")
     choose_device(scenario.training.device)
     plan = make_plan(scenario)  # its cost does not depend on the unit, which the data decides
     _make_folders(run_dir)
     data = read(scenario.data)
     plan = replace(plan, unit=choose_unit(scenario, patients_known=data.train.patients is not None))
-    with torch.device("meta"):
-        gan = build(scenario.model, data.schema)
+    gan = blank(scenario.model, data.schema)
     if plan.private:
         check_private(gan.discriminator)
     patients = data.train.patients.numpy() if plan.unit == "patient" and data.train.patients is not None else None
@@ -92,13 +89,13 @@ def _make_folders(run_dir: Path) -> None:
         ) from None
 
 
-def _partition(scenario: Scenario, data: ImageData, patients: Ints | None) -> list[Ints]:
+def _partition(scenario: Scenario, data: DataSet, patients: Ints | None) -> list[Ints]:
     rng = np.random.default_rng(None if scenario.seed is None else derive_seed(scenario.seed, "partition"))
     natural = None if data.train.sites is None else data.train.sites.numpy()
     return partition(scenario.sites, data.train.labels.numpy(), natural, rng, patients)
 
 
-def _names(scenario: Scenario, data: ImageData) -> list[str]:
+def _names(scenario: Scenario, data: DataSet) -> list[str]:
     if scenario.sites.partition == "natural" and data.train.sites is not None and data.site_names:
         return [_file_name(data.site_names[code]) for code in data.train.sites.unique().tolist()]
     digits = len(str(scenario.sites.count))

@@ -7,26 +7,22 @@ another place is an entry of its own, which changes where it is read from and no
 """
 
 import hashlib
-import hmac
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ConfigDict, TypeAdapter
 
-from client.data import Images
 from client.ledger.chain import Chain, Entry
 from client.ledger.keys import SiteKey
 from common.config.bounds import Name
-from common.config.scenario import Data, parse
+from common.config.scenario import parse_data
 from common.errors import ConfigError, DataError, PrivacyRefusal, VerificationError
-from common.modality.image import ImageSchema
+from common.modality import Data, Schema, parse_schema
 from common.privacy.plan import Unit
 from common.wire.study import SiteDeclaration
 
-_BYTES = 16  # of a fingerprint
 _NAMES: TypeAdapter[list[str]] = TypeAdapter(list[Name], config=ConfigDict(strict=True))
 _UNIT: TypeAdapter[Unit] = TypeAdapter(Unit)
 
@@ -51,7 +47,7 @@ class Registration:
     site: str
     ledger: str
     data: Data
-    schema: ImageSchema
+    schema: Schema
     unit: Unit
     declared_size: int
     fingerprints: tuple[str, ...]
@@ -83,8 +79,8 @@ class Registration:
             name=names[0],
             site=declared.name,
             ledger=names[1],
-            data=parse(Data, content["data"], "data"),
-            schema=ImageSchema.from_plain(content["schema"]),
+            data=parse_data(content["data"]),
+            schema=parse_schema(content["schema"]),
             unit=_UNIT.validate_python(content["unit"]),
             declared_size=declared.declared_size,
             fingerprints=tuple(names[2:]),
@@ -93,7 +89,7 @@ class Registration:
 
     def to_plain(self) -> dict[str, Any]:
         """As an entry of the register holds it."""
-        data, schema = self.data.model_dump(mode="json"), {**asdict(self.schema), "classes": list(self.schema.classes)}
+        data, schema = self.data.model_dump(mode="json"), self.schema.to_plain()
         plain = {name: getattr(self, name) for name in ("name", "site", "ledger", "unit", "declared_size", "rehearsal")}
         return {"kind": "register", **plain, "data": data, "schema": schema, "fingerprints": list(self.fingerprints)}
 
@@ -179,61 +175,13 @@ class Register:
         return found[0]
 
 
-def fingerprints(images: Images, unit: Unit, key: SiteKey) -> tuple[str, ...]:
-    """Keyed fingerprints of a data set's patients and records: sorted, 32 hexadecimal digits each.
-
-    A patient is known by the hospital's name for it, a record by its pixels and label; files may be renamed or copied.
-
-    Privacy:
-        Without the site's key a fingerprint says nothing of a patient (HMAC-SHA256, RFC 2104). They stay at the site.
-    """
-    found = set(_record_prints(images, key))
-    if unit == "patient":
-        found.update(_patient_prints(images, key).values())
-    return tuple(sorted(found))
-
-
-def registered(images: Images, registration: Registration, key: SiteKey) -> Images:
-    """The images of units that were registered: patients, or where there are none records. All others are left out.
-
-    Raises:
-        DataError: the unit is the patient, and the images do not say whose they are.
-    """
-    known = set(registration.fingerprints)
-    if registration.unit == "record":
-        kept = torch.tensor([one in known for one in _record_prints(images, key)], dtype=torch.bool)
-    elif images.patients is None:
-        raise DataError("images", "do not say whose they are", "give the manifest that they were registered with")
-    else:
-        codes = [code for code, one in _patient_prints(images, key).items() if one in known]
-        kept = torch.isin(images.patients, torch.tensor(codes, dtype=torch.int64))
-    return images if bool(kept.all()) else images.select(kept.nonzero().squeeze(1))
-
-
-def _patient_prints(images: Images, key: SiteKey) -> dict[int, str]:
-    """The fingerprint of each patient that the images are of, by its code."""
-    if images.patients is None or images.patient_names is None:
-        return {}
-    names = images.patient_names
-    return {code: _keyed(key, b"patient", names[code].encode()) for code in images.patients.unique().tolist()}
-
-
-def _record_prints(images: Images, key: SiteKey) -> Iterator[str]:
-    for pixels, label in zip(images.pixels, images.labels.tolist(), strict=True):
-        yield _keyed(key, b"record", f"{tuple(pixels.shape)} {label} ".encode() + pixels.numpy().tobytes())
-
-
-def _keyed(key: SiteKey, kind: bytes, value: bytes) -> str:
-    return hmac.digest(key.derived(b"fingerprint of a " + kind), value, "sha256")[:_BYTES].hex()
-
-
 def _registrations(entries: Iterable[Entry]) -> list[Registration]:
     """Every data set that the entries register, read from where it was last moved to."""
     found: dict[str, Registration] = {}
     for entry in entries:
         if entry.content["kind"] == "relocate":
             name = entry.content["name"]
-            found[name] = replace(found[name], data=parse(Data, entry.content["data"], "data"))
+            found[name] = replace(found[name], data=parse_data(entry.content["data"]))
         else:
             registration = Registration.of_entry(entry)
             found[registration.name] = registration

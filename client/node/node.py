@@ -9,13 +9,12 @@ studies/ID/run.yaml each study as it was approved; beside it the site's state be
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
-
-from client.data import ImageData, Images, read
+from client.data import DataSet, Records, read
+from client.data.fingerprints import fingerprints, known
 from client.data.location import absolute, check_readable
 from client.ledger.keys import SiteKey
 from client.ledger.ledger import (
@@ -29,13 +28,14 @@ from client.ledger.ledger import (
     of_kind,
 )
 from client.ledger.policy import Policy
-from client.ledger.register import Register, Registration, fingerprints, registered
+from client.ledger.register import Register, Registration
 from client.ledger.statement import Statement, state
 from client.round import Site
-from common.config.scenario import Data
 from common.config.yaml_text import Excess, read_file
 from common.errors import Code, ConfigError, DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.files import write_bytes_atomically
+from common.modality import Data
+from common.modality.image_options import Digits
 from common.privacy.plan import plan_problem
 from common.wire.study import RUN_FILE, SiteDeclaration, Study, parse_study
 
@@ -146,7 +146,7 @@ class Node:
         found, policy = _real(data, rehearsal), self.policy()
         unit = policy.unit
         if unit == "patient" and found.train.patients is None:
-            problem = "does not say whose each image is, but the policy protects patients"
+            problem = "does not say whose each record is, but the policy protects patients"
             raise PrivacyRefusal(f"cohort '{name}'", problem, "give a manifest in data.patients, or set unit: record")
         wanted = Registration(
             name,
@@ -156,7 +156,7 @@ class Node:
             found.schema,
             unit,
             declared_size,
-            fingerprints(found.train, unit, self.key),
+            fingerprints(found.train, unit, self.key.derived),
             rehearsal,
         )
 
@@ -168,7 +168,7 @@ class Node:
                 self.ledger(registration)
 
         registration, sharing = self.register.add(wanted, open_ledger)
-        if (registration.data.root, registration.data.patients) != (data.root, data.patients):
+        if registration.data.places() != data.places():
             problem = "is registered already, and is read from another place"
             raise ConfigError(f"cohort '{name}'", problem, "move it with `silogan node relocate`")
         return registration, sharing
@@ -188,9 +188,9 @@ class Node:
         data = absolute(registration.data.model_copy(update=places))
         check_readable(data)
         moved = replace(registration, data=data)
-        images = self._read(moved)
-        known = len(registered(images, moved, self.key))
-        if known < len(images) or not known:
+        records = self._read(moved)
+        those = len(self._registered(records, moved))
+        if those < len(records) or not those:
             problem = "is not the data that was registered"
             hint = "give the folder that it was moved to, or register it under a name of its own"
             raise DataError(f"data for cohort '{registration.name}'", problem, hint)
@@ -217,8 +217,8 @@ class Node:
         """
         self.ledger(registration).entries()
         check_readable(registration.data)
-        images = self._read(registration)
-        if len(registered(images, registration, self.key)) < len(images):
+        records = self._read(registration)
+        if len(self._registered(records, registration)) < len(records):
             hint = "register the data under a name of its own with `silogan node init`"
             raise DataError(f"cohort '{registration.name}'", "holds what was not registered", hint)
 
@@ -310,7 +310,7 @@ class Node:
             name=registration.site,
             study=study,
             declared_size=registration.declared_size,
-            read_images=self._reader(registration),
+            read_records=self._reader(registration),
             ledger_path=self._ledger_path(registration),
             key_path=self.folder / SITE_KEY,
             read_policy=self.policy,
@@ -362,23 +362,26 @@ class Node:
             raise PrivacyRefusal("study", "trains without privacy", "have the coordinator propose a private one")
         return study
 
-    def _reader(self, registration: Registration) -> Callable[[], Images]:
-        """Reads a cohort's images, but for those of patients who were not registered: no ledger counts for them."""
+    def _reader(self, registration: Registration) -> Callable[[], Records]:
+        """Reads a cohort's records, but for those of patients who were not registered: no ledger counts for them."""
 
-        def read_images() -> Images:
-            images = self._read(registration)
-            known = registered(images, registration, self.key)
-            if len(known) < len(images):
+        def read_records() -> Records:
+            records = self._read(registration)
+            those = self._registered(records, registration)
+            if len(those) < len(records):
                 _log.warning("cohort '%s' holds what was not registered: it is left out", registration.name)
-            return known
+            return those
 
-        return read_images
+        return read_records
 
-    def _read(self, registration: Registration) -> Images:
+    def _registered(self, records: Records, registration: Registration) -> Records:
+        return known(records, registration.unit, registration.fingerprints, self.key.derived)
+
+    def _read(self, registration: Registration) -> Records:
         found = _real(registration.data, registration.rehearsal, may_be_empty=True)
         if found.schema != registration.schema:
             hint = "register the data under a name of its own with `silogan node init`"
-            raise DataError(f"cohort '{registration.name}'", "has images of another shape than was registered", hint)
+            raise DataError(f"cohort '{registration.name}'", "has records of another shape than was registered", hint)
         return found.train
 
     def _ledger_path(self, registration: Registration) -> Path:
@@ -437,31 +440,25 @@ def _misfits(study: Study, registration: Registration) -> list[str]:
             f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
         )
     if study.schema != registration.schema:
-        found.append("its images have another size, channels or classes than the cohort's")
+        found.append("its records are of another shape or other classes than the cohort's")
     return found
 
 
-def _real(data: Data, rehearsal: bool, *, may_be_empty: bool = False) -> ImageData:
+def _real(data: Data, rehearsal: bool, *, may_be_empty: bool = False) -> DataSet:
     """The hospital's data, in which no patient is made up; for a rehearsal, in which no patient is.
 
     Raises:
-        PrivacyRefusal: it is for a rehearsal, and holds other images than the digits that come with scikit-learn.
+        PrivacyRefusal: it is for a rehearsal, and holds other records than the digits that come with scikit-learn.
     """
-    if data.images_per_patient != 1:
-        problem = f"is {data.images_per_patient}: simulated patients are for simulations"
+    if data.simulated_per_patient != 1:
+        problem = f"is {data.simulated_per_patient}: simulated patients are for simulations"
         raise ConfigError("data.images_per_patient", problem, "give a manifest in data.patients")
     found = read(data, may_be_empty=may_be_empty)
-    if rehearsal and not _rows(found) <= _rows(read(Data())):
-        problem = "holds other images than the embedded digits: everybody may know a rehearsal's noise"
+    if rehearsal and not _contents(found) <= _contents(read(Digits())):
+        problem = "holds other records than the embedded digits: everybody may know a rehearsal's noise"
         raise PrivacyRefusal("data", problem, "rehearse with source: digits, or leave out --rehearsal")
     return found
 
 
-def _rows(data: ImageData) -> set[bytes]:
-    """Every image, with its size."""
-    return {f"{tuple(pixels.shape)} ".encode() + pixels.numpy().tobytes() for pixels in _all_pixels(data)}
-
-
-def _all_pixels(data: ImageData) -> Iterator[Tensor]:
-    for images in (data.train, data.test):
-        yield from images.pixels
+def _contents(data: DataSet) -> set[bytes]:
+    return {content for records in (data.train, data.test) for content in records.contents()}

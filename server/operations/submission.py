@@ -12,19 +12,17 @@ import json
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-import torch
 from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from common.config.bounds import STRICT
-from common.config.scenario import Data, Scenario
+from common.config.scenario import Scenario
 from common.errors import ConfigError, SiloganError, VerificationError, one_line
 from common.files import write_bytes_atomically
-from common.modality.image import ImageSchema
 from common.models.losses import LOSSES
-from common.models.networks import FAMILIES, build, check_private
+from common.models.networks import blank, check_private
 from common.privacy.plan import choose_unit, make_plan
 from common.registry import lookup
 from common.wire.study import RUN_FILE, SiteDeclaration, Study
@@ -68,15 +66,13 @@ def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
         PrivacyRefusal: its budget does not pay for one round.
     """
     lookup(LOSSES, scenario.training.loss, "training.loss")
-    lookup(FAMILIES, scenario.model.family, "model.family")
     if scenario.sites.count != len(sites):
         hint = f"--set sites.count={len(sites)}, or name the sites"
         raise ConfigError("sites.count", f"is {scenario.sites.count}, but {len(sites)} sites take part", hint)
     if not scenario.privacy.enabled:
         raise ConfigError("privacy.enabled", "is false: hospitals refuse that", "set it, or use `silogan simulate`")
-    schema = _schema(scenario.data)
-    with torch.device("meta"):
-        check_private(build(scenario.model, schema).discriminator)
+    schema = scenario.data.declared_schema()
+    check_private(blank(scenario.model, schema).discriminator)
     return Study(scenario, schema, make_plan(scenario, choose_unit(scenario, patients_known=True)), sites)
 
 
@@ -181,13 +177,3 @@ def _holds(folder: Path, study: Study) -> bool:
         return Study.load(folder) == study
     except SiloganError:
         return False
-
-
-def _schema(data: Data) -> ImageSchema:
-    """What the scenario says of the hospitals' images; the coordinator has none to look at."""
-    wanted = {"image_size": data.image_size, "channels": data.channels, "classes": data.classes}
-    for key, value in wanted.items():
-        if not value:
-            hint = f"--set data.{key}=..., as the hospitals' data is"
-            raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to look at", hint)
-    return ImageSchema(cast(int, data.image_size), cast(int, data.channels), cast(tuple[str, ...], data.classes))

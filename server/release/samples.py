@@ -7,8 +7,8 @@ import torch
 from common.files import write_bytes_atomically
 from common.wire.messages import Weights
 from common.wire.study import Study
-from server.release.contact_sheet import UNCONDITIONAL_COLUMNS, class_grid, png_bytes
 from server.release.generator import ReleasedGenerator, release
+from server.release.outputs import OUTPUTS
 
 SAMPLES_FOLDER = "samples"
 _ROWS = 8
@@ -27,8 +27,8 @@ def save_round_samples(study: Study, ema: Weights, number: int, run_dir: Path) -
 
 def sample_grid(generator: ReleasedGenerator) -> bytes:
     """PNG with a column of samples for each class, marked with what the generator is marked with."""
-    columns = generator.schema.num_classes if generator.network.conditional else UNCONDITIONAL_COLUMNS
-    count = _ROWS * columns
+    output = OUTPUTS[generator.schema.kind]
+    count = _ROWS * (generator.schema.num_classes if generator.network.conditional else output.columns)
     labels = generator.balanced_labels(count)
-    images = generator.sample(labels, count, torch.Generator().manual_seed(_SEED))
-    return png_bytes(class_grid(images, labels, generator.schema.classes, rows=_ROWS), generator.png_text())
+    records = generator.sample(labels, count, torch.Generator().manual_seed(_SEED))
+    return output.preview(records, labels, generator)

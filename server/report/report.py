@@ -65,7 +65,7 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
 def _header(report: Report, title: str) -> Html:
     done, planned = report["rounds"], report["rounds_planned"]
     who = count(len(report["sites"]), "simulated hospital" if report["engine"] in privacy.SIMULATED else "hospital")
-    story = f"{who} trained one generator of synthetic pictures in {count(done, 'round')}. "
+    story = f"{who} trained one generator of synthetic {report['records']['described']} in {count(done, 'round')}. "
     return tag(
         "header",
         tag("p", "SiloGAN run report", class_="kicker"),
@@ -89,14 +89,14 @@ def _banners(report: Report) -> Iterable[Html]:
 def _pictures(report: Report, grid_png: bytes | None) -> Html:
     heading = tag("h2", "What the generator draws")
     if grid_png is None:
-        return tag("section", heading, tag("p", "No pictures were drawn in this run."))
+        return tag("section", heading, tag("p", "Nothing was drawn in this run."))
     classes: list[str] = report["classes"]
     what = f"one column for each of {len(classes)} classes: {', '.join(classes)}" if classes else "without classes"
     width, height = Image.open(BytesIO(grid_png)).size
     image = tag(
         "img",
         src=f"data:image/png;base64,{b64encode(grid_png).decode()}",
-        alt=f"Synthetic sample pictures, {what}.",
+        alt=f"Synthetic sample {report['records']['noun']}, {what}.",
         width=width,
         height=height,
         style=f"min-width:{width // 2}px",  # a sheet of many classes scrolls on a phone, rather than shrink to dots
@@ -126,13 +126,13 @@ def _key_figures(report: Report) -> Html:
 
 
 def _use_card(report: Report) -> Html:
-    name = "Accuracy on real test pictures"
+    name = "Accuracy on real test records"
     synthetic, real = report["utility"].get("accuracy_synthetic"), report["utility"].get("accuracy_real")
     if synthetic is None:
         return card(name, "not measured", report["utility_reason"] or NO_REASON)
     ceiling = "" if real is None else f"; {percent(real)} when trained on real ones, the most to hope for"
     label = tag("span", "on real data: not covered", class_="pill care") if report["private"] else ""
-    return card(name, percent(synthetic), f"of a classifier trained on synthetic pictures{ceiling}", label)
+    return card(name, percent(synthetic), f"of a classifier trained on synthetic records{ceiling}", label)
 
 
 def _epsilon_cards(report: Report) -> Iterable[Html]:
@@ -151,15 +151,15 @@ def _epsilon_cards(report: Report) -> Iterable[Html]:
 
 
 UTILITY = (
-    ("accuracy", "Accuracy", "share of real test pictures named correctly"),
+    ("accuracy", "Accuracy", "share of real test records named correctly"),
     ("balanced_accuracy", "Balanced accuracy", "the same, each class counting equally"),
     ("auroc", "AUROC", "how well the classes are told apart: 0.5 is chance, 1 perfect"),
 )
 FIDELITY = (
-    ("precision", "Precision", "share of synthetic pictures that lie among the real ones; 1 is best"),
-    ("recall", "Recall", "share of real pictures that lie among the synthetic ones; 1 is best"),
-    ("density", "Density", "how densely real pictures surround the synthetic ones; about 1 is best"),
-    ("coverage", "Coverage", "share of real pictures with a synthetic one close by; 1 is best"),
+    ("precision", "Precision", "share of synthetic records that lie among the real ones; 1 is best"),
+    ("recall", "Recall", "share of real records that lie among the synthetic ones; 1 is best"),
+    ("density", "Density", "how densely real records surround the synthetic ones; about 1 is best"),
+    ("coverage", "Coverage", "share of real records with a synthetic one close by; 1 is best"),
     ("frechet_distance", "Fréchet distance", "distance of the two distributions; lower is better, 0 is best"),
 )
 
@@ -167,7 +167,7 @@ FIDELITY = (
 def _quality(report: Report) -> Html:
     """Utility beside its ceiling, and fidelity, each measure with what it means; or why they are missing."""
     utility, fidelity = report["utility"], report["fidelity"]
-    parts: list[Html] = [tag("h3", "How good the pictures are")]
+    parts: list[Html] = [tag("h3", "How good they are")]
     rows = [
         (_measure(name, meaning), number(utility.get(f"{key}_synthetic")), number(utility.get(f"{key}_real")))
         for key, name, meaning in UTILITY
@@ -176,14 +176,14 @@ def _quality(report: Report) -> Html:
     if rows:
         head = ("Measure", "Trained on synthetic", "Trained on real")
         parts.append(
-            table("Use: a classifier tested on real pictures. Trained on real is the most to hope for.", head, rows)
+            table("Use: a classifier tested on real records. Trained on real is the most to hope for.", head, rows)
         )
     else:
         parts.append(tag("p", f"Use was not measured: {report['utility_reason'] or NO_REASON}."))
     if fidelity:
         measures = [(_measure(name, meaning), number(fidelity.get(key))) for key, name, meaning in FIDELITY]
         basis = (
-            f"Likeness: {fidelity['samples']:,} synthetic pictures against real ones, features: {fidelity['features']}"
+            f"Likeness: {fidelity['samples']:,} synthetic records against real ones, features: {fidelity['features']}"
         )
         parts.append(table(basis, ("Measure", "Value"), measures))
     else:

@@ -14,9 +14,8 @@ from flwr.supercore.task_identity import TaskIdentity
 import client.app
 import common.device
 from client.app import PARTITION_FILE, app, open_ledgers, simulated_site
-from client.data import ImageData, Images
+from client.data import DataSet, Records
 from client.training.trainer import SiteTrainer
-from common.config.scenario import Data
 from common.errors import (
     Code,
     ConfigError,
@@ -27,6 +26,8 @@ from common.errors import (
     UsageError,
     VerificationError,
 )
+from common.modality import Data
+from common.modality.image import PIXELS
 from common.wire.messages import Instruction, Reply, Weights, pack, unpack
 from common.wire.refusals import refusal_from_record
 from common.wire.study import SiteDeclaration, Study
@@ -65,13 +66,13 @@ def run_dir(study: Study, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def readable(monkeypatch: pytest.MonkeyPatch, study: Study, images: Images) -> list[Data]:
+def readable(monkeypatch: pytest.MonkeyPatch, study: Study, images: Records) -> list[Data]:
     """Lets the data be read; every time it is, is noted."""
     reads: list[Data] = []
 
-    def read(data: Data) -> ImageData:
+    def read(data: Data) -> DataSet:
         reads.append(data)
-        return ImageData(study.schema, images, images)
+        return DataSet(study.schema, images, images)
 
     monkeypatch.setattr(client.app, "read", read)
     return reads
@@ -132,7 +133,7 @@ def test_sites_share_the_cores(
 
 
 def test_site_of_a_simulation_reads_its_own_images_only(
-    study: Study, run_dir: Path, images: Images, readable: list[Data]
+    study: Study, run_dir: Path, images: Records, readable: list[Data]
 ) -> None:
     north, south = (simulated_site(study, run_dir, index) for index in (0, 1))
     assert (north.name, south.name) == ("north", "south")
@@ -140,8 +141,8 @@ def test_site_of_a_simulation_reads_its_own_images_only(
     assert north.ledger_path != south.ledger_path
     assert north.state_folder != south.state_folder
     assert readable == []
-    assert north.read_images().pixels.equal(images.pixels[:20])
-    assert south.read_images().labels.equal(images.labels[20:])
+    assert north.read_records().stored[PIXELS].equal(images.stored[PIXELS][:20])
+    assert south.read_records().labels.equal(images.labels[20:])
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data import ImageData
-from common.config.scenario import Data, Evaluation
+from client.data import DataSet
+from common.config.scenario import Evaluation
 from common.errors import DataError, SiloganError, UsageError
+from common.modality import Data
 from common.modality.image import ImageSchema
 from server.release.generate import FORMATS
 from server.release.generator import ReleasedGenerator
@@ -136,7 +137,7 @@ def test_the_source_is_told_from_what_lies_there(
     root = root / place if place.endswith(".npz") else root
     synthetic = write_npz(tmp_path / "s.npz", np.arange(20) % 5)
 
-    def read(data: Data) -> ImageData:
+    def read(data: Data) -> DataSet:
         raise Asked(data)
 
     monkeypatch.setattr(module, "read", read)

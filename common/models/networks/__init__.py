@@ -1,14 +1,27 @@
-"""Generators and discriminators: a family is one file here and one line in `FAMILIES`."""
+"""Generators and discriminators: a family is one file here and one line in `FAMILIES`; see `common/modality`."""
 
-from common.config.scenario import Model
-from common.modality.image import ImageSchema
+import torch
+
+from common.errors import ConfigError
+from common.modality import KINDS, Model, Schema
 from common.models.networks import article, dcgan
-from common.models.networks.base import GAN, Discriminator, Family, Generator
+from common.models.networks.base import GAN, Discriminator, Family, Generator, uniform_labels
 from common.models.networks.initialise import initialise
 from common.models.networks.supported import check_private
 from common.registry import lookup
 
-__all__ = ["FAMILIES", "GAN", "Discriminator", "Family", "Generator", "build", "check_private", "initialise"]
+__all__ = [
+    "FAMILIES",
+    "GAN",
+    "Discriminator",
+    "Family",
+    "Generator",
+    "blank",
+    "build",
+    "check_private",
+    "initialise",
+    "uniform_labels",
+]
 
 FAMILIES: dict[str, Family] = {
     "dcgan": dcgan.build,
@@ -16,14 +29,22 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def build(model: Model, schema: ImageSchema) -> GAN:
+def build(model: Model, schema: Schema) -> GAN:
     """Both networks of a scenario, on torch's default device.
 
-    Their values are not reproducible: follow with `initialise`, or build under `torch.device("meta")` and load a state
-    with `assign=True`.
+    Their values are not reproducible: follow with `initialise`.
 
     Raises:
-        ConfigError: the family is unknown or has no networks for this schema.
+        ConfigError: the family has no networks for this schema.
     """
-    family = lookup(FAMILIES, model.family, "model.family")
-    return GAN(*family(model, schema))
+    fitting = KINDS[schema.kind].families
+    if model.family not in fitting:
+        problem = f"the '{model.family}' networks do not draw {schema.noun}"
+        raise ConfigError("model.family", problem, f"use one of {', '.join(fitting)}")
+    return GAN(*lookup(FAMILIES, model.family, "model.family")(model, schema))
+
+
+def blank(model: Model, schema: Schema) -> GAN:
+    """The same networks without memory for their values: for shapes, or to load a state with `assign=True`."""
+    with torch.device("meta"):
+        return build(model, schema)

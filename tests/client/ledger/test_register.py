@@ -1,5 +1,6 @@
 """Patients are recognised under any name their data goes by, and share one ledger."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,28 +8,30 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.data import Images
+from client.data import Records
+from client.data.fingerprints import fingerprints
+from client.ledger.chain import Entry
 from client.ledger.keys import SiteKey
-from client.ledger.register import Register, Registration, fingerprints, registered
-from common.config.scenario import Data
+from client.ledger.register import Register, Registration
 from common.errors import DataError, PrivacyRefusal, VerificationError
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
+from common.modality.image_options import Digits
 from common.privacy.plan import Unit
 
 KEY, OTHER_KEY = (SiteKey(Ed25519PrivateKey.generate()) for _ in range(2))
 NAMES = ("4711", "4711", "4712", "4713")
 
 
-def images(seed: int = 0, names: tuple[str, ...] | None = NAMES) -> Images:
+def images(seed: int = 0, names: tuple[str, ...] | None = NAMES) -> Records:
     rng = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (4, 1, 8, 8), generator=rng, dtype=torch.uint8)
-    found = Images(pixels, torch.tensor([0, 1, 0, 1]))
+    found = Records({PIXELS: pixels}, torch.tensor([0, 1, 0, 1]))
     return found if names is None else found.of_patients(names)
 
 
-def registration(name: str, of: Images, unit: Unit = "patient", key: SiteKey = KEY) -> Registration:
+def registration(name: str, of: Records, unit: Unit = "patient", key: SiteKey = KEY) -> Registration:
     schema = ImageSchema(8, 1, ("a", "b"))
-    return Registration(name, "bergen", name, Data(), schema, unit, 10, fingerprints(of, unit, key))
+    return Registration(name, "bergen", name, Digits(), schema, unit, 10, fingerprints(of, unit, key.derived))
 
 
 @pytest.fixture
@@ -106,43 +109,8 @@ def test_ledger_that_cannot_be_opened_leaves_nothing_registered(register: Regist
     assert register.all() == []
 
 
-@pytest.mark.parametrize("unit", ["patient", "record"])
-def test_what_was_registered_is_kept(unit: Unit) -> None:
-    known = registration("first", images(), unit)
-    assert registered(images(), known, KEY).pixels.equal(images().pixels)
-    fewer = images().select(torch.tensor([2, 0]))
-    assert registered(fewer, known, KEY).pixels.equal(fewer.pixels)
-    nobody = images().select(torch.tensor([], dtype=torch.int64))
-    assert len(registered(nobody, known, KEY)) == 0
-
-
-def test_patients_who_were_not_registered_are_left_out() -> None:
-    mixed = images(seed=1, names=("4714", "4711", "4715", "4712"))
-    kept = registered(mixed, registration("first", images()), KEY)
-    assert kept.pixels.equal(mixed.pixels[[1, 3]])
-    assert kept.patients is not None
-    assert kept.patient_names is not None
-    assert [kept.patient_names[code] for code in kept.patients.tolist()] == ["4711", "4712"]
-
-
-def test_records_that_were_not_registered_are_left_out() -> None:
-    known, others = registration("first", images(), "record"), images(seed=1)
-    mixed = Images(torch.cat([others.pixels, images().pixels]), torch.cat([others.labels, images().labels]))
-    assert registered(mixed, known, KEY).pixels.equal(images().pixels)
-
-
-def test_images_that_do_not_say_whose_they_are_cannot_be_compared() -> None:
-    bare = replace(images(), patients=None, patient_names=None)
-    with pytest.raises(DataError, match="do not say whose they are"):
-        registered(bare, registration("first", images()), KEY)
-
-
-def test_new_record_of_a_registered_patient_is_covered() -> None:
-    assert registered(images(seed=1), registration("first", images()), KEY).pixels.equal(images(seed=1).pixels)
-
-
 def test_fingerprints_are_keyed_and_say_nothing(register: Register, tmp_path: Path) -> None:
-    ours, theirs = (set(fingerprints(images(), "patient", key)) for key in (KEY, OTHER_KEY))
+    ours, theirs = (set(fingerprints(images(), "patient", key.derived)) for key in (KEY, OTHER_KEY))
     assert len(ours) == 3 + 4
     assert ours.isdisjoint(theirs)
     add(register, registration("first", images()))
@@ -165,3 +133,15 @@ def test_cohort_must_be_named_where_there_are_several(register: Register) -> Non
     with pytest.raises(DataError, match="'third'"):
         register.get("third")
     assert replace(register.get("copy"), ledger="copy") == registration("copy", images())
+
+
+def test_entry_of_an_older_register_is_read() -> None:
+    """Its schema has no kind, and its data section every key of every source."""
+    wanted = registration("first", images())
+    plain = wanted.to_plain()
+    del plain["schema"]["kind"]
+    plain["data"] |= {"dataset": None, "download": False, "patients": None}
+    assert Registration.of_entry(Entry(1, json.dumps(plain), "", "", "")) == wanted
+    plain["data"]["download"] = True
+    with pytest.raises(VerificationError, match="register entry 1: says what no entry may"):
+        Registration.of_entry(Entry(1, json.dumps(plain), "", "", ""))

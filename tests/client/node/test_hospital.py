@@ -20,9 +20,10 @@ from client.node.joining import prepare_connection
 from client.node.node import Node
 from client.node.node_key import NODE_KEY, create_node_key, node_public_key
 from client.node.preflight import preflight
-from common.config.scenario import Data
 from common.errors import Code, ConfigError, DataError, FederationError, UsageError, VerificationError
+from common.modality import Data
 from common.modality.image import ImageSchema
+from common.modality.image_options import Digits
 from common.privacy.plan import make_plan
 from common.wire.bundle import installed_digest
 from common.wire.messages import Instruction, Reply, Weights, pack
@@ -41,7 +42,7 @@ def node(tmp_path: Path) -> Node:
     path = node.folder / "policy.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump({**values, "servers": [SERVER, "elsewhere"]}), encoding="utf-8")
-    registration, _ = node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=1000)
+    registration, _ = node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=1000)
     prepare_connection(node.folder, registration, server=SERVER, ca=Authority.create(tmp_path).ca_pem)
     return node
 

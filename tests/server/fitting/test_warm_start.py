@@ -66,7 +66,7 @@ def test_images_are_drawn_from_the_class_that_is_asked_for() -> None:
     assert images.shape == (1000, 1, 8, 8)
     assert images.dtype == torch.float32
     assert -1 <= float(images.min()) <= float(images.max()) <= 1
-    features = MOMENTS.features(images)
+    features = MOMENTS.features.of(images)
     assert float(features[:500, 1].std()) > 5 * float(features[500:, 1].std())
     again = found.sample(labels, torch.Generator().manual_seed(0))
     assert torch.equal(images, again)
