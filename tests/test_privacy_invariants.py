@@ -155,7 +155,7 @@ def watch_trainer(watched: Watched, patch: pytest.MonkeyPatch) -> type[SiteTrain
 
     wrap(patch, BookKeepingModule, "add", see_losses)
 
-    class Trainer(client.site.SiteTrainer):
+    class Trainer(client.round.SiteTrainer):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             losses.clear()  # of made-up records: the machine was tried before

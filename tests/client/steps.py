@@ -313,7 +313,7 @@ class SlowLoop:
         units: list[Tensor] = []
         for positions, present in zip(*bags, strict=True):
             views = [
-                self.gradient_of(self.loss.real, in_double(self.images.stored[PIXELS][i]), self.images.labels[i])
+                self.gradient_of(self.loss.real, in_double(self.images.select(i).stored), self.images.labels[i])
                 for i in positions[present]
             ]
             units.append(self.clipped(torch.stack(views).mean(dim=0)))

@@ -40,9 +40,9 @@ MakeStudy = Callable[..., Study]
 def _as_on_a_grid(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("_task_id", "_run_id", "_node_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
-    client.app._shared_images.cache_clear()
+    client.app._shared_records.cache_clear()
     yield
-    client.app._shared_images.cache_clear()
+    client.app._shared_records.cache_clear()
 
 
 @pytest.fixture

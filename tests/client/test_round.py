@@ -183,7 +183,7 @@ def test_randomness_is_secure_without_a_seed_and_seeded_with_one(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[str] = []
-    secure, derived = Randomness.secure, client.site.derive_key
+    secure, derived = Randomness.secure, client.round.derive_key
     monkeypatch.setattr(Randomness, "secure", lambda: used.append("secure") or secure())
     monkeypatch.setattr(client.round, "derive_key", lambda *purpose: used.append("seeded") or derived(*purpose))
     for folder, seed in (("a", None), ("b", 3)):
@@ -354,7 +354,7 @@ def test_discriminator_that_mixes_patients_is_refused_before_any_charge(
 
     study = make_study()
     with torch.random.fork_rng(devices=[]):
-        monkeypatch.setattr(client.round, "build", with_batch_norm)
+        monkeypatch.setattr(client.round, "blank", with_batch_norm)
         weights = gan_weights(with_batch_norm(study.scenario.model, study.schema))
         error = refused(make_site(study), ask(study), weights, ConfigError)
         assert "norm" in error.thing
@@ -642,7 +642,7 @@ def test_images_without_patients_are_refused_where_the_plan_protects_patients(
     study = make_study(training=WARM)
     study = replace(study, plan=replace(study.plan, unit="patient", records_per_patient=2))
     weights = make_weights(study) if number else {}
-    with pytest.raises(DataError, match="images: do not say whose they are"):
+    with pytest.raises(DataError, match="records: do not say whose they are"):
         run_round(make_site(study), ask(study, number), weights)
 
 

@@ -66,7 +66,7 @@ def warm_start_weakened() -> Generator[None]:
 def losses_leaked() -> Generator[None]:
     """The sum of the losses of the real images of each class leaves beside the weights, without noise."""
     last: list[Tensor] = []
-    honest_run, honest_weights = SiteTrainer.run, client.site.gan_weights
+    honest_run, honest_weights = SiteTrainer.run, client.round.gan_weights
 
     def run(self: SiteTrainer, steps: int, lr_factor: float = 1.0) -> None:
         honest_run(self, steps, lr_factor)

@@ -8,11 +8,8 @@ from common.modality.image import PIXELS
 
 
 def test_select_takes_the_same_images_of_every_column() -> None:
-    images = Records(
-        {PIXELS: torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1)},
-        torch.tensor([10, 11, 12, 13, 14]),
-        torch.arange(5) + 20,
-    )
+    stored = {PIXELS: torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1), "age": torch.arange(5) / 2}
+    images = Records(stored, torch.tensor([10, 11, 12, 13, 14]), torch.arange(5) + 20)
     for index in (np.array([3, 0]), torch.tensor([3, 0])):
         chosen = images.select(index)
         assert len(chosen) == 2

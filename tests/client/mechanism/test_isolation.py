@@ -60,7 +60,7 @@ def fillings(images: Tensor, place: int, views: int) -> Iterator[Tensor]:
         ("dcgan", 28, 16, 32, 1),
         ("dcgan", 28, 8, 16, 3),
         ("dcgan", 64, 4, 16, 1),
-        ("seed", 64, 2, 16, 1),
+        ("article", 64, 2, 16, 1),
     ],
 )
 def test_a_units_part_does_not_depend_on_the_others(

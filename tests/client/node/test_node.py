@@ -128,7 +128,7 @@ def test_study_that_cannot_be_allowed_says_why(
 def test_study_of_other_images_or_without_this_hospital_is_refused(node: Node, study: Study) -> None:
     cohort = node.register.get(None)
     for other, problem in (
-        (replace(study, schema=replace(DIGITS, size=28)), "another size"),
+        (replace(study, schema=replace(DIGITS, size=28)), "of another shape"),
         (replace(study, sites=study.sites[1:]), "roster does not hold 'bergen'"),
         (replace(study, sites=(SiteDeclaration("bergen", 1001),)), "declared size 1000"),
     ):
@@ -286,7 +286,7 @@ def test_nobody_s_patients_are_in_a_rehearsal(tmp_path: Path) -> None:
               (("images", pixels), ("labels", np.zeros(30, np.uint8)))}  # fmt: skip
     np.savez(tmp_path / "scans.npz", **arrays)
     data = MedMnist(root=tmp_path / "scans.npz", classes=("scan",))
-    with pytest.raises(PrivacyRefusal, match="holds other images than the embedded digits"):
+    with pytest.raises(PrivacyRefusal, match="holds other records than the embedded digits"):
         node.add_cohort(name="scans", site="bergen", data=data, declared_size=30, rehearsal=True)
     assert node.register.all() == []
     node.add_cohort(name="scans", site="bergen", data=data, declared_size=30)

@@ -12,7 +12,7 @@ from common.errors import FederationError
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> object:
-    """tests/client/workers.py, under a name by which a new process finds it as well."""
+    """tests/client/node/workers.py, under a name by which a new process finds it as well."""
     path = Path(__file__).with_name("workers.py")
     monkeypatch.syspath_prepend(str(path.parent))
     spec = importlib.util.spec_from_file_location("workers", path)
