@@ -48,7 +48,7 @@ def test_table_goes_from_the_reader_to_the_report(tmp_path: Path) -> None:
 
     said = generate(folder, count=50, out=tmp_path / "rows.csv", file_format=None, labels=("ill",), seed=1)
     assert said.startswith("50 synthetic table rows in ")
-    rows = list(csv.DictReader((tmp_path / "rows.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 50
     assert {row["class"] for row in rows} == {"ill"}
     assert all(low <= float(row[name]) <= high for row in rows for name, (low, high) in RANGES.items())
