@@ -57,13 +57,6 @@ class EngineName(StrEnum):
     ray = "ray"
 
 
-class ImageFormat(StrEnum):
-    """Formats of `silogan generate`."""
-
-    png = "png"
-    npz = "npz"
-
-
 @app.callback()
 def _root(debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False) -> None:
     os.environ["SILOGAN_DEBUG"] = "1" if debug else ""
@@ -119,9 +112,9 @@ def generate(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images.")],
     out: Annotated[Path, typer.Option(help="New folder (png) or file (npz).")],
-    image_format: Annotated[
-        ImageFormat, typer.Option("--format", help="Folders of PNG by class, or one NPZ.")
-    ] = ImageFormat.png,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="Of images: png, folders by class, if not given; or npz, one file.")
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="Classes to draw, by name, as in 3,7; all in turn if not given.")
     ] = None,
@@ -135,9 +128,7 @@ def generate(
     from server.release.generate import generate as draw
 
     wanted = None if labels is None else tuple(label.strip() for label in labels.split(","))
-    marks = draw(run_dir, count=count, out=out, image_format=image_format.value, labels=wanted, seed=seed)
-    note = f" ({'; '.join(marks)})" if marks else ""
-    print(f"{count} synthetic images in {out}{note}")
+    print(draw(run_dir, count=count, out=out, file_format=file_format, labels=wanted, seed=seed))
 
 
 @app.command(epilog=epilog("silogan evaluate runs/mnist --real shared/data --json"))

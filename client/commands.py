@@ -66,11 +66,11 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     from client.node.node import Node
     from client.node.questions import DELTA, answered
     from client.node.questions import record_level as asked_level
-    from common.config.scenario import Data, parse, read_keys
+    from common.config.scenario import parse_data, read_keys
 
     name, site = answered("cohort", cohort, str), answered("site", site, str)
     source = Path(answered("data", None if data is None else str(data), str))
-    section = parse(Data, read_keys(source, "data", "write for example source: folder"), "data")
+    section = parse_data(read_keys(source, "data", "write for example source: folder"))
     unit = "record" if asked_level(record_level) else "patient"
     size = answered("size", size, int)
     if not Node.is_at(folder):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim import Optimizer
 
-from client.data import Images, to_unit_range
+from client.data import Records
 from client.ledger.keys import SiteKey
 from client.ledger.ledger import Charge, Ledger
 from client.ledger.policy import Policy
@@ -34,7 +34,7 @@ from common.wire.refusals import without_reason
 from common.wire.study import Study
 
 MICRO_BATCH = {"cpu": 320, "cuda": 2048}
-"""Images that are in a pass at one time, by type of device: enough to keep it busy, few enough for its caches."""
+"""Records that are in a pass at one time, by type of device: enough to keep it busy, few enough for its caches."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class Site:
         name: its name in the study's roster.
         study: what it takes part in.
         declared_size: size of its cohort, in units of privacy, as it made it public.
-        read_images: reads its training images; called only after the ledger has agreed.
+        read_records: reads its training records; called only after the ledger has agreed.
         ledger_path: its ledger's file.
         key_path: the key that signs it.
         read_policy: reads the site's own policy; called before each round, since the hospital may change it.
         state_folder: where it keeps its state between rounds.
-        check_data: raises where its data cannot be opened, without a look at an image; called before the ledger is
+        check_data: raises where its data cannot be opened, without a look at a record; called before the ledger is
             asked to pay for a round.
     """
 
     name: str
     study: Study
     declared_size: int
-    read_images: Callable[[], Images]
+    read_records: Callable[[], Records]
     ledger_path: Path
     key_path: Path
     read_policy: Callable[[], Policy]
@@ -93,8 +93,8 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
         VerificationError: the ledger was changed, or lacks entries that it has held. Nothing was read.
 
     Privacy:
-        Before any image is read the ledger holds a durable charge for the whole round, and the round's outcome is on
-        the disk before it is settled and sent. What can fail without a look at an image is tried before the charge:
+        Before any record is read the ledger holds a durable charge for the whole round, and the round's outcome is on
+        the disk before it is settled and sent. What can fail without a look at a record is tried before the charge:
         whether files can be opened, and whether the outcome can be written. What returns is post-processing of the
         plan's mechanism. An error that is raised where the data is at hand has the code of any other fault of the
         machine.
@@ -122,7 +122,7 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
 
 
 def _check_machine(site: Site, states: SiteState) -> None:
-    """What can fail of a round without a look at an image; after all that the hospital decided, which is told first."""
+    """What can fail of a round without a look at a record; after all that the hospital decided, which is told first."""
     with without_reason():
         site.check_data()
         states.check()
@@ -151,11 +151,11 @@ def _prepare(
     for network in gan:
         network.to(device)
     if site.study.plan.private:
-        schema, terms = site.study.schema, _terms(site, device)
+        terms = _terms(site, device)
         check_isolation(
             gan.discriminator,
             lookup(LOSSES, site.study.scenario.training.loss, "training.loss"),
-            (schema.channels, schema.size, schema.size),
+            site.study.schema.shape,
             block=terms.block,
             views=terms.records_per_patient,
             precision=passes(device, site.study.scenario.training),
@@ -199,7 +199,7 @@ def _release_statistics(site: Site) -> _Outcome:
         )
         released = _patients(site, 0, cpu, terms).noisy_statistic(moments.rows, moments.slots, moments.width)
     else:
-        released = UnprotectedPatients(site.read_images(), plan, _randomness(site, 0)).statistic(moments)
+        released = _unprotected(site, 0, cpu).statistic(moments)
     return _Outcome(1, {STATISTICS: released.float()}, {})
 
 
@@ -261,7 +261,7 @@ def _misfit(problem: str, hint: str) -> FederationError:
 
 
 def new_trainer(site: Site, number: int, gan: GAN, device: torch.device, training: Training) -> SiteTrainer:
-    """What trains the networks, which are on `device`, in a round. Reads the site's images."""
+    """What trains the networks, which are on `device`, in a round. Reads the site's records."""
     optimizer = discriminator_optimizer(gan.discriminator, training)
     return SiteTrainer(
         gan,
@@ -278,7 +278,7 @@ def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch
     """The discriminator's steps: private, unless the study is a comparison without privacy."""
     plan, training, expected = site.study.plan, site.study.scenario.training, site.expected_batch
     if not plan.private:
-        patients = UnprotectedPatients(site.read_images().to(device), plan, _randomness(site, number))
+        patients = _unprotected(site, number, device)
         return PlainStep(gan.discriminator, optimizer, patients, expected, passes(device, training))
     return PrivateStep(
         gan.discriminator,
@@ -313,24 +313,29 @@ def _at_once(training: Training, device: torch.device) -> int:
 
 
 def _patients(site: Site, number: int, device: torch.device, terms: Terms) -> Patients:
-    """The door to the site's patients; from here on its images are behind it."""
-    images = site.read_images()
+    """The door to the site's patients; from here on its records are behind it."""
+    records = site.read_records().to(device)
     codes = None
     if site.study.plan.unit == "patient":
-        if images.patients is None:
-            raise DataError("images", "do not say whose they are", "give the patients, or approve a record-level plan")
-        codes = images.patients.cpu()
+        if records.patients is None:
+            raise DataError("records", "do not say whose they are", "give the patients, or approve a record-level plan")
+        codes = records.patients.cpu()
     try:
         return Patients(
-            images.pixels.to(device),
-            images.labels.to(device),
+            records.stored,
+            records.labels,
             codes,
-            encode=to_unit_range,
+            encode=site.study.schema.encode,
             terms=terms,
             randomness=_randomness(site, number),
         )
     except ValueError as error:
         raise DataError("cohort", f"holds {error}", "split it") from None
+
+
+def _unprotected(site: Site, number: int, device: torch.device) -> UnprotectedPatients:
+    study, records = site.study, site.read_records().to(device)
+    return UnprotectedPatients(records, study.schema.encode, study.plan, _randomness(site, number))
 
 
 def _randomness(site: Site, number: int) -> Randomness:

@@ -1,15 +1,16 @@
 """Simulated hospitals: sites whose data is a share of one data set, and whose disk is the run folder."""
 
 import functools
+import json
 from pathlib import Path
 
-from client.data import Images, read
+from client.data import Records, read
 from client.data.positions import load_positions
 from client.ledger.keys import SiteKey
 from client.ledger.ledger import Approval, Cohort, Ledger
 from client.ledger.policy import Policy
 from client.round import Site
-from common.config.scenario import Data
+from common.config.scenario import parse_data
 from common.wire.run_folder import PARTITION_FILE, STATE_FOLDER, key_path, ledger_path
 from common.wire.study import Study
 
@@ -21,8 +22,8 @@ def simulated_site(study: Study, run_dir: Path, index: int) -> Site:
     """Site `index` of a simulation, whose run folder stands in for the hospital's own disk."""
     declaration = study.sites[index]
 
-    def read_images() -> Images:
-        return _shared_images(study.scenario.data.model_dump_json()).select(
+    def read_records() -> Records:
+        return _shared_records(study.scenario.data.model_dump_json()).select(
             load_positions(run_dir / PARTITION_FILE, index)
         )
 
@@ -30,7 +31,7 @@ def simulated_site(study: Study, run_dir: Path, index: int) -> Site:
         name=declaration.name,
         study=study,
         declared_size=declaration.declared_size,
-        read_images=read_images,
+        read_records=read_records,
         ledger_path=ledger_path(run_dir, declaration.name),
         key_path=key_path(run_dir, declaration.name),
         read_policy=lambda: _own_policy(study),
@@ -57,6 +58,6 @@ def _own_policy(study: Study) -> Policy:
 
 
 @functools.lru_cache(maxsize=1)
-def _shared_images(data: str) -> Images:
+def _shared_records(data: str) -> Records:
     """The training split that all simulated sites of a process share: one copy in memory."""
-    return read(Data.model_validate_json(data)).train
+    return read(parse_data(json.loads(data))).train

@@ -9,17 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.data import ImageData, medmnist, read
+from client.data import DataSet, medmnist, read
 from client.data.arrays import SIZES
-from common.config.scenario import Data, Evaluation
+from common.config.scenario import Evaluation, parse_data
 from common.device import choose_device
 from common.errors import DataError, UsageError
+from common.modality import Data, Stored
+from common.modality.image import PIXELS
+from common.modality.image_options import Folder
 from common.seeding import seeded_generator
 from common.wire.run_folder import GENERATOR_FILE, holds_run
 from common.wire.study import Study
-from server.evaluation.evaluation import evaluate as measure
-from server.release.generate import UNLABELLED
 from server.release.generator import ReleasedGenerator, load_generator
+from server.release.outputs import OUTPUTS, Labelled
+from server.release.outputs.image import UNLABELLED
 
 EVALUATION_SEED = 0
 
@@ -47,32 +50,29 @@ def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
     data = read(_guess(real, images, classes, ordered=synthetic.is_file()))
     if labels is not None:
         labels = _recoded(labels, classes, data.schema.classes)
-    return _figures(images, labels, data, Evaluation(samples=len(images)), "auto")
+    return _figures({PIXELS: images}, labels, data, Evaluation(samples=len(images)), "auto")
 
 
-def measure_generator(
-    generator: ReleasedGenerator, data: ImageData, settings: Evaluation, device: str
-) -> dict[str, Any]:
-    """Figures of freshly drawn images, the same ones at every call."""
+def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Evaluation, device: str) -> dict[str, Any]:
+    """Figures of freshly drawn records, the same ones at every call."""
     labels = generator.balanced_labels(settings.samples)
-    images = generator.sample(labels, settings.samples, seeded_generator(EVALUATION_SEED, "evaluation"))
-    return _figures(images, labels, data, settings, device)
+    records = generator.sample(labels, settings.samples, seeded_generator(EVALUATION_SEED, "evaluation"))
+    return _figures(records, labels, data, settings, device)
 
 
 def _figures(
-    images: Tensor, labels: Tensor | None, data: ImageData, settings: Evaluation, device: str
+    records: Stored, labels: Tensor | None, data: DataSet, settings: Evaluation, device: str
 ) -> dict[str, Any]:
-    figures = measure(
-        images,
+    figures = OUTPUTS[data.schema.kind].evaluate(
+        records,
         labels,
-        (data.train.pixels, data.train.labels),
-        (data.test.pixels, data.test.labels),
-        num_classes=data.schema.num_classes,
+        *(Labelled(part.stored, part.labels) for part in (data.train, data.test)),
+        schema=data.schema,
         settings=settings,
         seed=EVALUATION_SEED,
         device=choose_device(device),
-    ).to_json()
-    reason = None if labels is not None else "the generator draws images without a class"
+    )
+    reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     return {"utility_reason": reason, **figures}
 
 
@@ -91,11 +91,11 @@ def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: boo
         if not known and not ordered:
             hint = "evaluate the run folder, or generate with --format npz"
             raise UsageError(f"--real {real}", "has no class names to match the class folders by", hint)
-        return Data.model_validate({"source": "medmnist", "classes": None if known else classes, **shape})
+        return parse_data({"source": "medmnist", "classes": None if known else classes, **shape})
     for folder, source in (("MNIST", "mnist"), ("FashionMNIST", "fashion-mnist")):
         if (real / folder / "raw").is_dir():
-            return Data.model_validate({"source": source, **shape})
-    return Data.model_validate({"source": "folder", "classes": classes, **shape})
+            return parse_data({"source": source, **shape})
+    return parse_data({"source": "folder", "classes": classes, **shape})
 
 
 def _recoded(labels: Tensor, own: tuple[str, ...], real: tuple[str, ...]) -> Tensor:
@@ -136,7 +136,7 @@ def _read_folder(path: Path) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
     classes = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir()))
     if not classes:
         raise DataError(f"'{path}'", "holds no class folders", "give what silogan generate wrote")
-    data = read(Data(source="folder", root=path, classes=classes))
-    images = torch.cat((data.train.pixels, data.test.pixels))
+    data = read(Folder(root=path, classes=classes))
+    images = torch.cat((data.train.stored[PIXELS], data.test.stored[PIXELS]))
     labels = None if classes == (UNLABELLED,) else torch.cat((data.train.labels, data.test.labels))
     return images, labels, classes

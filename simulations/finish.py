@@ -1,6 +1,7 @@
-"""After the last round: release the generator, measure its images, write the report."""
+"""After the last round: release the generator, measure its records, write the report."""
 
 import json
+import math
 import os
 import platform
 import resource
@@ -27,7 +28,7 @@ from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
 from simulations.evaluate import measure_generator
 
-_SMALL = 16  # pixels
+_SMALL = 3 * 16 * 16  # values of a record
 
 
 def finished_report(run_dir: Path) -> dict[str, Any] | None:
@@ -73,7 +74,7 @@ def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, sta
 
 
 def measure(study: Study, generator: ReleasedGenerator) -> dict[str, Any]:
-    """Utility and fidelity of a generator's images against the real test split, or why there are none."""
+    """Utility and fidelity of a generator's records against the real test split, or why there are none."""
     scenario = study.scenario
     if scenario.evaluation.enabled:
         return measure_generator(generator, read(scenario.data), scenario.evaluation, scenario.training.device)
@@ -97,6 +98,7 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
         "rounds_planned": scenario.training.rounds,
         "stopped": stopped,
         "classes": list(study.schema.classes),
+        "records": {"noun": study.schema.noun, "described": study.schema.describe()},
         "model": {
             "family": scenario.model.family,
             "parameters_generator": sum(p.numel() for p in gan.generator.parameters()),
@@ -135,8 +137,8 @@ def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str
 
 
 def _threads(study: Study) -> int:
-    """Threads for the evaluation: one where images are so small that threads would only wait for each other."""
-    return 1 if study.schema.size <= _SMALL else int(os.environ.get("OMP_NUM_THREADS") or available_cores())
+    """Threads for the evaluation: one where records are so small that threads would only wait for each other."""
+    return 1 if math.prod(study.schema.shape) <= _SMALL else int(os.environ.get("OMP_NUM_THREADS") or available_cores())
 
 
 def _hardware() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.data import ImageData, read
+from client.data import DataSet, read
 from client.simulated import open_ledgers
 from common.config.scenario import Scenario
 from common.device import choose_device
@@ -78,13 +78,13 @@ def _make_folders(run_dir: Path) -> None:
         ) from None
 
 
-def _partition(scenario: Scenario, data: ImageData, patients: Ints | None) -> list[Ints]:
+def _partition(scenario: Scenario, data: DataSet, patients: Ints | None) -> list[Ints]:
     rng = np.random.default_rng(None if scenario.seed is None else derive_seed(scenario.seed, "partition"))
     natural = None if data.train.sites is None else data.train.sites.numpy()
     return partition(scenario.sites, data.train.labels.numpy(), natural, rng, patients)
 
 
-def _names(scenario: Scenario, data: ImageData) -> list[str]:
+def _names(scenario: Scenario, data: DataSet) -> list[str]:
     if scenario.sites.partition == "natural" and data.train.sites is not None and data.site_names:
         return [_file_name(data.site_names[code]) for code in data.train.sites.unique().tolist()]
     digits = len(str(scenario.sites.count))

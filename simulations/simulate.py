@@ -81,8 +81,7 @@ def simulate(
 
 def _with_absolute_paths(scenario: Scenario) -> Scenario:
     """The same scenario for a process in another working directory, as Ray's are and a later `evaluate` may be."""
-    given = {"root": scenario.data.root, "patients": scenario.data.patients}
-    absolute = {key: path.expanduser().absolute() for key, path in given.items() if path is not None}
+    absolute = {key: path.expanduser().absolute() for key, path in scenario.data.places().items()}
     return scenario.model_copy(update={"data": scenario.data.model_copy(update=absolute)})
 
 

@@ -24,8 +24,9 @@ import silogan as front_door
 from client.data import read
 from client.ledger.chain import read_entries
 from client.ledger.ledger import spent
-from common.config.scenario import Data, parse_scenario
-from common.modality.image import ImageSchema
+from common.config.scenario import parse_scenario
+from common.modality.image import PIXELS, ImageSchema
+from common.modality.image_options import Digits, Folder
 from common.models.networks import FAMILIES
 from common.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from common.privacy.accounting import Mechanism, epsilon
@@ -112,11 +113,11 @@ def run(finished: tuple[Path, Done]) -> Path:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits as a file in MedMNIST's layout."""
-    data = read(Data(source="digits"))
+    data = read(Digits())
     path = tmp_path_factory.mktemp("real") / "real.npz"
     arrays: dict[str, Any] = {}
     for part, images in (("train", data.train), ("test", data.test)):
-        arrays[f"{part}_images"], arrays[f"{part}_labels"] = images.pixels[:, 0].numpy(), images.labels.numpy()
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = images.stored[PIXELS][:, 0].numpy(), images.labels.numpy()
     np.savez(path, **arrays)
     return path
 
@@ -586,7 +587,7 @@ def test_nothing_tells_a_patient_s_file_or_a_count(scenario: Path, tmp_path: Pat
     done = silogan(*words, "--set", "data.classes=[benign, malignant]")
     assert (done.code, done.err) == (0, "")
 
-    data = read(Data(source="folder", root=root, classes=("benign", "malignant")))
+    data = read(Folder(root=root, classes=("benign", "malignant")))
     with np.load(folder / "partition.npz") as parts:
         counts = {len(parts[site]) for site in parts.files}
     for images in (data.train, data.test):

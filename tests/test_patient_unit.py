@@ -21,7 +21,7 @@ import client.mechanism.patients
 import client.round
 import simulations.partition
 import simulations.prepare
-from client.data import ImageData, Images
+from client.data import DataSet, Records
 from client.data.positions import load_positions
 from client.ledger.policy import Policy
 from client.mechanism import Patients, Randomness
@@ -30,7 +30,7 @@ from client.mechanism.units import Bags, Units
 from client.round import Site
 from client.training.steps import PrivateStep
 from common.config.scenario import Scenario, parse_scenario
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
 from common.models.networks import GAN, build, initialise
 from common.privacy.plan import make_plan
 from common.wire.run_folder import PARTITION_FILE
@@ -53,14 +53,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # --- patients under observation --------------------------------------------------------------------------------------
 
 
-def make_images(sizes: list[int]) -> Images:
+def make_images(sizes: list[int]) -> Records:
     """Random images; the first pixel of each is its own number. Those of a patient do not follow each other."""
     rng = torch.Generator().manual_seed(1)
     owners = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     owners = owners[torch.randperm(len(owners), generator=rng)]
     pixels = torch.randint(0, 256, (len(owners), 1, 8, 8), generator=rng, dtype=torch.uint8)
     pixels[:, 0, 0, 0] = torch.arange(len(owners))
-    return Images(pixels, torch.randint(0, 2, (len(owners),), generator=rng), patients=owners)
+    return Records({PIXELS: pixels}, torch.randint(0, 2, (len(owners),), generator=rng), patients=owners)
 
 
 def make_scenario(*, rate: float = RATE, sites: int = 1, **privacy: Any) -> Scenario:
@@ -89,7 +89,7 @@ class Seen:
     gradients: list[Tensor] = field(default_factory=list[Tensor])
 
 
-def watch(images: Images, scenario: Scenario, steps: int) -> Seen:
+def watch(images: Records, scenario: Scenario, steps: int) -> Seen:
     """Lets a site take private steps, with networks that are the same each time."""
     study = Study(scenario, SCHEMA, make_plan(scenario, "patient"), (SiteDeclaration("hospital", DECLARED),))
     nowhere = Path("nowhere")
@@ -189,7 +189,7 @@ def a_patient_is_at_one_site(folder: Path) -> None:
     owners = images.patients
     assert owners is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulations.prepare, "read", lambda _: ImageData(SCHEMA, images, images))
+        patch.setattr(simulations.prepare, "read", lambda _: DataSet(SCHEMA, images, images))
         study = prepare(make_scenario(sites=4), folder)
     assert study.plan.unit == "patient"
     parts = [owners[load_positions(folder / PARTITION_FILE, index)].unique() for index in range(4)]

@@ -32,7 +32,7 @@ import client.round
 import common.privacy.accounting
 import server.release.generator
 import simulations.prepare
-from client.data import ImageData, Images
+from client.data import DataSet, Records
 from client.ledger.ledger import Charge, Ledger
 from client.mechanism import Patients, Randomness
 from client.mechanism.dpsgd import BookKeepingModule
@@ -44,7 +44,8 @@ from client.training.steps import PrivateStep
 from client.training.trainer import SiteTrainer
 from common.config.scenario import Scenario, parse_scenario
 from common.errors import PrivacyRefusal
-from common.modality.image import ImageSchema
+from common.modality import Stored
+from common.modality.image import PIXELS, ImageSchema
 from common.models.networks import build, initialise
 from common.models.weights import generator_weights, weights_of
 from common.privacy.plan import NO_PRIVACY, SEEDED, PrivacyPlan, make_plan
@@ -70,12 +71,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # --- a hospital under observation ------------------------------------------------------------------------------------
 
 
-def make_images(count: int, *, seed: int = 1) -> Images:
+def make_images(count: int, *, seed: int = 1) -> Records:
     """Random images; the first pixel of each is its own number."""
     rng = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (count, 1, 8, 8), generator=rng, dtype=torch.uint8)
     pixels[:, 0, 0, 0] = torch.arange(count)
-    return Images(pixels, torch.randint(0, 2, (count,), generator=rng))
+    return Records({PIXELS: pixels}, torch.randint(0, 2, (count,), generator=rng))
 
 
 def make_scenario(
@@ -186,16 +187,16 @@ def initial_weights(study: Study) -> Weights:
     return weights_of(gan)
 
 
-def watch(folder: Path, study: Study, images: Images, *, rounds: int = 1) -> Watched:
+def watch(folder: Path, study: Study, images: Records, *, rounds: int = 1) -> Watched:
     """Lets a new hospital take part in some rounds, and watches."""
     (folder / LEDGER_FOLDER).mkdir(parents=True)
     open_ledgers(study, folder)
 
-    def read() -> Images:
+    def read() -> Records:
         watched.ledger_when_reading.append(entries_on_disk(watched.site.ledger_path))
         return images
 
-    watched = Watched(replace(simulated_site(study, folder, 0), read_images=read))
+    watched = Watched(replace(simulated_site(study, folder, 0), read_records=read))
     watched.weights = initial_weights(study)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client.round, "SiteTrainer", watch_trainer(watched, patch))
@@ -279,7 +280,7 @@ def images_are_scaled_by_constants(folder: Path) -> None:
     """Invariant 3: what D is shown of an image depends on that image alone."""
     images = make_images(43)
     watched = watch(folder, make_study(), images)
-    public = images.pixels.double() / 127.5 - 1
+    public = images.stored[PIXELS].double() / 127.5 - 1
     assert sum(map(len, watched.inputs)) > 0
     for real in watched.inputs:
         distance = (real.double().flatten(1)[:, None] - public.flatten(1)[None]).abs().amax(dim=2)
@@ -324,10 +325,12 @@ ENTRY_FIELDS = {
 def run_file_has_no_exact_size(folder: Path) -> None:
     """Invariant 3: what a study says in public of a hospital's size is rounded."""
     sizes = (123, 123, 123)
-    images = Images(torch.zeros(sum(sizes), 1, 8, 8, dtype=torch.uint8), torch.zeros(sum(sizes), dtype=torch.int64))
+    images = Records(
+        {PIXELS: torch.zeros(sum(sizes), 1, 8, 8, dtype=torch.uint8)}, torch.zeros(sum(sizes), dtype=torch.int64)
+    )
     scenario = make_scenario().model_copy(update={"sites": make_scenario().sites.model_copy(update={"count": 3})})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulations.prepare, "read", lambda _: ImageData(SCHEMA, images, images))
+        patch.setattr(simulations.prepare, "read", lambda _: DataSet(SCHEMA, images, images))
         study = prepare(scenario, folder)
     text = (folder / RUN_FILE).read_text(encoding="utf-8")
     assert [site.declared_size for site in study.sites] == [120, 120, 120]
@@ -409,7 +412,7 @@ def seed_is_written_on_everything(folder: Path) -> None:
     save_generator(study, fresh_generator(study), folder / GENERATOR_FILE)
     assert SEEDED in study.plan.marks()
     assert yaml.safe_load((folder / RUN_FILE).read_text(encoding="utf-8"))["plan"]["seeded"] is True
-    drawn = generate(folder, count=2, out=folder / "out", image_format="png", labels=None, seed=None)
+    drawn = generate(folder, count=2, out=folder / "out", file_format="png", labels=None, seed=None)
     assert SEEDED in drawn
     pictures = list((folder / "out").rglob("*.png"))
     assert len(pictures) == 2
@@ -427,7 +430,7 @@ def unprotected_run_releases_nothing(folder: Path) -> None:
     assert NO_PRIVACY.encode() in (folder / GENERATOR_FILE).read_bytes()
     assert yaml.safe_load((folder / RUN_FILE).read_text(encoding="utf-8"))["plan"]["private"] is False
     try:
-        generate(folder, count=2, out=folder / "out", image_format="png", labels=None, seed=None)
+        generate(folder, count=2, out=folder / "out", file_format="png", labels=None, seed=None)
     except PrivacyRefusal:
         assert not (folder / "out").exists()
     else:
@@ -619,11 +622,11 @@ def empty_batch_without_noise(patch: pytest.MonkeyPatch) -> None:
 
 
 def images_standardised(patch: pytest.MonkeyPatch) -> None:
-    def standardise(pixels: Tensor) -> Tensor:
-        values = pixels.float()
+    def standardise(_schema: ImageSchema, stored: Stored) -> Tensor:
+        values = stored[PIXELS].float()
         return (values - values.mean()) / (values.std() + 1e-6)
 
-    patch.setattr(client.round, "to_unit_range", standardise)
+    patch.setattr(ImageSchema, "encode", standardise)
 
 
 def header_says(patch: pytest.MonkeyPatch, figure: Callable[[SiteTrainer], dict[str, Any]]) -> None:
@@ -746,7 +749,7 @@ def settled_before_training(patch: pytest.MonkeyPatch) -> None:
 
 def data_read_before_reserving(patch: pytest.MonkeyPatch) -> None:
     def open_ledger(original: Any, self: Site) -> Ledger | None:
-        self.read_images()
+        self.read_records()
         return original(self)
 
     wrap(patch, Site, "open_ledger", open_ledger)

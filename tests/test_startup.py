@@ -14,8 +14,9 @@ import yaml
 
 from client.ledger.policy import template
 from client.node.node import Node
-from common.config.scenario import Data, parse_scenario
+from common.config.scenario import parse_scenario
 from common.modality.image import ImageSchema
+from common.modality.image_options import Digits
 from common.privacy.plan import make_plan
 from common.wire.study import SiteDeclaration, Study
 from server.operations.coordinator import Coordinator
@@ -53,7 +54,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     policy = node.folder / "policy.yaml"
     values = yaml.safe_load(policy.read_text(encoding="utf-8")) | {"servers": ["fl.example.org"]}
     policy.write_text(yaml.safe_dump(values), encoding="utf-8")
-    node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=1000)
+    node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=1000)
     Node.create(folder / "bare", template(epsilon=8.0, delta=1e-4, unit="record"))
     scenario = parse_scenario({"name": "tiny", "sites": {"count": 1}, "privacy": {"epsilon": 4.0, "delta": 1e-4}})
     schema = ImageSchema(8, 1, tuple("0123456789"))

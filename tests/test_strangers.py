@@ -44,8 +44,8 @@ from client.ledger.policy import template
 from client.node.joining import prepare_connection
 from client.node.node import Node as Hospital
 from client.node.node_key import NODE_KEY
-from common.config.scenario import Data
 from common.files import create_secret
+from common.modality.image_options import Digits
 from common.operations.flower import free_port
 from server.operations.coordinator import Coordinator
 from server.operations.settings import SETTINGS_FILE
@@ -266,7 +266,7 @@ def test_a_node_contacts_its_coordinator_and_nothing_else(target: Target, tmp_pa
     """All traffic of a node's programs goes through a proxy that records where to."""
     folder = tmp_path / "node"
     node = Hospital.create(folder, template(epsilon=1.0, delta=1e-4, unit="record"))
-    registration, _ = node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=100)
+    registration, _ = node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=100)
     private = target.key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     create_secret(folder / NODE_KEY, private)
     with Recorder() as recorder:

@@ -1,15 +1,15 @@
-"""Reading images: one file a source, one line a source in `READERS`."""
+"""Reading records: one file a source, one line a source in `READERS`; its options are in `common/modality`."""
 
 from dataclasses import replace
 
 from client.data import digits, folder, medmnist, mnist
 from client.data.patients import simulated_patients
-from client.data.records import ImageData, Images, Reader, to_unit_range
-from common.config.scenario import Data
+from client.data.records import DataSet, Reader, Records
 from common.errors import ConfigError, DataError
+from common.modality import Data
 from common.registry import lookup
 
-__all__ = ["READERS", "ImageData", "Images", "Reader", "read", "to_unit_range"]
+__all__ = ["READERS", "DataSet", "Reader", "Records", "read"]
 
 READERS: dict[str, Reader] = {
     "digits": digits.read,
@@ -20,32 +20,29 @@ READERS: dict[str, Reader] = {
 }
 
 
-def read(data: Data, *, may_be_empty: bool = False) -> ImageData:
+def read(data: Data, *, may_be_empty: bool = False) -> DataSet:
     """Reads the data set that the scenario names.
 
     Args:
         data: where it is, and how it is to be read.
-        may_be_empty: whether a split may hold no image. A hospital goes on without patients who withdrew, be it all of
-            them; a class without images is never an error.
+        may_be_empty: whether a split may hold no record. A hospital goes on without patients who withdrew, be it all of
+            them; a class without records is never an error.
 
     Raises:
-        ConfigError: the source is unknown, or a key does not fit it.
+        ConfigError: an option is missing, or does not fit the data.
         DataError: the data is missing, corrupt or not what the scenario says.
     """
-    reader = lookup(READERS, data.source, "data.source")
-    if data.patients is not None and reader is not folder.read:
-        raise ConfigError("data.patients", f"does not fit source '{data.source}'", "remove it")
-    found = reader(data)
+    found = lookup(READERS, data.source, "data.source")(data)
     if not may_be_empty and not (len(found.train) and len(found.test)):
-        hint = "give images for training and for testing, or change data.test_fraction"
-        raise DataError(f"data of source '{data.source}'", "has too few images for two splits", hint)
-    if data.images_per_patient == 1:
+        hint = "give records for training and for testing, or change data.test_fraction"
+        raise DataError(f"data of source '{data.source}'", "has too few records for two splits", hint)
+    if data.simulated_per_patient == 1:
         return found
     if found.train.patients is not None:
-        problem = f"is {data.images_per_patient}, but the data says whose each image is"
+        problem = f"is {data.simulated_per_patient}, but the data says whose each record is"
         raise ConfigError("data.images_per_patient", problem, "remove it")
     train, test = (
-        replace(part, patients=simulated_patients(part.labels, data.images_per_patient))
+        replace(part, patients=simulated_patients(part.labels, data.simulated_per_patient))
         for part in (found.train, found.test)
     )
     return replace(found, train=train, test=test)

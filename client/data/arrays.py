@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from client.data.records import ImageData, Images
-from common.config.scenario import Data
+from client.data.records import DataSet, Records
 from common.errors import DataError
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
+from common.modality.image_options import ImageSource
 
 SIZES = range(8, 257)
 """Heights and widths in pixels that the networks are made for; the same as `data.image_size` allows."""
@@ -91,8 +91,13 @@ def checked_codes(thing: str, values: NDArray[Any], count: int, limit: int) -> T
 
 
 def images_from_arrays(
-    thing: str, pixels: NDArray[Any], labels: NDArray[Any], num_classes: int, data: Data, sites: Tensor | None = None
-) -> Images:
+    thing: str,
+    pixels: NDArray[Any],
+    labels: NDArray[Any],
+    num_classes: int,
+    data: ImageSource,
+    sites: Tensor | None = None,
+) -> Records:
     """Checks one split and brings it to the scenario's size and channels.
 
     Args:
@@ -120,19 +125,19 @@ def images_from_arrays(
     checked_labels = checked_codes(f"labels of {thing}", labels, len(pixels), num_classes)
     planes = torch.from_numpy(pixels)
     planes = planes.unsqueeze(1) if planes.ndim == 3 else planes.permute(0, 3, 1, 2)
-    return Images(conform(planes, data.image_size, data.channels), checked_labels, sites)
+    return Records({PIXELS: conform(planes, data.image_size, data.channels)}, checked_labels, sites)
 
 
 def assemble(
-    thing: str, train: Images, test: Images, classes: tuple[str, ...], site_names: tuple[str, ...] | None = None
-) -> ImageData:
+    thing: str, train: Records, test: Records, classes: tuple[str, ...], site_names: tuple[str, ...] | None = None
+) -> DataSet:
     """Joins two splits that must have the same size and channels.
 
     Raises:
         DataError: they have not.
     """
-    if train.pixels.shape[1:] != test.pixels.shape[1:]:
+    _, channels, size, _ = train.stored[PIXELS].shape
+    if test.stored[PIXELS].shape[1:] != (channels, size, size):
         problem = "has training and test images of different size or channels"
         raise DataError(thing, problem, "set data.image_size and data.channels")
-    _, channels, size, _ = train.pixels.shape
-    return ImageData(ImageSchema(size, channels, classes), train, test, site_names)
+    return DataSet(ImageSchema(size, channels, classes), train, test, site_names)

@@ -6,17 +6,17 @@ Source: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Dig
 import numpy as np
 
 from client.data.arrays import assemble, images_from_arrays
-from client.data.records import ImageData
+from client.data.records import DataSet
 from client.data.settings import own_classes
-from common.config.scenario import Data
 from common.errors import ConfigError
+from common.modality.image_options import Digits
 
 _CLASSES = tuple(str(digit) for digit in range(10))
 _LARGEST = 16.0
 _SPLIT_SEED = 20240601
 
 
-def read(data: Data) -> ImageData:
+def read(data: Digits) -> DataSet:
     """The digits, split by a fixed seed with the same share of each class in both splits.
 
     Raises:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 
 import torch
 
-from client.data.records import Images
+from client.data.records import Records
 from common.errors import DataError
 from common.privacy.plan import Unit
 
@@ -19,46 +19,47 @@ Derive = Callable[[bytes], bytes]
 """A key of the site for one purpose (`client.ledger.keys.SiteKey.derived`)."""
 
 
-def fingerprints(images: Images, unit: Unit, derive: Derive) -> tuple[str, ...]:
+def fingerprints(records: Records, unit: Unit, derive: Derive) -> tuple[str, ...]:
     """Fingerprints of a data set's patients and records: sorted, 32 hexadecimal digits each.
 
-    A patient is known by the hospital's name for it, a record by its pixels and label; files may be renamed or copied.
+    A patient is known by the hospital's name for it, a record by what is stored and its label; files may be renamed or
+    copied.
     """
-    found = set(_of_records(images, derive))
+    found = set(_of_records(records, derive))
     if unit == "patient":
-        found.update(_of_patients(images, derive).values())
+        found.update(_of_patients(records, derive).values())
     return tuple(sorted(found))
 
 
-def known(images: Images, unit: Unit, prints: Collection[str], derive: Derive) -> Images:
-    """The images of units with one of these fingerprints. All others are left out.
+def known(records: Records, unit: Unit, prints: Collection[str], derive: Derive) -> Records:
+    """The records of units with one of these fingerprints. All others are left out.
 
     Raises:
-        DataError: the unit is the patient, and the images do not say whose they are.
+        DataError: the unit is the patient, and the records do not say whose they are.
     """
     among = set(prints)
     if unit == "record":
-        kept = torch.tensor([one in among for one in _of_records(images, derive)], dtype=torch.bool)
-    elif images.patients is None:
-        raise DataError("images", "do not say whose they are", "give the manifest that they were registered with")
+        kept = torch.tensor([one in among for one in _of_records(records, derive)], dtype=torch.bool)
+    elif records.patients is None:
+        raise DataError("records", "do not say whose they are", "give the manifest that they were registered with")
     else:
-        codes = [code for code, one in _of_patients(images, derive).items() if one in among]
-        kept = torch.isin(images.patients, torch.tensor(codes, dtype=torch.int64))
-    return images if bool(kept.all()) else images.select(kept.nonzero().squeeze(1))
+        codes = [code for code, one in _of_patients(records, derive).items() if one in among]
+        kept = torch.isin(records.patients, torch.tensor(codes, dtype=torch.int64))
+    return records if bool(kept.all()) else records.select(kept.nonzero().squeeze(1))
 
 
-def _of_patients(images: Images, derive: Derive) -> dict[int, str]:
-    """The fingerprint of each patient that the images are of, by its code."""
-    if images.patients is None or images.patient_names is None:
+def _of_patients(records: Records, derive: Derive) -> dict[int, str]:
+    """The fingerprint of each patient that the records are of, by its code."""
+    if records.patients is None or records.patient_names is None:
         return {}
-    names, key = images.patient_names, derive(b"fingerprint of a patient")
-    return {code: _keyed(key, names[code].encode()) for code in images.patients.unique().tolist()}
+    names, key = records.patient_names, derive(b"fingerprint of a patient")
+    return {code: _keyed(key, names[code].encode()) for code in records.patients.unique().tolist()}
 
 
-def _of_records(images: Images, derive: Derive) -> Iterator[str]:
+def _of_records(records: Records, derive: Derive) -> Iterator[str]:
     key = derive(b"fingerprint of a record")
-    for pixels, label in zip(images.pixels, images.labels.tolist(), strict=True):
-        yield _keyed(key, f"{tuple(pixels.shape)} {label} ".encode() + pixels.numpy().tobytes())
+    for (shape, content), label in zip(records.parts(), records.labels.tolist(), strict=True):
+        yield _keyed(key, shape + f"{label} ".encode() + content)
 
 
 def _keyed(key: bytes, value: bytes) -> str:

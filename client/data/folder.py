@@ -20,10 +20,11 @@ from torch import Tensor
 
 from client.data.arrays import assemble, check_native_size, conform
 from client.data.patients import read_manifest
-from client.data.records import ImageData, Images
+from client.data.records import DataSet, Records
 from client.data.settings import declared_classes, required_root
-from common.config.scenario import Data
 from common.errors import DataError
+from common.modality.image import PIXELS
+from common.modality.image_options import Folder
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _CLUTTER = {"thumbs.db", "desktop.ini"}
@@ -55,7 +56,7 @@ class _Entry:
         return int.from_bytes(hashlib.sha256(key).digest()[:6], "big") / 2**48
 
 
-def read(data: Data) -> ImageData:
+def read(data: Folder) -> DataSet:
     """The images under `data.root`, decoded once.
 
     With `root/train` and `root/test` these are the splits. Otherwise each image falls into the test split with
@@ -91,7 +92,7 @@ def read(data: Data) -> ImageData:
     return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None)
 
 
-def _splits(root: Path, classes: tuple[str, ...], data: Data) -> tuple[list[_Entry], list[_Entry]]:
+def _splits(root: Path, classes: tuple[str, ...], data: Folder) -> tuple[list[_Entry], list[_Entry]]:
     if not root.is_dir():
         raise DataError(f"folder '{root}'", "is not a folder", "correct data.root")
     named = [root / name for name in ("train", "test") if name not in classes and (root / name).is_dir()]
@@ -111,7 +112,7 @@ def _splits(root: Path, classes: tuple[str, ...], data: Data) -> tuple[list[_Ent
     return train, test
 
 
-def _with_patients(entries: list[_Entry], root: Path, data: Data) -> list[_Entry]:
+def _with_patients(entries: list[_Entry], root: Path, data: Folder) -> list[_Entry]:
     """The same images with their patients, if there is a manifest, which has a row for each image."""
     if data.patients is None:
         return entries
@@ -202,7 +203,7 @@ def _readable(root: Path) -> Generator[None]:
         raise DataError(f"folder '{root}'", "cannot be read", "check its permissions and links") from None
 
 
-def _images(entries: list[_Entry], sites: list[str], like: Tensor, data: Data) -> Images:
+def _images(entries: list[_Entry], sites: list[str], like: Tensor, data: Folder) -> Records:
     """Decodes the files, in threads that write straight into the one result; `like` has the shape of each."""
     pixels = torch.empty(len(entries), *like.shape, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool:
@@ -221,11 +222,11 @@ def _images(entries: list[_Entry], sites: list[str], like: Tensor, data: Data) -
     labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64)
     codes = {site: code for code, site in enumerate(sites)}
     origin = torch.tensor([codes[entry.site] for entry in entries if entry.site is not None], dtype=torch.int64)
-    images = Images(pixels, labels, origin if sites else None)
+    images = Records({PIXELS: pixels}, labels, origin if sites else None)
     return images.of_patients([entry.patient for entry in entries]) if data.patients is not None else images
 
 
-def _decode(entry: _Entry, data: Data) -> Tensor:
+def _decode(entry: _Entry, data: Folder) -> Tensor:
     """One image at the scenario's size and channels: uint8 [C, S, S]."""
     formats = (_FORMATS[entry.path.suffix.lower()],)
     try:

@@ -1,17 +1,17 @@
-"""Where a hospital's data is, and whether it can be opened, without a look at an image."""
+"""Where a hospital's data is, and whether it can be opened, without a look at a record."""
 
 import os
 from pathlib import Path
 
 from client.data.patients import read_manifest
-from common.config.scenario import Data
 from common.errors import DataError
+from common.modality import Data
+from common.modality.image_options import Folder
 
 
 def absolute(data: Data) -> Data:
     """The same data with paths that mean the same in every working directory: a node's programs have others."""
-    places = {"root": data.root, "patients": data.patients}
-    return data.model_copy(update={name: _absolute(path) for name, path in places.items() if path is not None})
+    return data.model_copy(update={name: _absolute(path) for name, path in data.places().items()})
 
 
 def check_readable(data: Data) -> None:
@@ -21,9 +21,9 @@ def check_readable(data: Data) -> None:
         DataError: one of them cannot be opened, or the root is not there. The error names the root alone.
 
     Privacy:
-        No image is read: what may fail here says nothing of what is in one.
+        No record is read: what may fail here says nothing of what is in one.
     """
-    if data.patients is not None:
+    if isinstance(data, Folder) and data.patients is not None:
         read_manifest(data.patients.expanduser())
     if data.root is None:
         return

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.arrays import assemble, checked_codes, images_from_arrays
-from client.data.records import ImageData, Images
+from client.data.records import DataSet, Records
 from client.data.settings import declared_classes, own_classes, required_root
-from common.config.scenario import Data
 from common.errors import ConfigError, DataError
+from common.modality.image_options import MedMnist
 
 _ORGANS = (
     *("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right"),
@@ -54,7 +54,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
 _MULTI_LABEL = "chestmnist"
 
 
-def read(data: Data) -> ImageData:
+def read(data: MedMnist) -> DataSet:
     """The training and test splits of the file `data.root`, or of `data.dataset` in the folder `data.root`.
 
     The validation split is left alone, so that choices can be made on it. Beyond MedMNIST's own keys, `train_sites` and
@@ -91,7 +91,7 @@ def _file(root: Path, dataset: str | None) -> Path:
     return below if below.exists() else root / f"{dataset}.npz"
 
 
-def _classes(path: Path, thing: str, data: Data) -> tuple[str, ...]:
+def _classes(path: Path, thing: str, data: MedMnist) -> tuple[str, ...]:
     stem = set_name(path)
     if stem == _MULTI_LABEL:
         raise DataError(thing, "has several labels an image", "use a single-label data set")
@@ -140,7 +140,9 @@ def _site_names(archive: Any, thing: str) -> tuple[str, ...] | None:
     return tuple(names.tolist())
 
 
-def _split(archive: Any, part: str, thing: str, num_classes: int, names: tuple[str, ...] | None, data: Data) -> Images:
+def _split(
+    archive: Any, part: str, thing: str, num_classes: int, names: tuple[str, ...] | None, data: MedMnist
+) -> Records:
     labels = _array(archive, f"{part}_labels", thing)
     sites: Tensor | None = None
     if names is not None and f"{part}_sites" in archive:
@@ -150,7 +152,7 @@ def _split(archive: Any, part: str, thing: str, num_classes: int, names: tuple[s
     return images_from_arrays(f"{thing} ({part})", pixels, labels, num_classes, data, sites)
 
 
-def _with_patients(archive: Any, thing: str, train: Images, test: Images) -> tuple[Images, Images]:
+def _with_patients(archive: Any, thing: str, train: Records, test: Records) -> tuple[Records, Records]:
     """The two splits with their patients, if the archive has them: no patient is in both."""
     given = [f"{part}_patients" in archive for part in ("train", "test")]
     if not any(given):

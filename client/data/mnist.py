@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.data.arrays import assemble, images_from_arrays
-from client.data.records import ImageData, Images
+from client.data.records import DataSet, Records
 from client.data.settings import own_classes, required_root
-from common.config.scenario import Data
 from common.errors import DataError
+from common.modality.image_options import Mnist
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST
@@ -29,21 +29,21 @@ _FAULTS = (
 )
 
 
-def read_mnist(data: Data) -> ImageData:
+def read_mnist(data: Mnist) -> DataSet:
     """MNIST from `data.root`/MNIST/raw; see `Reader` for errors."""
     from torchvision.datasets import MNIST  # noqa: PLC0415
 
     return _read(MNIST, _DIGITS, data)
 
 
-def read_fashion_mnist(data: Data) -> ImageData:
+def read_fashion_mnist(data: Mnist) -> DataSet:
     """Fashion-MNIST from `data.root`/FashionMNIST/raw; see `Reader` for errors."""
     from torchvision.datasets import FashionMNIST  # noqa: PLC0415
 
     return _read(FashionMNIST, tuple(FashionMNIST.classes), data)
 
 
-def _read(kind: "type[MNIST]", names: tuple[str, ...], data: Data) -> ImageData:
+def _read(kind: "type[MNIST]", names: tuple[str, ...], data: Mnist) -> DataSet:
     root = required_root(data, f"the folder that holds (or will hold) {kind.__name__}/raw")
     classes = own_classes(data, names)
     raw = root / kind.__name__ / "raw"
@@ -55,7 +55,7 @@ def _read(kind: "type[MNIST]", names: tuple[str, ...], data: Data) -> ImageData:
     return assemble(thing, train, test, classes)
 
 
-def _split(kind: "type[MNIST]", root: Path, train: bool, thing: str, num_classes: int, data: Data) -> Images:
+def _split(kind: "type[MNIST]", root: Path, train: bool, thing: str, num_classes: int, data: Mnist) -> Records:
     try:
         dataset = kind(root, train=train, download=data.download)
         pixels, labels = dataset.data.numpy(), dataset.targets.numpy()

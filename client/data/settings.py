@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from common.config.scenario import Data
 from common.errors import ConfigError
+from common.modality import Data
 
 
 def required_root(data: Data, what: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISDIR
 
-from common.config.scenario import Data
+from common.modality import Data
 
 
 def stamp(data: Data) -> str:
@@ -19,8 +19,8 @@ def stamp(data: Data) -> str:
         OSError: a folder cannot be read.
     """
     digest = hashlib.sha256()
-    for given in (data.root, data.patients):
-        for path, found in _below(given.expanduser().resolve(), set()) if given is not None else ():
+    for given in data.places().values():
+        for path, found in _below(given.expanduser().resolve(), set()):
             facts = None if found is None else (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             digest.update(os.fsencode(path) + f"\0{facts}\0".encode())
     return digest.hexdigest()

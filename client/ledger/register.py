@@ -8,7 +8,7 @@ another place is an entry of its own, which changes where it is read from and no
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from pydantic import ConfigDict, TypeAdapter
 from client.ledger.chain import Chain, Entry
 from client.ledger.keys import SiteKey
 from common.config.bounds import Name
-from common.config.scenario import Data, parse
+from common.config.scenario import parse_data
 from common.errors import ConfigError, DataError, PrivacyRefusal, VerificationError
-from common.modality.image import ImageSchema
+from common.modality import Data, Schema, parse_schema
 from common.privacy.plan import Unit
 from common.wire.study import SiteDeclaration
 
@@ -47,7 +47,7 @@ class Registration:
     site: str
     ledger: str
     data: Data
-    schema: ImageSchema
+    schema: Schema
     unit: Unit
     declared_size: int
     fingerprints: tuple[str, ...]
@@ -79,8 +79,8 @@ class Registration:
             name=names[0],
             site=declared.name,
             ledger=names[1],
-            data=parse(Data, content["data"], "data"),
-            schema=ImageSchema.from_plain(content["schema"]),
+            data=parse_data(content["data"]),
+            schema=parse_schema(content["schema"]),
             unit=_UNIT.validate_python(content["unit"]),
             declared_size=declared.declared_size,
             fingerprints=tuple(names[2:]),
@@ -89,7 +89,7 @@ class Registration:
 
     def to_plain(self) -> dict[str, Any]:
         """As an entry of the register holds it."""
-        data, schema = self.data.model_dump(mode="json"), {**asdict(self.schema), "classes": list(self.schema.classes)}
+        data, schema = self.data.model_dump(mode="json"), self.schema.to_plain()
         plain = {name: getattr(self, name) for name in ("name", "site", "ledger", "unit", "declared_size", "rehearsal")}
         return {"kind": "register", **plain, "data": data, "schema": schema, "fingerprints": list(self.fingerprints)}
 
@@ -181,7 +181,7 @@ def _registrations(entries: Iterable[Entry]) -> list[Registration]:
     for entry in entries:
         if entry.content["kind"] == "relocate":
             name = entry.content["name"]
-            found[name] = replace(found[name], data=parse(Data, entry.content["data"], "data"))
+            found[name] = replace(found[name], data=parse_data(entry.content["data"]))
         else:
             registration = Registration.of_entry(entry)
             found[registration.name] = registration

@@ -1,6 +1,6 @@
 """The door: a hospital's patients, who can be asked for noisy sums and for nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,11 @@ from client.mechanism.noisy_sum import release
 from client.mechanism.randomness import Randomness
 from client.mechanism.units import Bags, Units
 
-Encode = Callable[[Tensor], Tensor]
-"""Stored records uint8[N, ...] to float32[N, ...], by public constants."""
+Stored = Mapping[str, Tensor]
+"""Records as they are stored: one tensor [N, ...] for each part of a record."""
+
+Encode = Callable[[Stored], Tensor]
+"""Stored records to float32[N, ...], each by itself and by public constants."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Patients:
     """Holds the records; lets noisy sums out.
 
     Args:
-        records: uint8[N, ...], as they are stored, on the device that works.
+        records: as they are stored, on the device that works.
         labels: int64[N] on the same device.
         patients: int64[N] on the CPU, a code for the patient of each record; None if each record is its own unit.
         encode: what networks and statistics see of a record.
@@ -55,7 +58,7 @@ class Patients:
 
     def __init__(
         self,
-        records: Tensor,
+        records: Stored,
         labels: Tensor,
         patients: Tensor | None,
         *,
@@ -113,7 +116,8 @@ class Patients:
     def _of(self, block: Bags) -> tuple[Tensor, Tensor]:
         """Records float32[n·V, ...] and labels int64[n·V] of a block, those of a unit in a row."""
         positions = block.positions.flatten()
-        return self._encode(self._records[positions]), self._labels[positions]
+        records = {name: part[positions] for name, part in self._records.items()}
+        return self._encode(records), self._labels[positions]
 
     def _released(self, total: Tensor) -> Tensor:
         terms = self._terms

@@ -16,13 +16,13 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     yield "data", f"cohort '{registration.name}', declared size {registration.declared_size}"
     yield (
         "model",
-        f"{scenario.model.family}, {study.schema.size}x{study.schema.size} pixels; a discriminator sees the data",
+        f"{scenario.model.family}, {study.schema.describe()}; a discriminator sees the data",
     )
     if plan.warm_start_noise_multiplier is not None:
         yield (
             "before the first",
-            "averages and covariances of each class's images, blurred, are released once, for all hospitals to start "
-            f"from; each {plan.unit} adds at most 1; noise σ = {plan.warm_start_noise_multiplier:g}",
+            f"averages and covariances of each class's {study.schema.noun}, blurred, are released once, for all "
+            f"hospitals to start from; each {plan.unit} adds at most 1; noise σ = {plan.warm_start_noise_multiplier:g}",
         )
     yield (
         "each step",

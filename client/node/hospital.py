@@ -8,7 +8,7 @@ from typing import NamedTuple
 from flwr.app import RecordDict
 
 from client.answer import answer
-from client.data import Images
+from client.data import Records
 from client.data.location import check_readable
 from client.data.stamp import stamp
 from client.ledger.register import Registration
@@ -16,27 +16,27 @@ from client.node.connection import Connection
 from client.node.node import SITE_KEY, Node
 from client.node.reading import read_registered
 from client.round import Site
-from common.config.scenario import Data
 from common.errors import Code, PrivacyRefusal
+from common.modality import Data
 
 
 class _Held(NamedTuple):
-    """Images in memory, where they came from, and the stamp of the files when they were read."""
+    """Records in memory, where they came from, and the stamp of the files when they were read."""
 
-    images: Images
+    records: Records
     data: Data
     stamp: str
 
 
 class Hospital:
-    """Answers instructions with the node in a folder; images stay in memory as long as their files are as they were.
+    """Answers instructions with the node in a folder; records stay in memory as long as their files are as they were.
 
     Args:
         folder: the node's folder.
 
     Privacy:
-        What leaves is what `client.answer.answer` lets out: a reply of `client.round.run_round`, or a `Code`. Images of
-        a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
+        What leaves is what `client.answer.answer` lets out: a reply of `client.round.run_round`, or a `Code`. Records
+        of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,15 +58,15 @@ class Hospital:
             hint = "have the hospital approve it for this coordinator"
             raise PrivacyRefusal("study", problem, hint, code=Code.NOT_APPROVED)
         site = site_of(node, study_id, registration)
-        return replace(site, read_images=partial(self._read, registration, site))
+        return replace(site, read_records=partial(self._read, registration, site))
 
-    def _read(self, registration: Registration, site: Site) -> Images:
-        """The cohort's registered images, read where they are not in memory."""
+    def _read(self, registration: Registration, site: Site) -> Records:
+        """The cohort's registered records, read where they are not in memory."""
         name = registration.fingerprint
         if name not in self._held:
             before = stamp(registration.data)  # a file that changes while it is read is read again in the next round
-            self._held[name] = _Held(site.read_images(), registration.data, before)
-        return self._held[name].images
+            self._held[name] = _Held(site.read_records(), registration.data, before)
+        return self._held[name].records
 
     def _forget_what_changed(self) -> None:
         self._held = {name: held for name, held in self._held.items() if stamp(held.data) == held.stamp}
@@ -83,7 +83,7 @@ def site_of(node: Node, study_id: str, registration: Registration) -> Site:
         name=registration.site,
         study=node.approved(study_id, registration),
         declared_size=registration.declared_size,
-        read_images=partial(read_registered, registration, node.key),
+        read_records=partial(read_registered, registration, node.key),
         ledger_path=node.ledger_path(registration),
         key_path=node.folder / SITE_KEY,
         read_policy=node.policy,

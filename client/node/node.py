@@ -28,10 +28,10 @@ from client.ledger.ledger import (
 from client.ledger.policy import Policy
 from client.ledger.register import Register, Registration
 from client.ledger.statement import Statement, state
-from common.config.scenario import Data
 from common.config.yaml_text import Excess, read_file
 from common.errors import Code, ConfigError, PrivacyRefusal, SiloganError, VerificationError
 from common.files import write_bytes_atomically
+from common.modality import Data
 from common.privacy.plan import plan_problem
 from common.wire.run_folder import RUN_FILE
 from common.wire.study import SiteDeclaration, Study, parse_study
@@ -151,7 +151,7 @@ class Node:
                 self.ledger(registration)
 
         registration, sharing = self.register.add(wanted, open_ledger)
-        if (registration.data.root, registration.data.patients) != (wanted.data.root, wanted.data.patients):
+        if registration.data.places() != wanted.data.places():
             problem = "is registered already, and is read from another place"
             raise ConfigError(f"cohort '{name}'", problem, "move it with `silogan node relocate`")
         return registration, sharing
@@ -384,5 +384,5 @@ def _misfits(study: Study, registration: Registration) -> list[str]:
             f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
         )
     if study.schema != registration.schema:
-        found.append("its images have another size, channels or classes than the cohort's")
+        found.append("its records are of another shape or other classes than the cohort's")
     return found

@@ -98,7 +98,7 @@ class SiteTrainer:
 
     def _discriminator_step(self) -> None:
         with torch.no_grad():
-            fakes, labels = self._generate(self._fakes_per_step)
+            fakes, labels = self._draw(self._fakes_per_step)
         told_fake = self._step.take(self._loss, fakes, labels) < 0
         if self._training.weight_clip is not None:
             with torch.no_grad():
@@ -110,20 +110,15 @@ class SiteTrainer:
         """One step of G through the frozen D: no real image, no per-sample work."""
         discriminator = self._discriminator.requires_grad_(False)
         with self._precision:
-            fake, labels = self._generate(self._training.generator_batch_size)
+            fake, labels = self._draw(self._training.generator_batch_size)
             loss = self._loss.generator(discriminator(fake, labels).float()).mean()
             self._g_optimizer.zero_grad()
             loss.backward()
         self._g_optimizer.step()
         discriminator.requires_grad_(True)
 
-    def _generate(self, count: int) -> tuple[Tensor, Tensor | None]:
-        device = self._public.device
-        z = torch.randn(count, self._generator.latent_dim, generator=self._public, device=device)
-        labels = None
-        if self._generator.conditional:
-            labels = torch.randint(self._num_classes, (count,), generator=self._public, device=device)
-        return self._generator(z, labels), labels
+    def _draw(self, count: int) -> tuple[Tensor, Tensor | None]:
+        return self._generator.draw(count, self._num_classes, self._public)
 
 
 def passes(device: torch.device, training: Training) -> torch.autocast:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from client.data import Images, to_unit_range
+from client.data import Records
+from client.mechanism.patients import Encode
 from client.mechanism.randomness import Randomness
 from client.mechanism.units import Units
 from common.models.losses import Loss
@@ -21,36 +22,40 @@ class UnprotectedPatients:
     """Records without a door.
 
     Args:
-        images: the site's training images, on the device that works.
+        records: the site's training records, on the device that works.
+        encode: what networks and statistics see of a record.
         plan: says what a unit is, q and k.
         randomness: of the samples.
     """
 
-    def __init__(self, images: Images, plan: PrivacyPlan, randomness: Randomness) -> None:
-        patients = None if plan.unit == "record" or images.patients is None else images.patients.cpu()
-        self._images, self._randomness, self._rate = images, randomness, plan.sample_rate
-        self._units = Units(len(images), patients, plan.records_per_patient)
+    def __init__(self, records: Records, encode: Encode, plan: PrivacyPlan, randomness: Randomness) -> None:
+        patients = None if plan.unit == "record" or records.patients is None else records.patients.cpu()
+        self._records, self._encode, self._randomness, self._rate = records, encode, randomness, plan.sample_rate
+        self._units = Units(len(records), patients, plan.records_per_patient)
 
     def sample(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Images float32[n, C, S, S] and labels int64[n] of a Poisson sample, and each one's share of its unit."""
+        """Records float32[n, ...] and labels int64[n] of a Poisson sample, and each one's share of its unit."""
         positions, shares = self._drawn(self._rate)
-        return to_unit_range(self._images.pixels[positions]), self._images.labels[positions], shares
+        return *self._of(positions), shares
 
     def statistic(self, moments: Moments) -> Tensor:
         """The sum of what all units add to the class moments, float64[moments.size]."""
-        total = torch.zeros(moments.slots, moments.width, dtype=torch.float64, device=self._images.labels.device)
+        total = torch.zeros(moments.slots, moments.width, dtype=torch.float64, device=self._records.labels.device)
         for positions, shares in zip(*(part.split(_AT_A_TIME) for part in self._drawn(1.0)), strict=True):
-            labels = self._images.labels[positions]
-            rows = moments.rows(to_unit_range(self._images.pixels[positions]), labels)
-            total.index_add_(0, labels, rows * shares.double().unsqueeze(1))
+            records, labels = self._of(positions)
+            total.index_add_(0, labels, moments.rows(records, labels) * shares.double().unsqueeze(1))
         return total.flatten()
 
     def _drawn(self, rate: float) -> tuple[Tensor, Tensor]:
         """Positions int64[n] of the records that are drawn, and each one's share of its unit, float32[n]."""
         positions, present = self._units.sample(rate, self._randomness)
         shares = present / present.sum(dim=1, keepdim=True)
-        device = self._images.labels.device
+        device = self._records.labels.device
         return positions[present].to(device), shares[present].to(device)
+
+    def _of(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        records = self._records.select(positions)
+        return self._encode(records.stored), records.labels
 
 
 class PlainStep:
@@ -59,7 +64,7 @@ class PlainStep:
     Args:
         discriminator: changed in place.
         optimizer: holds its parameters.
-        patients: whose images are real.
+        patients: whose records are real.
         expected_batch: B > 0.
         precision: context of the passes.
     """

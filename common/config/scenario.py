@@ -5,14 +5,13 @@ values of the wrong type or out of range with the key, the value and the range.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from common.config.bounds import (
     MOST_STEPS,
-    Classes,
     Clip,
     Delta,
     Epsilon,
@@ -25,60 +24,17 @@ from common.config.bounds import (
     Size,
     Text,
 )
+from common.config.section import AnySection, Section, shown, shown_key, unknown_key
 from common.config.yaml_text import Excess, read_file, read_yaml
 from common.errors import ConfigError
-from common.registry import nearest
+from common.modality import AnyData, AnyModel, Data, Model
+from common.modality.image_options import Dcgan, Digits
 
 Unit = Literal["record", "patient"]
-_SHOWN = 60  # characters of a wrong value
 
 
-class Section(BaseModel):
-    """A part of a scenario: frozen, strict about types, and without room for keys that nobody reads."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
-    )
-
-
-AnySection = TypeVar("AnySection", bound=Section)
 _Below1 = Annotated[float, Field(ge=0, lt=1)]
 _Rate = Annotated[float, Field(gt=0, le=1e3)]
-
-
-class Data(Section):
-    """Which images the hospitals hold (`client/data`)."""
-
-    source: Text = "digits"
-    root: Path | None = Field(default=None, strict=False, description="folder or file with the data; none if embedded")
-    dataset: Text | None = Field(
-        default=None, description="MedMNIST set to find in a folder, for example pneumoniamnist"
-    )
-    image_size: Annotated[int, Field(ge=8, le=256)] | None = Field(
-        default=None, description="resize to this; native if none"
-    )
-    channels: Literal[1, 3] | None = Field(default=None, description="1 grey, 3 colour; native if none")
-    classes: Classes | None = Field(
-        default=None, description="public class names, where the source has none of its own"
-    )
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.2, description="held out, where there is no test split"
-    )
-    download: bool = Field(default=False, description="let torchvision download what is missing")
-    patients: Path | None = Field(
-        default=None,
-        strict=False,
-        description="CSV file with the columns file (relative to root) and patient, for source folder",
-    )
-    images_per_patient: RecordsPerPatient = Field(
-        default=1, description="simulated patients: so many images of one class, where the data does not say"
-    )
-
-    @model_validator(mode="after")
-    def _patients_are_real_or_simulated(self) -> "Data":
-        if self.patients is not None and self.images_per_patient > 1:
-            raise ValueError(f"images_per_patient={self.images_per_patient} would overrule the manifest in patients")
-        return self
 
 
 class Sites(Section):
@@ -92,16 +48,6 @@ class Sites(Section):
     shards_per_site: Size = Field(default=2, description="label shards that each site holds")
     size_ratio: Annotated[float, Field(ge=1, le=1e6)] = Field(
         default=10.0, description="largest site over smallest, for size skew"
-    )
-
-
-class Model(Section):
-    """Generator and discriminator (`common/networks`)."""
-
-    family: Text = "dcgan"
-    latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
-    width: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32, description="channels of the widest feature map are a small multiple of this"
     )
 
 
@@ -267,9 +213,9 @@ class Scenario(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
         default=None, description="fixed randomness, in simulation only"
     )
-    data: Data = Data()
+    data: AnyData = Digits()
     sites: Sites = Sites()
-    model: Model = Model()
+    model: AnyModel = Dcgan()
     training: Training = Training()
     privacy: Privacy = Privacy()
     federation: Federation = Federation()
@@ -342,6 +288,24 @@ def parse_scenario(values: dict[str, Any]) -> Scenario:
     return parse(Scenario, values, "scenario")
 
 
+class _DataAlone(Section):
+    data: AnyData
+
+
+class _ModelAlone(Section):
+    model: AnyModel
+
+
+def parse_data(values: object) -> Data:
+    """Validates plain values into the `data` section that their source has; one fault is raised as a `ConfigError`."""
+    return parse(_DataAlone, {"data": values}, "data").data
+
+
+def parse_model(values: object) -> Model:
+    """The same for the `model` section and its family."""
+    return parse(_ModelAlone, {"model": values}, "model").model
+
+
 def parse(section: type[AnySection], values: object, whole: str) -> AnySection:
     """Validates plain values into a section; `whole` is what an error calls all of it, as "scenario".
 
@@ -377,25 +341,15 @@ def _one_line(error: ValidationError, section: type[Section], whole: str) -> Con
     path = [str(part) for part in fault["loc"]]
     if path[1:2] == ["d_steps_per_g_step"]:
         del path[2:3]  # which of the two it was read as
-    key = ".".join(path) or whole
-    if not key.isprintable() or len(key) > _SHOWN:
-        key = shown(key)
+    key = shown_key(path or [whole])
     if fault["type"] == "extra_forbidden":
-        close = nearest(path[-1], _fields_at(section, path[:-1]))
-        hint = f"did you mean '{'.'.join([*path[:-1], close])}'?" if close else "remove it"
-        return ConfigError(key, "unknown key", hint)
+        return unknown_key(path, _fields_at(section, path[:-1]))
     if fault["type"] == "missing":
         return ConfigError(key, "is missing", f"add it to the {whole}")
     if fault["type"] == "value_error":
         return ConfigError(key, str(fault["ctx"]["error"]) if "ctx" in fault else fault["msg"], "correct one of them")
     message = fault["msg"][0].lower() + fault["msg"][1:]
     return ConfigError(key, f"{message}, not {shown(fault['input'])}", "correct the value")
-
-
-def shown(value: object) -> str:
-    """A value as errors show it: on one line, and not all of it where it is long."""
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:

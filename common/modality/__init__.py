@@ -1,1 +1,58 @@
-"""What a record is: its public schema, and how it becomes a tensor and back."""
+"""Kinds of records: a kind is one line in `KINDS`, and one file or two here."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Union
+
+from pydantic import PlainValidator, SerializeAsAny, TypeAdapter
+
+from common.config.bounds import Classes
+from common.config.section import variant
+from common.modality.base import Data, Features, Kind, Model, Schema, Stored
+from common.modality.image import ImageSchema
+from common.modality.image_options import Article, Dcgan, Digits, FashionMnist, Folder, MedMnist, Mnist
+
+__all__ = ["KINDS", "AnyData", "AnyModel", "Data", "Features", "Kind", "Model", "Schema", "Stored", "parse_schema"]
+
+KINDS: dict[str, Kind] = {
+    "image": Kind(
+        ImageSchema,
+        {"digits": Digits, "mnist": Mnist, "fashion-mnist": FashionMnist, "medmnist": MedMnist, "folder": Folder},
+        {"dcgan": Dcgan, "article": Article},
+    ),
+}
+
+
+def _sources() -> dict[str, type[Data]]:
+    return {name: options for kind in KINDS.values() for name, options in kind.sources.items()}
+
+
+def _families() -> dict[str, type[Model]]:
+    return {name: options for kind in KINDS.values() for name, options in kind.families.items()}
+
+
+def _data(values: object) -> Any:
+    return variant(_sources(), values, section="data", tag="source", default="digits")
+
+
+def _model(values: object) -> Any:
+    return variant(_families(), values, section="model", tag="family", default="dcgan")
+
+
+AnyData = Annotated[SerializeAsAny[Data], PlainValidator(_data, json_schema_input_type=Union[*_sources().values()])]
+"""The options of any source, told apart by `source`."""
+
+AnyModel = Annotated[SerializeAsAny[Model], PlainValidator(_model, json_schema_input_type=Union[*_families().values()])]
+"""The options of any family, told apart by `family`."""
+
+
+def parse_schema(values: Mapping[str, Any]) -> Schema:
+    """The schema that `Schema.to_plain` wrote.
+
+    Raises:
+        ValueError, TypeError, KeyError: a field is missing, unknown, or has a wrong type or value; or there are more
+            classes than a study may have.
+    """
+    fields = dict(values)
+    kind = KINDS[fields.pop("kind", ImageSchema.kind)]  # older registers know of images alone
+    TypeAdapter(Classes).validate_python(fields["classes"])
+    return kind.schema(**fields)

@@ -11,8 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from common.config.scenario import Model
-from common.modality.image import ImageSchema
+from common.modality import Model, Schema
 from common.models.networks import GAN, blueprint
 
 Weights = dict[str, Tensor]
@@ -30,7 +29,7 @@ def weights_of(gan: GAN) -> Weights:
     return {name: tensor.detach() for part, state in parts.items() for name, tensor in under(part, dict(state)).items()}
 
 
-def networks(model: Model, schema: ImageSchema, weights: Weights, parts: tuple[str, ...] = GAN._fields) -> GAN:
+def networks(model: Model, schema: Schema, weights: Weights, parts: tuple[str, ...] = GAN._fields) -> GAN:
     """Both networks, ready to be trained, with copies of weights; built without drawing random numbers.
 
     Args:

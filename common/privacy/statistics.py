@@ -1,7 +1,7 @@
-"""First and second moments of each class's images, as one vector in which a record's part has a norm of at most 1.
+"""First and second moments of each class's records, as one vector in which a record's part has a norm of at most 1.
 
-An image is seen through its lowest spatial frequencies (the orthonormal cosine transform, DCT-II), which hold what is
-smooth in it. With f its frequencies, scaled to ‖f‖ ≤ 1, a record of class y adds to that class's part of the vector
+A record is seen through the features of its schema, as an image's lowest spatial frequencies. With f its features,
+scaled to ‖f‖ ≤ 1, a record of class y adds to that class's part of the vector
 
     A · 1,   B · f,   Γ · svec(f fᵀ)          A² + B² + Γ² = (63/64)²
 
@@ -9,8 +9,8 @@ and nothing to the others. svec is the upper triangle with its off-diagonal entr
 ‖svec(f fᵀ)‖ = ‖f‖², and noise that is alike in each entry of the vector is alike in each direction of the matrix.
 
 Privacy:
-    ‖part of a record‖² = A² + B²‖f‖² + Γ²‖f‖⁴ ≤ (63/64)² whatever the image is. `client/mechanism` clips it to that all
-    the same, and keeps the rest of 1 for rounding.
+    ‖part of a record‖² = A² + B²‖f‖² + Γ²‖f‖⁴ ≤ (63/64)² whatever the record is. `client/mechanism` clips it to that
+    all the same, and keeps the rest of 1 for rounding.
 """
 
 import math
@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 
 from common.config.scenario import WarmStart
-from common.modality.image import ImageSchema
+from common.modality import Schema
 
 _LARGEST = 63 / 64
 _A, _B = 0.2 * _LARGEST, 0.5 * _LARGEST
 _GAMMA = math.sqrt(_LARGEST**2 - _A**2 - _B**2)
-_LARGEST_PART = 0.999  # for rounding in float32
 
 
 @dataclass(frozen=True)
@@ -47,48 +46,32 @@ class Moments:
     """Where in the vector the moments of which class are.
 
     Args:
-        schema: of the images.
-        settings: how many frequencies, and the norm to which images are clipped.
+        schema: of the records.
+        settings: what is seen of a record.
 
     Attributes:
-        dimensions: d, frequencies of an image in all its channels.
+        features: what is seen of a record, in d dimensions.
+        dimensions: d.
         slots, width: how many classes there are, and the length of a class's part.
         size: length of the vector.
     """
 
-    def __init__(self, schema: ImageSchema, settings: WarmStart) -> None:
-        kept = min(settings.frequencies, schema.size)
-        self._schema, self._kept = schema, kept
-        self._norm = settings.largest_norm * schema.size * math.sqrt(schema.channels)
-        self._basis = _cosines(schema.size)[:kept]
-        self.dimensions = schema.channels * kept**2
+    def __init__(self, schema: Schema, settings: WarmStart) -> None:
+        self.features = schema.features(frequencies=settings.frequencies, largest_norm=settings.largest_norm)
+        self.dimensions = self.features.dimensions
         self._pairs = torch.triu_indices(self.dimensions, self.dimensions)
         self.slots, self.width = schema.num_classes, 1 + self.dimensions + self._pairs.shape[1]
         self.size = self.slots * self.width
 
-    def features(self, images: Tensor) -> Tensor:
-        """Frequencies of images in [-1, 1], float32[N, C, S, S]: float32[N, d], rows of norm < 1, where black is 0."""
-        basis = self._basis.to(images)
-        found = (basis @ ((images + 1) / 2) @ basis.T).flatten(1) / self._norm
-        norms = found.norm(dim=1, keepdim=True)
-        return found * (_LARGEST_PART / norms.clamp(min=_LARGEST_PART))
-
-    def images(self, features: Tensor) -> Tensor:
-        """The smooth images float32[N, C, S, S] in [-1, 1] that have these frequencies float[N, d]."""
-        basis = self._basis.to(features)
-        shape = (len(features), self._schema.channels, self._kept, self._kept)
-        blurred = basis.T @ (features * self._norm).view(shape) @ basis
-        return blurred.mul(2).sub(1).clamp(-1, 1).float()
-
-    def rows(self, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002  (a row is put where its label is)
+    def rows(self, records: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002  (a row is put where its label is)
         """What each record adds to its class, float64[N, width].
 
         Args:
-            images: float32[N, C, S, S] in [-1, 1].
+            records: float32[N, *shape], encoded.
             labels: int64[N].
         """
-        f = self.features(images).double()
-        row, column = self._pairs.to(images.device)
+        f = self.features.of(records).double()
+        row, column = self._pairs.to(records.device)
         scale = torch.where(row == column, 1.0, math.sqrt(2.0)).double() * _GAMMA
         return torch.cat((torch.full_like(f[:, :1], _A), _B * f, scale * f[:, row] * f[:, column]), dim=1)
 
@@ -108,11 +91,3 @@ class Moments:
     def noise_of_second_moments(noise: float) -> float:
         """Standard deviation of an off-diagonal entry of `second_sum` where each entry of the vector has `noise`."""
         return noise / (_GAMMA * math.sqrt(2))
-
-
-def _cosines(size: int) -> Tensor:
-    """The orthonormal DCT-II matrix float32[S, S], lowest frequency first (Ahmed, Natarajan and Rao, 1974)."""
-    position = torch.arange(size, dtype=torch.float64)
-    rows = torch.cos(math.pi / size * (position + 0.5) * position.unsqueeze(1)) * math.sqrt(2 / size)
-    rows[0] /= math.sqrt(2)
-    return rows.float()

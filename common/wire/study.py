@@ -13,12 +13,14 @@ import yaml
 from pydantic import ValidationError
 
 from common import __version__
-from common.config.scenario import Scenario, parse_scenario, shown
+from common.config.scenario import Scenario, parse_scenario
+from common.config.section import shown
 from common.config.yaml_text import Excess, read_file, read_yaml, write_yaml
 from common.errors import ConfigError, SiloganError
 from common.files import write_bytes_atomically
-from common.modality.image import ImageSchema
+from common.modality import KINDS, Schema
 from common.privacy.plan import PrivacyPlan, canonical_json, plan_problem
+from common.registry import lookup
 from common.wire.run_folder import RUN_FILE
 
 _KEYS = ("study_id", "scenario", "schema", "plan", "sites", "versions")
@@ -53,7 +55,7 @@ class Study:
     """Scenario, data schema, privacy plan and roster of one run."""
 
     scenario: Scenario
-    schema: ImageSchema
+    schema: Schema
     plan: PrivacyPlan
     sites: tuple[SiteDeclaration, ...]
 
@@ -88,7 +90,7 @@ class Study:
     def _plain(self) -> dict[str, Any]:
         return {
             "scenario": self.scenario.model_dump(mode="json"),
-            "schema": {**asdict(self.schema), "classes": list(self.schema.classes)},
+            "schema": self.schema.to_plain(),
             "plan": asdict(self.plan),
             "sites": [asdict(site) for site in self.sites],
         }
@@ -107,7 +109,7 @@ def parse_study(text: str) -> Study:
     raw = _keys(text)
     scenario = parse_scenario(cast(dict[str, Any], raw["scenario"]))
     plan = _part(PrivacyPlan, raw["plan"], "plan")
-    study = Study(scenario, _part(ImageSchema, raw["schema"], "schema"), plan, _sites(raw["sites"]))
+    study = Study(scenario, _schema(raw["schema"]), plan, _sites(raw["sites"]))
     problem = plan_problem(scenario, plan)
     if problem is not None:
         raise ConfigError("plan", f"is not the scenario's: {problem}", _SEND_AGAIN)
@@ -136,11 +138,21 @@ def _keys(text: str) -> dict[str, object]:
     return cast(dict[str, object], keys)
 
 
-def _part(kind: type[_AnyPart], values: object, where: str) -> _AnyPart:
-    """A strict dataclass out of plain values that hold each of its fields, and nothing else."""
+def _schema(values: object) -> Schema:
+    given = dict(_mapping(values, "schema"))
+    kind = given.pop("kind", None)
+    return _part(lookup(KINDS, kind if isinstance(kind, str) else shown(kind), "schema.kind").schema, given, "schema")
+
+
+def _mapping(values: object, where: str) -> Mapping[object, object]:
     if not isinstance(values, Mapping):
         raise ConfigError(where, "is not a set of keys", _SEND_AGAIN)
-    given = cast(Mapping[object, object], values)
+    return cast(Mapping[object, object], values)
+
+
+def _part(kind: type[_AnyPart], values: object, where: str) -> _AnyPart:
+    """A strict dataclass out of plain values that hold each of its fields, and nothing else."""
+    given = _mapping(values, where)
     names = [field.name for field in fields(cast(Any, kind))]
     for key in given:
         if key not in names:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
 from common.errors import DataError
+from common.modality.image import to_unit_range
 
 FEATURES = 64
 """Units of the penultimate layer, F."""
@@ -142,7 +143,7 @@ def train_classifier(
     for epoch in range(1, epochs + 1):
         network.train()
         for batch in training[torch.randperm(len(training), generator=generator)].split(BATCH):
-            views = _shifted(_scaled(images[batch], device), generator)
+            views = _shifted(to_unit_range(images[batch].to(device)), generator)
             loss = F.cross_entropy(network(views), labels[batch].to(device))
             optimizer.zero_grad()
             loss.backward()
@@ -234,11 +235,6 @@ def _block(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU()]
 
 
-def _scaled(images: Tensor, device: torch.device | str) -> Tensor:
-    """Bytes to float32 in [-1, 1]."""
-    return images.to(device).float() / 127.5 - 1
-
-
 def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
     """Images float[B, C, S, S], all moved by one random offset; what moves in repeats the border."""
     size = images.shape[-1]
@@ -251,4 +247,4 @@ def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
 def _in_batches(network: Classifier, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     network.eval()
     device = next(network.parameters()).device
-    return torch.cat([function(_scaled(batch, device)).cpu() for batch in images.split(_SCORING_BATCH)])
+    return torch.cat([function(to_unit_range(batch.to(device))).cpu() for batch in images.split(_SCORING_BATCH)])

@@ -54,7 +54,7 @@ class ServerTrainer:
     def generator_step(self) -> None:
         """One step of G against D as it is."""
         discriminator = self._gan.discriminator.requires_grad_(False)
-        images, labels = self._generate(self._training.generator_batch_size)
+        images, labels = self._draw(self._training.generator_batch_size)
         loss = self._loss.generator(discriminator(images, labels)).mean()
         self._g_optimizer.zero_grad()
         loss.backward()
@@ -64,7 +64,7 @@ class ServerTrainer:
     def discriminator_step(self, images: Tensor, labels: Tensor) -> None:
         """One plain step of D on images float32[N, C, S, S] that stand for real ones, and as many of G's."""
         with torch.no_grad():
-            fakes, fake_labels = self._generate(len(images))
+            fakes, fake_labels = self._draw(len(images))
         both = None if fake_labels is None else torch.cat((labels, fake_labels))
         logits = self._gan.discriminator(torch.cat((images, fakes)), both)
         loss = self._loss.real(logits[: len(images)]).mean() + self._loss.fake(logits[len(images) :]).mean()
@@ -107,9 +107,5 @@ class ServerTrainer:
     def _optimizers(self) -> dict[str, Adam]:
         return {"generator": self._g_optimizer, "discriminator": self._d_optimizer}
 
-    def _generate(self, count: int) -> tuple[Tensor, Tensor | None]:
-        z = torch.randn(count, self._gan.generator.latent_dim, generator=self._rng)
-        labels = None
-        if self._gan.generator.conditional:
-            labels = torch.randint(self._num_classes, (count,), generator=self._rng)
-        return self._gan.generator(z, labels), labels
+    def _draw(self, count: int) -> tuple[Tensor, Tensor | None]:
+        return self._gan.generator.draw(count, self._num_classes, self._rng)

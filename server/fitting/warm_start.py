@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.config.scenario import WarmStart
+from common.models.networks import uniform_labels
 from common.privacy.statistics import Moments
 from common.seeding import random_generator
 from common.wire.messages import Weights
@@ -22,10 +23,10 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class ClassGaussians:
-    """A Gaussian over the frequencies of each class's images.
+    """A Gaussian over the features of each class's records.
 
     Attributes:
-        moments: between frequencies and images.
+        moments: between features and records.
         means: float64[classes, d].
         roots: float64[classes, d, d]; R Rᵀ is a class's covariance.
     """
@@ -65,12 +66,12 @@ class ClassGaussians:
         return ClassGaussians(moments, torch.stack(means), torch.stack(roots))
 
     def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
-        """Images float32[N, C, S, S] in [-1, 1] of the classes int64[N]."""
+        """Encoded records float32[N, *shape] of the classes int64[N]."""
         z = torch.randn(len(labels), self.moments.dimensions, generator=rng, dtype=torch.float64)
         varied = torch.empty_like(z)
         for label in labels.unique().tolist():
             varied[labels == label] = z[labels == label] @ self.roots[label].T
-        return self.moments.images(self.means[labels] + varied)
+        return self.moments.features.back(self.means[labels] + varied)
 
 
 def pretrain(study: Study, settings: WarmStart, weights: Weights, total: Tensor, sites: int) -> Weights:
@@ -91,7 +92,7 @@ def pretrain(study: Study, settings: WarmStart, weights: Weights, total: Tensor,
     rates = Rates(settings.lr_generator, settings.lr_discriminator)
     trainer = ServerTrainer(study, weights, rng, rates)
     for _ in range(settings.steps):
-        labels = torch.randint(study.schema.num_classes, (_BATCH,), generator=rng)
+        labels = uniform_labels(_BATCH, study.schema.num_classes, rng)
         trainer.discriminator_step(gaussians.sample(labels, rng), labels)
         trainer.generator_step()
     return trainer.weights

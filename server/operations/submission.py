@@ -12,16 +12,15 @@ import json
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from common.config.bounds import STRICT
-from common.config.scenario import Data, Scenario
+from common.config.scenario import Scenario
 from common.errors import ConfigError, SiloganError, VerificationError, one_line
 from common.files import write_bytes_atomically
-from common.modality.image import ImageSchema
 from common.privacy.plan import choose_unit
 from common.wire.run_folder import QUARANTINE_FILE, RUN_FILE, SUBMISSION_FILE, make_folders
 from common.wire.study import SiteDeclaration, Study
@@ -73,7 +72,7 @@ def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
     if not scenario.privacy.enabled:
         raise ConfigError("privacy.enabled", "is false: hospitals refuse that", "set it, or use `silogan simulate`")
     unit = choose_unit(scenario, patients_known=True)
-    return begin.make_study(scenario, _schema(scenario.data), unit, sites)
+    return begin.make_study(scenario, scenario.data.declared_schema(), unit, sites)
 
 
 class Runs:
@@ -177,13 +176,3 @@ def _holds(folder: Path, study: Study) -> bool:
         return Study.load(folder) == study
     except SiloganError:
         return False
-
-
-def _schema(data: Data) -> ImageSchema:
-    """What the scenario says of the hospitals' images; the coordinator has none to look at."""
-    wanted = {"image_size": data.image_size, "channels": data.channels, "classes": data.classes}
-    for key, value in wanted.items():
-        if not value:
-            hint = f"--set data.{key}=..., as the hospitals' data is"
-            raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to look at", hint)
-    return ImageSchema(cast(int, data.image_size), cast(int, data.channels), cast(tuple[str, ...], data.classes))

@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from common.config.scenario import Model
-from common.errors import DataError, PrivacyRefusal
+from common.config.scenario import parse_model
+from common.errors import ConfigError, DataError, PrivacyRefusal
 from common.files import write_bytes_atomically
-from common.modality.image import ImageSchema
+from common.modality import Model, Schema, Stored, parse_schema
 from common.models.networks import Generator
 from common.models.weights import Weights, networks
 from common.privacy.plan import NO_PRIVACY
@@ -34,32 +34,32 @@ class ReleasedGenerator:
     """
 
     network: Generator
-    schema: ImageSchema
+    schema: Schema
     marks: tuple[str, ...]
     study_id: str
 
-    def sample(self, labels: Tensor | None, count: int, rng: torch.Generator) -> Tensor:
-        """Draws images.
+    def sample(self, labels: Tensor | None, count: int, rng: torch.Generator) -> Stored:
+        """Draws records.
 
         Args:
             labels: int64[count], or None for an unconditional generator.
-            count: number of images.
+            count: how many.
             rng: source of latent vectors, on the CPU.
 
         Returns:
-            uint8[count, channels, size, size].
+            What the schema stores of `count` records.
         """
-        parts: list[Tensor] = []
+        parts: list[Stored] = []
         with torch.inference_mode():
             for start in range(0, count, _BATCH):
                 size = min(_BATCH, count - start)
                 z = torch.randn(size, self.network.latent_dim, generator=rng)
-                images = self.network(z, None if labels is None else labels[start : start + size])
-                parts.append(images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8))
-        return torch.cat(parts)
+                records = self.network(z, None if labels is None else labels[start : start + size])
+                parts.append(self.schema.decode(records))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def png_text(self) -> dict[str, str]:
-        """Text metadata for a PNG with this generator's images: what they are, and where they come from."""
+        """Text metadata for a PNG with this generator's records: what they are, and where they come from."""
         return {"SiloGAN": "; ".join(("synthetic", *self.marks)), "study": self.study_id}
 
     def balanced_labels(self, count: int) -> Tensor | None:
@@ -80,7 +80,7 @@ def save_generator(study: Study, ema: Weights, path: Path) -> None:
     header = {
         "study_id": study.study_id,
         "model": study.scenario.model.model_dump(mode="json"),
-        "schema": asdict(study.schema),
+        "schema": study.schema.to_plain(),
         "plan": asdict(study.plan),
         "marks": study.plan.marks(),
     }
@@ -99,16 +99,16 @@ def load_generator(path: Path) -> ReleasedGenerator:
         with safe_open(path, framework="pt") as file:
             header: dict[str, Any] = json.loads(file.metadata()["silogan"])
             weights: Weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        schema = ImageSchema.from_plain(header["schema"])
+        schema = parse_schema(header["schema"])
         if NO_PRIVACY in header["marks"]:
             raise PrivacyRefusal(
-                f"generator '{path}'", "is NON-PRIVATE", "train with privacy.enabled=true to release images"
+                f"generator '{path}'", "is NON-PRIVATE", "train with privacy.enabled=true to release a generator"
             )
-        network = _network(Model(**header["model"]), schema, weights)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        network = _network(parse_model(header["model"]), schema, weights)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, ConfigError):
         raise DataError(f"generator '{path}'", "is missing or damaged", "give the folder of a finished run") from None
     return ReleasedGenerator(network, schema, tuple(header["marks"]), header["study_id"])
 
 
-def _network(model: Model, schema: ImageSchema, weights: Weights) -> Generator:
+def _network(model: Model, schema: Schema, weights: Weights) -> Generator:
     return networks(model, schema, weights, ("generator",)).generator.eval()

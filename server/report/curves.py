@@ -69,12 +69,12 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
     accuracy = points("fake_accuracy")
     yield Chart(
         "Fakes found out",
-        "The averaged discriminator's accuracy on synthetic pictures. Near 100 % it is never convinced.",
+        "The averaged discriminator's accuracy on synthetic records. Near 100 % it is never convinced.",
         accuracy, percent, line_at=(0.5, "coin toss"), ends=(0.0, 1.0), tick="{:.0%}".format,
     )  # fmt: skip
     yield Chart(
         "Variety",
-        "How much the pictures differ from each other; near 0 they are all alike.",
+        "How much the records differ from each other; near 0 they are all alike.",
         points("variety"),
         number,
     )

@@ -1,4 +1,4 @@
-"""Key figures: use and likeness of the pictures, privacy loss, time and memory."""
+"""Key figures: use and likeness of the records, privacy loss, time and memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +12,12 @@ FIGURES = """
 <section>
 <h2>Key figures</h2>
 <ul class="cards">
-{% set name = "Accuracy on real test pictures" %}
+{% set name = "Accuracy on real test records" %}
 {% if synthetic is none %}
 {{ card(name, "not measured", no_utility) }}
 {% else %}
 {% set ceiling = "" if real is none else "; " ~ real | percent ~ " when trained on real ones, the most to hope for" %}
-{{ card(name, synthetic | percent, "of a classifier trained on synthetic pictures" ~ ceiling,
+{{ card(name, synthetic | percent, "of a classifier trained on synthetic records" ~ ceiling,
         pill("care", "on real data: not covered") if report.private else "") }}
 {% endif %}
 {% if not report.private %}
@@ -37,9 +37,9 @@ FIGURES = """
 {{ card("Peak memory", report.peak_memory_bytes | memory, report.hardware) }}
 </ul>
 
-<h3>How good the pictures are</h3>
+<h3>How good they are</h3>
 {% if utility %}
-{% call table("Use: a classifier tested on real pictures. Trained on real is the most to hope for.",
+{% call table("Use: a classifier tested on real records. Trained on real is the most to hope for.",
               ("Measure", "Trained on synthetic", "Trained on real")) %}
 {% for name, meaning, synthetic, real in utility %}
 {{ row(name, [synthetic | number, real | number], meaning) }}
@@ -49,7 +49,7 @@ FIGURES = """
 <p>Use was not measured: {{ no_utility }}.</p>
 {% endif %}
 {% if report.fidelity %}
-{% set basis = "Likeness: %s synthetic pictures against real ones, features: %s"
+{% set basis = "Likeness: %s synthetic records against real ones, features: %s"
                | format(report.fidelity.samples | whole, report.fidelity.features) %}
 {% call table(basis, ("Measure", "Value")) %}
 {% for name, meaning, value in fidelity %}
@@ -63,15 +63,15 @@ FIGURES = """
 """
 
 UTILITY = (
-    ("accuracy", "Accuracy", "share of real test pictures named correctly"),
+    ("accuracy", "Accuracy", "share of real test records named correctly"),
     ("balanced_accuracy", "Balanced accuracy", "the same, each class counting equally"),
     ("auroc", "AUROC", "how well the classes are told apart: 0.5 is chance, 1 perfect"),
 )
 FIDELITY = (
-    ("precision", "Precision", "share of synthetic pictures that lie among the real ones; 1 is best"),
-    ("recall", "Recall", "share of real pictures that lie among the synthetic ones; 1 is best"),
-    ("density", "Density", "how densely real pictures surround the synthetic ones; about 1 is best"),
-    ("coverage", "Coverage", "share of real pictures with a synthetic one close by; 1 is best"),
+    ("precision", "Precision", "share of synthetic records that lie among the real ones; 1 is best"),
+    ("recall", "Recall", "share of real records that lie among the synthetic ones; 1 is best"),
+    ("density", "Density", "how densely real records surround the synthetic ones; about 1 is best"),
+    ("coverage", "Coverage", "share of real records with a synthetic one close by; 1 is best"),
     ("frechet_distance", "Fréchet distance", "distance of the two distributions; lower is better, 0 is best"),
 )
 NO_REASON = "no reason was recorded"

@@ -100,16 +100,16 @@ SCOPE = """
 <div class="sides">
 {% if not report.private %}
 {% call box("Nothing on this page is private", "no") %}
-<li>The generator saw the discriminator's gradients without noise or clipping: its pictures may repeat a patient's.</li>
-<li>It serves as a comparison in simulation only. Neither weights nor pictures may leave the place where the data
+<li>The generator saw the discriminator's gradients without noise or clipping: its records may repeat a patient's.</li>
+<li>It serves as a comparison in simulation only. Neither weights nor records may leave the place where the data
 is.</li>
 <li><code>silogan generate</code> refuses this run, and so does a hospital's node.</li>
 {% endcall %}
 {% else %}
 {% call box("Covered by the guarantee", "yes") %}
 <li>The weights of generator and discriminator, of every round.</li>
-<li>Everything computed from the weights alone: the synthetic pictures, on this page and any drawn later, the
-discriminator's accuracy on synthetic pictures, and the size of the updates.</li>
+<li>Everything computed from the weights alone: the synthetic records, on this page and any drawn later, the
+discriminator's accuracy on synthetic records, and the size of the updates.</li>
 <li>This holds for each hospital by itself, even against everyone else working together.</li>
 {% endcall %}
 {% call box("Not covered", "no") %}
@@ -117,7 +117,7 @@ discriminator's accuracy on synthetic pictures, and the size of the updates.</li
 for a hospital's private data, and do not choose between runs by it as if that were free.</li>
 <li>The size of a cohort, where a hospital declared it.</li>
 <li>That a hospital took part, and in which rounds; how long things took and how much memory they needed.</li>
-<li>The settings, class names and picture format: people chose them, they are not computed from patients.</li>
+<li>The settings, class names and format of records: people chose them, they are not computed from patients.</li>
 <li>What is true of patients in general. The guarantee hides whether one patient is in the data, not what medicine can
 learn from all of them.</li>
 {% endcall %}

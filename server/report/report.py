@@ -28,8 +28,8 @@ PAGE = """
 {% block header %}
 <p class="kicker">SiloGAN run report</p>
 <h1>{{ report.title or report.name }}</h1>
-<p class="lede">{{ report.sites | length | counted(hospital) }} trained one generator of synthetic pictures in
-{{ report.rounds | counted("round") }}. {% include "sentence" %}</p>
+<p class="lede">{{ report.sites | length | counted(hospital) }} trained one generator of synthetic
+{{ report.records.described }} in {{ report.rounds | counted("round") }}. {% include "sentence" %}</p>
 <p class="meta">{{ report.created | moment }} · run “{{ report.name }}”</p>
 {% if not report.private %}
 {{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share any of it.") }}
@@ -52,14 +52,15 @@ PAGE = """
 {% endset %}
 <figure>
 {# A sheet of many classes scrolls on a phone, rather than shrink to dots. #}
-<div class="sheet"><img src="data:image/png;base64,{{ sheet.base64 }}" alt="Synthetic sample pictures, {{ what }}."
+<div class="sheet"><img src="data:image/png;base64,{{ sheet.base64 }}"
+alt="Synthetic sample {{ report.records.noun }}, {{ what }}."
 width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.width // 2 }}px"></div>
 <figcaption><strong>Synthetic, not patients.</strong>
 {{- "" if report.private else " %s." | format(NO_PRIVACY) }}
 {{- " %s." | format(SEEDED | capitalize) if report.seeded }}</figcaption>
 </figure>
 {% else %}
-<p>No pictures were drawn in this run.</p>
+<p>Nothing was drawn in this run.</p>
 {% endif %}
 </section>
 {% include "figures" %}

@@ -19,7 +19,7 @@ SETTINGS = """
 <p class="soft">A repetition draws new randomness: expect close numbers, not equal ones.</p>
 {% endif %}
 {% if report.private %}
-<p>Draw more pictures (RUN is the run's folder); they cost no further privacy:</p>
+<p>Draw more records (RUN is the run's folder); they cost no further privacy:</p>
 <pre><code>silogan generate RUN --count 1000 --out DIR</code></pre>
 {% endif %}
 {% call details("Model and machine") %}

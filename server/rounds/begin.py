@@ -1,9 +1,9 @@
 """How a run begins, simulated or not: names and rules are checked, and a scenario is tied to its hospitals."""
 
 from common.config.scenario import Scenario, Unit
-from common.modality.image import ImageSchema
+from common.modality import Schema
 from common.models.losses import LOSSES
-from common.models.networks import FAMILIES, blueprint, check_private
+from common.models.networks import blueprint, check_private
 from common.privacy.plan import make_plan
 from common.registry import lookup
 from common.wire.study import SiteDeclaration, Study
@@ -17,11 +17,10 @@ def check_scenario(scenario: Scenario) -> None:
         ConfigError: it names what does not exist, or what does not go together.
     """
     lookup(LOSSES, scenario.training.loss, "training.loss")
-    lookup(FAMILIES, scenario.model.family, "model.family")
     check_aggregation(scenario)
 
 
-def make_study(scenario: Scenario, schema: ImageSchema, unit: Unit, sites: tuple[SiteDeclaration, ...]) -> Study:
+def make_study(scenario: Scenario, schema: Schema, unit: Unit, sites: tuple[SiteDeclaration, ...]) -> Study:
     """Ties a scenario to hospitals.
 
     Raises:

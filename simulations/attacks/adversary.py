@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from common.modality.image import ImageSchema
+from common.modality import Schema
 from common.models.networks import Discriminator
 from common.seeding import seeded_generator
 
@@ -93,7 +93,7 @@ class Search:
 def search(
     contribution: Contribution,
     discriminator: Discriminator,
-    schema: ImageSchema,
+    schema: Schema,
     *,
     seconds: float,
     views: int = 1,
@@ -130,7 +130,7 @@ def search(
 
 
 @torch.no_grad()
-def make(crafted: Crafted, discriminator: Discriminator, schema: ImageSchema, views: int) -> tuple[Tensor, Tensor]:
+def make(crafted: Crafted, discriminator: Discriminator, schema: Schema, views: int) -> tuple[Tensor, Tensor]:
     """Gives the discriminator its crafted weights, and returns the record's images and labels."""
     FAMILIES[crafted.family](crafted, discriminator)
     for parameter in discriminator.parameters():
@@ -219,9 +219,9 @@ def _changed(crafted: Crafted, rng: Random) -> Crafted:
     return replace(crafted, record=rng.randrange(_RECORDS))
 
 
-def _images(crafted: Crafted, schema: ImageSchema, views: int) -> Tensor:
-    """float32[k, C, S, S]: white, noise, black and white noise, nearly opposite views, or black."""
-    shape = (views, schema.channels, schema.size, schema.size)
+def _images(crafted: Crafted, schema: Schema, views: int) -> Tensor:
+    """float32[k, *shape]: white, noise, black and white noise, nearly opposite views, or black."""
+    shape = (views, *schema.shape)
     if crafted.record == 0:
         return torch.ones(shape)
     if crafted.record == 4:

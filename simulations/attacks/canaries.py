@@ -6,6 +6,7 @@ hundreds of thousands of canaries share a run and do not disturb each other. So 
 canaries prove little (`simulations/attacks/one_run.py`).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.data import Images, to_unit_range
+from client.data import Records
 from client.round import Site
 from common.config.scenario import Scenario, Training
 from common.errors import ConfigError
-from common.modality.image import ImageSchema
+from common.modality import Schema
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Weights, weights_of
 from common.privacy.plan import PrivacyPlan
@@ -25,7 +26,8 @@ from common.privacy.statistics import Moments
 from common.seeding import random_generator
 from common.wire.messages import STATISTICS, Reply
 from common.wire.study import SiteDeclaration, Study
-from simulations.attacks.canary_network import FAMILY, ROWS, auditors_weights
+from simulations.attacks.canary_network import ROWS, auditors_weights
+from simulations.attacks.canary_network import Canaries as Networks
 from simulations.attacks.one_run import Flags, Floats
 
 MOST = 1_000_000
@@ -37,7 +39,7 @@ CANARY_STEPS = 40_000_000
 FEWEST = 1_000
 
 AT_ONCE = 1 << 22
-"""Pixels of the images that are in a pass at one time: every pass costs a gradient for all rows."""
+"""Values of the records that are in a pass at one time: every pass costs a gradient for all rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +47,17 @@ class Canaries:
     """The canaries of one audit.
 
     Attributes:
-        images: one image a canary; its label is the canary's own class.
+        records: one a canary; its label is the canary's own class.
         inserted: bool[m], whom the coin put into the hospital's data.
     """
 
-    images: Images
+    records: Records
     inserted: Flags
 
     @property
     def first_class(self) -> int:
         """Label of the first canary; the others follow."""
-        return int(self.images.labels[0])
+        return int(self.records.labels[0])
 
     def __len__(self) -> int:
         return len(self.inserted)
@@ -100,25 +102,26 @@ def audited(scenario: Scenario) -> Scenario:
 
     Its warm start looks at one frequency, in which a white image has as long a part as any image has in all.
     """
-    changed: dict[str, object] = {"seed": None, "model": scenario.model.model_copy(update={"family": FAMILY})}
+    changed: dict[str, object] = {"seed": None, "model": Networks()}
     if scenario.training.warm_start is not None:
         warm_start = scenario.training.warm_start.model_copy(update={"frequencies": 1})
         changed["training"] = scenario.training.model_copy(update={"warm_start": warm_start})
     return scenario.model_copy(update=changed)
 
 
-def draw(schema: ImageSchema, count: int, seed: int | None) -> Canaries:
+def draw(schema: Schema, count: int, seed: int | None) -> Canaries:
     """`count` canaries, and their coins. Their images are white, which no statistic of a warm start exceeds.
 
     Args:
-        schema: of the hospitals' own images; the canaries' labels follow its classes.
+        schema: of the hospitals' own records; the canaries' labels follow its classes.
         count: m.
         seed: of the coins; the operating system's randomness if None.
     """
-    pixels = torch.full((count, schema.channels, schema.size, schema.size), 255, dtype=torch.uint8)
+    white = schema.decode(torch.ones(1, *schema.shape))
+    stored = {name: part.repeat(count, *[1] * (part.dim() - 1)) for name, part in white.items()}
     labels = torch.arange(schema.num_classes, schema.num_classes + count)
     inserted = torch.rand(count, generator=random_generator(seed, "coins")) < 0.5
-    return Canaries(Images(pixels, labels), inserted.numpy())
+    return Canaries(Records(stored, labels), inserted.numpy())
 
 
 def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -> Site:
@@ -132,17 +135,17 @@ def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -
         images_per_patient: how many times the hospital holds a canary's image, at least 1.
     """
 
-    def read_images() -> Images:
-        own = site.read_images()
+    def read_records() -> Records:
+        own = site.read_records()
         chosen = np.flatnonzero(canaries.inserted).repeat(images_per_patient)
-        added = canaries.images.select(chosen)
+        added = canaries.records.select(chosen)
         patients = None
         if own.patients is not None:
             patients = torch.cat((own.patients, int(own.patients.max()) + 1 + torch.from_numpy(chosen)))
-        pixels, labels = torch.cat((own.pixels, added.pixels)), torch.cat((own.labels, added.labels))
-        return Images(pixels, labels, patients=patients)
+        stored = {name: torch.cat((part, added.stored[name])) for name, part in own.stored.items()}
+        return Records(stored, torch.cat((own.labels, added.labels)), patients=patients)
 
-    return replace(site, study=_study(site, canaries), read_images=read_images)
+    return replace(site, study=_study(site, canaries), read_records=read_records)
 
 
 def sent_weights(study: Study) -> Weights:
@@ -193,8 +196,8 @@ def _along_own_moments(release: Release, canaries: Canaries) -> Floats:
     noise = release.study.plan.warm_start_noise_multiplier
     if settings is None or noise is None:
         raise ConfigError("round 0", "is not among the plan's", "audit a scenario with training.warm_start")
-    moments = Moments(replace(schema, classes=schema.classes[:1]), settings)
-    own = moments.rows(to_unit_range(canaries.images.pixels[:1]), torch.zeros(1, dtype=torch.int64))[0]
+    moments, first = Moments(schema.with_classes(schema.classes[:1]), settings), torch.zeros(1, dtype=torch.int64)
+    own = moments.rows(schema.encode(canaries.records.select(first).stored), first)[0]
     parts = release.weights[STATISTICS].double().view(schema.num_classes, -1)[canaries.first_class :]
     found: Tensor = parts @ (own / own.norm())
     return found.numpy() / noise**2
@@ -203,8 +206,8 @@ def _along_own_moments(release: Release, canaries: Canaries) -> Floats:
 def _study(site: Site, canaries: Canaries) -> Study:
     study = site.study
     classes = (*study.schema.classes, *(f"canary-{number}" for number in range(len(canaries))))
-    schema = replace(study.schema, classes=classes)
-    micro_batch = max(1, AT_ONCE // (schema.channels * schema.size**2))
+    schema = study.schema.with_classes(classes)
+    micro_batch = max(1, AT_ONCE // math.prod(schema.shape))
     training = study.scenario.training.model_copy(update={"micro_batch": micro_batch})
     scenario = study.scenario.model_copy(update={"training": training})
     return Study(scenario, schema, study.plan, (SiteDeclaration(site.name, site.declared_size),))

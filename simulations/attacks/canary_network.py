@@ -9,11 +9,12 @@ discriminator the weights that the classes share would take half of a gradient's
 
 from collections.abc import Generator as Yields
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from common.config.scenario import Model
+from common.modality import KINDS, Model, Schema
 from common.modality.image import ImageSchema
 from common.models.networks import FAMILIES, GAN
 from common.models.networks.base import Discriminator, Generator
@@ -21,6 +22,12 @@ from common.models.networks.base import Discriminator, Generator
 FAMILY = "canaries"
 ROWS = "discriminator.by_class.weight"
 _FEATURE = "features.bias"
+
+
+class Canaries(Model):
+    """The options of these networks: none."""
+
+    family: str = FAMILY
 
 
 class CanaryDiscriminator(Discriminator):
@@ -34,11 +41,11 @@ class CanaryDiscriminator(Discriminator):
         self.features = nn.Conv2d(schema.channels, 1, kernel, kernel)
         self.by_class = nn.Embedding(schema.num_classes, 1)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, records: Tensor, labels: Tensor | None) -> Tensor:
         """See `Discriminator.forward`."""
         if labels is None:
             raise ValueError("a conditional network needs labels")
-        return self.by_class(labels).squeeze(1) * self.features(images).mean(dim=(1, 2, 3))
+        return self.by_class(labels).squeeze(1) * self.features(records).mean(dim=(1, 2, 3))
 
 
 class CanaryGenerator(Generator):
@@ -60,20 +67,21 @@ class CanaryGenerator(Generator):
 @contextmanager
 def registered() -> Yields[None]:
     """The networks can be built under the name `FAMILY` for as long as the context lasts, in this process alone."""
-    FAMILIES[FAMILY] = _build
+    families = KINDS[ImageSchema.kind].families
+    FAMILIES[FAMILY], families[FAMILY] = _build, Canaries
     try:
         yield
     finally:
-        del FAMILIES[FAMILY]
+        del FAMILIES[FAMILY], families[FAMILY]
 
 
-def auditors_weights(schema: ImageSchema, clip_norm: float) -> GAN:
+def auditors_weights(schema: Schema, clip_norm: float) -> GAN:
     """Networks as a curious server would send them: h = 4C whatever the image, and v = 0.
 
     The gradient of a record's loss for its number is then h times the slope of the loss at a logit of 0, which is 1/2
     or 1 for all losses (`common/models/losses.py`): at least twice C, so that clipping leaves all of C.
     """
-    generator, discriminator = _build(Model(family=FAMILY), schema)
+    generator, discriminator = _build(Canaries(), cast(ImageSchema, schema))  # others have no such family
     with torch.no_grad():
         for parameter in (*generator.parameters(), *discriminator.parameters()):
             parameter.zero_()

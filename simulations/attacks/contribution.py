@@ -7,9 +7,9 @@ from torch import Tensor
 
 from client.mechanism.dpsgd import BookKeepingModule, bag_mean
 from client.mechanism.noisy_sum import grid_step
-from common.modality.image import ImageSchema
+from common.modality import Schema
 from common.models.losses import LOSSES
-from common.models.networks import Discriminator
+from common.models.networks import Discriminator, uniform_labels
 from common.registry import lookup
 from common.seeding import seeded_generator
 
@@ -26,7 +26,7 @@ class ProductContribution:
         clip_norm: C.
     """
 
-    def __init__(self, schema: ImageSchema, loss: str, clip_norm: float) -> None:
+    def __init__(self, schema: Schema, loss: str, clip_norm: float) -> None:
         self._schema, self._clip_norm = schema, clip_norm
         self._loss = lookup(LOSSES, loss, "training.loss")
 
@@ -35,7 +35,7 @@ class ProductContribution:
         views = len(images)
         rng = seeded_generator(0, "other records")
         block = torch.rand((_BLOCK * views, *images.shape[1:]), generator=rng).mul_(2).sub_(1)
-        classes = torch.randint(self._schema.num_classes, (_BLOCK * views,), generator=rng)
+        classes = uniform_labels(_BLOCK * views, self._schema.num_classes, rng)
         block[:views], classes[:views] = images, labels
         counts = torch.tensor([True, True, True, False])
         with_it = self._sum(discriminator, block, classes, counts)

@@ -16,9 +16,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from client.data import Images, read, to_unit_range
+from client.data import Records, read
 from common.config.scenario import Scenario
 from common.errors import VerificationError
+from common.modality import Stored
+from common.modality.image import PIXELS
 from common.models.weights import networks
 from common.seeding import seeded_generator
 from common.wire.run_folder import GENERATOR_FILE
@@ -36,8 +38,8 @@ MOST_SCORED = 5000
 _SEED = 0
 _BATCH = 512
 
-Attack = Callable[[Images], Tensor]
-"""float[N], large where an image seems to have been trained on."""
+Attack = Callable[[Records], Tensor]
+"""float[N], large where a record seems to have been trained on."""
 
 
 @dataclass(frozen=True)
@@ -110,40 +112,41 @@ def _measured(scores: Floats, members: Flags) -> AttackResult:
     return AttackResult(bootstrap(area_under_curve, scores, members), bootstrap(true_positive_rate, scores, members))
 
 
-def _some(images: Images) -> Images:
-    if len(images) <= MOST_SCORED:
-        return images
-    return images.select(torch.randperm(len(images), generator=seeded_generator(_SEED, "scored"))[:MOST_SCORED])
+def _some(records: Records) -> Records:
+    if len(records) <= MOST_SCORED:
+        return records
+    return records.select(torch.randperm(len(records), generator=seeded_generator(_SEED, "scored"))[:MOST_SCORED])
 
 
 def _nearest_synthetic(study: Study, generator: ReleasedGenerator) -> Attack:
     """Minus the distance to the nearest synthetic image.
 
     In the features of a classifier that learnt from the synthetic images alone, as an attacker's would: features that
-    learnt from the training split would themselves tell who is in it. In pixels where images have no class.
+    learnt from the training split would themselves tell who is in it. As they are encoded where they are no images or
+    have no class.
     """
     settings = study.scenario.evaluation
     labels = generator.balanced_labels(settings.samples)
     synthetic = generator.sample(labels, settings.samples, seeded_generator(_SEED, "membership"))
 
-    if labels is None:
+    if labels is None or PIXELS not in synthetic:
 
-        def points(pixels: Tensor) -> Tensor:
-            return to_unit_range(pixels).flatten(1)
+        def points(stored: Stored) -> Tensor:
+            return study.schema.encode(stored).flatten(1)
 
     else:
         count = study.schema.num_classes
         network = train_classifier(
-            synthetic, labels, num_classes=count, epochs=settings.epochs, seed=_SEED, device="cpu"
+            synthetic[PIXELS], labels, num_classes=count, epochs=settings.epochs, seed=_SEED, device="cpu"
         ).network
 
-        def points(pixels: Tensor) -> Tensor:
-            return features(network, pixels)
+        def points(stored: Stored) -> Tensor:
+            return features(network, stored[PIXELS])
 
     reference = points(synthetic)
 
-    def attack(images: Images) -> Tensor:
-        parts = points(images.pixels).split(_BATCH)
+    def attack(records: Records) -> Tensor:
+        parts = points(records.stored).split(_BATCH)
         return -torch.cat([torch.cdist(part, reference).min(dim=1).values for part in parts])
 
     return attack
@@ -158,8 +161,8 @@ def _discriminator(study: Study, run_dir: Path) -> Attack:
     network.eval()
 
     @torch.inference_mode()
-    def attack(images: Images) -> Tensor:
-        parts = zip(images.pixels.split(_BATCH), images.labels.split(_BATCH), strict=True)
-        return torch.cat([network(to_unit_range(pixels), labels) for pixels, labels in parts])
+    def attack(records: Records) -> Tensor:
+        parts = [records.select(part) for part in torch.arange(len(records)).split(_BATCH)]
+        return torch.cat([network(study.schema.encode(part.stored), part.labels) for part in parts])
 
     return attack

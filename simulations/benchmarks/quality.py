@@ -22,7 +22,10 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from client.data import read
-from common.config.scenario import Data, Scenario, load_scenario
+from common.config.scenario import Scenario, load_scenario
+from common.modality import Data
+from common.modality.image import PIXELS
+from common.modality.image_options import MedMnist
 from simulations.benchmarks._machine import measured, show
 from simulations.benchmarks._runs import ROOT, data_folder
 
@@ -58,7 +61,7 @@ def scenario_of(arguments: argparse.Namespace, seed: int, folder: Path) -> Scena
 def _hold_out(data: Data, path: Path) -> Data:
     """The training split alone, a part of it in the place of the test split."""
     found = read(data)
-    images = found.train.pixels.permute(0, 2, 3, 1).squeeze(-1).numpy()
+    images = found.train.stored[PIXELS].permute(0, 2, 3, 1).squeeze(-1).numpy()
     labels = found.train.labels.unsqueeze(1).numpy()
     taken = np.arange(len(labels)) % _HELD_OUT == 0
     np.savez(
@@ -68,7 +71,7 @@ def _hold_out(data: Data, path: Path) -> Data:
         test_images=images[taken],
         test_labels=labels[taken],
     )
-    return Data(source="medmnist", root=path, classes=found.schema.classes)
+    return MedMnist(root=path, classes=found.schema.classes)
 
 
 def measure(arguments: argparse.Namespace, seeds: list[int]) -> dict[str, Any]:

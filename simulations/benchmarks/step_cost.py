@@ -30,15 +30,16 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap  # pyright: ignore[reportPrivateImportUsage]
 from torch.optim import Adam
 
-from client.data import Images, to_unit_range
+from client.data import Records
 from client.mechanism import Patients, Randomness, Terms
 from client.round import MICRO_BATCH
 from client.training.steps import PrivateStep, block_size
 from client.training.unprotected import PlainStep, UnprotectedPatients
 from common.allocator import keep_freed_memory
-from common.config.scenario import Model, parse_scenario
+from common.config.scenario import parse_scenario
 from common.device import available_cores
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
+from common.modality.image_options import Dcgan
 from common.models.losses import LOSSES
 from common.models.networks import Discriminator, build
 from common.privacy.plan import make_plan
@@ -51,6 +52,7 @@ CLASSES = tuple("0123456789")
 SIZES = (28, 64)
 WIDTH = 64
 CLIP = NOISE = 1.0
+ENCODE = ImageSchema(SIZES[0], 1, CLASSES).encode
 
 Step = Callable[[], object]
 
@@ -69,7 +71,7 @@ class Work:
 
     discriminator: Discriminator
     adam: Adam
-    real: Images
+    real: Records
     fakes: Tensor
     fake_labels: Tensor
 
@@ -78,16 +80,16 @@ class Work:
         """The work of one step."""
         torch.manual_seed(0)
         with torch.device(device):
-            _, discriminator = build(Model(width=WIDTH), ImageSchema(size, 1, CLASSES))
+            _, discriminator = build(Dcgan(width=WIDTH), ImageSchema(size, 1, CLASSES))
             pixels = torch.randint(256, (batch, 1, size, size), dtype=torch.uint8)
             labels, fake_labels = torch.randint(len(CLASSES), (2, batch))
             fakes = torch.rand(batch, 1, size, size) * 2 - 1
         adam = Adam(discriminator.parameters(), lr=1e-4, betas=(0.5, 0.999), fused=True)
-        return Work(discriminator, adam, Images(pixels, labels), fakes, fake_labels)
+        return Work(discriminator, adam, Records({PIXELS: pixels}, labels), fakes, fake_labels)
 
     def all(self) -> tuple[Tensor, Tensor]:
         """Images and labels in one batch, the real ones first: for steps that cannot keep them apart."""
-        images = torch.cat((to_unit_range(self.real.pixels), self.fakes))
+        images = torch.cat((ENCODE(self.real.stored), self.fakes))
         return images, torch.cat((self.real.labels, self.fake_labels))
 
     def losses(self, critic: torch.nn.Module) -> Tensor:
@@ -99,7 +101,7 @@ class Work:
 def plain(work: Work) -> Step:
     """The product's step without privacy."""
     scenario = {"name": "cost", "training": {"sample_rate": 1.0}, "privacy": {"enabled": False}}
-    patients = UnprotectedPatients(work.real, make_plan(parse_scenario(scenario)), _randomness())
+    patients = UnprotectedPatients(work.real, ENCODE, make_plan(parse_scenario(scenario)), _randomness())
     step = PlainStep(work.discriminator, work.adam, patients, len(work.real), nullcontext())
     return lambda: step.take(LOSS, work.fakes, work.fake_labels)
 
@@ -115,9 +117,7 @@ def ours(work: Work) -> Step:
         records_per_patient=1,
         block=block_size(batch, 1.0, 1, most),
     )
-    patients = Patients(
-        work.real.pixels, work.real.labels, None, encode=to_unit_range, terms=terms, randomness=_randomness()
-    )
+    patients = Patients(work.real.stored, work.real.labels, None, encode=ENCODE, terms=terms, randomness=_randomness())
     step = PrivateStep(
         work.discriminator,
         work.adam,
@@ -205,7 +205,7 @@ def peak(engine: str, size: int, batch: int, device: str) -> int:
 
 def has_room(size: int, batch: int, device: str) -> bool:
     """Whether there is memory for engines that form each image's gradient: they peak at about three times its size."""
-    _, discriminator = build(Model(width=WIDTH), ImageSchema(size, 1, CLASSES))
+    _, discriminator = build(Dcgan(width=WIDTH), ImageSchema(size, 1, CLASSES))
     gradients = 4 * 2 * batch * sum(p.numel() for p in discriminator.parameters())
     if device == "cpu":
         available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

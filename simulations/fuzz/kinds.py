@@ -23,9 +23,10 @@ from client.node.node import Node, read_proposal
 from client.node.node_key import node_public_key
 from client.node.service import services
 from client.state import SiteState
-from common.config.scenario import Data, Scenario, load_scenario, parse, parse_scenario, read_keys
+from common.config.scenario import Scenario, load_scenario, parse_data, parse_scenario, read_keys
 from common.device import choose_device
 from common.errors import FederationError, SiloganError
+from common.modality.image_options import Folder, MedMnist, Mnist
 from common.models.networks import blueprint, check_private
 from common.operations.certificates import load_authorities
 from common.privacy.plan import canonical_json, make_plan
@@ -229,7 +230,7 @@ def _settings(place: Path) -> None:
 
 
 def _data_file(place: Path) -> None:
-    read(parse(Data, read_keys(place / "data.yaml", "data", "write for example source: folder"), "data"))
+    read(parse_data(read_keys(place / "data.yaml", "data", "write for example source: folder")))
 
 
 def _request(place: Path) -> None:
@@ -352,17 +353,17 @@ def _restore(place: Path) -> None:
 def _folder(name: str, *, manifest: bool, size: int | None = None) -> Attempt:
     def attempt(place: Path) -> None:
         patients = place / "patients.csv" if manifest else None
-        read(Data(source="folder", root=place / name, classes=CLASSES, patients=patients, image_size=size))
+        read(Folder(root=place / name, classes=CLASSES, patients=patients, image_size=size))
 
     return attempt
 
 
 def _archive(place: Path) -> None:
-    read(Data(source="medmnist", root=place / "data.npz", classes=CLASSES))
+    read(MedMnist(root=place / "data.npz", classes=CLASSES))
 
 
 def _mnist(place: Path) -> None:
-    read(Data(source="mnist", root=place / "mnist"))
+    read(Mnist(root=place / "mnist"))
 
 
 def _manifest(rng: Random, original: bytes) -> bytes:

@@ -17,7 +17,7 @@ from client.node.hospital import Hospital
 from client.node.joining import prepare_connection
 from client.node.node import Node
 from client.node.node_key import node_public_key
-from common.config.scenario import Data, Scenario, parse_scenario
+from common.config.scenario import Scenario, parse_data, parse_scenario
 from common.files import create_secret
 from common.models.weights import Weights, generator_weights
 from common.wire.bundle import stage
@@ -96,7 +96,7 @@ def _node(place: Path) -> Node:
     data = {"source": "folder", "root": str(place / "images"), "classes": list(CLASSES)}
     data["patients"] = str(place / "patients.csv")
     (place / "data.yaml").write_text(dumped(data), encoding="utf-8")
-    node.add_cohort(name="xrays", site="bergen", data=Data.model_validate(data), declared_size=DECLARED)
+    node.add_cohort(name="xrays", site="bergen", data=parse_data(data), declared_size=DECLARED)
     return node
 
 

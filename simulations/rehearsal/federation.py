@@ -26,11 +26,12 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from client.data import Images, read
+from client.data import Records, read
 from client.data.positions import load_positions
 from client.node.service import LOG_FILE
 from common.config.scenario import load_scenario
 from common.errors import FederationError
+from common.modality.image import PIXELS
 from common.operations.flower import free_port
 from common.operations.supervise import running
 from common.wire.run_folder import PARTITION_FILE, SUBMISSION_FILE
@@ -276,12 +277,12 @@ def _spread_ports(folder: Path) -> None:
     path.write_text("\n".join(changed) + "\n", encoding="utf-8")
 
 
-def _write_data(folder: Path, share: Images, test: Images) -> Path:
+def _write_data(folder: Path, share: Records, test: Records) -> Path:
     """One hospital's share as an .npz file, and the `data.yaml` that names it."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
-    for part, images in (("train", share), ("test", test)):
-        arrays |= {f"{part}_images": images.pixels[:, 0].numpy(), f"{part}_labels": images.labels.numpy()}
+    for part, records in (("train", share), ("test", test)):
+        arrays |= {f"{part}_images": records.stored[PIXELS][:, 0].numpy(), f"{part}_labels": records.labels.numpy()}
     np.savez(folder / "share.npz", **arrays)
     classes = ", ".join(f'"{digit}"' for digit in range(10))
     text = f"source: medmnist\nroot: {json.dumps(str(folder / 'share.npz'))}\nclasses: [{classes}]\n"

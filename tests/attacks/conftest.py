@@ -17,7 +17,9 @@ from client.ledger.register import Registration
 from client.node.hospital import Hospital
 from client.node.joining import prepare_connection
 from client.node.node import Node
-from common.config.scenario import Data, Unit, parse_scenario
+from common.config.scenario import Unit, parse_scenario
+from common.modality import Data
+from common.modality.image_options import Digits
 from common.models.networks import build, initialise
 from common.models.weights import weights_of
 from common.privacy.plan import make_plan
@@ -129,7 +131,7 @@ def new_hospital_node(
     base.mkdir(parents=True)
     node = Node.create(base / "node", template(epsilon=EPSILON, delta=DELTA, unit=unit))
     registration, _ = node.add_cohort(
-        name="cohort", site=SITE, data=data or Data(), declared_size=declared_size, rehearsal=rehearsal
+        name="cohort", site=SITE, data=data or Digits(), declared_size=declared_size, rehearsal=rehearsal
     )
     prepare_connection(node.folder, registration, server=SERVER, ca=Authority.create(base).ca_pem)
     made = HospitalNode(node, registration)

@@ -18,7 +18,8 @@ from client.ledger.register import Registration
 from client.node.hospital import Hospital
 from client.node.joining import prepare_connection
 from client.node.node import Node
-from common.config.scenario import Data, parse_scenario
+from common.config.scenario import parse_scenario
+from common.modality.image_options import Folder
 from common.models.networks import build, initialise
 from common.models.weights import weights_of
 from common.privacy.plan import make_plan
@@ -94,7 +95,7 @@ def make_ward(folder: Path, counts: Mapping[str, int] | None = None, **training:
             "privacy": {"epsilon": 8.0, "delta": 1e-4, "noise_multiplier": 1.0, "unit": "patient"},
         }
     )
-    data = Data(source="folder", root=root, classes=CLASSES, patients=manifest)
+    data = Folder(root=root, classes=CLASSES, patients=manifest)
     with manifest.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("file", "patient"), *rows])
     registration, _ = node.add_cohort(name="xrays", site="bergen", data=data, declared_size=DECLARED)

@@ -10,12 +10,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from client.data import to_unit_range
 from client.mechanism import Patients, Randomness, Terms
 from client.mechanism.dpsgd import BookKeepingModule
 from client.training.steps import PrivateStep
-from common.config.scenario import Model
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
+from common.modality.image_options import Dcgan
 from common.models.losses import LOSSES
 from common.models.networks import build, initialise
 from common.models.networks.base import Discriminator
@@ -23,9 +22,11 @@ from common.seeding import derive_key
 
 LOSS = LOSSES["nonsaturating"]
 
+SCHEMA = ImageSchema(8, 1, tuple("0123456789"))
+
 
 def critic() -> Discriminator:
-    gan = build(Model(latent_dim=4, width=8), ImageSchema(8, 1, tuple("0123456789")))
+    gan = build(Dcgan(latent_dim=4, width=8), SCHEMA)
     initialise(gan, torch.Generator().manual_seed(3))
     return gan.discriminator
 
@@ -36,7 +37,12 @@ def door(count: int, *, rate: float = 1.0, seed: int = 0) -> Patients:
     labels = torch.arange(count) % 10
     terms = Terms(sample_rate=rate, clip_norm=0.1, noise_multiplier=1e-9, records_per_patient=1, block=16)
     return Patients(
-        pixels, labels, None, encode=to_unit_range, terms=terms, randomness=Randomness(derive_key(seed, "attack"))
+        {PIXELS: pixels},
+        labels,
+        None,
+        encode=SCHEMA.encode,
+        terms=terms,
+        randomness=Randomness(derive_key(seed, "attack")),
     )
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from client.mechanism.clip import SLACK
 from client.mechanism.dpsgd import BookKeepingModule, bag_mean
 from client.mechanism.dpsgd.rules import RULES
-from common.config.scenario import Model
 from common.modality.image import ImageSchema
+from common.modality.image_options import Dcgan
 from common.models.losses import LOSSES
 from common.models.networks import Discriminator, build
 from common.models.networks.standardised import StandardisedConv2d
@@ -138,7 +138,7 @@ def test_every_rule_is_attacked() -> None:
 
 def cancelling(width: int, scale: float, slope: float, eta: float) -> Discriminator:
     """The weights with which 97d0510 was defeated: constant activations, and two positions that cancel but for η."""
-    discriminator = build(Model(latent_dim=4, width=width), ImageSchema(28, 1, tuple("0123456789"))).discriminator
+    discriminator = build(Dcgan(latent_dim=4, width=width), ImageSchema(28, 1, tuple("0123456789"))).discriminator
     convolutions = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d)]
     with torch.no_grad():
         for parameter in discriminator.parameters():
@@ -178,7 +178,7 @@ def test_products_that_overflow_to_minus_infinity_drop_the_unit(kind: type[nn.Mo
 @pytest.mark.parametrize("size", [28, 32, 64])
 def test_a_discriminators_gram_matrices_overflow_without_harm(size: int) -> None:
     """Found in review: one picture added 12 to 17 C where one product was -∞ and the others finite."""
-    discriminator = build(Model(latent_dim=4, width=16), ImageSchema(size, 1, ("a", "b"))).discriminator
+    discriminator = build(Dcgan(latent_dim=4, width=16), ImageSchema(size, 1, ("a", "b"))).discriminator
     layers = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d)]
     with torch.no_grad():
         for parameter in discriminator.parameters():

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from torch import Tensor
 
-from client.data import Images, read, to_unit_range
+from client.data import Records, read
 from client.mechanism import Patients, Randomness, Terms
 from client.mechanism.noisy_sum import grid_step
 from client.training.steps import PrivateStep
-from common.config.scenario import Data, Model, WarmStart
+from common.config.scenario import WarmStart
 from common.modality.image import ImageSchema
+from common.modality.image_options import Dcgan, Digits
 from common.models.losses import LOSSES
 from common.models.networks import build
 from common.models.networks.base import Discriminator
@@ -35,21 +36,21 @@ TRIALS = 200
 
 
 @pytest.fixture(scope="module")
-def digits() -> Images:
-    return read(Data()).train
+def digits() -> Records:
+    return read(Digits()).train
 
 
-def neighbours(digits: Images) -> tuple[Images, Images]:
+def neighbours(digits: Records) -> tuple[Records, Records]:
     """Data in which one patient alone has a nine, and data without that patient."""
     others = (digits.labels != 9).nonzero().squeeze(1)
     nine = (digits.labels == 9).nonzero().squeeze(1)[:1]
     return digits.select(others), digits.select(torch.cat((others, nine)))
 
 
-def door(images: Images, sigma: float, *, rate: float = 1.0, clip: float = 1.0) -> Patients:
+def door(images: Records, sigma: float, *, rate: float = 1.0, clip: float = 1.0) -> Patients:
     terms = Terms(sample_rate=rate, clip_norm=clip, noise_multiplier=sigma, records_per_patient=1, block=64)
     return Patients(
-        images.pixels, images.labels, None, encode=to_unit_range, terms=terms, randomness=Randomness.secure()
+        images.stored, images.labels, None, encode=DIGITS.encode, terms=terms, randomness=Randomness.secure()
     )
 
 
@@ -61,12 +62,12 @@ def chance(correct: int, target: float) -> float:
 MOMENTS = Moments(DIGITS, WarmStart(frequencies=8))
 
 
-def statistic(images: Images, sigma: float) -> NDArray[np.float32]:
+def statistic(images: Records, sigma: float) -> NDArray[np.float32]:
     """What leaves after a warm start."""
     return door(images, sigma).noisy_statistic(MOMENTS.rows, MOMENTS.slots, MOMENTS.width).float().numpy()
 
 
-def test_a_million_coordinates_of_a_warm_start_lie_on_the_public_grid(digits: Images) -> None:
+def test_a_million_coordinates_of_a_warm_start_lie_on_the_public_grid(digits: Records) -> None:
     step = grid_step(1.0, MOMENTS.size)
     seen = 0
     for images in neighbours(digits):
@@ -94,7 +95,7 @@ def old_lattice(released: NDArray[np.float32], sums: NDArray[np.float64], sigma:
 
 @pytest.mark.parametrize("target", [0.5, 1.0])
 def test_nobody_tells_a_patients_presence_from_a_warm_start_better_than_epsilon_allows(
-    digits: Images, target: float
+    digits: Records, target: float
 ) -> None:
     without, within = neighbours(digits)
     sigma = find_noise_multiplier(target, DELTA, 1.0, 1)
@@ -118,7 +119,7 @@ def test_nobody_tells_a_patients_presence_from_a_warm_start_better_than_epsilon_
 def critic() -> Discriminator:
     """Weights that show the gradient of class 9 alone, as in the attack: zero heads, and fakes without a gradient."""
     torch.manual_seed(0)
-    discriminator = build(Model(latent_dim=4, width=2), DIGITS).discriminator
+    discriminator = build(Dcgan(latent_dim=4, width=2), DIGITS).discriminator
     with torch.no_grad():
         discriminator.shared.weight.zero_()
         discriminator.by_class.weight.zero_()
@@ -129,7 +130,7 @@ def critic() -> Discriminator:
 RATE, EXPECTED, LEARNING_RATE = 0.25, 250.0, 1e-3
 
 
-def after_a_step(images: Images, sigma: float, optimizer: Callable[[list[Tensor]], torch.optim.Optimizer]) -> Tensor:
+def after_a_step(images: Records, sigma: float, optimizer: Callable[[list[Tensor]], torch.optim.Optimizer]) -> Tensor:
     """The row of class 9 after one private step, from zeros; float32."""
     discriminator = critic()
     step = PrivateStep(
@@ -165,7 +166,7 @@ def images_of_the_grid(
     return possible
 
 
-def test_weights_after_plain_steps_are_possible_under_every_data_set(digits: Images) -> None:
+def test_weights_after_plain_steps_are_possible_under_every_data_set(digits: Records) -> None:
     size = sum(p.numel() for p in critic().parameters())
     for images in neighbours(digits):
         for _ in range(100):
@@ -176,7 +177,7 @@ def test_weights_after_plain_steps_are_possible_under_every_data_set(digits: Ima
 @pytest.mark.parametrize("target", [0.5, 1.0])
 @pytest.mark.parametrize("optimizer", [sgd, adam])
 def test_nobody_tells_a_patients_presence_from_weights_better_than_epsilon_allows(
-    digits: Images, target: float, optimizer: Callable[[list[Tensor]], torch.optim.Optimizer]
+    digits: Records, target: float, optimizer: Callable[[list[Tensor]], torch.optim.Optimizer]
 ) -> None:
     without, within = neighbours(digits)
     sigma = find_noise_multiplier(target, DELTA, RATE, 1)

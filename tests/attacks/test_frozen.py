@@ -2,25 +2,26 @@
 
 import torch
 
-from client.data import to_unit_range
 from client.mechanism import Patients, Randomness, Terms
 from client.training.steps import PrivateStep
-from common.config.scenario import Model
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
+from common.modality.image_options import Dcgan
 from common.models.losses import LOSSES
 from common.models.networks import build
+
+SCHEMA = ImageSchema(8, 1, ("a", "b"))
 
 
 def test_a_frozen_parameter_stays_and_the_others_take_their_noise() -> None:
     torch.manual_seed(0)
-    discriminator = build(Model(latent_dim=4, width=8), ImageSchema(8, 1, ("a", "b"))).discriminator
+    discriminator = build(Dcgan(latent_dim=4, width=8), SCHEMA).discriminator
     discriminator.shared.bias.requires_grad_(False)
     terms = Terms(sample_rate=1.0, clip_norm=1.0, noise_multiplier=100.0, records_per_patient=1, block=16)
-    records = torch.zeros(3, 1, 8, 8, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)
+    records = {PIXELS: torch.zeros(3, 1, 8, 8, dtype=torch.uint8)}, torch.zeros(3, dtype=torch.int64)
     step = PrivateStep(
         discriminator,
         torch.optim.SGD(discriminator.parameters(), lr=1.0),
-        Patients(*records, None, encode=to_unit_range, terms=terms, randomness=Randomness.secure()),
+        Patients(*records, None, encode=SCHEMA.encode, terms=terms, randomness=Randomness.secure()),
         clip_norm=1.0,
         expected_batch=1.0,
         at_once=16,

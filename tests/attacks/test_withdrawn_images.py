@@ -12,6 +12,7 @@ from PIL import Image
 from client.data.stamp import stamp
 from client.node.hospital import Hospital
 from client.node.node import Node
+from common.modality.image import PIXELS
 from common.wire.messages import Reply
 from common.wire.refusals import refusal_from_record
 from tests.attacks.nodes import Ward, make_ward
@@ -26,7 +27,7 @@ def pixels_of(path: Path) -> bytes:
 
 def in_memory(hospital: Hospital) -> set[bytes]:
     """Every image that the node holds between two instructions."""
-    return {image.numpy().tobytes() for held in hospital._held.values() for image in held.images.pixels}
+    return {image.numpy().tobytes() for held in hospital._held.values() for image in held.images.stored[PIXELS]}
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from client.data import Images
+from client.data import Records
 from client.ledger.policy import Policy
 from client.round import Site
 from client.simulated import open_ledgers, simulated_site
 from common.config.scenario import Scenario, parse_scenario
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
 from common.models.networks import build, initialise
 from common.models.weights import weights_of
 from common.privacy.plan import make_plan
@@ -68,15 +68,15 @@ def make_study(make_scenario: Callable[..., Scenario]) -> MakeStudy:
 
 
 @pytest.fixture
-def images() -> Images:
+def images() -> Records:
     """43 random images: not the number that the hospital declared."""
     rng = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (43, 1, 8, 8), generator=rng, dtype=torch.uint8)
-    return Images(pixels, torch.randint(0, 2, (43,), generator=rng))
+    return Records({PIXELS: pixels}, torch.randint(0, 2, (43,), generator=rng))
 
 
 @pytest.fixture
-def make_site(tmp_path: Path, images: Images) -> MakeSite:
+def make_site(tmp_path: Path, images: Records) -> MakeSite:
     """`make_site(study)`: a hospital with its own folder that has approved the study; `read` replaces the reading of
     its images, `policy` its policy, which allows what the study asks for.
     """
@@ -84,14 +84,14 @@ def make_site(tmp_path: Path, images: Images) -> MakeSite:
     def make(
         study: Study,
         *,
-        read: Callable[[], Images] = lambda: images,
+        read: Callable[[], Records] = lambda: images,
         folder: str = "hospital",
         policy: Callable[[], Policy] | None = None,
     ) -> Site:
         (tmp_path / folder / LEDGER_FOLDER).mkdir(parents=True, exist_ok=True)
         open_ledgers(study, tmp_path / folder)
         site = simulated_site(study, tmp_path / folder, 0)
-        return replace(site, read_images=read, read_policy=policy or site.read_policy)
+        return replace(site, read_records=read, read_policy=policy or site.read_policy)
 
     return make
 

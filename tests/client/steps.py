@@ -12,7 +12,7 @@ from torch.optim import Adam, Optimizer
 
 import client.mechanism.noisy_sum
 import client.training.unprotected
-from client.data import Images, to_unit_range
+from client.data import Records
 from client.mechanism import Patients, Randomness, Terms, clip
 from client.mechanism.noise import rounded_gaussian
 from client.mechanism.noisy_sum import grid_step
@@ -21,6 +21,8 @@ from client.mechanism.units import Bags
 from client.training.steps import PrivateStep, Step
 from client.training.trainer import SiteTrainer, discriminator_optimizer, passes
 from client.training.unprotected import PlainStep, UnprotectedPatients
+from common.modality import Stored
+from common.modality.image import PIXELS, to_unit_range
 from common.models.losses import LOSSES
 from common.models.networks import GAN, build, initialise
 from common.seeding import derive_key
@@ -56,11 +58,11 @@ def new_optimizer(study: Study, gan: GAN) -> Optimizer:
 
 def new_patients(
     study: Study,
-    images: Images,
+    images: Records,
     *,
     randomness: Randomness | None = None,
     block: int = 16,
-    encode: Encode = to_unit_range,
+    encode: Encode | None = None,
 ) -> Patients:
     plan = study.plan
     terms = Terms(
@@ -72,7 +74,9 @@ def new_patients(
     )
     codes = images.patients if plan.unit == "patient" else None
     source = randomness or Randomness(derive_key(NOISE_SEED))
-    return Patients(images.pixels, images.labels, codes, encode=encode, terms=terms, randomness=source)
+    return Patients(
+        images.stored, images.labels, codes, encode=encode or study.schema.encode, terms=terms, randomness=source
+    )
 
 
 def private_step(study: Study, gan: GAN, optimizer: Optimizer, patients: Patients, at_once: int = 64) -> PrivateStep:
@@ -88,15 +92,17 @@ def private_step(study: Study, gan: GAN, optimizer: Optimizer, patients: Patient
 
 
 def plain_step(
-    study: Study, gan: GAN, optimizer: Optimizer, images: Images, randomness: Randomness | None = None
+    study: Study, gan: GAN, optimizer: Optimizer, images: Records, randomness: Randomness | None = None
 ) -> PlainStep:
-    patients = UnprotectedPatients(images, study.plan, randomness or Randomness(derive_key(NOISE_SEED)))
+    patients = UnprotectedPatients(
+        images, study.schema.encode, study.plan, randomness or Randomness(derive_key(NOISE_SEED))
+    )
     precision = passes(torch.device("cpu"), study.scenario.training)
     return PlainStep(gan.discriminator, optimizer, patients, EXPECTED_BATCH, precision)
 
 
 def new_step(
-    study: Study, gan: GAN, optimizer: Optimizer, images: Images, randomness: Randomness | None = None
+    study: Study, gan: GAN, optimizer: Optimizer, images: Records, randomness: Randomness | None = None
 ) -> Step:
     """The step of the study's kind, as `client/round.py` chooses it."""
     if not study.plan.private:
@@ -107,7 +113,7 @@ def new_step(
 def new_trainer(
     study: Study,
     gan: GAN,
-    images: Images,
+    images: Records,
     *,
     randomness: Randomness | None = None,
     public: torch.Generator | None = None,
@@ -189,8 +195,8 @@ def tight_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip, "UNIT_ROUNDOFF", 2.0**-53)
 
 
-def in_double(pixels: Tensor) -> Tensor:
-    return pixels.double() / 127.5 - 1
+def in_double(stored: Stored) -> Tensor:
+    return stored[PIXELS].double() / 127.5 - 1
 
 
 @contextmanager
@@ -199,7 +205,6 @@ def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     noise_off(monkeypatch)
     tight_bounds(monkeypatch)
     monkeypatch.setattr(client.mechanism.noisy_sum, "grid_step", lambda *_: 2.0**-60)
-    monkeypatch.setattr(client.training.unprotected, "to_unit_range", in_double)
     monkeypatch.setattr(Tensor, "float", Tensor.double)
     torch.set_default_dtype(torch.float64)
     try:
@@ -211,7 +216,7 @@ def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 # --- patients --------------------------------------------------------------------------------------------------------
 
 
-def patients_of(images: Images, sizes: list[int]) -> Images:
+def patients_of(images: Records, sizes: list[int]) -> Records:
     """The images with patients of these sizes, their images far from each other, and codes with gaps."""
     codes = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)) * 3 + 2
     shuffled = torch.randperm(len(codes), generator=generator(5))
@@ -250,7 +255,7 @@ class SlowLoop:
     order, noise.
     """
 
-    def __init__(self, study: Study, gan: GAN, images: Images) -> None:
+    def __init__(self, study: Study, gan: GAN, images: Records) -> None:
         self.study, self.images = study, images
         self.G, self.D = gan
         self.loss = LOSSES[study.scenario.training.loss]
@@ -291,7 +296,7 @@ class SlowLoop:
         drawn = (self.private.uniform(len(self.images)) <= plan.sample_rate).nonzero().flatten()
         units: list[Tensor] = []
         for index in drawn[self.private.permutation(len(drawn))]:
-            image = to_unit_range(self.images.pixels[index])
+            image = to_unit_range(self.images.stored[PIXELS][index])
             units.append(self.clipped(self.gradient_of(self.loss.real, image, self.images.labels[index])))
         total = torch.stack(units + of_fakes).sum(dim=0)
         if plan.private:
@@ -308,7 +313,7 @@ class SlowLoop:
         units: list[Tensor] = []
         for positions, present in zip(*bags, strict=True):
             views = [
-                self.gradient_of(self.loss.real, in_double(self.images.pixels[i]), self.images.labels[i])
+                self.gradient_of(self.loss.real, in_double(self.images.select(i).stored), self.images.labels[i])
                 for i in positions[present]
             ]
             units.append(self.clipped(torch.stack(views).mean(dim=0)))

@@ -15,10 +15,9 @@ import client.answer
 import client.simulated
 import common.device
 from client.app import app
-from client.data import ImageData, Images
+from client.data import DataSet, Records
 from client.simulated import open_ledgers, simulated_site
 from client.training.trainer import SiteTrainer
-from common.config.scenario import Data
 from common.errors import (
     Code,
     ConfigError,
@@ -29,6 +28,8 @@ from common.errors import (
     UsageError,
     VerificationError,
 )
+from common.modality import Data
+from common.modality.image import PIXELS
 from common.wire.messages import Instruction, Reply, Weights, pack, unpack
 from common.wire.refusals import refusal_from_record
 from common.wire.run_folder import PARTITION_FILE
@@ -42,9 +43,9 @@ MakeStudy = Callable[..., Study]
 def _as_on_a_grid(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("_task_id", "_run_id", "_node_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
-    client.simulated._shared_images.cache_clear()
+    client.simulated._shared_records.cache_clear()
     yield
-    client.simulated._shared_images.cache_clear()
+    client.simulated._shared_records.cache_clear()
 
 
 @pytest.fixture
@@ -68,13 +69,13 @@ def run_dir(study: Study, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def readable(monkeypatch: pytest.MonkeyPatch, study: Study, images: Images) -> list[Data]:
+def readable(monkeypatch: pytest.MonkeyPatch, study: Study, images: Records) -> list[Data]:
     """Lets the data be read; every time it is, is noted."""
     reads: list[Data] = []
 
-    def read(data: Data) -> ImageData:
+    def read(data: Data) -> DataSet:
         reads.append(data)
-        return ImageData(study.schema, images, images)
+        return DataSet(study.schema, images, images)
 
     monkeypatch.setattr(client.simulated, "read", read)
     return reads
@@ -135,7 +136,7 @@ def test_sites_share_the_cores(
 
 
 def test_site_of_a_simulation_reads_its_own_images_only(
-    study: Study, run_dir: Path, images: Images, readable: list[Data]
+    study: Study, run_dir: Path, images: Records, readable: list[Data]
 ) -> None:
     north, south = (simulated_site(study, run_dir, index) for index in (0, 1))
     assert (north.name, south.name) == ("north", "south")
@@ -143,8 +144,8 @@ def test_site_of_a_simulation_reads_its_own_images_only(
     assert north.ledger_path != south.ledger_path
     assert north.state_folder != south.state_folder
     assert readable == []
-    assert north.read_images().pixels.equal(images.pixels[:20])
-    assert south.read_images().labels.equal(images.labels[20:])
+    assert north.read_records().stored[PIXELS].equal(images.stored[PIXELS][:20])
+    assert south.read_records().labels.equal(images.labels[20:])
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

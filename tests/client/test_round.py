@@ -10,13 +10,14 @@ from torch import nn
 
 import client.round
 import common.models.networks
-from client.data import Images, to_unit_range
+from client.data import Records
 from client.ledger.ledger import Ledger
 from client.mechanism import Randomness
 from client.round import Site, run_round
 from client.state import SiteState
 from client.training.trainer import SiteTrainer
 from common.errors import Code, ConfigError, DataError, FederationError, PrivacyRefusal, SiloganError, VerificationError
+from common.modality.image import PIXELS, to_unit_range
 from common.models.networks import GAN, build
 from common.models.weights import weights_of
 from common.privacy.statistics import Moments
@@ -57,7 +58,7 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def never_read() -> Images:
+def never_read() -> Records:
     raise AssertionError("the data was read")
 
 
@@ -68,7 +69,7 @@ def test_order_of_a_round(
     make_study: MakeStudy,
     make_site: MakeSite,
     make_weights: MakeWeights,
-    images: Images,
+    images: Records,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events: list[str] = []
@@ -89,7 +90,7 @@ def test_order_of_a_round(
     spy(Ledger, "settle", "settle")
     spy(SiteState, "save", "save")
 
-    def read() -> Images:
+    def read() -> Records:
         events.append("read")
         return images
 
@@ -267,7 +268,7 @@ def test_run_without_privacy_has_no_ledger(
 
 def refused(site: Site, instruction: Instruction, weights: Weights, error: type[SiloganError]) -> SiloganError:
     """The error of a round that must be refused before any charge and before the data is read."""
-    unreadable = replace(site, read_images=never_read)
+    unreadable = replace(site, read_records=never_read)
     with pytest.raises(error) as caught:
         run_round(unreadable, instruction, weights)
     assert kinds(site) == (["refuse"] if error is PrivacyRefusal else [])
@@ -296,7 +297,7 @@ def test_spare_rounds_are_no_rounds_of_their_own(
 ) -> None:
     """They pay for the repetition of an interrupted one."""
     study = make_study(privacy={"spare_rounds": 1})
-    site = replace(make_site(study), read_images=never_read)
+    site = replace(make_site(study), read_records=never_read)
     with pytest.raises(PrivacyRefusal, match="round 5: is not among the study's 4"):
         run_round(site, ask(study, 5), make_weights(study))
 
@@ -378,7 +379,7 @@ def test_spent_budget_is_refused_before_the_data_is_read(
     for number in (1, 2):
         run_round(site, ask(study, number), fresh(weights))
     with pytest.raises(PrivacyRefusal, match="budget"):
-        run_round(replace(site, read_images=never_read), ask(study, 3), fresh(weights))
+        run_round(replace(site, read_records=never_read), ask(study, 3), fresh(weights))
     assert kinds(site) == ["reserve", "settle"] * 2 + ["refuse"]
     assert ledger_of(site).epsilon() == study.plan.epsilon_after(6)
 
@@ -387,7 +388,7 @@ def test_ledger_of_another_run_on_the_same_patients_counts(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
 ) -> None:
     first, second = make_study(privacy={"epsilon": 4.0}), make_study(privacy={"epsilon": 4.0}, seed=9)
-    site = replace(make_site(second), state_folder=make_site(second).state_folder / "second", read_images=never_read)
+    site = replace(make_site(second), state_folder=make_site(second).state_folder / "second", read_records=never_read)
     for number in (1, 2):
         run_round(make_site(first), ask(first, number), make_weights(first))
     with pytest.raises(PrivacyRefusal, match="budget"):
@@ -406,7 +407,7 @@ def test_finished_round_is_answered_again_from_the_disk(
     reply, new = run_round(site, ask(study), fresh(weights))
     new = fresh(new)
     run_round(site, ask(study, 2), fresh(new))
-    unreadable = replace(site, read_images=never_read)
+    unreadable = replace(site, read_records=never_read)
     for _ in range(2):
         again, replayed = run_round(unreadable, ask(study), fresh(weights))
         assert again == reply
@@ -422,7 +423,7 @@ def test_same_round_on_other_weights_is_refused(
     site = make_site(study)
     run_round(site, ask(study), make_weights(study, seed=0))
     with pytest.raises(PrivacyRefusal, match="round 1: was already answered"):
-        run_round(replace(site, read_images=never_read), ask(study), make_weights(study, seed=1))
+        run_round(replace(site, read_records=never_read), ask(study), make_weights(study, seed=1))
     assert kinds(site) == ["reserve", "settle", "refuse"]
 
 
@@ -492,7 +493,7 @@ def test_interrupted_unseeded_round_is_charged_again(
 def test_data_that_cannot_be_read_leaves_the_reservation_charged(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
 ) -> None:
-    def read() -> Images:
+    def read() -> Records:
         raise DataError("images", "are unreadable", "repair them")
 
     study = make_study()
@@ -514,7 +515,7 @@ def test_damaged_state_is_refused_before_any_charge(
     (file,) = site.state_folder.glob("*.pt")
     file.write_bytes(b"garbage")
     with pytest.raises(DataError, match="site state of round 1"):
-        run_round(replace(site, read_images=never_read), ask(study, number), fresh(weights))
+        run_round(replace(site, read_records=never_read), ask(study, number), fresh(weights))
     assert kinds(site) == ["reserve", "settle"]
 
 
@@ -535,7 +536,7 @@ def test_ledger_restored_from_an_older_copy_is_noticed(
         shutil.rmtree(site.state_folder)
     asked = replace(ask(study, 3), known_head=reply.ledger_head if seen_by == "server" else "")
     with pytest.raises(VerificationError, match="older copy"):
-        run_round(replace(site, read_images=never_read), asked, fresh(weights))
+        run_round(replace(site, read_records=never_read), asked, fresh(weights))
     assert kinds(site) == ["reserve", "settle", "refuse"]
 
 
@@ -556,12 +557,12 @@ def test_head_that_the_server_knows_may_be_an_older_one(
 
 
 def test_statistics_are_charged_before_the_data_is_read_and_composed_with_the_rounds(
-    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, images: Images
+    make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, images: Records
 ) -> None:
     study = make_study(training=WARM)
     charged: list[int] = []
 
-    def read() -> Images:
+    def read() -> Records:
         charged.append(len(ledger_of(site).mechanisms()))
         return images
 
@@ -585,7 +586,7 @@ def test_statistics_that_are_asked_for_again_are_sent_again_and_not_charged(
         site = make_site(study)
         first, again = (
             run_round(site, ask(study, 0), {}),
-            run_round(replace(site, read_images=never_read), ask(study, 0), {}),
+            run_round(replace(site, read_records=never_read), ask(study, 0), {}),
         )
         assert again[0] == first[0]
         assert same(again[1], first[1])
@@ -595,14 +596,14 @@ def test_statistics_that_are_asked_for_again_are_sent_again_and_not_charged(
 
 
 def test_statistics_are_those_of_the_images_and_noise(
-    make_study: MakeStudy, make_site: MakeSite, images: Images
+    make_study: MakeStudy, make_site: MakeSite, images: Records
 ) -> None:
     study = make_study(seed=None, training=WARM)
     settings = study.scenario.training.warm_start
     assert settings is not None
     _, released = run_round(make_site(study), ask(study, 0), {})
     moments = Moments(study.schema, settings)
-    rows = moments.rows(to_unit_range(images.pixels), images.labels)
+    rows = moments.rows(to_unit_range(images.stored[PIXELS]), images.labels)
     clean = torch.zeros(moments.slots, moments.width).double().index_add_(0, images.labels, rows)
     noise = released[STATISTICS] - clean.flatten()
     assert float(noise.std()) == pytest.approx(2.0, rel=0.15)
@@ -621,7 +622,7 @@ def test_weights_before_the_first_round_are_refused(
 def test_error_where_the_data_is_at_hand_has_one_code_whatever_it_is(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, kind: type[SiloganError]
 ) -> None:
-    def read() -> Images:
+    def read() -> Records:
         raise kind("class 'malignant'", "has no images", "add some", code=Code.BUDGET)
 
     study = make_study()
@@ -643,12 +644,12 @@ def test_images_without_patients_are_refused_where_the_plan_protects_patients(
     study = make_study(training=WARM)
     study = replace(study, plan=replace(study.plan, unit="patient", records_per_patient=2))
     weights = make_weights(study) if number else {}
-    with pytest.raises(DataError, match="images: do not say whose they are"):
+    with pytest.raises(DataError, match="records: do not say whose they are"):
         run_round(make_site(study), ask(study, number), weights)
 
 
 def test_statistics_are_the_mean_of_at_most_k_records_of_each_patient(
-    make_study: MakeStudy, make_site: MakeSite, images: Images, monkeypatch: pytest.MonkeyPatch
+    make_study: MakeStudy, make_site: MakeSite, images: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two patients with many images each: what a class has of them is their parts, whose count adds up to two."""
     noise_off(monkeypatch)

@@ -14,8 +14,9 @@ from PIL import Image
 from client.data.location import check_readable
 from client.node.node import Node
 from client.node.preflight import preflight
-from common.config.scenario import Data
 from common.errors import ConfigError, DataError, PrivacyRefusal
+from common.modality import Data
+from common.modality.image_options import Folder, MedMnist
 from tests.ledger_faults.hospital import (
     DECLARED_SIZE,
     DELTA,
@@ -43,7 +44,7 @@ def write_images(root: Path, count: int = 12) -> None:
 
 
 def images_at(root: str | Path) -> Data:
-    return Data(source="folder", root=Path(root), classes=("benign", "malignant"), image_size=8, channels=1)
+    return Folder(root=Path(root), classes=("benign", "malignant"), image_size=8, channels=1)
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_data_that_cannot_be_opened_costs_nothing(hospital: Hospital, tmp_path: 
 
 def test_data_may_be_a_single_file(tmp_path: Path) -> None:
     (tmp_path / "images.npz").write_bytes(b"any")
-    check_readable(Data(source="medmnist", root=tmp_path / "images.npz"))
+    check_readable(MedMnist(root=tmp_path / "images.npz"))
 
 
 def test_data_that_may_not_be_read_is_named_by_its_root_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

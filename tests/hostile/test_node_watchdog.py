@@ -17,7 +17,7 @@ from client.node import service
 from client.node.connection import Connection
 from client.node.joining import prepare_connection
 from client.node.node import Node
-from common.config.scenario import Data
+from common.modality.image_options import Digits
 from common.operations.supervise import Supervisor
 from tests.hostile.coordinator import Asked, Coordinator
 
@@ -42,7 +42,7 @@ def coordinator(tmp_path: Path) -> Generator[Coordinator]:
 def at_work(coordinator: Coordinator, folder: Path, *names: str) -> Iterator[Supervisor]:
     """A node's own programs, or some of them, started again at once; they have ended afterwards."""
     node = Node.create(folder, template(epsilon=1.0, delta=1e-5, unit="record"))
-    registration, _ = node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=1000)
+    registration, _ = node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=1000)
     prepare_connection(folder, registration, server=coordinator.address, ca=coordinator.ca)
     services = service.services(folder, Connection.load(folder))
     wanted = [replace(one, restart_seconds=0.5) for one in services if not names or one.name in names]

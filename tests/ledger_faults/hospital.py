@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from client.data import Images
+from client.data import Records
 from client.ledger.audit import audit
 from client.ledger.ledger import Ledger
 from client.ledger.policy import template
@@ -24,8 +24,9 @@ from client.node.hospital import site_of
 from client.node.node import Node
 from client.round import Site, run_round
 from client.training.trainer import SiteTrainer
-from common.config.scenario import Data, parse_scenario
+from common.config.scenario import parse_scenario
 from common.errors import PrivacyRefusal, SiloganError
+from common.modality.image_options import Digits
 from common.models.networks import build, initialise
 from common.models.weights import weights_of
 from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
@@ -39,7 +40,7 @@ STEPS, ROUNDS, BUDGET = 2, 4, 8.0
 BUDGET_OF_TWO = 1.2
 """A budget that pays for five rounds of two studies together."""
 DECLARED_SIZE = 100
-DIGITS = Data(source="digits", test_fraction=0.9)
+DIGITS = Digits(test_fraction=0.9)
 
 
 def cost(steps: int) -> float:
@@ -159,11 +160,11 @@ class Watched:
     def site(self, site: Site) -> Site:
         """The same site; reading its images is an event."""
 
-        def read() -> Images:
+        def read() -> Records:
             self.events.append("read")
-            return site.read_images()
+            return site.read_records()
 
-        return replace(site, read_images=read)
+        return replace(site, read_records=read)
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from PIL import Image
 
 from client.node.hospital import site_of
 from client.round import run_round
-from common.config.scenario import Data
 from common.errors import DataError, PrivacyRefusal, SiloganError
+from common.modality import Data
+from common.modality.image import PIXELS
+from common.modality.image_options import Folder
 from tests.ledger_faults.hospital import (
     BUDGET_OF_TWO,
     SITE,
@@ -53,7 +55,7 @@ def folder_of(root: Path, patients: Sequence[str], *, file: str = "image", calle
                 rows.append(f"{path.as_posix()},{called}{patient}")
     manifest = root.with_suffix(".csv")
     manifest.write_text("\n".join(rows), encoding="utf-8")
-    return Data(source="folder", root=root, classes=CLASSES, patients=manifest)
+    return Folder(root=root, classes=CLASSES, patients=manifest)
 
 
 def register(hospital: Hospital, name: str, data: Data) -> str:
@@ -130,11 +132,11 @@ def test_patients_who_were_not_registered_are_left_out(
 ) -> None:
     """The coordinator cannot tell that somebody came; the hospital's log says so, and its check asks for more."""
     registration = xrays.node.register.get("xrays")
-    before = site_of(xrays.node, xrays.study().study_id, registration).read_images()
+    before = site_of(xrays.node, xrays.study().study_id, registration).read_records()
     assert caplog.messages == []
     folder_of(tmp_path / "xrays", (*ALL, OTHERS[0]))  # one who was not registered came among them
     site = xrays.site(xrays.study())
-    assert site.read_images().pixels.equal(before.pixels)
+    assert site.read_records().stored[PIXELS].equal(before.stored[PIXELS])
     assert caplog.messages == ["cohort 'xrays' holds what was not registered: it is left out"]
     reply, _ = run_round(site, ask(site.study, 2), make_weights(site.study))
     assert reply.round == 2

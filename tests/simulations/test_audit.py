@@ -11,9 +11,10 @@ from client.ledger.ledger import Approval, Charge, Ledger
 from client.ledger.policy import template
 from client.node.node import Node
 from client.simulated import SIMULATION, open_ledgers, simulated_site
-from common.config.scenario import Data, parse_scenario
+from common.config.scenario import parse_scenario
 from common.errors import PrivacyRefusal, UsageError
 from common.modality.image import ImageSchema
+from common.modality.image_options import Digits
 from common.privacy.plan import make_plan
 from common.wire.study import SiteDeclaration, Study
 from server.rounds.checkpoint import Checkpoint
@@ -150,8 +151,8 @@ def test_damaged_key_is_a_finding_of_its_site(run: tuple[Study, Path]) -> None:
 
 def test_node_is_audited_by_its_register(tmp_path: Path) -> None:
     node = Node.create(tmp_path / "node", template(epsilon=1.0, delta=1e-4, unit="record"))
-    node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=1000)
-    node.add_cohort(name="copy", site="bergen", data=Data(), declared_size=1000)
+    node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=1000)
+    node.add_cohort(name="copy", site="bergen", data=Digits(), declared_size=1000)
     (found,) = audit_all([node.folder])
     assert (found.name, found.findings, found.epsilon_budget) == ("digits", (), 1.0)
     (path,) = node.ledger_paths()

@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data import ImageData
-from common.config.scenario import Data, Evaluation
+from client.data import DataSet
+from common.config.scenario import Evaluation
 from common.errors import DataError, SiloganError, UsageError
-from common.modality.image import ImageSchema
-from server.release.generate import FORMATS
+from common.modality import Data
+from common.modality.image import PIXELS, ImageSchema
 from server.release.generator import ReleasedGenerator
+from server.release.outputs import OUTPUTS
 from simulations import evaluate as module
 from simulations.evaluate import evaluate
 
@@ -49,7 +50,7 @@ def write_npz(path: Path, labels: Any, classes: tuple[str, ...] = CLASSES, **cha
 
 def write_png(path: Path, pixels: NDArray[np.uint8], labels: Tensor | None, classes: tuple[str, ...]) -> Path:
     generator = ReleasedGenerator(torch.nn.Identity(), ImageSchema(8, 1, classes), (), "id")  # type: ignore[arg-type]
-    FORMATS["png"](path, torch.from_numpy(pixels)[:, None], labels, generator)
+    OUTPUTS["image"].formats["png"](path, {PIXELS: torch.from_numpy(pixels)[:, None]}, labels, generator)
     return path
 
 
@@ -80,7 +81,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
         calls.append(Measured(*what, settings=settings))
         return calls[-1]
 
-    monkeypatch.setattr(module, "measure", measure)
+    monkeypatch.setattr("server.evaluation.evaluation.evaluate", measure)
     return calls
 
 
@@ -136,7 +137,7 @@ def test_the_source_is_told_from_what_lies_there(
     root = root / place if place.endswith(".npz") else root
     synthetic = write_npz(tmp_path / "s.npz", np.arange(20) % 5)
 
-    def read(data: Data) -> ImageData:
+    def read(data: Data) -> DataSet:
         raise Asked(data)
 
     monkeypatch.setattr(module, "read", read)

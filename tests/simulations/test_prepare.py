@@ -7,11 +7,12 @@ import torch
 import yaml
 from torch import nn
 
-from client.data import ImageData, Images
+from client.data import DataSet, Records
 from client.data.positions import load_positions
-from common.config.scenario import Data, Scenario, parse_scenario
+from common.config.scenario import Scenario, parse_scenario
 from common.errors import ConfigError, DataError, PrivacyRefusal
-from common.modality.image import ImageSchema
+from common.modality import Data
+from common.modality.image import PIXELS, ImageSchema
 from common.models.networks import FAMILIES
 from common.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from common.wire.run_folder import PARTITION_FILE, holds_run
@@ -32,18 +33,18 @@ def scenario(**sections: Any) -> Scenario:
 
 
 @pytest.fixture(autouse=True)
-def data(monkeypatch: pytest.MonkeyPatch) -> ImageData:
+def data(monkeypatch: pytest.MonkeyPatch) -> DataSet:
     """Stands in for all data: 997 noisy training images of two classes from natural sites 0, 1 and 3 of four."""
     rng = torch.Generator().manual_seed(0)
 
-    def images(count: int) -> Images:
+    def images(count: int) -> Records:
         pixels = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=rng)
-        return Images(pixels, torch.arange(count) % 2, torch.tensor([0, 1, 3])[torch.arange(count) % 3])
+        return Records({PIXELS: pixels}, torch.arange(count) % 2, torch.tensor([0, 1, 3])[torch.arange(count) % 3])
 
     names = ("Charité", "Groote Schuur", "Closed", "St. Olav's")
-    value = ImageData(ImageSchema(8, 1, ("benign", "malignant")), images(997), images(100), names)
+    value = DataSet(ImageSchema(8, 1, ("benign", "malignant")), images(997), images(100), names)
 
-    def read(_data: Data) -> ImageData:
+    def read(_data: Data) -> DataSet:
         return value
 
     monkeypatch.setattr(module, "read", read)
@@ -77,7 +78,7 @@ def test_the_seed_fixes_the_partition_and_without_one_it_is_new(tmp_path: Path) 
     assert positions(None, "e") != positions(None, "f")
 
 
-def test_natural_sites_keep_their_names_also_where_one_has_no_images(tmp_path: Path, data: ImageData) -> None:
+def test_natural_sites_keep_their_names_also_where_one_has_no_images(tmp_path: Path, data: DataSet) -> None:
     names = ("Charité", "Groote Schuur", "Closed", "Haukeland 2.b")
     object.__setattr__(data, "site_names", names)
     study = prepare(scenario(sites={"count": 3, "partition": "natural"}), tmp_path)
@@ -87,13 +88,13 @@ def test_natural_sites_keep_their_names_also_where_one_has_no_images(tmp_path: P
         assert set(data.train.sites[load_positions(tmp_path / PARTITION_FILE, index)].tolist()) == {code}
 
 
-def give_patients(data: ImageData, each: int) -> torch.Tensor:
+def give_patients(data: DataSet, each: int) -> torch.Tensor:
     patients = torch.arange(len(data.train)) // each
     object.__setattr__(data.train, "patients", patients)
     return patients
 
 
-def test_where_patients_are_known_they_are_the_unit(tmp_path: Path, data: ImageData) -> None:
+def test_where_patients_are_known_they_are_the_unit(tmp_path: Path, data: DataSet) -> None:
     patients = give_patients(data, 5)
     study = prepare(scenario(privacy={"noise_multiplier": 1.0, "records_per_patient": 2}), tmp_path)
     assert (study.plan.unit, study.plan.records_per_patient) == ("patient", 2)
@@ -104,14 +105,14 @@ def test_where_patients_are_known_they_are_the_unit(tmp_path: Path, data: ImageD
     assert Study.load(tmp_path) == study
 
 
-def test_a_scenario_may_ask_for_records_although_patients_are_known(tmp_path: Path, data: ImageData) -> None:
+def test_a_scenario_may_ask_for_records_although_patients_are_known(tmp_path: Path, data: DataSet) -> None:
     give_patients(data, 5)
     study = prepare(scenario(privacy={"noise_multiplier": 1.0, "unit": "record"}), tmp_path)
     assert study.plan.unit == "record"
     assert [site.declared_size for site in study.sites] == [330, 330, 330]
 
 
-def test_a_patient_at_two_natural_sites_is_a_unit_at_each(tmp_path: Path, data: ImageData) -> None:
+def test_a_patient_at_two_natural_sites_is_a_unit_at_each(tmp_path: Path, data: DataSet) -> None:
     object.__setattr__(data, "site_names", ("north", "south", "closed", "west"))
     give_patients(data, 100)  # each has images at all three sites
     study = prepare(scenario(sites={"count": 3, "partition": "natural"}), tmp_path)
@@ -120,7 +121,7 @@ def test_a_patient_at_two_natural_sites_is_a_unit_at_each(tmp_path: Path, data: 
 
 
 @pytest.mark.parametrize("name", ["../escape", "a/b", ".hidden", "", "a\0b", "x" * 65, "a\nb", "-rf"])
-def test_a_site_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path, data: ImageData) -> None:
+def test_a_site_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path, data: DataSet) -> None:
     object.__setattr__(data, "site_names", ("one", name, "three", "four"))
     with pytest.raises(DataError, match=r"^site name .*letters.*; rename"):
         prepare(scenario(sites={"count": 3, "partition": "natural"}), tmp_path)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from client.data import read
-from common.config.scenario import Data
+from common.modality.image import PIXELS
+from common.modality.image_options import Digits
 from simulations.benchmarks import quality
 
 
@@ -28,15 +29,18 @@ def arguments(**changes: Any) -> argparse.Namespace:
 
 
 def test_what_is_held_out_is_not_trained_on_and_nothing_is_of_the_test_split(tmp_path: Path) -> None:
-    whole = read(Data(source="digits"))
-    found = read(quality._hold_out(Data(source="digits"), tmp_path / "holdout.npz"))
+    whole = read(Digits())
+    found = read(quality._hold_out(Digits(), tmp_path / "holdout.npz"))
     kept, held = (
-        {image.numpy().tobytes() + bytes([label]) for image, label in zip(part.pixels, part.labels, strict=True)}
+        {
+            image.numpy().tobytes() + bytes([label])
+            for image, label in zip(part.stored[PIXELS], part.labels, strict=True)
+        }
         for part in (found.train, found.test)
     )
     training = {
         image.numpy().tobytes() + bytes([label])
-        for image, label in zip(whole.train.pixels, whole.train.labels, strict=True)
+        for image, label in zip(whole.train.stored[PIXELS], whole.train.labels, strict=True)
     }
     assert len(found.train) + len(found.test) == len(whole.train)
     assert len(found.test) == -(-len(whole.train) // 12)

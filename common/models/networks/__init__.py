@@ -1,11 +1,11 @@
-"""Generators and discriminators: a family is one file here and one line in `FAMILIES`."""
+"""Generators and discriminators: a family is one file here and one line in `FAMILIES`; see `common/modality`."""
 
 import torch
 
-from common.config.scenario import Model
-from common.modality.image import ImageSchema
+from common.errors import ConfigError
+from common.modality import KINDS, Model, Schema
 from common.models.networks import article, dcgan
-from common.models.networks.base import GAN, Discriminator, Family, Generator
+from common.models.networks.base import GAN, Discriminator, Family, Generator, uniform_labels
 from common.models.networks.initialise import initialise
 from common.models.networks.supported import check_private
 from common.registry import lookup
@@ -20,6 +20,7 @@ __all__ = [
     "build",
     "check_private",
     "initialise",
+    "uniform_labels",
 ]
 
 FAMILIES: dict[str, Family] = {
@@ -28,19 +29,22 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def build(model: Model, schema: ImageSchema) -> GAN:
+def build(model: Model, schema: Schema) -> GAN:
     """Both networks of a scenario, on torch's default device.
 
     Their values are not reproducible: follow with `initialise`, or use `common.models.weights.networks`.
 
     Raises:
-        ConfigError: the family is unknown or has no networks for this schema.
+        ConfigError: the family has no networks for this schema.
     """
-    family = lookup(FAMILIES, model.family, "model.family")
-    return GAN(*family(model, schema))
+    fitting = KINDS[schema.kind].families
+    if model.family not in fitting:
+        problem = f"the '{model.family}' networks do not draw {schema.noun}"
+        raise ConfigError("model.family", problem, f"use one of {', '.join(fitting)}")
+    return GAN(*lookup(FAMILIES, model.family, "model.family")(model, schema))
 
 
-def blueprint(model: Model, schema: ImageSchema) -> GAN:
+def blueprint(model: Model, schema: Schema) -> GAN:
     """Both networks without values: layers, names, shapes and types alone. Takes no memory and no random numbers.
 
     Raises:

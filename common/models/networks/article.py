@@ -16,15 +16,15 @@ import math
 
 from torch import Tensor, nn
 
-from common.config.scenario import Model
 from common.errors import ConfigError
 from common.modality.image import ImageSchema
+from common.modality.image_options import Article
 from common.models.networks.base import Discriminator, Generator
 
 IMAGE_SIZE = 64
 
 
-def build(model: Model, schema: ImageSchema) -> tuple[Generator, Discriminator]:
+def build(model: Article, schema: ImageSchema) -> tuple[Generator, Discriminator]:
     """The article's networks; `model.width` is the channels of the widest feature map (64 in the usual DCGAN).
 
     Raises:
@@ -82,9 +82,9 @@ class SeedDiscriminator(Discriminator):
             nn.Flatten(0),
         )
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - unconditional
+    def forward(self, records: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - unconditional
         """See `Discriminator.forward`; labels are ignored."""
-        return self.layers(images)
+        return self.layers(records)
 
 
 def _up(inputs: int, outputs: int) -> list[nn.Module]:

@@ -2,20 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
-
-from common.config.scenario import Model
-from common.modality.image import ImageSchema
 
 
 class Generator(nn.Module, ABC):
-    """Turns noise into images.
+    """Turns noise into encoded records.
 
     Attributes:
         latent_dim: length of one noise vector, to be drawn from N(0, I).
-        conditional: whether the image depends on the label.
+        conditional: whether the record depends on the label.
     """
 
     latent_dim: int
@@ -23,22 +21,28 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Images for noise and labels.
+        """Records for noise and labels.
 
         Args:
             z: float[B, latent_dim].
             labels: int64[B] in [0, classes); ignored, and may be None, unless `conditional`.
 
         Returns:
-            float[B, channels, size, size] in [-1, 1].
+            float[B, *shape] of the schema.
 
         Raises:
             ValueError: labels are None though the generator is conditional.
         """
 
+    def draw(self, count: int, classes: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """As many records of random noise and classes, and their labels; None where it is unconditional."""
+        z = torch.randn(count, self.latent_dim, generator=rng, device=rng.device)
+        labels = uniform_labels(count, classes, rng) if self.conditional else None
+        return self(z, labels), labels
+
 
 class Discriminator(nn.Module, ABC):
-    """Scores images: large where it takes them for real.
+    """Scores encoded records: large where it takes them for real.
 
     Parameters sit in leaf layers only, and each such layer runs exactly once in a forward pass: a private engine
     attributes what a layer saw and what came back to it to single patients (`common/models/networks/supported.py`).
@@ -50,11 +54,11 @@ class Discriminator(nn.Module, ABC):
     conditional: bool
 
     @abstractmethod
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits of images and labels; the sigmoid belongs to the loss.
+    def forward(self, records: Tensor, labels: Tensor | None) -> Tensor:
+        """Logits of records and labels; the sigmoid belongs to the loss.
 
         Args:
-            images: float[B, channels, size, size] in [-1, 1].
+            records: float[B, *shape] of the schema.
             labels: int64[B] in [0, classes); ignored, and may be None, unless `conditional`.
 
         Returns:
@@ -72,5 +76,14 @@ class GAN(NamedTuple):
     discriminator: Discriminator
 
 
-Family = Callable[[Model, ImageSchema], tuple[Generator, Discriminator]]
-"""Builds both networks for a public data shape, or raises `ConfigError` where it has none for that shape."""
+Family = Callable[[Any, Any], tuple[Generator, Discriminator]]
+"""Builds both networks from the family's options and a schema of its kind of record.
+
+Raises:
+    ConfigError: it has none for that schema.
+"""
+
+
+def uniform_labels(count: int, classes: int, rng: torch.Generator) -> Tensor:
+    """Labels int64[count], each of the classes as likely, on the device of `rng`."""
+    return torch.randint(classes, (count,), generator=rng, device=rng.device)

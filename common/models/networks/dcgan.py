@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config.scenario import Model
 from common.errors import ConfigError
 from common.modality.image import ImageSchema
+from common.modality.image_options import Dcgan
 from common.models.networks.base import Discriminator, Generator
 
 LADDERS: dict[int, tuple[int, ...]] = {
@@ -30,7 +30,7 @@ SLOPE = 0.2  # of LeakyReLU below 0
 LABEL_SCALE = 3.0  # of the one-hot label beside N(0, 1) noise, so that classes part early in training
 
 
-def build(model: Model, schema: ImageSchema) -> tuple[Generator, Discriminator]:
+def build(model: Dcgan, schema: ImageSchema) -> tuple[Generator, Discriminator]:
     """Both networks; `model.width` is the number of channels next to the image.
 
     Raises:
@@ -86,9 +86,9 @@ class DCGANDiscriminator(Discriminator):
         self.shared = nn.Linear(num_features, 1)
         self.by_class = nn.Embedding(schema.num_classes, num_features)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, records: Tensor, labels: Tensor | None) -> Tensor:
         """See `Discriminator.forward`."""
-        h = self.features(images)
+        h = self.features(records)
         return self.shared(h).squeeze(1) + (self.by_class(_required(labels)) * h).sum(dim=1)
 
 

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.data import arrays
+from client.data import Records, arrays
 from client.data.arrays import assemble, checked_codes, conform, images_from_arrays
-from client.data.records import Images
-from common.config.scenario import Data
 from common.errors import DataError
+from common.modality.image import PIXELS
+from common.modality.image_options import Digits
 
 
 def random_pixels(*shape: int) -> torch.Tensor:
@@ -88,14 +88,14 @@ GOOD = np.zeros((2, 8, 8), np.uint8)
 def test_bad_arrays_are_refused(pixels: Any, labels: Any, message: str) -> None:
     values = np.array(labels, dtype=None if np.size(labels) else np.int64)
     with pytest.raises(DataError, match=message):
-        images_from_arrays("x", pixels, values, 2, Data())
+        images_from_arrays("x", pixels, values, 2, Digits())
 
 
 def test_colour_arrays_become_channels_first() -> None:
     pixels = random_pixels(2, 8, 8, 3).numpy()
-    images = images_from_arrays("x", pixels, np.array([[1], [0]], np.uint8), 2, Data())
-    assert torch.equal(images.pixels, torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    assert images.pixels.is_contiguous()
+    images = images_from_arrays("x", pixels, np.array([[1], [0]], np.uint8), 2, Digits())
+    assert torch.equal(images.stored[PIXELS], torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    assert images.stored[PIXELS].is_contiguous()
     assert images.labels.tolist() == [1, 0]
     assert images.labels.dtype == torch.int64
 
@@ -106,7 +106,7 @@ def test_codes_beyond_int64_do_not_wrap_around() -> None:
 
 
 def test_splits_of_different_shape_are_refused() -> None:
-    small, large = (Images(random_pixels(1, 1, size, size), torch.tensor([0])) for size in (8, 16))
+    small, large = (Records({PIXELS: random_pixels(1, 1, size, size)}, torch.tensor([0])) for size in (8, 16))
     with pytest.raises(DataError, match="x: has training and test images of different size or channels"):
         assemble("x", small, large, ("a",))
 
@@ -116,6 +116,6 @@ def test_splits_of_different_shape_are_refused() -> None:
 def test_no_images_at_all_are_images(size: int | None, channels: int | None) -> None:
     """A hospital whose patients have all withdrawn goes on without any."""
     nothing = np.zeros((0, 8, 8), np.uint8)
-    images = images_from_arrays("x", nothing, np.zeros(0, np.int64), 2, Data(image_size=size, channels=channels))
-    assert images.pixels.shape == (0, channels or 1, size or 8, size or 8)
+    images = images_from_arrays("x", nothing, np.zeros(0, np.int64), 2, Digits(image_size=size, channels=channels))
+    assert images.stored[PIXELS].shape == (0, channels or 1, size or 8, size or 8)
     assert len(images) == 0

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from client.data import folder, read
-from common.config.scenario import Data
 from common.errors import ConfigError, DataError
+from common.modality.image import PIXELS
+from common.modality.image_options import Folder
 
 PATIENT = "DOE_JANE_1961"
 
@@ -27,8 +28,10 @@ def fill(parent: Path, count: int = 8, classes: tuple[str, ...] = ("a", "b"), mo
             picture(1000 * label + number, mode=mode).save(parent / name / f"{PATIENT}_{number:03}.png")
 
 
-def config(root: Path, **keys: object) -> Data:
-    return Data.model_validate({"source": "folder", "root": root, "classes": ("a", "b"), "test_fraction": 0.4, **keys})
+def config(root: Path, **keys: object) -> Folder:
+    return Folder.model_validate(
+        {"source": "folder", "root": root, "classes": ("a", "b"), "test_fraction": 0.4, **keys}
+    )
 
 
 def refusal(root: Path, **keys: object) -> str:
@@ -53,10 +56,10 @@ def test_declared_order_gives_the_labels_and_every_image_is_in_one_split(tmp_pat
     assert data.site_names is None
     assert data.train.sites is None
     assert len(data.train) + len(data.test) == 16
-    train, test = rows(data.train.pixels), rows(data.test.pixels)
+    train, test = rows(data.train.stored[PIXELS]), rows(data.test.stored[PIXELS])
     assert len(train | test) == 16
     ours = {np.asarray(picture(number)).tobytes() for number in range(8)}
-    assert {image.numpy().tobytes() for image in data.train.pixels[data.train.labels == 1]} == ours & train
+    assert {image.numpy().tobytes() for image in data.train.stored[PIXELS][data.train.labels == 1]} == ours & train
 
 
 def test_the_split_follows_the_fraction(tmp_path: Path) -> None:
@@ -72,8 +75,8 @@ def test_removing_an_image_moves_no_other_between_the_splits(tmp_path: Path) -> 
     removed = np.asarray(Image.open(gone)).tobytes()
     gone.unlink()
     after = read(config(tmp_path))
-    assert rows(after.train.pixels) == rows(before.train.pixels) - {removed}
-    assert rows(after.test.pixels) == rows(before.test.pixels) - {removed}
+    assert rows(after.train.stored[PIXELS]) == rows(before.train.stored[PIXELS]) - {removed}
+    assert rows(after.test.stored[PIXELS]) == rows(before.test.stored[PIXELS]) - {removed}
 
 
 def test_given_splits_are_kept(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_formats_modes_sizes_and_clutter(tmp_path: Path) -> None:
         (tmp_path / clutter).write_text("x")
     data = read(config(tmp_path, image_size=24, channels=3))
     assert data.schema.size == 24
-    assert data.train.pixels.shape[1:] == (3, 24, 24)
+    assert data.train.stored[PIXELS].shape[1:] == (3, 24, 24)
     assert len(data.train) + len(data.test) == 21
 
 
@@ -125,13 +128,13 @@ def test_a_picture_taken_sideways_is_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     image.save(tmp_path / "test/a/000.png", exif=exif)
-    upright = read(config(tmp_path)).test.pixels[0, 0]
+    upright = read(config(tmp_path)).test.stored[PIXELS][0, 0]
     assert (int(upright[0, 0]), int(upright[15, 0])) == (0, 255)
 
 
 def test_missing_settings(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^data\.classes: is missing"):
-        read(Data(source="folder", root=tmp_path))
+        read(Folder(root=tmp_path))
     assert refusal(tmp_path / "nowhere") == f"folder '{tmp_path}/nowhere': is not a folder; correct data.root"
 
 
@@ -201,16 +204,16 @@ def test_a_split_without_images_is_refused_only_where_one_is_needed(tmp_path: Pa
         fill(tmp_path / split)
     for name in ("a", "b"):
         shutil.rmtree(tmp_path / empty / name)
-    assert "has too few images for two splits" in refusal(tmp_path)
+    assert "has too few records for two splits" in refusal(tmp_path)
     found = read(config(tmp_path), may_be_empty=True)
     gone, left = (found.train, found.test) if empty == "train" else (found.test, found.train)
     assert (len(gone), len(left)) == (0, 16)
-    assert gone.pixels.shape[1:] == left.pixels.shape[1:]
+    assert gone.stored[PIXELS].shape[1:] == left.stored[PIXELS].shape[1:]
 
 
 def test_too_few_images_for_a_split(tmp_path: Path) -> None:
     fill(tmp_path, 2)
-    assert "has too few images for two splits" in refusal(tmp_path, test_fraction=1e-9)
+    assert "has too few records for two splits" in refusal(tmp_path, test_fraction=1e-9)
 
 
 @pytest.mark.parametrize("name", [f"{PATIENT}_003.png", f"{PATIENT}_000.png"])
@@ -310,7 +313,7 @@ def test_links_must_stay_inside(tmp_path: Path) -> None:
 # --- patients --------------------------------------------------------------------------------------------------------
 
 
-def with_manifest(root: Path, per_patient: int = 4, **keys: object) -> Data:
+def with_manifest(root: Path, per_patient: int = 4, **keys: object) -> Folder:
     """The folder's configuration, and a manifest in which so many images that follow each other are one patient's."""
     files = sorted(path.relative_to(root) for path in root.rglob("*.png"))
     lines = [f"{path},{PATIENT}_{number // per_patient}" for number, path in enumerate(files)]
@@ -354,8 +357,8 @@ def test_removing_a_patient_moves_no_other_between_the_splits(tmp_path: Path) ->
         (tmp_path / name).unlink()
     manifest.write_text("\n".join(line for line in lines if not line.endswith("_3")))
     rest = read(config(tmp_path, patients=manifest))
-    assert rows(rest.train.pixels) == rows(whole.train.pixels) - removed
-    assert rows(rest.test.pixels) == rows(whole.test.pixels) - removed
+    assert rows(rest.train.stored[PIXELS]) == rows(whole.train.stored[PIXELS]) - removed
+    assert rows(rest.test.stored[PIXELS]) == rows(whole.test.stored[PIXELS]) - removed
 
 
 def test_a_patient_at_two_sites_is_in_one_split(tmp_path: Path) -> None:
@@ -399,5 +402,5 @@ def test_a_line_for_a_file_that_is_not_there_counts_for_nothing(tmp_path: Path, 
     with (tmp_path / "patients.csv").open("a") as file:
         file.write(f"\n{name},{PATIENT}")
     after = read(data)
-    assert after.train.pixels.equal(before.train.pixels)
+    assert after.train.stored[PIXELS].equal(before.train.stored[PIXELS])
     assert after.train.patient_names == before.train.patient_names

@@ -9,8 +9,9 @@ import torch
 
 from client.data import read
 from client.data.medmnist import CLASSES
-from common.config.scenario import Data
 from common.errors import ConfigError, DataError
+from common.modality.image import PIXELS
+from common.modality.image_options import MedMnist
 
 NAME = "pneumoniamnist.npz"
 
@@ -24,22 +25,22 @@ def arrays(shape: tuple[int, ...] = (28, 28)) -> dict[str, Any]:
     return content
 
 
-def write(folder: Path, content: dict[str, Any], name: str = NAME) -> Data:
+def write(folder: Path, content: dict[str, Any], name: str = NAME) -> MedMnist:
     np.savez(folder / name, **content)
-    return Data(source="medmnist", root=folder / name)
+    return MedMnist(root=folder / name)
 
 
 def test_grey_and_colour_and_larger_versions(tmp_path: Path) -> None:
     content = arrays()
     grey = read(write(tmp_path, content))
-    assert torch.equal(grey.train.pixels[:, 0], torch.from_numpy(content["train_images"]))
+    assert torch.equal(grey.train.stored[PIXELS][:, 0], torch.from_numpy(content["train_images"]))
     assert len(grey.test) == 6
     assert grey.schema.classes == ("normal", "pneumonia")
     assert grey.site_names is None
     colour = read(write(tmp_path, arrays((64, 64, 3)), "breastmnist_64.npz"))
-    assert colour.train.pixels.shape == (12, 3, 64, 64)
+    assert colour.train.stored[PIXELS].shape == (12, 3, 64, 64)
     assert colour.schema.classes == ("malignant", "normal, benign")
-    assert read(Data(source="medmnist", root=tmp_path / "breastmnist_64.npz", channels=1)).schema.channels == 1
+    assert read(MedMnist(root=tmp_path / "breastmnist_64.npz", channels=1)).schema.channels == 1
 
 
 def test_the_validation_split_is_not_needed(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_a_set_is_found_by_name_in_a_folder(tmp_path: Path, below: str) -> None:
     folder = tmp_path / below
     folder.mkdir(exist_ok=True)
     write(folder, arrays(), "breastmnist.npz")
-    data = Data(source="medmnist", root=tmp_path, dataset="breastmnist")
+    data = MedMnist(root=tmp_path, dataset="breastmnist")
     assert read(data).schema.classes == ("malignant", "normal, benign")
     with pytest.raises(DataError, match=r"file 'bloodmnist\.npz': is not in"):
         read(data.model_copy(update={"dataset": "bloodmnist"}))
@@ -168,7 +169,7 @@ def test_a_set_is_found_by_name_in_a_folder(tmp_path: Path, below: str) -> None:
 
 def test_files_that_are_no_archive_are_refused(tmp_path: Path) -> None:
     path = tmp_path / NAME
-    data = Data(source="medmnist", root=path)
+    data = MedMnist(root=path)
     with pytest.raises(DataError, match=rf"file '{NAME}': is not in '{tmp_path}'; correct data\.root"):
         read(data)
     for content in (b"", b"not a zip file", b"PK\x03\x04 but no more"):
@@ -188,7 +189,7 @@ def test_files_that_are_no_archive_are_refused(tmp_path: Path) -> None:
 
 def test_truncation_and_flipped_bits_never_escape_as_other_errors(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / NAME, **arrays((8, 8)))
-    path, data = tmp_path / NAME, Data(source="medmnist", root=tmp_path / NAME)
+    path, data = tmp_path / NAME, MedMnist(root=tmp_path / NAME)
     good = path.read_bytes()
     rng = np.random.default_rng(1)
     for cut in range(0, len(good) - 1, 97):
@@ -212,7 +213,7 @@ def test_the_real_pneumoniamnist() -> None:
     path = folder / "medmnist" / NAME
     if not path.is_file():
         pytest.skip(f"PneumoniaMNIST is not there: set SILOGAN_DATA to a folder that holds medmnist/{NAME}")
-    data = read(Data(source="medmnist", root=path, image_size=32))
+    data = read(MedMnist(root=path, image_size=32))
     assert (data.schema.size, data.schema.channels, data.schema.classes) == (32, 1, ("normal", "pneumonia"))
     assert len(data.test) == 624
     assert torch.bincount(data.test.labels).tolist() == [234, 390]
@@ -224,8 +225,8 @@ def test_a_split_without_images_is_refused_only_where_one_is_needed(tmp_path: Pa
     for kind in ("images", "labels", "patients"):
         content[f"{empty}_{kind}"] = content[f"{empty}_{kind}"][:0]
     np.savez(tmp_path / "pneumoniamnist.npz", **content)
-    data = Data(source="medmnist", root=tmp_path / "pneumoniamnist.npz")
-    with pytest.raises(DataError, match="too few images for two splits"):
+    data = MedMnist(root=tmp_path / "pneumoniamnist.npz")
+    with pytest.raises(DataError, match="too few records for two splits"):
         read(data)
     found = read(data, may_be_empty=True)
     assert len(found.train if empty == "train" else found.test) == 0

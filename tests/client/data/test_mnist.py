@@ -9,8 +9,9 @@ import torch
 from torchvision.datasets import MNIST, FashionMNIST
 
 from client.data import read
-from common.config.scenario import Data
 from common.errors import DataError
+from common.modality.image import PIXELS
+from common.modality.image_options import FashionMnist, Mnist
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -31,19 +32,19 @@ def fake(tmp_path: Path) -> Path:
 
 
 def test_both_sets_are_read_from_their_own_folder(fake: Path) -> None:
-    mnist, fashion = read(Data(source="mnist", root=fake)), read(Data(source="fashion-mnist", root=fake))
-    assert mnist.train.pixels.shape == (20, 1, 28, 28)
+    mnist, fashion = read(Mnist(root=fake)), read(FashionMnist(root=fake))
+    assert mnist.train.stored[PIXELS].shape == (20, 1, 28, 28)
     assert mnist.test.labels.tolist() == list(range(10))
     assert mnist.schema.classes == tuple("0123456789")
     assert fashion.schema.classes[9] == "Ankle boot"
-    assert not torch.equal(mnist.train.pixels, fashion.train.pixels)
+    assert not torch.equal(mnist.train.stored[PIXELS], fashion.train.stored[PIXELS])
 
 
 @pytest.mark.parametrize("missing", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
 def test_a_missing_file_names_the_root_and_the_mend(fake: Path, missing: str) -> None:
     (fake / "MNIST/raw" / missing).unlink()
     with pytest.raises(DataError) as caught:
-        read(Data(source="mnist", root=fake))
+        read(Mnist(root=fake))
     assert str(caught.value).startswith(
         f"MNIST in '{fake}': is missing or incomplete; add --set data.download=true or put"
     )
@@ -65,17 +66,17 @@ def test_a_missing_file_names_the_root_and_the_mend(fake: Path, missing: str) ->
 def test_a_corrupt_file_is_refused(fake: Path, content: bytes) -> None:
     (fake / "MNIST/raw/train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(DataError, match=r"MNIST in '.*': is corrupt; delete"):
-        read(Data(source="mnist", root=fake))
+        read(Mnist(root=fake))
 
 
 def test_labels_are_checked(fake: Path) -> None:
     labels = fake / "MNIST/raw/t10k-labels-idx1-ubyte"
     labels.write_bytes(idx(np.full(10, 10)))
     with pytest.raises(DataError, match=r"\(test\): holds a value outside 0 to 9"):
-        read(Data(source="mnist", root=fake))
+        read(Mnist(root=fake))
     labels.write_bytes(idx(np.zeros(9)))
     with pytest.raises(DataError, match=r"\(test\): does not hold one value for each image"):
-        read(Data(source="mnist", root=fake))
+        read(Mnist(root=fake))
 
 
 def test_download_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,10 +88,10 @@ def test_download_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(MNIST, "download", refuse)
     with pytest.raises(DataError, match="is missing or incomplete"):
-        read(Data(source="fashion-mnist", root=tmp_path))
+        read(FashionMnist(root=tmp_path))
     assert not asked
     with pytest.raises(DataError, match="cannot be downloaded or is corrupt; check the network"):
-        read(Data(source="fashion-mnist", root=tmp_path, download=True))
+        read(FashionMnist(root=tmp_path, download=True))
     assert asked == [FashionMNIST.__name__]
 
 
@@ -98,8 +99,8 @@ def test_the_real_mnist() -> None:
     root = Path(os.environ.get("SILOGAN_DATA", Path(__file__).parents[4] / "shared/data"))
     if not (root / "MNIST/raw").is_dir():
         pytest.skip("MNIST is not there: set SILOGAN_DATA to a folder that holds MNIST/raw")
-    data = read(Data(source="mnist", root=root))
-    assert data.train.pixels.shape == (60000, 1, 28, 28)
-    assert data.test.pixels.shape == (10000, 1, 28, 28)
+    data = read(Mnist(root=root))
+    assert data.train.stored[PIXELS].shape == (60000, 1, 28, 28)
+    assert data.test.stored[PIXELS].shape == (10000, 1, 28, 28)
     assert torch.bincount(data.train.labels).tolist()[:3] == [5923, 6742, 5958]
-    assert round(data.train.pixels.float().mean().item() / 255, 4) == 0.1307
+    assert round(data.train.stored[PIXELS].float().mean().item() / 255, 4) == 0.1307

@@ -3,43 +3,32 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.data.records import Images, to_unit_range
-
-
-def test_unit_range_spans_minus_one_to_one_and_keeps_the_bytes() -> None:
-    pixels = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
-    scaled = to_unit_range(pixels)
-    assert scaled.dtype == torch.float32
-    assert scaled.flatten().tolist() == [-1.0, 1.0]
-    assert pixels.flatten().tolist() == [0, 255]
-
-
-def test_unit_range_is_affine_in_the_byte() -> None:
-    values = torch.arange(256, dtype=torch.uint8)
-    expected = torch.arange(256, dtype=torch.float64) / 127.5 - 1
-    torch.testing.assert_close(to_unit_range(values).double(), expected, rtol=0, atol=1e-6)
+from client.data import Records
+from common.modality.image import PIXELS
 
 
 def test_select_takes_the_same_images_of_every_column() -> None:
-    images = Images(
-        torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1), torch.tensor([10, 11, 12, 13, 14]), torch.arange(5) + 20
-    )
+    stored = {PIXELS: torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1), "age": torch.arange(5) / 2}
+    images = Records(stored, torch.tensor([10, 11, 12, 13, 14]), torch.arange(5) + 20)
     for index in (np.array([3, 0]), torch.tensor([3, 0])):
         chosen = images.select(index)
         assert len(chosen) == 2
-        assert chosen.pixels.flatten().tolist() == [3, 0]
+        assert chosen.stored[PIXELS].flatten().tolist() == [3, 0]
+        assert chosen.stored["age"].tolist() == [1.5, 0.0]
         assert chosen.labels.tolist() == [13, 10]
         assert chosen.sites is not None
         assert chosen.sites.tolist() == [23, 20]
 
 
 def test_select_without_sites() -> None:
-    images = Images(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 1]))
+    images = Records({PIXELS: torch.zeros(2, 1, 1, 1, dtype=torch.uint8)}, torch.tensor([0, 1]))
     assert images.select(np.array([1])).sites is None
 
 
 def test_patients_are_selected_and_moved_with_their_images() -> None:
-    images = Images(torch.zeros(3, 1, 1, 1, dtype=torch.uint8), torch.zeros(3), patients=torch.tensor([0, 1, 1]))
+    images = Records(
+        {PIXELS: torch.zeros(3, 1, 1, 1, dtype=torch.uint8)}, torch.zeros(3), patients=torch.tensor([0, 1, 1])
+    )
     chosen = images.select(np.array([2, 0])).to(torch.device("cpu"))
     assert chosen.patients is not None
     assert chosen.patients.tolist() == [1, 0]
@@ -48,7 +37,9 @@ def test_patients_are_selected_and_moved_with_their_images() -> None:
 
 @given(st.lists(st.integers(-3, 3) | st.text(max_size=1)))
 def test_equal_names_get_equal_codes_without_gaps(names: list[int | str]) -> None:
-    found = Images(torch.zeros(len(names), 1, 8, 8, dtype=torch.uint8), torch.zeros(len(names))).of_patients(names)
+    found = Records({PIXELS: torch.zeros(len(names), 1, 8, 8, dtype=torch.uint8)}, torch.zeros(len(names))).of_patients(
+        names
+    )
     codes, kept = found.patients, found.patient_names
     assert codes is not None
     assert kept is not None

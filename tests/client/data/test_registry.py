@@ -5,33 +5,34 @@ import pytest
 
 from client.data import READERS, read
 from client.data.patients import simulated_patients
-from common.config.scenario import Data
+from common.config.scenario import parse_data
 from common.errors import ConfigError
+from common.modality.image_options import Digits, MedMnist
 
 
 def test_an_unknown_source_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"^data\.source: unknown value 'digit'; did you mean 'digits'\?$"):
-        read(Data(source="digit"))
+        parse_data({"source": "digit"})
 
 
 @pytest.mark.parametrize("source", sorted(set(READERS) - {"digits"}))
 def test_a_source_of_files_asks_for_its_root(source: str) -> None:
     with pytest.raises(ConfigError, match=rf"^data\.root: is missing for source '{source}'"):
-        read(Data(source=source))
+        read(parse_data({"source": source}))
 
 
 @pytest.mark.parametrize("source", sorted(set(READERS) - {"folder"}))
 def test_a_manifest_is_for_folders(source: str) -> None:
     with pytest.raises(ConfigError, match=rf"^data\.patients: does not fit source '{source}'; remove it"):
-        read(Data(source=source, patients=Path("patients.csv")))
+        parse_data({"source": source, "patients": "patients.csv"})
 
 
 def test_patients_can_be_simulated_in_either_split() -> None:
-    data = read(Data(images_per_patient=7))
+    data = read(Digits(images_per_patient=7))
     for part in (data.train, data.test):
         assert part.patients is not None
         assert part.patients.equal(simulated_patients(part.labels, 7))
-    assert read(Data()).train.patients is None
+    assert read(Digits()).train.patients is None
 
 
 def test_real_patients_are_not_overruled_by_simulated_ones(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_real_patients_are_not_overruled_by_simulated_ones(tmp_path: Path) -> No
         ("train_labels", "test_labels"), labels
     )
     np.savez(tmp_path / "x.npz", **parts, train_patients=np.arange(4), test_patients=np.arange(4, 8))
-    data = Data(source="medmnist", root=tmp_path / "x.npz", classes=("a", "b"))
+    data = MedMnist(root=tmp_path / "x.npz", classes=("a", "b"))
     assert read(data).train.patients is not None
-    with pytest.raises(ConfigError, match=r"^data\.images_per_patient: is 2, but the data says whose each image is"):
+    with pytest.raises(ConfigError, match=r"^data\.images_per_patient: is 2, but the data says whose each record is"):
         read(data.model_copy(update={"images_per_patient": 2}))

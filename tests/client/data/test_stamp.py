@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from client.data.stamp import stamp
-from common.config.scenario import Data
+from common.modality.image_options import Digits, Folder, MedMnist
 
 
 def test_an_archive_behind_a_link_is_looked_at_and_not_the_link(tmp_path: Path) -> None:
@@ -11,7 +11,7 @@ def test_an_archive_behind_a_link_is_looked_at_and_not_the_link(tmp_path: Path) 
     archive.write_bytes(b"one")
     link.parent.mkdir()
     link.symlink_to(archive)
-    for data in (Data(source="medmnist", root=link), Data(source="medmnist", root=link.parent, dataset="x")):
+    for data in (MedMnist(root=link), MedMnist(root=link.parent, dataset="x")):
         before = stamp(data)
         archive.write_bytes(archive.read_bytes() + b".")
         assert stamp(data) != before
@@ -20,9 +20,9 @@ def test_an_archive_behind_a_link_is_looked_at_and_not_the_link(tmp_path: Path) 
 def test_links_in_a_circle_and_to_nowhere_have_an_end(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to(tmp_path)
     (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
-    data = Data(source="folder", root=tmp_path, classes=("a", "b"))
+    data = Folder(root=tmp_path, classes=("a", "b"))
     assert stamp(data) == stamp(data)
 
 
 def test_embedded_data_has_no_files() -> None:
-    assert stamp(Data()) == stamp(Data())
+    assert stamp(Digits()) == stamp(Digits())

@@ -1,5 +1,6 @@
 """Patients are recognised under any name their data goes by, and share one ledger."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,29 +8,30 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.data import Images
+from client.data import Records
 from client.data.fingerprints import fingerprints
+from client.ledger.chain import Entry
 from client.ledger.keys import SiteKey
 from client.ledger.register import Register, Registration
-from common.config.scenario import Data
 from common.errors import DataError, PrivacyRefusal, VerificationError
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
+from common.modality.image_options import Digits
 from common.privacy.plan import Unit
 
 KEY, OTHER_KEY = (SiteKey(Ed25519PrivateKey.generate()) for _ in range(2))
 NAMES = ("4711", "4711", "4712", "4713")
 
 
-def images(seed: int = 0, names: tuple[str, ...] | None = NAMES) -> Images:
+def images(seed: int = 0, names: tuple[str, ...] | None = NAMES) -> Records:
     rng = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (4, 1, 8, 8), generator=rng, dtype=torch.uint8)
-    found = Images(pixels, torch.tensor([0, 1, 0, 1]))
+    found = Records({PIXELS: pixels}, torch.tensor([0, 1, 0, 1]))
     return found if names is None else found.of_patients(names)
 
 
-def registration(name: str, of: Images, unit: Unit = "patient", key: SiteKey = KEY) -> Registration:
+def registration(name: str, of: Records, unit: Unit = "patient", key: SiteKey = KEY) -> Registration:
     schema = ImageSchema(8, 1, ("a", "b"))
-    return Registration(name, "bergen", name, Data(), schema, unit, 10, fingerprints(of, unit, key.derived))
+    return Registration(name, "bergen", name, Digits(), schema, unit, 10, fingerprints(of, unit, key.derived))
 
 
 @pytest.fixture
@@ -128,3 +130,15 @@ def test_cohort_must_be_named_where_there_are_several(register: Register) -> Non
     with pytest.raises(DataError, match="'third'"):
         register.get("third")
     assert replace(register.get("copy"), ledger="copy") == registration("copy", images())
+
+
+def test_entry_of_an_older_register_is_read() -> None:
+    """Its schema has no kind, and its data section every key of every source."""
+    wanted = registration("first", images())
+    plain = wanted.to_plain()
+    del plain["schema"]["kind"]
+    plain["data"] |= {"dataset": None, "download": False, "patients": None}
+    assert Registration.of_entry(Entry(1, json.dumps(plain), "", "", "")) == wanted
+    plain["data"]["download"] = True
+    with pytest.raises(VerificationError, match="register entry 1: says what no entry may"):
+        Registration.of_entry(Entry(1, json.dumps(plain), "", "", ""))

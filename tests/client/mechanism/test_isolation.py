@@ -12,7 +12,7 @@ from torch import Tensor
 
 from client.mechanism.dpsgd import BookKeepingModule, bag_mean
 from client.mechanism.units import Bags
-from common.config.scenario import Model, WarmStart
+from common.config.scenario import WarmStart, parse_model
 from common.modality.image import ImageSchema
 from common.models.losses import LOSSES
 from common.models.networks import Discriminator, build, initialise
@@ -22,7 +22,8 @@ REAL = LOSSES["nonsaturating"].real
 
 
 def discriminator(family: str, size: int, width: int) -> Discriminator:
-    gan = build(Model(family=family, width=width, latent_dim=4), ImageSchema(size, 1, ("a", "b", "c")))
+    model = parse_model({"family": family, "width": width, "latent_dim": 4})
+    gan = build(model, ImageSchema(size, 1, ("a", "b", "c")))
     initialise(gan, torch.Generator().manual_seed(0))
     return gan.discriminator
 
@@ -59,7 +60,7 @@ def fillings(images: Tensor, place: int, views: int) -> Iterator[Tensor]:
         ("dcgan", 28, 16, 32, 1),
         ("dcgan", 28, 8, 16, 3),
         ("dcgan", 64, 4, 16, 1),
-        ("seed", 64, 2, 16, 1),
+        ("article", 64, 2, 16, 1),
     ],
 )
 def test_a_units_part_does_not_depend_on_the_others(

@@ -1,6 +1,6 @@
 """The door: what is asked of patients comes out as one noisy sum of clipped units, and nothing else does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -17,8 +17,8 @@ TERMS = Terms(sample_rate=1.0, clip_norm=0.5, noise_multiplier=1e-9, records_per
 LIMIT = (1 - SLACK) * TERMS.clip_norm
 
 
-def encode(records: Tensor) -> Tensor:
-    return records.float() / 255
+def encode(records: Mapping[str, Tensor]) -> Tensor:
+    return records["features"].float() / 255
 
 
 class Critic(nn.Module):
@@ -47,7 +47,8 @@ def records(count: int) -> tuple[Tensor, Tensor]:
 def door(count: int, patients: list[int] | None = None, terms: Terms = TERMS, seed: int | None = 0) -> Patients:
     randomness = Randomness.secure() if seed is None else Randomness(derive_key(seed, "door"))
     codes = None if patients is None else torch.tensor(patients)
-    return Patients(*records(count), codes, encode=encode, terms=terms, randomness=randomness)
+    features, labels = records(count)
+    return Patients({"features": features}, labels, codes, encode=encode, terms=terms, randomness=randomness)
 
 
 def loss(answers: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ def test_one_unit_moves_a_statistic_by_at_most_c(
         randomness = Randomness(derive_key(0, "door"))
         own = None if patients is None else codes[kept]
         return Patients(
-            images[kept], labels[kept], own, encode=encode, terms=terms, randomness=randomness
+            {"features": images[kept]}, labels[kept], own, encode=encode, terms=terms, randomness=randomness
         ).noisy_statistic(rows, 3, 5)
 
     for unit in codes.unique():

@@ -11,7 +11,7 @@ import yaml
 from flwr.app import Message, MessageType, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.data import Images
+from client.data import Records
 from client.ledger.keys import SiteKey
 from client.ledger.policy import template
 from client.ledger.register import Registration
@@ -25,9 +25,10 @@ from client.node.node_key import NODE_KEY, create_node_key, node_public_key
 from client.node.preflight import preflight
 from client.node.reading import read_registered
 from client.node.review import REVIEWED_FILE, check_reviewed, review
-from common.config.scenario import Data
 from common.errors import Code, ConfigError, DataError, FederationError, UsageError, VerificationError
+from common.modality import Data
 from common.modality.image import ImageSchema
+from common.modality.image_options import Digits
 from common.privacy.plan import make_plan
 from common.wire.bundle import installed_digest
 from common.wire.messages import Instruction, Reply, Weights, pack
@@ -46,7 +47,7 @@ def node(tmp_path: Path) -> Node:
     path = node.folder / "policy.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump({**values, "servers": [SERVER, "elsewhere"]}), encoding="utf-8")
-    registration, _ = node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=1000)
+    registration, _ = node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=1000)
     prepare_connection(node.folder, registration, server=SERVER, ca=Authority.create(tmp_path).ca_pem)
     return node
 
@@ -77,7 +78,7 @@ def test_approved_study_is_answered_and_its_data_read_once(
     node.approve(study, node.register.get(None), server=SERVER)
     reads: list[Data] = []
 
-    def counted(registration: Registration, key: SiteKey) -> Images:
+    def counted(registration: Registration, key: SiteKey) -> Records:
         reads.append(registration.data)
         return read_registered(registration, key)
 

@@ -15,9 +15,9 @@ from client.node.explanation import explain
 from client.node.hospital import site_of
 from client.node.node import Node, read_proposal
 from client.round import run_round
-from common.config.scenario import Data
 from common.errors import ConfigError, DataError, PrivacyRefusal
 from common.modality.image import ImageSchema
+from common.modality.image_options import Digits, MedMnist
 from common.privacy.accounting import epsilon_filtered, filter_order
 from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, Weights
@@ -41,7 +41,7 @@ def node(tmp_path: Path) -> Node:
     """A hospital with scikit-learn's digits, whose policy allows the study."""
     node = Node.create(tmp_path / "node", template(epsilon=8.0, delta=1e-4, unit="record"))
     allow(node.folder, servers=[SERVER])
-    node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=1000)
+    node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=1000)
     return node
 
 
@@ -130,7 +130,7 @@ def test_study_that_cannot_be_allowed_says_why(
 def test_study_of_other_images_or_without_this_hospital_is_refused(node: Node, study: Study) -> None:
     cohort = node.register.get(None)
     for other, problem in (
-        (replace(study, schema=replace(DIGITS, size=28)), "another size"),
+        (replace(study, schema=replace(DIGITS, size=28)), "of another shape"),
         (replace(study, sites=study.sites[1:]), "roster does not hold 'bergen'"),
         (replace(study, sites=(SiteDeclaration("bergen", 1001),)), "declared size 1000"),
     ):
@@ -172,15 +172,15 @@ def test_study_that_was_rejected_is_not_run(node: Node, study: Study, make_weigh
 def test_policy_for_patients_refuses_data_that_does_not_know_them(tmp_path: Path) -> None:
     node = Node.create(tmp_path / "node", template(epsilon=1.0, delta=1e-5, unit="patient"))
     with pytest.raises(PrivacyRefusal, match="does not say whose"):
-        node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=10)
+        node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=10)
     with pytest.raises(ConfigError, match="for simulations"):
-        node.add_cohort(name="digits", site="bergen", data=Data(images_per_patient=5), declared_size=10)
+        node.add_cohort(name="digits", site="bergen", data=Digits(images_per_patient=5), declared_size=10)
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "A", "x" * 65, ".hidden"])
 def test_cohort_name_that_is_no_file_name_is_refused(node: Node, name: str) -> None:
     with pytest.raises(ConfigError, match="not a name"):
-        node.add_cohort(name=name, site="bergen", data=Data(), declared_size=10)
+        node.add_cohort(name=name, site="bergen", data=Digits(), declared_size=10)
 
 
 def test_folder_is_the_owner_s_alone_and_making_it_again_changes_nothing(node: Node) -> None:
@@ -251,7 +251,7 @@ def rehearsal(tmp_path: Path) -> Node:
     """A rehearsal node with scikit-learn's digits."""
     node = Node.create(tmp_path / "rehearsal", template(epsilon=8.0, delta=1e-4, unit="record"))
     allow(node.folder, servers=[SERVER])
-    node.add_cohort(name="digits", site="bergen", data=Data(), declared_size=1000, rehearsal=True)
+    node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=1000, rehearsal=True)
     return node
 
 
@@ -274,7 +274,7 @@ def test_a_node_stays_what_it_was_made(node: Node, rehearsal: Node) -> None:
     for one, other in ((node, True), (rehearsal, False)):
         for name in ("digits", "again"):
             with pytest.raises(PrivacyRefusal, match="rehearsal node, and stays what it was made"):
-                one.add_cohort(name=name, site="bergen", data=Data(), declared_size=1000, rehearsal=other)
+                one.add_cohort(name=name, site="bergen", data=Digits(), declared_size=1000, rehearsal=other)
         assert [cohort.name for cohort in one.register.all()] == ["digits"]
 
 
@@ -287,8 +287,8 @@ def test_nobody_s_patients_are_in_a_rehearsal(tmp_path: Path) -> None:
     arrays = {f"{part}_{kind}": values for part in ("train", "test") for kind, values in
               (("images", pixels), ("labels", np.zeros(30, np.uint8)))}  # fmt: skip
     np.savez(tmp_path / "scans.npz", **arrays)
-    data = Data(source="medmnist", root=tmp_path / "scans.npz", classes=("scan",))
-    with pytest.raises(PrivacyRefusal, match="holds other images than the embedded digits"):
+    data = MedMnist(root=tmp_path / "scans.npz", classes=("scan",))
+    with pytest.raises(PrivacyRefusal, match="holds other records than the embedded digits"):
         node.add_cohort(name="scans", site="bergen", data=data, declared_size=30, rehearsal=True)
     assert node.register.all() == []
     node.add_cohort(name="scans", site="bergen", data=data, declared_size=30)

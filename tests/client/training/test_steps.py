@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from client.data import Images
+from client.data import Records
 from client.mechanism import Randomness
 from client.mechanism.units import Bags
 from client.training.steps import OVERHEAD, ROWS, PrivateStep, block_size, largest_block
+from common.modality.image import PIXELS
 from common.models.losses import LOSSES
 from common.wire.study import Study
 from tests.client.steps import (
@@ -52,7 +53,7 @@ def fakes_of(study: Study, count: int = 10) -> tuple[Tensor, Tensor]:
 
 
 def gradient(
-    study: Study, images: Images, randomness: Randomness | None = None, *, block: int = 16, at_once: int = 64
+    study: Study, images: Records, randomness: Randomness | None = None, *, block: int = 16, at_once: int = 64
 ) -> Tensor:
     """The gradient of one step, the same weights and fakes each time."""
     gan = new_gan(study)
@@ -67,14 +68,14 @@ def gradient(
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 16])
-def test_blocks_do_not_change_the_step(make_study: MakeStudy, images: Images, size: int) -> None:
+def test_blocks_do_not_change_the_step(make_study: MakeStudy, images: Records, size: int) -> None:
     study = make_study()
     whole = gradient(study, images, block=64, at_once=64)
     torch.testing.assert_close(gradient(study, images, block=size, at_once=64), whole, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradient(study, images, block=64, at_once=size), whole, rtol=1e-5, atol=1e-6)
 
 
-def passes_of(study: Study, images: Images, randomness: Randomness) -> tuple[list[Tensor], Tensor, Tensor]:
+def passes_of(study: Study, images: Records, randomness: Randomness) -> tuple[list[Tensor], Tensor, Tensor]:
     """What D is shown, pass by pass; the answers to the fakes; the fakes."""
     gan = new_gan(study)
     optimizer = new_optimizer(study, gan)
@@ -88,11 +89,11 @@ def passes_of(study: Study, images: Images, randomness: Randomness) -> tuple[lis
 
 @pytest.mark.parametrize("most", [1, 3])
 def test_fakes_and_patients_share_no_pass_and_passes_of_patients_have_one_shape(
-    make_study: MakeStudy, images: Images, most: int
+    make_study: MakeStudy, images: Records, most: int
 ) -> None:
     study = patient_study(make_study, most)
     own = patients_of(images, [1, 2] * 14)
-    real = {tuple(image.flatten().tolist()) for image in (own.pixels.float() / 127.5 - 1)}
+    real = {tuple(image.flatten().tolist()) for image in (own.stored[PIXELS].float() / 127.5 - 1)}
     for drawn, blocks in ((0, 0), (1, 1), (16, 1), (17, 2), (28, 2)):
         shown, _, fakes = passes_of(study, own, Scripted(drawn))
         of_patients, of_fakes = shown[:blocks], shown[blocks:]
@@ -102,7 +103,7 @@ def test_fakes_and_patients_share_no_pass_and_passes_of_patients_have_one_shape(
         assert [len(part) for part in of_fakes] == [4, 4, 2]
 
 
-def test_answers_to_fakes_do_not_depend_on_the_patients(make_study: MakeStudy, images: Images) -> None:
+def test_answers_to_fakes_do_not_depend_on_the_patients(make_study: MakeStudy, images: Records) -> None:
     """Not even in their rounding: they steer the site's k, and with it what leaves."""
     study = make_study()
     answers = [passes_of(study, images, Scripted(drawn))[1] for drawn in (0, 1, 2, 3, 17, 43)]
@@ -113,14 +114,14 @@ def test_answers_to_fakes_do_not_depend_on_the_patients(make_study: MakeStudy, i
     assert not answers[0].requires_grad
 
 
-def test_answers_are_those_of_before_the_step(make_study: MakeStudy, images: Images) -> None:
+def test_answers_are_those_of_before_the_step(make_study: MakeStudy, images: Records) -> None:
     study = make_study()
     _, answers, fakes = passes_of(study, images, Scripted(5))
     expected = new_gan(study).discriminator(fakes, fakes_of(study)[1]).detach()
     torch.testing.assert_close(answers, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_bfloat16_rounds_the_passes_and_nothing_else(make_study: MakeStudy, images: Images) -> None:
+def test_bfloat16_rounds_the_passes_and_nothing_else(make_study: MakeStudy, images: Records) -> None:
     exact = gradient(make_study(), images)
     study = make_study(training={"precision": "bfloat16"})
     rounded = gradient(study, images)
@@ -135,7 +136,7 @@ def test_bfloat16_rounds_the_passes_and_nothing_else(make_study: MakeStudy, imag
 
 
 def test_realised_batch_size_never_enters_the_divisor(
-    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch
+    make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise_off(monkeypatch)
     twins = images.select(torch.zeros(20, dtype=torch.int64))  # each unit adds the same
@@ -149,13 +150,13 @@ def test_realised_batch_size_never_enters_the_divisor(
     assert CLIPPED_TO * (1 - 2e-3) < clipped_to < CLIPPED_TO * (1 + 2e-4)
 
 
-def test_size_of_the_data_set_does_not_change_the_step(make_study: MakeStudy, images: Images) -> None:
+def test_size_of_the_data_set_does_not_change_the_step(make_study: MakeStudy, images: Records) -> None:
     study = make_study()
     more = images.select(torch.arange(43).repeat(5))
     assert torch.equal(gradient(study, images, Scripted(6)), gradient(study, more, Scripted(6)))
 
 
-def test_empty_batch_takes_its_noisy_step(make_study: MakeStudy, images: Images) -> None:
+def test_empty_batch_takes_its_noisy_step(make_study: MakeStudy, images: Records) -> None:
     study = make_study(training={"sample_rate": 1e-6}, privacy={"clip_norm": 1.0})
     gan = new_gan(study)
     optimizer = new_optimizer(study, gan)
@@ -172,7 +173,7 @@ def test_empty_batch_takes_its_noisy_step(make_study: MakeStudy, images: Images)
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e38])
 def test_weights_that_make_every_record_overflow_leave_the_noise_of_an_empty_batch(
-    make_study: MakeStudy, images: Images, bad: float
+    make_study: MakeStudy, images: Records, bad: float
 ) -> None:
     study = make_study()
     found: list[Tensor] = []
@@ -189,7 +190,7 @@ def test_weights_that_make_every_record_overflow_leave_the_noise_of_an_empty_bat
     assert torch.equal(*found)
 
 
-def test_parameters_that_are_frozen_get_no_gradient(make_study: MakeStudy, images: Images) -> None:
+def test_parameters_that_are_frozen_get_no_gradient(make_study: MakeStudy, images: Records) -> None:
     study = make_study()
     gan = new_gan(study)
     frozen = next(gan.discriminator.parameters()).requires_grad_(False)
@@ -216,7 +217,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("block", [64, 1, 5])
 @pytest.mark.parametrize("most", [1, 2, 3, 50])
 def test_a_patients_records_are_one_unit_as_in_the_slow_loop(
-    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch, most: int, block: int
+    make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch, most: int, block: int
 ) -> None:
     study = patient_study(make_study, most, training={"sample_rate": 0.6}, privacy={"clip_norm": 0.1, "epsilon": 50.0})
     images = patients_of(images, [1, 2, 9, 3, 3, 1, 4, 20])
@@ -236,7 +237,7 @@ def test_a_patients_records_are_one_unit_as_in_the_slow_loop(
 
 @pytest.mark.parametrize("most", [1, 4])
 def test_with_one_image_a_patient_the_step_is_that_of_records(
-    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch, most: int
+    make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     tight_bounds(monkeypatch)
     alone = patients_of(images, [1] * 43)
@@ -250,7 +251,7 @@ def test_with_one_image_a_patient_the_step_is_that_of_records(
 
 
 def test_what_fills_a_bag_does_not_matter(
-    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch
+    make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise_off(monkeypatch)
     study = patient_study(make_study, 4, privacy={"clip_norm": 0.05})
@@ -281,7 +282,7 @@ def test_what_fills_a_bag_does_not_matter(
     block=st.sampled_from([1, 4, 64]),
 )
 def test_a_patient_with_any_number_of_images_changes_the_sum_by_c_at_most(
-    make_study: MakeStudy, images: Images, sizes: list[int], most: int, clip: float, block: int
+    make_study: MakeStudy, images: Records, sizes: list[int], most: int, clip: float, block: int
 ) -> None:
     study = patient_study(make_study, most, privacy={"clip_norm": clip, "noise_multiplier": 2.0})
     whole = patients_of(images.select(torch.arange(60) % 43), sizes)
@@ -297,7 +298,7 @@ def test_a_patient_with_any_number_of_images_changes_the_sum_by_c_at_most(
         assert change >= CLIPPED_TO * clip * (1 - 2e-3)
 
 
-def test_what_is_not_a_fake_comes_from_the_door_alone(make_study: MakeStudy, images: Images) -> None:
+def test_what_is_not_a_fake_comes_from_the_door_alone(make_study: MakeStudy, images: Records) -> None:
     """Where no fake counts, the gradient that reaches the optimizer is the door's release over B, and no more."""
     study = make_study()
     gan = new_gan(study)

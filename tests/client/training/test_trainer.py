@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.data import Images
+from client.data import Records
 from client.mechanism import Randomness
 from client.training.trainer import SiteTrainer
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
 from common.seeding import derive_key
 from common.wire.study import Study
 from tests.client.steps import (
@@ -36,7 +36,7 @@ LOSS_NAMES = ["nonsaturating", "minimax", "hinge", "least_squares", "wasserstein
 @pytest.mark.parametrize("private", [True, False], ids=["private", "plain"])
 @pytest.mark.parametrize("loss", LOSS_NAMES)
 def test_training_equals_the_slow_loop(
-    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch, loss: str, private: bool
+    make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch, loss: str, private: bool
 ) -> None:
     tight_bounds(monkeypatch)
     study = make_study(
@@ -67,7 +67,7 @@ def test_unconditional_family_equals_the_slow_loop(make_study: MakeStudy, monkey
     schema = ImageSchema(64, 1, ("image",))
     study = Study(study.scenario, schema, study.plan, study.sites)
     pixels = torch.randint(0, 256, (12, 1, 64, 64), generator=generator(3), dtype=torch.uint8)
-    images = Images(pixels, torch.zeros(12, dtype=torch.int64))
+    images = Records({PIXELS: pixels}, torch.zeros(12, dtype=torch.int64))
     gan = new_gan(study)
     assert not gan.discriminator.conditional
     reference = SlowLoop(study, copy.deepcopy(gan), images)
@@ -85,7 +85,7 @@ def test_unconditional_family_equals_the_slow_loop(make_study: MakeStudy, monkey
 
 @pytest.mark.parametrize("private", [True, False])
 def test_bfloat16_is_for_the_passes_and_nothing_that_is_kept(
-    make_study: MakeStudy, images: Images, private: bool
+    make_study: MakeStudy, images: Records, private: bool
 ) -> None:
     found: list[Tensor] = []
     for precision in ("float32", "bfloat16"):
@@ -111,7 +111,7 @@ class Untouchable:
 
 @pytest.mark.parametrize("after_private_steps", [0, 2])
 def test_generator_step_leaves_the_discriminator_as_it_was(
-    make_study: MakeStudy, images: Images, after_private_steps: int
+    make_study: MakeStudy, images: Records, after_private_steps: int
 ) -> None:
     study = make_study()
     gan = new_gan(study)
@@ -140,7 +140,7 @@ def test_generator_step_leaves_the_discriminator_as_it_was(
 
 @pytest.mark.parametrize(("k", "per_round"), [(1, [7, 7]), (3, [2, 2]), (5, [1, 1]), (7, [1, 1]), (10, [0, 1])])
 def test_k_discriminator_steps_precede_each_generator_step_across_rounds(
-    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch, k: int, per_round: list[int]
+    make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch, k: int, per_round: list[int]
 ) -> None:
     study = make_study(training={"local_steps": 7, "d_steps_per_g_step": k})
     calls: list[str] = []
@@ -166,7 +166,7 @@ def test_k_discriminator_steps_precede_each_generator_step_across_rounds(
 
 @pytest.mark.parametrize(("shift", "accuracy", "rung"), [(100.0, 0.0, 2), (-100.0, 1.0, 0)], ids=["weak", "strong"])
 def test_adaptive_rule_trains_a_weak_discriminator_longer(
-    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch, shift: float, accuracy: float, rung: int
+    make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch, shift: float, accuracy: float, rung: int
 ) -> None:
     rule = {"threshold": 0.999, "ema": 0.5, "patience": 2, "ladder": [1, 2, 4]}
     study = make_study(training={"local_steps": 12, "d_steps_per_g_step": rule})
@@ -180,7 +180,7 @@ def test_adaptive_rule_trains_a_weak_discriminator_longer(
     assert found["rung"] == rung
 
 
-def test_generator_that_the_server_trains_takes_no_step(make_study: MakeStudy, images: Images) -> None:
+def test_generator_that_the_server_trains_takes_no_step(make_study: MakeStudy, images: Records) -> None:
     study = make_study(training={"server_generator_steps": 4})
     gan = new_gan(study)
     trainer = new_trainer(study, gan, images)
@@ -194,7 +194,7 @@ def test_generator_that_the_server_trains_takes_no_step(make_study: MakeStudy, i
 
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_two_rounds_in_one_go_equal_two_with_the_state_saved_between(
-    make_study: MakeStudy, images: Images, adaptive: bool
+    make_study: MakeStudy, images: Records, adaptive: bool
 ) -> None:
     rule: Any = {"threshold": 0.9, "ema": 0.5, "patience": 1, "ladder": [1, 2, 3]} if adaptive else 2
     study = make_study(training={"local_steps": 5, "d_steps_per_g_step": rule})
@@ -219,7 +219,7 @@ def test_two_rounds_in_one_go_equal_two_with_the_state_saved_between(
         assert torch.equal(flat(one), flat(other))
 
 
-def test_without_the_state_the_second_round_differs(make_study: MakeStudy, images: Images) -> None:
+def test_without_the_state_the_second_round_differs(make_study: MakeStudy, images: Records) -> None:
     study = make_study()
     results: list[Tensor] = []
     for keep in (True, False):
@@ -240,7 +240,7 @@ def test_without_the_state_the_second_round_differs(make_study: MakeStudy, image
 
 @pytest.mark.parametrize("adam_at", ["site", "server"])
 def test_rates_of_a_round_hold_over_those_of_the_state_before(
-    make_study: MakeStudy, images: Images, adam_at: str
+    make_study: MakeStudy, images: Records, adam_at: str
 ) -> None:
     study = make_study(training={"discriminator_adam": adam_at, "lr_generator": 0.1, "lr_discriminator": 0.2})
     first = new_trainer(study, new_gan(study), images)
@@ -255,7 +255,7 @@ def test_rates_of_a_round_hold_over_those_of_the_state_before(
     assert state["discriminator_optimizer"]["param_groups"][0]["lr"] == pytest.approx(expected)
 
 
-def test_plain_steps_carry_the_private_gradient(make_study: MakeStudy, images: Images) -> None:
+def test_plain_steps_carry_the_private_gradient(make_study: MakeStudy, images: Records) -> None:
     study = make_study(training={"discriminator_adam": "server", "lr_discriminator": 0.2, "local_steps": 1})
     gan = new_gan(study)
     before = flat(gan.discriminator)
@@ -266,7 +266,7 @@ def test_plain_steps_carry_the_private_gradient(make_study: MakeStudy, images: I
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_weight_clip_bounds_the_critic_after_every_step(make_study: MakeStudy, images: Images, private: bool) -> None:
+def test_weight_clip_bounds_the_critic_after_every_step(make_study: MakeStudy, images: Records, private: bool) -> None:
     study = make_study(
         training={"loss": "wasserstein", "weight_clip": 0.01, "lr_discriminator": 0.5}, privacy={"enabled": private}
     )
@@ -280,7 +280,7 @@ def test_weight_clip_bounds_the_critic_after_every_step(make_study: MakeStudy, i
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_fakes_that_are_not_finite_do_not_reach_the_discriminator(
-    make_study: MakeStudy, images: Images, bad: float
+    make_study: MakeStudy, images: Records, bad: float
 ) -> None:
     study = make_study(training={"d_steps_per_g_step": 100})
     gan = new_gan(study)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.data import Images, to_unit_range
+from client.data import Records
 from client.mechanism import Randomness
 from client.training.unprotected import UnprotectedPatients
 from common.config.scenario import WarmStart
+from common.modality.image import PIXELS, to_unit_range
 from common.models.losses import LOSSES
 from common.privacy.statistics import Moments
 from common.wire.study import Study
@@ -42,7 +43,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("most", [1, 2, 3, 50])
 def test_a_patients_records_are_one_unit_as_in_the_slow_loop(
-    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch, most: int
+    make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     study = patient_study(make_study, most, training={"sample_rate": 0.6}, privacy=WITHOUT)
     images = patients_of(images, [1, 2, 9, 3, 3, 1, 4, 20])
@@ -60,7 +61,7 @@ def test_a_patients_records_are_one_unit_as_in_the_slow_loop(
     assert not answers.requires_grad
 
 
-def test_realised_batch_size_never_enters_the_divisor(make_study: MakeStudy, images: Images) -> None:
+def test_realised_batch_size_never_enters_the_divisor(make_study: MakeStudy, images: Records) -> None:
     study = make_study(privacy=WITHOUT)
     twins = images.select(torch.zeros(20, dtype=torch.int64))  # each unit adds the same
     fakes = torch.rand(10, 1, 8, 8, generator=generator(4)) * 2 - 1
@@ -81,15 +82,15 @@ def test_realised_batch_size_never_enters_the_divisor(make_study: MakeStudy, ima
 
 @pytest.mark.parametrize("unit", ["record", "patient"])
 def test_sample_has_whole_units_and_what_each_record_counts_for(
-    make_study: MakeStudy, images: Images, unit: str
+    make_study: MakeStudy, images: Records, unit: str
 ) -> None:
     images = patients_of(images, [1, 2, 9, 3])
     assert images.patients is not None
     study = patient_study(make_study, 2, privacy=WITHOUT) if unit == "patient" else make_study(privacy=WITHOUT)
-    patients = UnprotectedPatients(images, study.plan, Scripted(3))
+    patients = UnprotectedPatients(images, study.schema.encode, study.plan, Scripted(3))
     shown, labels, shares = patients.sample()
     codes = images.patients.unique()
-    distances = (to_unit_range(images.pixels)[:, None] - shown[None]).flatten(2).abs().amax(dim=2)
+    distances = (to_unit_range(images.stored[PIXELS])[:, None] - shown[None]).flatten(2).abs().amax(dim=2)
     own = distances.argmin(dim=0)
     assert distances.amin(dim=0).max() == 0
     assert labels.equal(images.labels[own])
@@ -104,14 +105,14 @@ def test_sample_has_whole_units_and_what_each_record_counts_for(
 
 @pytest.mark.parametrize("at_a_time", [256, 4])
 def test_statistic_is_the_sum_of_what_units_add(
-    make_study: MakeStudy, images: Images, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+    make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch, at_a_time: int
 ) -> None:
     """As behind the door, but for noise and clipping: the mean of at most k records of each unit."""
     monkeypatch.setattr("client.training.unprotected._AT_A_TIME", at_a_time)
     images = patients_of(images, [1, 2, 9, 3])
     study = patient_study(make_study, 50, training={"sample_rate": 0.1}, privacy=WITHOUT)
     moments = Moments(study.schema, WarmStart(frequencies=4))
-    rows = moments.rows(to_unit_range(images.pixels), images.labels)
+    rows = moments.rows(to_unit_range(images.stored[PIXELS]), images.labels)
     assert images.patients is not None
 
     def expected(weights: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ def test_statistic_is_the_sum_of_what_units_add(
         return total.index_add_(0, images.labels, rows * weights.double()[:, None]).flatten()
 
     def found(study: Study) -> Tensor:
-        return UnprotectedPatients(images, study.plan, Randomness(bytes(32))).statistic(moments)
+        return UnprotectedPatients(images, study.schema.encode, study.plan, Randomness(bytes(32))).statistic(moments)
 
     counts = (images.patients[:, None] == images.patients[None]).sum(dim=1)
     torch.testing.assert_close(found(study), expected(1 / counts), rtol=1e-6, atol=1e-6)

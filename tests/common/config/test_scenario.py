@@ -6,8 +6,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from common.config.scenario import Adaptive, Scenario, Section, load_scenario, parse_scenario
+from common.config.scenario import Adaptive, Scenario, Section, load_scenario, parse_data, parse_scenario
 from common.errors import ConfigError
+from common.modality import KINDS
+from common.modality.image_options import Article, Digits, Mnist
 
 SCENARIOS = Path(__file__).resolve().parents[3] / "simulations" / "scenarios"
 
@@ -103,7 +105,6 @@ def test_a_key_that_is_also_the_name_of_a_type_is_a_key(key: str) -> None:
         ("data.image_size", 7),
         ("data.channels", 2),
         ("data.test_fraction", 1.0),
-        ("data.download", "perhaps"),
         ("data.images_per_patient", 0),
         ("sites.count", 0),
         ("sites.count", 2.5),
@@ -177,7 +178,10 @@ def test_a_section_that_is_none_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"data": {"patients": "p.csv", "images_per_patient": 2}}, "images_per_patient=2 would overrule the manifest"),
+        (
+            {"data": {"source": "folder", "patients": "p.csv", "images_per_patient": 2}},
+            "images_per_patient=2 would overrule the manifest",
+        ),
         ({"privacy": {"unit": "record", "records_per_patient": 2}}, "records_per_patient=2 needs unit=patient"),
     ],
 )
@@ -356,3 +360,56 @@ def test_whole_numbers_stand_for_numbers_and_lists_for_tuples(tmp_path: Path) ->
     )
     assert (found.privacy.epsilon, found.training.betas, found.privacy.delta) == (8.0, (0.0, 0.9), 1e-5)
     assert found.data.root == Path("a/b")
+
+
+# --- sections that are one of several ---------------------------------------------------------------------------------
+
+
+def test_options_are_those_of_the_source_and_of_the_family() -> None:
+    found = parse_scenario({"name": "x", "data": {"source": "mnist", "download": True}, "model": {"family": "article"}})
+    assert found.data == Mnist(download=True)
+    assert found.model == Article()
+    assert parse_scenario(found.model_dump(mode="json")) == found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_tag_is_the_one_that_its_options_have(kind: str) -> None:
+    for name, options in KINDS[kind].sources.items():
+        assert parse_scenario({"name": "x", "data": {"source": name}}).data == options(source=name)
+        assert options.model_fields["source"].default == name
+    for name, options in KINDS[kind].families.items():
+        assert options.model_fields["family"].default == name
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"data": {"source": "mnsit"}}, "data.source: unknown value 'mnsit'; did you mean 'mnist'?"),
+        ({"data": {"source": 3}}, "data.source: input should be 'digits', not 3; correct the value"),
+        ({"data": {"patients": "p.csv"}}, "data.patients: does not fit source 'digits'; remove it"),
+        ({"data": {"source": "mnist", "download": "perhaps"}}, "data.download: input should be a valid boolean, not"),
+        ({"data": {"source": "mnist", "downlaod": True}}, "unknown key; did you mean 'data.download'?"),
+        ({"data": {"source": "mnist", "patient": "p.csv"}}, "data.patient: unknown key; "),
+        ({"data": []}, "data: input should be a valid dictionary"),
+        ({"model": {"family": "gan"}}, "model.family: unknown value 'gan'; did you mean 'dcgan'?"),
+        ({"model": {"widht": 1}}, "model.widht: unknown key; did you mean 'model.width'?"),
+    ],
+)
+def test_fault_of_such_a_section_is_one_line(section: dict[str, Any], message: str) -> None:
+    assert message in str(fault({"name": "x", **section}))
+
+
+def test_key_of_another_source_may_stand_at_its_default() -> None:
+    """As in the registers and run folders of older versions, which held every key of every source."""
+    older = {"source": "digits", "root": None, "dataset": None, "download": False, "patients": None}
+    assert parse_data(older) == Digits()
+
+
+def test_every_option_is_in_the_schema_of_a_scenario() -> None:
+    """Which is what the page of all keys is written from."""
+    found = Scenario.model_json_schema()["$defs"]
+    for kind in KINDS.values():
+        for name, options in [*kind.sources.items(), *kind.families.items()]:
+            keys = found[options.__name__]["properties"]
+            assert keys.keys() == options.model_fields.keys()
+            assert name in {keys.get(tag, {}).get("const") for tag in ("source", "family")}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.config.scenario import Model
 from common.modality.image import ImageSchema
+from common.modality.image_options import Article
 from common.models.networks import GAN, build
 from common.models.weights import (
     Misfit,
@@ -23,7 +23,7 @@ from common.models.weights import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-MODEL, SCHEMA = Model(family="article", latent_dim=5, width=4), ImageSchema(64, 1, ("0", "1"))
+MODEL, SCHEMA = Article(latent_dim=5, width=4), ImageSchema(64, 1, ("0", "1"))
 
 
 @pytest.fixture

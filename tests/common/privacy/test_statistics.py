@@ -63,7 +63,7 @@ def test_what_a_record_adds_depends_on_it_alone() -> None:
 def test_moments_are_read_back() -> None:
     of, images, labels = moments(), random_images(50), torch.arange(50) % 2
     found = of.of_classes(total(of, images, labels))
-    features = of.features(images).double()
+    features = of.features.of(images).double()
     for label, moment in enumerate(found):
         mine = features[labels == label]
         assert moment.count == pytest.approx(len(mine))
@@ -74,21 +74,21 @@ def test_moments_are_read_back() -> None:
 def test_frequencies_are_those_of_the_cosine_transform() -> None:
     of, images = moments(28, frequencies=5, largest_norm=1.0), random_images(3, 28)
     expected = dctn(((images + 1) / 2).numpy(), axes=(2, 3), norm="ortho")[:, :, :5, :5] / 28
-    np.testing.assert_allclose(of.features(images).numpy(), expected.reshape(3, -1), atol=1e-6)
+    np.testing.assert_allclose(of.features.of(images).numpy(), expected.reshape(3, -1), atol=1e-6)
 
 
 def test_all_frequencies_of_a_dim_image_give_it_back() -> None:
     of, images = moments(8, 3, frequencies=8, largest_norm=1.0), random_images(4, 8, 3) * 0.9
-    torch.testing.assert_close(of.images(of.features(images)), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(of.features.back(of.features.of(images)), images, atol=1e-5, rtol=0)
     assert of.dimensions == 3 * 64
 
 
 def test_black_is_nothing_and_what_is_too_bright_is_scaled_down() -> None:
     of = moments(largest_norm=0.5)
-    assert torch.equal(of.features(-torch.ones(1, 1, 8, 8)), torch.zeros(1, 16))
-    white = of.features(torch.ones(1, 1, 8, 8))
+    assert torch.equal(of.features.of(-torch.ones(1, 1, 8, 8)), torch.zeros(1, 16))
+    white = of.features.of(torch.ones(1, 1, 8, 8))
     assert 0.99 < float(white.norm()) < 1
-    assert of.features(torch.full((1, 1, 8, 8), -0.5)).norm() == pytest.approx(0.25 / 0.5)
+    assert of.features.of(torch.full((1, 1, 8, 8), -0.5)).norm() == pytest.approx(0.25 / 0.5)
 
 
 def test_noise_is_alike_in_all_directions_of_the_matrix() -> None:

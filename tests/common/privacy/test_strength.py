@@ -11,8 +11,9 @@ from client.ledger.register import Registration
 from client.ledger.statement import Statement
 from client.node.explanation import explain
 from client.node.node import Cost
-from common.config.scenario import Data, parse_scenario
+from common.config.scenario import parse_scenario
 from common.modality.image import ImageSchema
+from common.modality.image_options import Digits
 from common.pages.guarantee import COLOURS
 from common.pages.page import environment
 from common.privacy.plan import make_plan
@@ -43,7 +44,7 @@ def in_the_plan(epsilon: float) -> str:
     scenario = parse_scenario({"name": "tiny", "privacy": {"noise_multiplier": 5.0}})
     schema = ImageSchema(8, 1, ("a", "b"))
     study = Study(scenario, schema, make_plan(scenario), (SiteDeclaration("bergen", 100),))
-    cohort = Registration("data", "bergen", "data", Data(), schema, "record", 100, ())
+    cohort = Registration("data", "bergen", "data", Digits(), schema, "record", 100, ())
     cost = Cost(0.0, 0.1, epsilon, epsilon, 0, 30.0, 1e-5, ())
     return dict(explain(study, cohort, "north", cost))["ε after all"].split("budget: ", 1)[1]
 

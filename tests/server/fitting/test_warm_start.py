@@ -25,7 +25,7 @@ def population(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     features[:, 0] = 0.5 + 0.1 * labels
     spread = 0.08 * torch.randn(count, generator=rng, dtype=torch.float64)
     features[torch.arange(count), 1 + labels] = spread
-    return MOMENTS.images(features), labels
+    return MOMENTS.features.back(features), labels
 
 
 def sum_of(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_noise_alone_shows_no_direction() -> None:
     assert float(found.roots.abs().max()) < 1  # a count below the noise is not divided by
     assert found.means.isfinite().all()
     # images that are all alike: what rises above the noise by chance is next to nothing
-    alike, labels = MOMENTS.images(torch.full((1, 16), 0.1).expand(20_000, 16)), torch.arange(20_000) % 2
+    alike, labels = MOMENTS.features.back(torch.full((1, 16), 0.1).expand(20_000, 16)), torch.arange(20_000) % 2
     noise = 5.0 * torch.randn(MOMENTS.size, generator=torch.Generator().manual_seed(3))
     clean = ClassGaussians.fit(MOMENTS, sum_of(alike, labels) + noise, 5.0)
     assert sum(int((root.norm(dim=0) > 1e-9).sum()) for root in clean.roots) <= 2  # of 32
@@ -66,7 +66,7 @@ def test_images_are_drawn_from_the_class_that_is_asked_for() -> None:
     assert images.shape == (1000, 1, 8, 8)
     assert images.dtype == torch.float32
     assert -1 <= float(images.min()) <= float(images.max()) <= 1
-    features = MOMENTS.features(images)
+    features = MOMENTS.features.of(images)
     assert float(features[:500, 1].std()) > 5 * float(features[500:, 1].std())
     again = found.sample(labels, torch.Generator().manual_seed(0))
     assert torch.equal(images, again)

@@ -14,8 +14,9 @@ from common.privacy.plan import SEEDED
 from common.wire.run_folder import GENERATOR_FILE
 from common.wire.study import Study
 from server.app import initial_weights
-from server.release.generate import FORMATS, generate
+from server.release.generate import generate
 from server.release.generator import save_generator
+from server.release.outputs import OUTPUTS
 
 
 def finished(study: Study, run_dir: Path) -> Path:
@@ -30,8 +31,8 @@ def run(study: Study, run_dir: Path) -> Path:
     return finished(study, run_dir)
 
 
-def draw(run_dir: Path, out: Path, **changes: object) -> tuple[str, ...]:
-    settings = {"count": 7, "image_format": "png", "labels": None, "seed": 3, **changes}
+def draw(run_dir: Path, out: Path, **changes: object) -> str:
+    settings = {"count": 7, "file_format": "png", "labels": None, "seed": 3, **changes}
     return generate(run_dir, out=out, **settings)  # pyright: ignore[reportArgumentType]
 
 
@@ -58,7 +59,7 @@ def test_pngs_lie_in_the_folder_of_their_class(run: Path, tmp_path: Path) -> Non
 
 
 def test_every_png_carries_its_marks(run: Path, study: Study, tmp_path: Path) -> None:
-    assert draw(run, tmp_path / "out") == (SEEDED,)
+    assert draw(run, tmp_path / "out") == f"7 synthetic images in {tmp_path / 'out'} ({SEEDED})"
     for name in files(tmp_path / "out"):
         with Image.open(tmp_path / "out" / name) as image:
             assert image.mode == "L"
@@ -70,13 +71,13 @@ def test_without_a_seed_in_training_there_is_no_mark(
     make_study: Callable[..., Study], run_dir: Path, tmp_path: Path
 ) -> None:
     run = finished(make_study(seed=None), run_dir)
-    assert draw(run, tmp_path / "out", count=1) == ()
+    assert draw(run, tmp_path / "out", count=1) == f"1 synthetic images in {tmp_path / 'out'}"
     with Image.open(tmp_path / "out" / "zero" / "000000.png") as image:
         assert image.text["SiloGAN"] == "synthetic"
 
 
 def test_an_npz_has_the_layout_of_medmnist_and_its_marks(run: Path, study: Study, tmp_path: Path) -> None:
-    draw(run, tmp_path / "out.npz", image_format="npz")
+    draw(run, tmp_path / "out.npz", file_format="npz")
     arrays = npz(tmp_path / "out.npz")
     assert arrays.keys() == {"train_images", "train_labels", "classes", "marks", "study"}
     assert (arrays["train_images"].shape, arrays["train_images"].dtype) == ((7, 8, 8), np.uint8)
@@ -88,7 +89,7 @@ def test_an_npz_has_the_layout_of_medmnist_and_its_marks(run: Path, study: Study
 
 def test_both_formats_hold_the_same_images(run: Path, tmp_path: Path) -> None:
     draw(run, tmp_path / "out")
-    draw(run, tmp_path / "out.npz", image_format="npz")
+    draw(run, tmp_path / "out.npz", file_format="npz")
     arrays = npz(tmp_path / "out.npz")
     for label, name in enumerate(arrays["classes"]):
         of_class = arrays["train_images"][arrays["train_labels"][:, 0] == label]
@@ -97,11 +98,11 @@ def test_both_formats_hold_the_same_images(run: Path, tmp_path: Path) -> None:
                 assert np.array_equal(np.asarray(image), pixels)
 
 
-@pytest.mark.parametrize("image_format", FORMATS)
-def test_a_seed_draws_the_same_files_again(run: Path, tmp_path: Path, image_format: str) -> None:
+@pytest.mark.parametrize("file_format", OUTPUTS["image"].formats)
+def test_a_seed_draws_the_same_files_again(run: Path, tmp_path: Path, file_format: str) -> None:
     def drawn(name: str, seed: int | None) -> dict[str, bytes]:
         (tmp_path / name).mkdir()
-        draw(run, tmp_path / name / "out", image_format=image_format, seed=seed)
+        draw(run, tmp_path / name / "out", file_format=file_format, seed=seed)
         return files(tmp_path / name)
 
     assert drawn("a", 3) == drawn("b", 3)
@@ -110,7 +111,7 @@ def test_a_seed_draws_the_same_files_again(run: Path, tmp_path: Path, image_form
 
 
 def test_labels_are_chosen_by_name(run: Path, tmp_path: Path) -> None:
-    draw(run, tmp_path / "out.npz", image_format="npz", labels=("two", "zero"), count=5)
+    draw(run, tmp_path / "out.npz", file_format="npz", labels=("two", "zero"), count=5)
     assert npz(tmp_path / "out.npz")["train_labels"][:, 0].tolist() == [2, 0, 2, 0, 2]
     draw(run, tmp_path / "out", labels=("one",), count=2)
     assert list(files(tmp_path / "out")) == ["one/000000.png", "one/000001.png"]
@@ -143,7 +144,7 @@ def test_a_generator_without_labels_has_none_to_choose(
     assert list(files(tmp_path / "out")) == ["images/000000.png", "images/000001.png"]
     with Image.open(tmp_path / "out" / "images" / "000001.png") as image:
         assert (image.mode, image.size) == ("RGB", (64, 64))
-    draw(run, tmp_path / "out.npz", count=2, image_format="npz")
+    draw(run, tmp_path / "out.npz", count=2, file_format="npz")
     arrays = npz(tmp_path / "out.npz")
     assert arrays.keys() == {"train_images", "classes", "marks", "study"}
     assert arrays["train_images"].shape == (2, 64, 64, 3)
@@ -151,27 +152,27 @@ def test_a_generator_without_labels_has_none_to_choose(
         draw(run, tmp_path / "other", labels=("ill",))
 
 
-@pytest.mark.parametrize("image_format", FORMATS)
+@pytest.mark.parametrize("file_format", OUTPUTS["image"].formats)
 def test_a_generator_without_privacy_is_refused_and_nothing_is_written(
-    make_study: Callable[..., Study], run_dir: Path, tmp_path: Path, image_format: str
+    make_study: Callable[..., Study], run_dir: Path, tmp_path: Path, file_format: str
 ) -> None:
     run = finished(make_study(privacy={"enabled": False}), run_dir)
     with pytest.raises(PrivacyRefusal, match="NON-PRIVATE") as caught:
-        draw(run, tmp_path / "out", image_format=image_format)
+        draw(run, tmp_path / "out", file_format=file_format)
     assert caught.value.exit_code == 5
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("image_format", FORMATS)
+@pytest.mark.parametrize("file_format", OUTPUTS["image"].formats)
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_what_exists_is_never_written_over(run: Path, tmp_path: Path, image_format: str, what: str) -> None:
+def test_what_exists_is_never_written_over(run: Path, tmp_path: Path, file_format: str, what: str) -> None:
     out = tmp_path / "out"
     if what == "folder":
         out.mkdir()
     precious = out if what == "file" else out / "thesis.txt"
     precious.write_text("precious")
     with pytest.raises(UsageError, match="exists already"):
-        draw(run, out, image_format=image_format)
+        draw(run, out, file_format=file_format)
     assert precious.read_text() == "precious"
     assert len(list(tmp_path.rglob("*.png"))) == 0
 
@@ -182,11 +183,11 @@ def test_an_empty_folder_may_be_filled(run: Path, tmp_path: Path) -> None:
     assert len(files(tmp_path / "out")) == 7
 
 
-@pytest.mark.parametrize("image_format", FORMATS)
-def test_a_place_that_cannot_be_written_is_named(run: Path, tmp_path: Path, image_format: str) -> None:
+@pytest.mark.parametrize("file_format", OUTPUTS["image"].formats)
+def test_a_place_that_cannot_be_written_is_named(run: Path, tmp_path: Path, file_format: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"--out .*file/out: cannot be written"):
-        draw(run, tmp_path / "file" / "out", image_format=image_format)
+        draw(run, tmp_path / "file" / "out", file_format=file_format)
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "..", ".", "a/b", "/escaped"])
@@ -199,7 +200,7 @@ def test_the_name_of_a_class_never_leads_out_of_the_folder(
     with pytest.raises(UsageError, match="cannot be the name of a folder; use npz"):
         draw(run, tmp_path / "deep" / "er" / "out")
     assert {str(path) for path in tmp_path.rglob("*")} - before <= {str(tmp_path / "deep"), str(tmp_path / "deep/er")}
-    draw(run, tmp_path / "out.npz", image_format="npz")
+    draw(run, tmp_path / "out.npz", file_format="npz")
 
 
 @pytest.mark.parametrize("name", ["", "nul\0"])
@@ -213,6 +214,6 @@ def test_an_unfinished_run_has_no_generator(run_dir: Path, tmp_path: Path) -> No
         draw(run_dir, tmp_path / "out")
 
 
-def test_an_unknown_format_is_answered_with_the_nearest(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="did you mean 'npz'"):
-        draw(run, tmp_path / "out", image_format="npy")
+def test_an_unknown_format_is_answered_with_those_that_there_are(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--format npy: is none for images; use png, npz$"):
+        draw(run, tmp_path / "out", file_format="npy")

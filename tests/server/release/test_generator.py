@@ -10,14 +10,14 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from common.errors import DataError, PrivacyRefusal
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema
 from common.models.weights import generator_weights
 from common.privacy.plan import NO_PRIVACY, SEEDED
 from common.wire.messages import Weights
 from common.wire.run_folder import GENERATOR_FILE
 from common.wire.study import Study
 from server.app import initial_weights
-from server.release.generator import load_generator, release, save_generator
+from server.release.generator import ReleasedGenerator, load_generator, release, save_generator
 
 
 def fresh_generator(study: Study) -> Weights:
@@ -49,10 +49,14 @@ def rewritten(path: Path, **changes: object) -> None:
     path.write_bytes(save(weights, metadata={"silogan": json.dumps({**header, **changes})}))
 
 
+def pixels(generator: ReleasedGenerator, labels: torch.Tensor | None, count: int) -> torch.Tensor:
+    return generator.sample(labels, count, rng())[PIXELS]
+
+
 def test_a_saved_generator_draws_what_the_study_draws(study: Study, path: Path) -> None:
     loaded, direct = load_generator(path), release(study, fresh_generator(study))
     labels = loaded.balanced_labels(7)
-    assert torch.equal(loaded.sample(labels, 7, rng()), direct.sample(labels, 7, rng()))
+    assert torch.equal(pixels(loaded, labels, 7), pixels(direct, labels, 7))
     assert (loaded.schema, loaded.marks, loaded.study_id) == (study.schema, (SEEDED,), study.study_id)
 
 
@@ -64,7 +68,7 @@ def test_only_the_generator_is_released(path: Path) -> None:
 
 
 def test_images_are_bytes_of_the_schema(study: Study, path: Path) -> None:
-    images = load_generator(path).sample(torch.tensor([0, 1, 2, 2]), 4, rng())
+    images = pixels(load_generator(path), torch.tensor([0, 1, 2, 2]), 4)
     assert images.shape == (4, 1, 8, 8)
     assert images.dtype == torch.uint8
 
@@ -75,18 +79,18 @@ def test_the_whole_range_of_tanh_becomes_the_whole_range_of_bytes(
     """-1, 0 and 1 become 0, 128 (127.5 to even) and 255."""
     generator = release(study, fresh_generator(study))
 
-    pixels = torch.tensor([-1.0, 0.0, 1.0, -1.0001]).reshape(1, 1, 2, 2)
-    monkeypatch.setattr(type(generator.network), "forward", lambda *_: pixels.clone())
-    assert generator.sample(None, 1, rng()).flatten().tolist() == [0, 128, 255, 0]
+    drawn = torch.tensor([-1.0, 0.0, 1.0, -1.0001]).reshape(1, 1, 2, 2)
+    monkeypatch.setattr(type(generator.network), "forward", lambda *_: drawn.clone())
+    assert pixels(generator, None, 1).flatten().tolist() == [0, 128, 255, 0]
 
 
 def test_the_seed_and_nothing_else_decides(path: Path) -> None:
     generator = load_generator(path)
     labels = generator.balanced_labels(6)
     before = torch.get_rng_state()
-    first = generator.sample(labels, 6, rng())
-    assert torch.equal(first, generator.sample(labels, 6, rng()))
-    assert not torch.equal(first, generator.sample(labels, 6, rng(6)))
+    first = pixels(generator, labels, 6)
+    assert torch.equal(first, pixels(generator, labels, 6))
+    assert not torch.equal(first, generator.sample(labels, 6, rng(6))[PIXELS])
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -97,7 +101,7 @@ def test_labels_stay_with_their_images_over_batches(path: Path, monkeypatch: pyt
     with torch.inference_mode():
         whole = generator.network(z, labels).add(1).mul(127.5).round().to(torch.uint8)
     monkeypatch.setattr("server.release.generator._BATCH", 4)
-    assert torch.equal(generator.sample(labels, 7, rng()), whole)
+    assert torch.equal(pixels(generator, labels, 7), whole)
 
 
 def test_balanced_labels_go_through_the_classes_in_turn(path: Path) -> None:
@@ -110,7 +114,7 @@ def test_a_generator_without_labels_draws_without_labels(unconditional: Study, t
     save_generator(unconditional, fresh_generator(unconditional), tmp_path / GENERATOR_FILE)
     generator = load_generator(tmp_path / GENERATOR_FILE)
     assert generator.balanced_labels(3) is None
-    assert generator.sample(None, 3, rng()).shape == (3, 3, 64, 64)
+    assert pixels(generator, None, 3).shape == (3, 3, 64, 64)
 
 
 def test_a_generator_without_privacy_is_refused(make_study: Callable[..., Study], tmp_path: Path) -> None:

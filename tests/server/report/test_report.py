@@ -33,6 +33,7 @@ REPORT: dict[str, Any] = {
     "fidelity_reason": None,
     "seconds": {"total": 151.2, "training": 120.1, "evaluation": 28.0}, "peak_memory_bytes": 2**30,
     "classes": ["a", "b"],
+    "records": {"noun": "images", "described": "images of 8x8 pixels, grey"},
     "model": {"family": "dcgan", "parameters_generator": 1234, "parameters_discriminator": 987},
     "configuration": {"name": "digits", "seed": None, "training": {"rounds": 2, "betas": [0.5, 0.999]}},
     "versions": {"silogan": "0.1.0", "torch": "2.15.0"}, "hardware": "2 cores",
@@ -74,7 +75,7 @@ def test_the_sections_come_in_the_order_of_a_reader() -> None:
 
 def test_the_guarantee_names_unit_neighbours_and_both_parameters_rounded_up() -> None:
     text = page().text
-    assert "2 simulated hospitals trained one generator of synthetic pictures in 2 rounds." in text
+    assert "2 simulated hospitals trained one generator of synthetic images of 8x8 pixels, grey in 2 rounds." in text
     assert "At each hospital by itself, adding or removing any one patient's records makes no result more than" in text
     assert "ε = 9.99, δ = 10⁻⁴" in text
     assert "9.98" not in text
@@ -230,13 +231,13 @@ def test_a_missing_or_broken_figure_leaves_a_gap(value: float | None) -> None:
 def test_no_rounds_and_no_pictures_still_make_a_page() -> None:
     found = page([], png=None, rounds=0)
     assert "No round was finished." in found.text
-    assert "No pictures were drawn" in found.text
+    assert "Nothing was drawn" in found.text
     assert found.tags["img"] == found.tags["svg"] == 0
 
 
 def test_pictures_and_charts_are_described_and_tables_have_headings() -> None:
     html = render_html(REPORT, EVENTS, PNG)
-    assert 'alt="Synthetic sample pictures, one column for each of 2 classes: a, b."' in html
+    assert 'alt="Synthetic sample images, one column for each of 2 classes: a, b."' in html
     assert "Synthetic, not patients." in html
     assert html.count("<svg") == html.count('role="img" aria-label="') == 4
     assert "Privacy loss ε so far: 4 in round 1, 8 in round 2" in html

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config.scenario import Model
+from common.config.scenario import parse_model
 from common.modality.image import ImageSchema
+from common.modality.image_options import Dcgan
 from common.models.networks import Discriminator, build
 from simulations.attacks.adversary import FAMILIES, TOLERANCE, Crafted, make, search
 
@@ -19,7 +20,7 @@ SCHEMA = ImageSchema(28, 1, ("a", "b", "c"))
 
 @pytest.fixture
 def discriminator() -> Discriminator:
-    return build(Model(width=4), SCHEMA).discriminator
+    return build(Dcgan(width=4), SCHEMA).discriminator
 
 
 def squares(discriminator: Discriminator, images: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -66,7 +67,7 @@ def test_broken_clipping_is_found_by_orders_of_magnitude(discriminator: Discrimi
     assert found.largest > 2.4e7
     assert not found.holds
     # what was found can be made again from its numbers
-    other = build(Model(width=4), SCHEMA).discriminator
+    other = build(Dcgan(width=4), SCHEMA).discriminator
     assert broken(other, *make(found.worst, other, SCHEMA, views)) == found.largest
 
 
@@ -110,7 +111,7 @@ def test_search_ends_in_time(discriminator: Discriminator) -> None:
 @pytest.mark.parametrize(("name", "size"), [("dcgan", 28), ("article", 64)])
 def test_crafted_weights_are_finite_and_fit_every_network(family: str, name: str, size: int) -> None:
     schema = ImageSchema(size, 1, ("a", "b", "c"))
-    network = build(Model(family=name, width=4), schema).discriminator
+    network = build(parse_model({"family": name, "width": 4}), schema).discriminator
     count = len(list(network.parameters()))
     for record in range(5):
         crafted = Crafted(family, 7, (100, -100) * (count // 2) + (3,) * (count % 2), 5, 1, (9, 2), record)

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from client.data import to_unit_range
 from client.round import Site
 from client.simulated import simulated_site
 from common.config.scenario import parse_scenario
 from common.errors import ConfigError
-from common.modality.image import ImageSchema
+from common.modality.image import PIXELS, ImageSchema, to_unit_range
 from common.models.losses import LOSSES
 from common.models.networks import FAMILIES, check_private
 from common.privacy.statistics import Moments
@@ -53,9 +52,9 @@ def make_site(tmp_path: Path) -> Iterator[Any]:
 def test_coins_are_fair_and_classes_are_each_canary_s_own() -> None:
     canaries = draw(SCHEMA, 4000, seed=2)
     assert abs(canaries.inserted.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
-    assert canaries.images.labels.tolist() == list(range(3, 4003))
+    assert canaries.records.labels.tolist() == list(range(3, 4003))
     assert canaries.first_class == 3
-    assert canaries.images.pixels.min() == 255
+    assert canaries.records.stored[PIXELS].min() == 255
     again, other = draw(SCHEMA, 4000, seed=2), draw(SCHEMA, 4000, seed=3)
     assert (again.inserted == canaries.inserted).all()
     assert 0.4 < (other.inserted == canaries.inserted).mean() < 0.6
@@ -66,20 +65,20 @@ def test_coins_are_fair_and_classes_are_each_canary_s_own() -> None:
 @pytest.mark.parametrize("images_per_patient", [1, 3])
 def test_hospital_holds_its_own_images_and_those_of_the_inserted(make_site: Any, images_per_patient: int) -> None:
     site: Site = make_site()
-    own = site.read_images()
+    own = site.read_records()
     canaries = draw(site.study.schema, 50, seed=4)
-    found = with_canaries(site, canaries, images_per_patient).read_images()
-    assert torch.equal(found.pixels[: len(own)], own.pixels)
+    found = with_canaries(site, canaries, images_per_patient).read_records()
+    assert torch.equal(found.stored[PIXELS][: len(own)], own.stored[PIXELS])
     added = found.labels[len(own) :] - canaries.first_class
     assert added.tolist() == np.flatnonzero(canaries.inserted).repeat(images_per_patient).tolist()
-    assert torch.equal(found.pixels[len(own) :], canaries.images.pixels[added])
+    assert torch.equal(found.stored[PIXELS][len(own) :], canaries.records.stored[PIXELS][added])
 
 
 def test_canary_is_a_patient_of_its_own_where_patients_are_known(make_site: Any) -> None:
     site: Site = make_site(images_per_patient=5)
-    own = site.read_images()
+    own = site.read_records()
     canaries = draw(site.study.schema, 50, seed=4)
-    found = with_canaries(site, canaries, images_per_patient=5).read_images()
+    found = with_canaries(site, canaries, images_per_patient=5).read_records()
     assert own.patients is not None
     assert found.patients is not None
     added = found.patients[len(own) :]
@@ -97,9 +96,8 @@ def test_what_is_audited_is_the_scenario_s_own_plan_on_other_networks() -> None:
     assert found.training.warm_start is not None
     assert found.training.warm_start.frequencies == 1
     assert found.privacy == scenario.privacy
-    model = found.model.model_copy(update={"family": scenario.model.family})
     training = found.training.model_copy(update={"warm_start": scenario.training.warm_start})
-    assert found.model_copy(update={"seed": 1, "model": model, "training": training}) == scenario
+    assert found.model_copy(update={"seed": 1, "model": scenario.model, "training": training}) == scenario
     assert audited(audited(scenario)) == found
 
 
@@ -163,7 +161,7 @@ def test_evidence_of_a_warm_start_is_along_what_the_canary_adds(make_site: Any) 
     study = with_canaries(site, canaries).study
     assert study.scenario.training.warm_start is not None
     moments = Moments(study.schema, study.scenario.training.warm_start)
-    images, labels = to_unit_range(canaries.images.pixels), canaries.images.labels
+    images, labels = to_unit_range(canaries.records.stored[PIXELS]), canaries.records.labels
     weights = torch.tensor([1.0, 0.0, 1.0, 0.0, 2.0]).double()
     rows = moments.rows(images, labels)
     total = torch.zeros(moments.slots, moments.width).double().index_add(0, labels, weights.unsqueeze(1) * rows)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from client.mechanism.clip import SLACK
-from common.config.scenario import Model
 from common.modality.image import ImageSchema
+from common.modality.image_options import Dcgan
 from common.models.networks import GAN, build, initialise
 from simulations.attacks.contribution import ProductContribution
 
@@ -14,7 +14,7 @@ SCHEMA = ImageSchema(8, 1, ("a", "b", "c"))
 
 @pytest.mark.parametrize("views", [1, 3])
 def test_contribution_is_the_clipped_gradient_s_length(views: int) -> None:
-    gan: GAN = build(Model(width=4), SCHEMA)
+    gan: GAN = build(Dcgan(width=4), SCHEMA)
     initialise(gan, torch.Generator().manual_seed(1))
     images, labels = torch.rand(views, 1, 8, 8, generator=torch.Generator().manual_seed(2)), torch.arange(views)
     logits = gan.discriminator(images, labels)

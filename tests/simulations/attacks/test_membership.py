@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 import simulations.attacks.membership
-from client.data import ImageData, Images, read
+from client.data import DataSet, Records, read
 from common.config.scenario import Scenario, parse_scenario
 from common.errors import PrivacyRefusal
+from common.modality.image import PIXELS
 from common.models.networks import Discriminator
 from server.release.generator import ReleasedGenerator
 from simulations.attacks.membership import infer, infer_of_scenario
@@ -56,7 +57,7 @@ def test_generator_that_repeats_its_training_images_is_found(run: Path, monkeypa
     train = read(SCENARIO.data).train
 
     def memorised(self: ReleasedGenerator, labels: Tensor | None, count: int, rng: torch.Generator) -> Tensor:
-        return train.pixels[:count]
+        return train.stored[PIXELS][:count]
 
     monkeypatch.setattr(ReleasedGenerator, "sample", memorised)
     found = infer(run).attacks
@@ -65,7 +66,7 @@ def test_generator_that_repeats_its_training_images_is_found(run: Path, monkeypa
 
 
 def test_discriminator_that_knows_its_training_images_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    members = {image.numpy().tobytes() for image in read(SCENARIO.data).train.pixels}
+    members = {image.numpy().tobytes() for image in read(SCENARIO.data).train.stored[PIXELS]}
 
     class Knowing(torch.nn.Module):
         def forward(self, images: Tensor, _labels: Tensor | None) -> Tensor:
@@ -115,12 +116,12 @@ def test_run_without_privacy_is_refused() -> None:
 
 
 def test_images_without_classes_are_compared_by_their_pixels(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data: ImageData = read(SCENARIO.data)
-    known: Images = data.train
+    data: DataSet = read(SCENARIO.data)
+    known: Records = data.train
 
     def memorised(self: ReleasedGenerator, labels: Tensor | None, count: int, rng: torch.Generator) -> Tensor:
         assert labels is None
-        return known.pixels
+        return known.stored[PIXELS]
 
     monkeypatch.setattr(ReleasedGenerator, "balanced_labels", lambda *_: None)
     monkeypatch.setattr(ReleasedGenerator, "sample", memorised)

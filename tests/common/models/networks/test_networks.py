@@ -7,7 +7,7 @@ import torch
 from opacus.grad_sample import GradSampleModule
 from torch import nn
 
-from common.config.scenario import Model
+from common.config.scenario import parse_model
 from common.errors import ConfigError
 from common.modality.image import ImageSchema
 from common.models.losses import LOSSES
@@ -24,7 +24,7 @@ SMALLEST = [("dcgan", 8, 1), ("dcgan", 28, 1), ("article", 64, 1)]
 
 def make(family: str, size: int, channels: int, classes: int = 3, width: int = 4) -> GAN:
     schema = ImageSchema(size, channels, tuple(str(i) for i in range(classes)))
-    gan = build(Model(family=family, latent_dim=5, width=width), schema)
+    gan = build(parse_model({"family": family, "latent_dim": 5, "width": width}), schema)
     initialise(gan, torch.Generator().manual_seed(0))
     return gan
 
@@ -113,7 +113,8 @@ def test_a_network_built_on_meta_and_loaded_is_the_same_network(family: str, siz
     z, images, labels = batch(gan, size, channels)
     with torch.device("meta"):
         empty = build(
-            Model(family=family, latent_dim=5, width=4), ImageSchema(size, channels, tuple(str(i) for i in range(3)))
+            parse_model({"family": family, "latent_dim": 5, "width": 4}),
+            ImageSchema(size, channels, tuple(str(i) for i in range(3))),
         )
     for network, loaded in zip(gan, empty, strict=True):
         loaded.load_state_dict(network.state_dict(), assign=True)
@@ -124,7 +125,7 @@ def test_a_network_built_on_meta_and_loaded_is_the_same_network(family: str, siz
 @pytest.mark.parametrize("family", FAMILIES)
 def test_first_values_come_from_the_given_generator_alone(family: str) -> None:
     first, second = make(family, 64, 1), make(family, 64, 1)
-    different = build(Model(family=family, latent_dim=5, width=4), ImageSchema(64, 1, ("0", "1", "2")))
+    different = build(parse_model({"family": family, "latent_dim": 5, "width": 4}), ImageSchema(64, 1, ("0", "1", "2")))
     before = torch.random.get_rng_state()
     initialise(different, torch.Generator().manual_seed(7))
     assert torch.equal(torch.random.get_rng_state(), before)

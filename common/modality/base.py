@@ -1,0 +1,134 @@
+"""A kind of record: its public schema, where such records are read from, and what can draw them.
+
+A batch of records is always one float tensor; only the schema knows what stands in it. The options of sources and
+families are here and not beside `client/data` and `common/models/networks`: the coordinator has no client, and whoever
+reads a scenario need not wait for torch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, cast
+
+from pydantic import Field
+
+from common.config.bounds import Classes
+from common.config.section import Section
+
+if TYPE_CHECKING:  # it takes seconds to import, for which those who only read a schema need not wait
+    from torch import Tensor
+
+Stored = Mapping[str, "Tensor"]
+"""Records as they are kept, one tensor [N, ...] a part: an image's pixels, or the columns of a table."""
+
+
+class Features(Protocol):
+    """What the release of a warm start sees of records.
+
+    Attributes:
+        dimensions: d.
+    """
+
+    dimensions: int
+
+    def of(self, batch: "Tensor") -> "Tensor":
+        """Features float32[N, d] of encoded records, each of its record alone, with norms below 1."""
+        ...
+
+    def back(self, features: "Tensor") -> "Tensor":
+        """Encoded records float32[N, *shape] that have these features float[N, d], as far as features tell."""
+        ...
+
+
+class Schema(ABC):
+    """The public shape of records, from public constants or the scenario, never from the data.
+
+    Attributes:
+        kind: its name in `KINDS`.
+        noun: what people call such records.
+        classes: one name per label; label i is `classes[i]`.
+    """
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+    classes: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of one encoded record."""
+
+    @abstractmethod
+    def encode(self, stored: Stored) -> "Tensor":
+        """Stored records as float32[N, *shape], each by itself and by public constants alone."""
+
+    @abstractmethod
+    def decode(self, batch: "Tensor") -> Stored:
+        """The inverse: of any batch float32[N, *shape], records that satisfy the schema."""
+
+    @abstractmethod
+    def features(self, *, frequencies: int, largest_norm: float) -> Features:
+        """What a warm start with these settings sees (`common.config.scenario.WarmStart`)."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """In words, as "images of 8x8 pixels, grey"."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of labels."""
+        return len(self.classes)
+
+    def with_classes(self, classes: tuple[str, ...]) -> Self:
+        """The same records under other labels."""
+        return cast(Self, replace(cast(Any, self), classes=classes))
+
+    def to_plain(self) -> dict[str, Any]:
+        """As `run.yaml`, a register and a generator's file hold it."""
+        return {"kind": self.kind, **asdict(cast(Any, self)), "classes": list(self.classes)}
+
+
+class Data(Section):
+    """Which records the hospitals hold: what may be said of every source (`client/data`)."""
+
+    source: str
+    root: Path | None = Field(default=None, strict=False, description="folder or file with the data; none if embedded")
+    classes: Classes | None = Field(
+        default=None, description="public class names, where the source has none of its own"
+    )
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.2, description="held out, where there is no test split"
+    )
+
+    @abstractmethod
+    def declared_schema(self) -> Schema:
+        """What these options alone say of the records: a coordinator has none to look at.
+
+        Raises:
+            ConfigError: they leave something open.
+        """
+
+    @property
+    def simulated_per_patient(self) -> int:
+        """Records that are taken for one patient's in a simulation; 1 where no patient is made up."""
+        return 1
+
+    def places(self) -> dict[str, Path]:
+        """Every file or folder that is named, by its key."""
+        return {key: value for key, value in self if isinstance(value, Path)}
+
+
+class Model(Section):
+    """Generator and discriminator: what every family has (`common/models/networks`)."""
+
+    family: str
+    latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+class Kind(NamedTuple):
+    """A kind of record: its schema, and the options of its sources and families by their names."""
+
+    schema: type[Schema]
+    sources: dict[str, type[Data]]
+    families: dict[str, type[Model]]

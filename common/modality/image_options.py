@@ -1,0 +1,103 @@
+"""What a scenario may say of each source of images, and of each family of networks that draws them."""
+
+# pyright: reportIncompatibleVariableOverride=false
+# A tag is one of the texts that the base allows, and nobody can change it: sections are frozen.
+
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+from pydantic import Field, model_validator
+
+from common.config.bounds import RecordsPerPatient, Text
+from common.errors import ConfigError
+from common.modality.base import Data, Model
+from common.modality.image import ImageSchema
+
+
+class ImageSource(Data):
+    """What may be said of every source of images."""
+
+    image_size: Annotated[int, Field(ge=8, le=256)] | None = Field(
+        default=None, description="resize to this; native if none"
+    )
+    channels: Literal[1, 3] | None = Field(default=None, description="1 grey, 3 colour; native if none")
+    images_per_patient: RecordsPerPatient = Field(
+        default=1, description="simulated patients: so many images of one class, where the data does not say"
+    )
+
+    def declared_schema(self) -> ImageSchema:
+        """See `Data.declared_schema`."""
+        wanted = {"image_size": self.image_size, "channels": self.channels, "classes": self.classes}
+        for key, value in wanted.items():
+            if not value:
+                hint = f"--set data.{key}=..., as the hospitals' data is"
+                raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to look at", hint)
+        return ImageSchema(cast(int, self.image_size), cast(int, self.channels), cast(tuple[str, ...], self.classes))
+
+    @property
+    def simulated_per_patient(self) -> int:
+        """See `Data.simulated_per_patient`."""
+        return self.images_per_patient
+
+
+class Digits(ImageSource):
+    """The handwritten digits that scikit-learn carries."""
+
+    source: Literal["digits"] = "digits"
+
+
+class Mnist(ImageSource):
+    """MNIST's own files."""
+
+    source: Literal["mnist"] = "mnist"
+    download: bool = Field(default=False, description="let torchvision download what is missing")
+
+
+class FashionMnist(Mnist):
+    """Fashion-MNIST's own files."""
+
+    source: Literal["fashion-mnist"] = "fashion-mnist"
+
+
+class MedMnist(ImageSource):
+    """A MedMNIST file, or one of the same layout."""
+
+    source: Literal["medmnist"] = "medmnist"
+    dataset: Text | None = Field(
+        default=None, description="MedMNIST set to find in a folder, for example pneumoniamnist"
+    )
+
+
+class Folder(ImageSource):
+    """Image files in a folder for each class."""
+
+    source: Literal["folder"] = "folder"
+    patients: Path | None = Field(
+        default=None, strict=False, description="CSV file with the columns file (relative to root) and patient"
+    )
+
+    @model_validator(mode="after")
+    def _patients_are_real_or_simulated(self) -> "Folder":
+        if self.patients is not None and self.images_per_patient > 1:
+            raise ValueError(f"images_per_patient={self.images_per_patient} would overrule the manifest in patients")
+        return self
+
+
+class Convolutional(Model):
+    """What families of convolutional networks have in common."""
+
+    width: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=32, description="channels of the widest feature map are a small multiple of this"
+    )
+
+
+class Dcgan(Convolutional):
+    """A conditional DCGAN without normalisation."""
+
+    family: Literal["dcgan"] = "dcgan"
+
+
+class Article(Convolutional):
+    """The networks of the article that this project grew from."""
+
+    family: Literal["article"] = "article"
