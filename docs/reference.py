@@ -67,7 +67,7 @@ def _sections(whole: Schema, section: Schema, prefix: str) -> Iterator[str]:
         name = f"{prefix}{key}"
         nested = list(_nested(whole, value))
         inner += [(name, one) for one in nested]
-        if not nested or "anyOf" in value:
+        if not nested or any("$ref" not in one for one in value.get("anyOf", [])):
             shown = (f"`{name}`", _kind(whole, value), _default(key, value, section), _meaning(name, value))
             rows.append(f"| {' | '.join(shown)} |")
     if rows:

@@ -20,8 +20,8 @@ from common.modality.image_options import Folder
 from common.seeding import seeded_generator
 from common.wire.run_folder import GENERATOR_FILE, holds_run
 from common.wire.study import Study
+from server.evaluation import EVALUATORS, Labelled
 from server.release.generator import ReleasedGenerator, load_generator
-from server.release.outputs import OUTPUTS, Labelled
 from server.release.outputs.image import UNLABELLED
 
 EVALUATION_SEED = 0
@@ -63,7 +63,7 @@ def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Eva
 def _figures(
     records: Stored, labels: Tensor | None, data: DataSet, settings: Evaluation, device: str
 ) -> dict[str, Any]:
-    figures = OUTPUTS[data.schema.kind].evaluate(
+    figures = EVALUATORS[data.schema.kind](
         records,
         labels,
         *(Labelled(part.stored, part.labels) for part in (data.train, data.test)),

@@ -24,8 +24,8 @@ BASE = "base"
 ROOMS: dict[str, dict[str, set[str]]] = {
     "common": {
         BASE: set(),
-        "config": {BASE},
-        "modality": {BASE, "config"},
+        "modality": {BASE},
+        "config": {BASE, "modality"},  # a scenario says which records, by the options of their kind
         "privacy": {BASE, "config", "modality"},
         "models": {BASE, "config", "modality"},
         "pages": {BASE, "privacy"},

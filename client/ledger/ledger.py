@@ -25,7 +25,7 @@ from pydantic import Field
 from client.ledger.chain import Chain, Entry, Transaction
 from client.ledger.keys import SiteKey
 from client.ledger.policy import Policy
-from common.config.bounds import MOST_LOCAL_STEPS, MOST_ROUNDS, STRICT, Clip, Noise, Rate, RecordsPerPatient, Text
+from common.bounds import MOST_LOCAL_STEPS, MOST_ROUNDS, STRICT, Clip, Noise, Rate, RecordsPerPatient, Text
 from common.errors import Code, DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
 from common.privacy.plan import PrivacyPlan

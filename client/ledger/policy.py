@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from common.config.bounds import Clip, Count, Delta, Epsilon, Noise, Rate, RecordsPerPatient, Text
+from common.bounds import Clip, Count, Delta, Epsilon, Noise, Rate, RecordsPerPatient, Text
 from common.config.scenario import Section, parse, read_keys
 from common.errors import Code, ConfigError, PrivacyRefusal
 from common.privacy.plan import PrivacyPlan, Unit

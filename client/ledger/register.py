@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from client.ledger.chain import Chain, Entry
 from client.ledger.keys import SiteKey
-from common.config.bounds import Name
+from common.bounds import Name
 from common.config.scenario import parse_data
 from common.errors import ConfigError, DataError, PrivacyRefusal, VerificationError
 from common.modality import Data, Schema, parse_schema

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from common.config.bounds import Positive, Text
+from common.bounds import Positive, Text
 from common.config.scenario import Section, parse, read_keys
 from common.errors import ConfigError
 

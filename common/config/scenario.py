@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from common.config.bounds import (
+from common.bounds import (
     MOST_STEPS,
     Clip,
     Delta,
@@ -24,11 +24,11 @@ from common.config.bounds import (
     Size,
     Text,
 )
-from common.config.section import AnySection, Section, shown, shown_key, unknown_key
 from common.config.yaml_text import Excess, read_file, read_yaml
 from common.errors import ConfigError
 from common.modality import AnyData, AnyModel, Data, Model
 from common.modality.image_options import Dcgan, Digits
+from common.section import AnySection, Section, shown, shown_key, unknown_key
 
 Unit = Literal["record", "patient"]
 

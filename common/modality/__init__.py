@@ -5,11 +5,11 @@ from typing import Annotated, Any, Union
 
 from pydantic import PlainValidator, SerializeAsAny, TypeAdapter
 
-from common.config.bounds import Classes
-from common.config.section import variant
+from common.bounds import Classes
 from common.modality.base import Data, Features, Kind, Model, Schema, Stored
 from common.modality.image import ImageSchema
 from common.modality.image_options import Article, Dcgan, Digits, FashionMnist, Folder, MedMnist, Mnist
+from common.section import variant
 
 __all__ = ["KINDS", "AnyData", "AnyModel", "Data", "Features", "Kind", "Model", "Schema", "Stored", "parse_schema"]
 

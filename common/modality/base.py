@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field
 
-from common.config.bounds import Classes
-from common.config.section import Section
+from common.bounds import Classes
+from common.section import Section
 
 if TYPE_CHECKING:  # it takes seconds to import, for which those who only read a schema need not wait
     from torch import Tensor

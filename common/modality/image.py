@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from common.config.bounds import STRICT, Channels, Name
+from common.bounds import STRICT, Channels, Name
 from common.modality.base import Features, Schema, Stored
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field, model_validator
 
-from common.config.bounds import RecordsPerPatient, Text
+from common.bounds import RecordsPerPatient, Text
 from common.errors import ConfigError
 from common.modality.base import Data, Model
 from common.modality.image import ImageSchema

@@ -26,7 +26,7 @@ from pydantic.dataclasses import dataclass
 from scipy.fft import next_fast_len
 from scipy.special import gammaln
 
-from common.config.bounds import MOST_NOISE, STRICT, Noise, Rate
+from common.bounds import MOST_NOISE, STRICT, Noise, Rate
 from common.errors import ConfigError
 
 # PRV's upper bound lies at most about twice this above the true epsilon; see `prv_error`.

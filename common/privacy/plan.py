@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from common.config.bounds import (
+from common.bounds import (
     LEAST_NOISE,
     MOST_NOISE,
     STRICT,

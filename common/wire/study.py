@@ -14,13 +14,13 @@ from pydantic import ValidationError
 
 from common import __version__
 from common.config.scenario import Scenario, parse_scenario
-from common.config.section import shown
 from common.config.yaml_text import Excess, read_file, read_yaml, write_yaml
 from common.errors import ConfigError, SiloganError
 from common.files import write_bytes_atomically
 from common.modality import KINDS, Schema
 from common.privacy.plan import PrivacyPlan, canonical_json, plan_problem
 from common.registry import lookup
+from common.section import shown
 from common.wire.run_folder import RUN_FILE
 
 _KEYS = ("study_id", "scenario", "schema", "plan", "sites", "versions")

@@ -14,7 +14,7 @@ from filelock import FileLock
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from common.config.bounds import STRICT
+from common.bounds import STRICT
 from common.errors import ConfigError, SiloganError, VerificationError
 from common.files import write_bytes_atomically
 from common.wire.study import SiteDeclaration

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.config.bounds import Name
+from common.bounds import Name
 from common.errors import ConfigError, UsageError
 
 _MOST_BYTES = 10_000

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from common.config.bounds import Name
+from common.bounds import Name
 from common.config.scenario import Section, parse, read_keys
 from common.errors import ConfigError
 from server.operations.proxy import OBJECT_BYTES

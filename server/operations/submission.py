@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from common.config.bounds import STRICT
+from common.bounds import STRICT
 from common.config.scenario import Scenario
 from common.errors import ConfigError, SiloganError, VerificationError, one_line
 from common.files import write_bytes_atomically

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
-from common.config.bounds import MOST_ROUNDS, Name
+from common.bounds import MOST_ROUNDS, Name
 from common.wire.run_folder import checkpoint_paths
 
 DAMAGE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError)

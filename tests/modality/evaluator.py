@@ -8,7 +8,7 @@ from torch import Tensor
 
 from common.config.scenario import Evaluation
 from common.modality import Schema, Stored
-from server.release.outputs import Labelled
+from server.evaluation import Labelled
 
 
 def evaluate(

@@ -10,7 +10,6 @@ from common.files import write_bytes_atomically
 from common.modality import Stored
 from server.release.generator import ReleasedGenerator
 from server.release.outputs import Output
-from tests.modality.evaluator import evaluate
 
 
 def write_csv(out: Path, records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> None:
@@ -30,4 +29,4 @@ def preview(records: Stored, labels: Tensor | None, generator: ReleasedGenerator
     return buffer.getvalue()
 
 
-OUTPUT = Output({"csv": write_csv}, preview, 8, evaluate)
+OUTPUT = Output({"csv": write_csv}, preview, 8)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from common.config.bounds import STRICT, Name
+from common.bounds import STRICT, Name
 from common.modality import Data, Kind, Model, Schema, Stored
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A second kind of record goes all the way, by four lines in registries: nothing else knows what a record is."""
+"""A second kind of record goes all the way, by five lines in registries: nothing else knows what a record is."""
 
 import csv
 from pathlib import Path
@@ -12,14 +12,16 @@ from common.config.scenario import load_scenario, parse_scenario
 from common.errors import ConfigError, UsageError
 from common.modality import KINDS, parse_schema
 from common.models.networks import FAMILIES
-from common.wire.study import RUN_FILE, SiteDeclaration, Study
+from common.wire.run_folder import GENERATOR_FILE, RUN_FILE
+from common.wire.study import SiteDeclaration, Study
+from server.evaluation import EVALUATORS
 from server.operations.submission import make_study
 from server.release.generate import generate
-from server.release.generator import GENERATOR_FILE, load_generator
+from server.release.generator import load_generator
 from server.release.outputs import OUTPUTS
 from simulations.evaluate import evaluate
 from simulations.simulate import simulate
-from tests.modality import family, output, reader
+from tests.modality import evaluator, family, output, reader
 from tests.modality.schema import RANGES, TABLE, TableSchema
 
 SITE = SiteDeclaration("bergen", 40)
@@ -32,6 +34,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch, threads_kept: None) -> None:
     monkeypatch.setitem(READERS, "ward", reader.read)
     monkeypatch.setitem(FAMILIES, "perceptron", family.build)
     monkeypatch.setitem(OUTPUTS, "table", output.OUTPUT)
+    monkeypatch.setitem(EVALUATORS, "table", evaluator.evaluate)
 
 
 def test_table_goes_from_the_reader_to_the_report(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """What is made of synthetic records: one file a kind of record, and one line a kind in `OUTPUTS`."""
 
 from server.release.outputs import image
-from server.release.outputs.base import Labelled, Output
+from server.release.outputs.base import Output
 
-__all__ = ["OUTPUTS", "Labelled", "Output"]
+__all__ = ["OUTPUTS", "Output"]
 
 OUTPUTS: dict[str, Output] = {
     "image": image.OUTPUT,

@@ -1,23 +1,20 @@
-"""Synthetic images: folders of PNG by class or one NPZ, a contact sheet, and a classifier's view of them."""
+"""Synthetic images: folders of PNG by class or one NPZ, and a contact sheet."""
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from common.config.scenario import Evaluation
 from common.errors import UsageError
 from common.files import write_bytes_atomically
-from common.modality import Schema, Stored
+from common.modality import Stored
 from common.modality.image import PIXELS
 from server.release.contact_sheet import UNCONDITIONAL_COLUMNS, class_grid, png_bytes
 from server.release.generator import ReleasedGenerator
-from server.release.outputs.base import Labelled, Output
+from server.release.outputs.base import Output
 
 UNLABELLED = "images"
 
@@ -64,30 +61,4 @@ def write_npz(out: Path, records: Stored, labels: Tensor | None, generator: Rele
     write_bytes_atomically(out, buffer.getvalue())
 
 
-def evaluate(
-    synthetic: Stored,
-    labels: Tensor | None,
-    train: Labelled,
-    test: Labelled,
-    *,
-    schema: Schema,
-    settings: Evaluation,
-    seed: int,
-    device: torch.device,
-) -> dict[str, Any]:
-    """See `server.evaluation.evaluation.evaluate`."""
-    from server.evaluation.evaluation import evaluate as measure  # noqa: PLC0415  (seconds, of scikit-learn)
-
-    return measure(
-        synthetic[PIXELS],
-        labels,
-        (train.records[PIXELS], train.labels),
-        (test.records[PIXELS], test.labels),
-        num_classes=schema.num_classes,
-        settings=settings,
-        seed=seed,
-        device=device,
-    ).to_json()
-
-
-OUTPUT = Output({"png": write_png, "npz": write_npz}, preview, UNCONDITIONAL_COLUMNS, evaluate)
+OUTPUT = Output({"png": write_png, "npz": write_npz}, preview, UNCONDITIONAL_COLUMNS)

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from common.config.bounds import LEAST_NOISE, LEAST_SAMPLE_RATE, MOST_NOISE, MOST_STEPS
+from common.bounds import LEAST_NOISE, LEAST_SAMPLE_RATE, MOST_NOISE, MOST_STEPS
 from common.errors import ConfigError
 from common.privacy.accounting import (
     _ORDERS,
