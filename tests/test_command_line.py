@@ -500,8 +500,8 @@ def test_a_discriminator_that_cannot_be_private_is_refused_by_its_layer(
     def family(model: Any, schema: Any) -> tuple[Any, Any]:
         return DCGANGenerator(model.latent_dim, model.width, schema), MixingDiscriminator(model.width, schema)
 
-    monkeypatch.setitem(FAMILIES, "mixing", family)
-    words = ("simulate", scenario, "--out", tmp_path / "run", "--set", "model.family=mixing")
+    monkeypatch.setitem(FAMILIES, "dcgan", family)
+    words = ("simulate", scenario, "--out", tmp_path / "run")
     assert_refused(silogan(*words), 3, "discriminator.norm", "BatchNorm1d", "mixes patients", "GroupNorm")
     assert not (tmp_path / "run" / "run.yaml").exists()
 

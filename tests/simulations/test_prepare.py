@@ -171,10 +171,10 @@ def test_a_layer_that_cannot_be_private_is_refused_unless_privacy_is_off(
     def family(model: Any, schema: ImageSchema) -> tuple[DCGANGenerator, MixingDiscriminator]:
         return DCGANGenerator(model.latent_dim, model.width, schema), MixingDiscriminator(model.width, schema)
 
-    monkeypatch.setitem(FAMILIES, "mixing", family)
+    monkeypatch.setitem(FAMILIES, "dcgan", family)
     with pytest.raises(ConfigError, match=r"discriminator\.norm: BatchNorm1d"):
-        prepare(scenario(model={"family": "mixing"}), tmp_path / "private")
-    study = prepare(scenario(model={"family": "mixing"}, privacy={"enabled": False}), tmp_path / "plain")
+        prepare(scenario(), tmp_path / "private")
+    study = prepare(scenario(privacy={"enabled": False}), tmp_path / "plain")
     assert not study.plan.private
 
 
