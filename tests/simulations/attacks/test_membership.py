@@ -13,6 +13,7 @@ import simulations.attacks.membership
 from client.data import DataSet, Records, read
 from common.config.scenario import Scenario, parse_scenario
 from common.errors import PrivacyRefusal
+from common.modality import Stored
 from common.modality.image import PIXELS
 from common.models.networks import Discriminator
 from server.release.generator import ReleasedGenerator
@@ -56,8 +57,8 @@ def test_short_run_tells_nobody_apart(run: Path) -> None:
 def test_generator_that_repeats_its_training_images_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = read(SCENARIO.data).train
 
-    def memorised(self: ReleasedGenerator, labels: Tensor | None, count: int, rng: torch.Generator) -> Tensor:
-        return train.stored[PIXELS][:count]
+    def memorised(self: ReleasedGenerator, labels: Tensor | None, count: int, rng: torch.Generator) -> Stored:
+        return {PIXELS: train.stored[PIXELS][:count]}
 
     monkeypatch.setattr(ReleasedGenerator, "sample", memorised)
     found = infer(run).attacks
@@ -119,9 +120,9 @@ def test_images_without_classes_are_compared_by_their_pixels(run: Path, monkeypa
     data: DataSet = read(SCENARIO.data)
     known: Records = data.train
 
-    def memorised(self: ReleasedGenerator, labels: Tensor | None, count: int, rng: torch.Generator) -> Tensor:
+    def memorised(self: ReleasedGenerator, labels: Tensor | None, count: int, rng: torch.Generator) -> Stored:
         assert labels is None
-        return known.stored[PIXELS]
+        return known.stored
 
     monkeypatch.setattr(ReleasedGenerator, "balanced_labels", lambda *_: None)
     monkeypatch.setattr(ReleasedGenerator, "sample", memorised)
