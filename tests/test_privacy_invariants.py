@@ -649,7 +649,7 @@ def header_says(patch: pytest.MonkeyPatch, figure: Callable[[SiteTrainer], dict[
 def behind_the_door(trainer: SiteTrainer) -> tuple[Tensor, Tensor]:
     """A trainer's real images float[N, 1, 8, 8] in [-1, 1], and their labels."""
     step: Any = trainer._step
-    return step._patients._records.float() / 127.5 - 1, step._patients._labels
+    return step._patients._records[PIXELS].float() / 127.5 - 1, step._patients._labels
 
 
 def accuracy_on_real_images_sent(patch: pytest.MonkeyPatch) -> None:
