@@ -55,7 +55,7 @@ def main(
     try:
         old_authority(out / "coordinator")
         simulated = out / "simulated"
-        simulate(load_scenario(SCENARIO, [*settings(), "training.rounds=1"]), simulated)
+        simulate(load_scenario(SCENARIO, [*settings(), "training.rounds=1", "seed=null"]), simulated)
         with hosts(out) as made:
             federation = set_up(out, Study.load(simulated), simulated, made)
             for host in made:
