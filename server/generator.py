@@ -106,9 +106,10 @@ def load_generator(path: Path) -> ReleasedGenerator:
                 f"generator '{path}'", "is NON-PRIVATE", "train with privacy.enabled=true to release images"
             )
         network = _network(Model(**header["model"]), schema, weights)
+        marks, study_id = tuple(header["marks"]), header["study_id"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError):
         raise DataError(f"generator '{path}'", "is missing or damaged", "give the folder of a finished run") from None
-    return ReleasedGenerator(network, schema, tuple(header["marks"]), header["study_id"])
+    return ReleasedGenerator(network, schema, marks, study_id)
 
 
 def _network(model: Model, schema: ImageSchema, weights: Weights) -> Generator:

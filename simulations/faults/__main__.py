@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from common.config import load_scenario
+from common.errors import FederationError
 from common.registry import lookup
 from common.study import Study
 from simulations.faults import FAULTS, Fault, seen
@@ -36,6 +37,7 @@ from simulations.simulate import simulate
 
 _SLOW = ("modified-software", "poisoned-update")  # a node that was stopped is back only after some rounds
 _LONG = 20
+_WAIT_SECONDS = 600.0  # for a run to end
 _HEADER = ("fault", "what was done", "the run", "seconds", "the coordinator saw", "the hospital saw", "ledgers")
 
 
@@ -98,7 +100,10 @@ def _happens(federation: Federation, name: str, fault: Fault) -> tuple[str, ...]
         time.sleep(0.1)
     steps = fault(federation)
     done = [next(steps)]
-    state = wait_for(federation, run, ("finished", "failed", "stopped"), seconds=600)
+    try:
+        state = wait_for(federation, run, ("finished", "failed", "stopped"), seconds=_WAIT_SECONDS)
+    except FederationError as error:
+        state = f"DID NOT END: {error.problem}"
     took = time.monotonic() - began
     done += steps
     rounds = seen.rounds_of(events)
