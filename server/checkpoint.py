@@ -99,8 +99,8 @@ class Checkpoint:
             tensors |= {f"{part}.{name}": _copy(tensor) for name, tensor in getattr(self, part).items()}
         text = json.dumps(header)
         content = save(tensors, metadata={"silogan": text, "sha256": _digest(text, tensors)})
-        write_bytes_atomically(folder / _name(self.round), content)
-        for path in _paths(run_dir)[:-_KEPT]:
+        write_bytes_atomically(folder / checkpoint_name(self.round), content)
+        for path in checkpoint_paths(run_dir)[:-_KEPT]:
             path.unlink(missing_ok=True)
 
     @staticmethod
@@ -110,7 +110,7 @@ class Checkpoint:
         Raises:
             VerificationError: it is there but damaged.
         """
-        paths = _paths(run_dir)
+        paths = checkpoint_paths(run_dir)
         if not paths:
             return None
         try:
@@ -138,13 +138,13 @@ def recover(run_dir: Path) -> Recovered:
     Raises:
         VerificationError: neither is whole, so that hospitals would be asked for rounds that they have answered.
     """
-    paths, reached = _paths(run_dir), last_round(run_dir)
+    paths, reached = checkpoint_paths(run_dir), last_round(run_dir)
     damaged: list[str] = []
     for path in reversed(paths):
         try:
             found = _read(path)
         except _DAMAGE:
-            if path not in _paths(run_dir):  # another round has ended meanwhile
+            if path not in checkpoint_paths(run_dir):  # another round has ended meanwhile
                 return recover(run_dir)
             damaged.append(path.name)
             continue
@@ -155,8 +155,8 @@ def recover(run_dir: Path) -> Recovered:
         return Recovered(found)
     if not damaged and not reached:
         return Recovered(None)
-    if not reached and damaged == [_name(0)]:  # no round was completed
-        return Recovered(None, f"checkpoint '{_name(0)}' is damaged: begins again")
+    if not reached and damaged == [checkpoint_name(0)]:  # no round was completed
+        return Recovered(None, f"checkpoint '{checkpoint_name(0)}' is damaged: begins again")
     problem = f"are damaged ({', '.join(damaged)})" if damaged else f"are missing, though round {reached} was completed"
     raise VerificationError("checkpoints", problem, _NO_WAY_BACK)
 
@@ -174,7 +174,7 @@ def mark(run_dir: Path) -> tuple[Mark, str]:
     Reads headers alone: damage to the weights in a file of the right length is found by `recover`.
     """
     problem = ""
-    for path in reversed(_paths(run_dir)):
+    for path in reversed(checkpoint_paths(run_dir)):
         try:
             with safe_open(path, framework="pt") as file:
                 header = _Header.model_validate_json(file.metadata()["silogan"])
@@ -211,11 +211,13 @@ def _digest(header: str, tensors: Weights) -> str:
     return digest.hexdigest()
 
 
-def _name(number: int) -> str:
+def checkpoint_name(number: int) -> str:
+    """Of the file with the state after a round."""
     return f"round-{number:06d}.safetensors"
 
 
-def _paths(run_dir: Path) -> list[Path]:
+def checkpoint_paths(run_dir: Path) -> list[Path]:
+    """All checkpoints of a run, whole or damaged, in the order of rounds."""
     return sorted((run_dir / CHECKPOINT_FOLDER).glob("round-*.safetensors"))
 
 

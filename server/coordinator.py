@@ -50,6 +50,8 @@ from server.submission import Runs, make_study
 LOG_FILE = Path("logs") / "server.jsonl"
 INNER = "inner"
 _SECRET, _FLOWER_HOME = "superexec.secret", "flower"
+SECRETS = (_SECRET, CONTROL_SECRET)
+"""Files that the coordinator's programs know each other by; made anew where they are missing."""
 
 _log = logging.getLogger("silogan.server")
 
@@ -80,7 +82,7 @@ class Coordinator:
         self.authority = Authority(self.folder)
         self.enrolment = Enrolment(self.folder)
         self.runs = Runs(self.folder)
-        address = f"127.0.0.1:{self.settings.superlink_port}"
+        address = f"{LOOPBACK}:{self.settings.superlink_port}"
         self.control = Control(address, self.folder / INNER / "ca.pem", self.folder / CONTROL_SECRET)
 
     @staticmethod
@@ -270,7 +272,7 @@ class Coordinator:
             *("--ssl-ca-certfile", str(inner / "ca.pem")),
         )
         runner = (
-            *(superexec, "--runtime-api-address", f"127.0.0.1:{self.settings.superlink_port}", *secret),
+            *(superexec, "--runtime-api-address", f"{LOOPBACK}:{self.settings.superlink_port}", *secret),
             *("--root-certificates", str(inner / "ca.pem")),
         )
         proxy = self.proxy()
@@ -301,7 +303,7 @@ def require_access(folder: Path) -> None:
 def make_secrets(folder: Path) -> list[str]:
     """Makes the secrets that are missing, and returns their names; the programs read them when they start."""
     made: list[str] = []
-    for name in (_SECRET, CONTROL_SECRET):
+    for name in SECRETS:
         with suppress(FileExistsError):
             create_secret(folder / name, secrets.token_bytes(32))
             made.append(name)

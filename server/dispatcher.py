@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from common.errors import FederationError, SiloganError
+from common.errors import FederationError, SiloganError, reason
 from server.checkpoint import mark
 from server.control import Control
 from server.enrolment import Enrolment
@@ -101,7 +101,7 @@ class Dispatcher:
                 self._watch()
                 self._say("", "")
             except Exception as error:  # whatever it is: the thread goes on
-                self._say("", str(error) if isinstance(error, SiloganError) else type(error).__name__)
+                self._say("", reason(error))
 
     def _say(self, about: str, what: str) -> None:
         """Logs what is wrong with something, unless that was the last that was said of it."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from common.errors import ConfigError, SiloganError
+from common.errors import ConfigError, reason
 from server.coordinator import Coordinator
 from server.status import status
 
@@ -24,7 +24,7 @@ def serve_metrics(coordinator: Coordinator) -> ThreadingHTTPServer:
                 try:
                     body, code = metrics_text(status(coordinator)).encode(), 200
                 except Exception as error:  # one answer is lost, and says why; the next may succeed
-                    body, code = f"# {_reason(error)}\n".encode(), 500
+                    body, code = f"# {reason(error)}\n".encode(), 500
             self.send_response(code)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.end_headers()
@@ -79,10 +79,6 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield "# TYPE silogan_run_sites_refused gauge"
     for run in found["runs"]:
         yield f'silogan_run_sites_refused{{run="{run["name"]}"}} {len(run["refused"])}'
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, SiloganError) else type(error).__name__
 
 
 def _escaped(text: str) -> str:

@@ -17,15 +17,15 @@ from common.supervise import only_one, running
 from server import database
 from server.actions import ACTIONS_FILE, read_actions
 from server.authority import Authority
-from server.checkpoint import CHECKPOINT_FOLDER, recover
-from server.control import CONTROL_SECRET, Control
-from server.coordinator import INNER, Coordinator, make_secrets, require_access
+from server.checkpoint import checkpoint_name, checkpoint_paths, recover
+from server.control import Control
+from server.coordinator import INNER, SECRETS, Coordinator, make_secrets, require_access
 from server.enrolment import COPY_FILE, SITES_FILE, Enrolment
 from server.events import EVENTS_FILE, read_events
 from server.settings import SETTINGS_FILE, Settings
 from server.submission import RUNS_FOLDER, Runs, Submission
 
-_SECRETS = ("superexec.secret", CONTROL_SECRET, "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/server.key")
+_PRIVATE = (*SECRETS, "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/server.key")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _settings(folder: Path) -> Generator[Finding, None, Settings | None]:
 
 
 def _secrets(folder: Path) -> Iterator[Finding]:
-    for name in _SECRETS:
+    for name in _PRIVATE:
         path = folder / name
         if path.is_file() and path.stat().st_mode & 0o077:
             path.chmod(0o600)
@@ -220,8 +220,8 @@ def _run(runs: Runs, name: str) -> Iterator[Finding]:
 def _damaged_checkpoints(folder: Path) -> list[Path]:
     """Those that are newer than the one from which the run goes on."""
     found = recover(folder).checkpoint
-    kept = "" if found is None else f"round-{found.round:06d}.safetensors"
-    return [path for path in (folder / CHECKPOINT_FOLDER).glob("round-*.safetensors") if path.name > kept]
+    kept = "" if found is None else checkpoint_name(found.round)
+    return [path for path in checkpoint_paths(folder) if path.name > kept]
 
 
 def _damaged_lines(path: Path, readable: int) -> int:
