@@ -61,6 +61,11 @@ class SiloganError(Exception):
         super().__init__(f"{self.thing}: {self.problem}; {self.hint}")
 
 
+def reason(error: Exception) -> str:
+    """What may be said of any exception: the text of ours, which is made for it, else its type alone."""
+    return str(error) if isinstance(error, SiloganError) else type(error).__name__
+
+
 def one_line(text: str) -> str:
     """A text as one line: what a terminal would obey is escaped, and not all of it is shown where it is long."""
     shortened = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -9,7 +9,6 @@ import csv
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from sklearn.datasets import load_digits
 
 from common.operations.flower import free_port
 from tests.guides import Block, Command, Machine, sections
+from tests.tls import listens
 
 ROOT = Path(__file__).parent.parent
 BARE = bool(os.environ.get("SILOGAN_BARE"))
@@ -39,18 +39,10 @@ pytestmark = [
 ]
 
 
-def is_free(port: int) -> bool:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture
 def ports() -> dict[str, str]:
     """What the guides call a machine, and what it is called here."""
-    port = next(port for port in iter(free_port, None) if all(is_free(port + above) for above in (1, 2)))
+    port = next(port for port in iter(free_port, None) if not any(listens(port + above) for above in (1, 2)))
     return {
         "--name fl.example.org\n": f"--name fl.example.org --port {port}\n",
         "fl.example.org": "localhost",

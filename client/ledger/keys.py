@@ -54,9 +54,7 @@ class SiteKey:
             DataError: the file cannot be written, or holds no key.
             VerificationError: the file is open to others.
         """
-        write_new_key(
-            path, Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
+        write_new_key(path, pem(Ed25519PrivateKey.generate()))
         return SiteKey.load(path)
 
     @staticmethod
@@ -118,6 +116,11 @@ def opened_key(name: str, content: bytes) -> PrivateKey | None:
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError, NotImplementedError):
         return None
     return private if isinstance(private, PrivateKey) else None
+
+
+def pem(private: Ed25519PrivateKey) -> bytes:
+    """The site's key as its file holds it, under no passphrase."""
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def is_protected(content: bytes) -> bool:

@@ -38,9 +38,11 @@ def new_passphrase() -> bytes:
     Raises:
         UsageError: nobody gives one, it is empty or too long, or the second one differs.
     """
-    new = _from_credential(NEW_CREDENTIAL) or _asked("new passphrase: ", NEW_CREDENTIAL)
-    if _from_credential(NEW_CREDENTIAL) is None and _asked("and once more: ", NEW_CREDENTIAL) != new:
-        raise UsageError("passphrase", "was not the same twice", "try again")
+    new = _from_credential(NEW_CREDENTIAL)
+    if new is None:
+        new = _asked("new passphrase: ", NEW_CREDENTIAL)
+        if _asked("and once more: ", NEW_CREDENTIAL) != new:
+            raise UsageError("passphrase", "was not the same twice", "try again")
     return new
 
 

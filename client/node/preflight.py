@@ -90,9 +90,9 @@ def _user() -> Check:
 
 
 def _keys(folder: Path) -> str:
-    node_public_key(folder)
+    node = node_public_key(folder)
     how = "under a passphrase" if are_protected(folder) else "under no passphrase"
-    return f"ledger {Node(folder).key.public[:12]}, node {node_public_key(folder)[-12:]}, {how}"
+    return f"ledger {Node(folder).key.public[:12]}, node {node[-12:]}, {how}"
 
 
 def _policy(folder: Path) -> str:

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from client.ledger.keys import PrivateKey, is_protected, opened_key, protected
+from client.ledger.keys import PrivateKey, is_protected, opened_key, pem, protected
 from client.ledger.passphrase import new_passphrase, remember
 from client.node.node import SITE_KEY
 from client.node.node_key import NODE_KEY, openssh
@@ -71,9 +70,7 @@ def _opened(folder: Path) -> dict[Path, PrivateKey]:
 
 
 def _plain(key: PrivateKey) -> bytes:
-    if isinstance(key, EllipticCurvePrivateKey):
-        return openssh(key)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return openssh(key) if isinstance(key, EllipticCurvePrivateKey) else pem(key)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -249,8 +249,10 @@ def only_one(folder: Path, what: str) -> Generator[None]:
 
     Raises:
         UsageError: one is there.
-        ConfigError: the folder cannot be written.
+        ConfigError: the folder is not there, or cannot be written.
     """
+    if not folder.is_dir():  # the lock would make it
+        raise ConfigError(f"{what} '{folder}'", "is not there", "check its path")
     try:
         lock = FileLock(folder / LOCK_FILE).acquire(timeout=0)
     except Timeout:

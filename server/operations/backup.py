@@ -19,17 +19,19 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from common.errors import ConfigError, UsageError, VerificationError
-from common.files import create_privately, create_secret
+from common.files import create_privately
 from server.operations.coordinator import Coordinator
 from server.operations.database import DAMAGED, DATABASE, is_damaged
 
 _LEFT_OUT = frozenset({"logs", "proxy", "flower", ".lock", "services.json"})
 _DATABASE_FILES = frozenset({DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"})
 _MANIFEST = "manifest.json"
+_LONGEST_MANIFEST = 2**26  # bytes
 _TRIES = 10  # to read a folder in which a file is replaced just then
 
 
@@ -158,13 +160,13 @@ def _unpack(path: Path, folder: Path) -> None:
             file = archive.extractfile(member)
             if file is None or member.name in found:
                 raise ValueError("neither a file nor a folder, or twice")
-            content = file.read()
             if member.name == _MANIFEST:
-                manifest = json.loads(content)
+                manifest = json.loads(file.read(min(member.size, _LONGEST_MANIFEST)))
                 continue
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            create_secret(target, content)
-            found[member.name] = hashlib.sha256(content).hexdigest()
+            create_privately(target, partial(shutil.copyfileobj, file))  # piece by piece: it may not fit into memory
+            with target.open("rb") as written:
+                found[member.name] = hashlib.file_digest(written, "sha256").hexdigest()
     if manifest != found:
         raise ValueError("not what was written")
 

@@ -8,6 +8,8 @@ import hashlib
 import ssl
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -19,6 +21,7 @@ from flwr.common.serde import fab_to_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
     ListRunsRequest,
+    ListRunsResponse,
     RegisterNodeRequest,
     StartRunRequest,
     StopRunRequest,
@@ -112,7 +115,7 @@ class Control:
 
     def run_status(self, number: int) -> str:
         """How a run stands: `finished:completed`, `running`, ..., or `unknown` if the SuperLink does not know it."""
-        found = self._ask(lambda client: client.ListRuns(ListRunsRequest(run_id=number)))
+        found = self._ask(partial(_runs, number=number))
         if number not in found.run_dict:
             return "unknown"
         status = found.run_dict[number].status
@@ -165,6 +168,16 @@ def _bundle() -> bytes:
     with TemporaryDirectory(prefix="silogan-") as scratch:
         stage(Path(scratch) / "app")
         return build_fab_from_disk(Path(scratch) / "app")
+
+
+def _runs(client: ControlHttpClient, number: int) -> ListRunsResponse:
+    """A run, or none where the SuperLink does not know it, as after its database was lost."""
+    try:
+        return client.ListRuns(ListRunsRequest(run_id=number))
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != HTTPStatus.NOT_FOUND:
+            raise
+        return ListRunsResponse()
 
 
 @contextmanager

@@ -54,6 +54,8 @@ LOG_FILE = Path("logs") / "server.jsonl"
 INNER = "inner"
 CONTROL_SECRET = "control.secret"  # noqa: S105  (the name of its file)
 _SECRET, _FLOWER_HOME = "superexec.secret", "flower"
+SECRETS = (_SECRET, CONTROL_SECRET)
+"""Files that the coordinator's programs know each other by; made anew where they are missing."""
 
 _log = logging.getLogger("silogan.server")
 
@@ -90,7 +92,7 @@ class Coordinator:
         """The coordinator's hand on its SuperLink; who does not need it does without Flower's libraries."""
         from server.operations.control import Control  # noqa: PLC0415  (see above)
 
-        address = f"127.0.0.1:{self.settings.superlink_port}"
+        address = f"{LOOPBACK}:{self.settings.superlink_port}"
         return Control(address, self.folder / INNER / "ca.pem", self.folder / CONTROL_SECRET)
 
     @staticmethod
@@ -282,7 +284,7 @@ class Coordinator:
             *("--ssl-ca-certfile", str(inner / "ca.pem")),
         )
         runner = (
-            *(superexec, "--runtime-api-address", f"127.0.0.1:{self.settings.superlink_port}", *secret),
+            *(superexec, "--runtime-api-address", f"{LOOPBACK}:{self.settings.superlink_port}", *secret),
             *("--root-certificates", str(inner / "ca.pem")),
         )
         proxy = self.proxy()
@@ -313,7 +315,7 @@ def require_access(folder: Path) -> None:
 def make_secrets(folder: Path) -> list[str]:
     """Makes the secrets that are missing, and returns their names; the programs read them when they start."""
     made: list[str] = []
-    for name in (_SECRET, CONTROL_SECRET):
+    for name in SECRETS:
         with suppress(FileExistsError):
             create_secret(folder / name, secrets.token_bytes(32))
             made.append(name)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from common.errors import FederationError, SiloganError
+from common.errors import FederationError, SiloganError, reason
 from common.wire.run_folder import OUTCOME_FILE
 from server.operations.control import Control
 from server.operations.enrolment import Enrolment
@@ -102,7 +102,7 @@ class Dispatcher:
                 self._watch()
                 self._say("", "")
             except Exception as error:  # whatever it is: the thread goes on
-                self._say("", str(error) if isinstance(error, SiloganError) else type(error).__name__)
+                self._say("", reason(error))
 
     def _say(self, about: str, what: str) -> None:
         """Logs what is wrong with something, unless that was the last that was said of it."""

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from common.errors import ConfigError, SiloganError
+from common.errors import ConfigError, reason
 from server.operations.coordinator import Coordinator
 from server.operations.status import status
 
@@ -29,7 +29,7 @@ def serve_metrics(coordinator: Coordinator) -> ThreadingHTTPServer:
                 try:
                     body, code = metrics_text(status(coordinator)), 200
                 except Exception as error:  # one answer is lost, and says why; the next may succeed
-                    body, code = f"# {_reason(error)}\n".encode(), 500
+                    body, code = f"# {reason(error)}\n".encode(), 500
             self.send_response(code)
             self.send_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
             self.end_headers()
@@ -94,7 +94,3 @@ def _gauge(name: str, what: str, values: Iterable[tuple[Sequence[str], float]], 
     for where, value in values:
         family.add_metric(where, value)
     return family
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, SiloganError) else type(error).__name__

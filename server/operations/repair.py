@@ -19,14 +19,14 @@ from server.operations import database
 from server.operations.actions import ACTIONS_FILE, read_actions
 from server.operations.authority import Authority
 from server.operations.control import Control
-from server.operations.coordinator import CONTROL_SECRET, INNER, Coordinator, make_secrets, require_access
+from server.operations.coordinator import INNER, SECRETS, Coordinator, make_secrets, require_access
 from server.operations.enrolment import COPY_FILE, SITES_FILE, Enrolment
 from server.operations.settings import SETTINGS_FILE, Settings
 from server.operations.submission import RUNS_FOLDER, Runs, Submission
 from server.rounds.checkpoint import recover
 from server.rounds.events import read_events
 
-_SECRETS = ("superexec.secret", CONTROL_SECRET, "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/server.key")
+_PRIVATE = (*SECRETS, "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/server.key")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _settings(folder: Path) -> Generator[Finding, None, Settings | None]:
 
 
 def _secrets(folder: Path) -> Iterator[Finding]:
-    for name in _SECRETS:
+    for name in _PRIVATE:
         path = folder / name
         if path.is_file() and path.stat().st_mode & 0o077:
             path.chmod(0o600)

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from common.errors import SiloganError
+from common.errors import SiloganError, reason
 from common.operations.supervise import running
 from common.wire.study import Study
 from server.operations.coordinator import Coordinator
@@ -81,7 +81,7 @@ def _run(coordinator: Coordinator, name: str, submission: Submission) -> dict[st
     try:
         return about | _progress(coordinator, name, submission)
     except (SiloganError, OSError) as error:
-        damage = str(error) if isinstance(error, SiloganError) else type(error).__name__
+        damage = reason(error)
     nothing: dict[str, Any] = {"round": 0, "rounds": None, "answered": 0, "refused": [], "epsilon": None}
     return {**about, "problem": _both(submission.problem, damage), **nothing, "seconds_left": None, "ledger_heads": {}}
 

@@ -105,9 +105,10 @@ def load_generator(path: Path) -> ReleasedGenerator:
                 f"generator '{path}'", "is NON-PRIVATE", "train with privacy.enabled=true to release a generator"
             )
         network = _network(parse_model(header["model"]), schema, weights)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, ConfigError):
+        marks, study_id = tuple(header["marks"]), header["study_id"]
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, ConfigError):
         raise DataError(f"generator '{path}'", "is missing or damaged", "give the folder of a finished run") from None
-    return ReleasedGenerator(network, schema, tuple(header["marks"]), header["study_id"])
+    return ReleasedGenerator(network, schema, marks, study_id)
 
 
 def _network(model: Model, schema: Schema, weights: Weights) -> Generator:

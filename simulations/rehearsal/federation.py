@@ -207,7 +207,7 @@ def wait_for(federation: Federation, run: str, states: tuple[str, ...], seconds:
 @contextmanager
 def hosts(out: Path, sites: int = SITES) -> Generator[list[Host]]:
     """A coordinator and its hospitals, each in a network namespace where the system allows that."""
-    signal.signal(signal.SIGTERM, _end)
+    before = signal.signal(signal.SIGTERM, _end)
     names = ["coordinator", *(f"hospital-{number}" for number in range(1, sites + 1))]
     made = [Host(name, out / name, "127.0.0.1") for name in names]
     isolated = os.geteuid() == 0 and shutil.which("ip") is not None and _connect(made)
@@ -218,6 +218,7 @@ def hosts(out: Path, sites: int = SITES) -> Generator[list[Host]]:
             host.stop()
         if isolated:
             _disconnect(made)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(number: int, _: object) -> None:

@@ -133,6 +133,11 @@ def test_the_control_interface_is_for_who_can_read_its_secret(target: Running, t
     assert len(target.coordinator.control.nodes()) == 1
 
 
+def test_a_run_that_the_superlink_does_not_know_is_unknown(target: Running) -> None:
+    """As after its database was lost: such a run is begun again, and not waited for."""
+    assert target.coordinator.control.run_status(7) == "unknown"
+
+
 def test_a_lost_database_costs_nothing(target: Running) -> None:
     """Last, since the SuperLink begins anew: it dies, and its database is gone."""
     folder = target.coordinator.folder

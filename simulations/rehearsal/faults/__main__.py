@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from common.config.scenario import load_scenario
+from common.errors import FederationError
 from common.registry import lookup
 from common.wire.run_folder import EVENTS_FILE
 from common.wire.study import Study
@@ -37,6 +38,7 @@ from simulations.simulate import simulate
 
 _SLOW = ("modified-software", "poisoned-update")  # a node that was stopped is back only after some rounds
 _LONG = 20
+_WAIT_SECONDS = 600.0  # for a run to end
 _HEADER = ("fault", "what was done", "the run", "seconds", "the coordinator saw", "the hospital saw", "ledgers")
 
 
@@ -56,7 +58,7 @@ def main(
     try:
         old_authority(out / "coordinator")
         simulated = out / "simulated"
-        simulate(load_scenario(SCENARIO, [*settings(), "training.rounds=1"]), simulated)
+        simulate(load_scenario(SCENARIO, [*settings(), "training.rounds=1", "seed=null"]), simulated)
         with hosts(out) as made:
             federation = set_up(out, Study.load(simulated), simulated, made)
             for host in made:
@@ -99,7 +101,10 @@ def _happens(federation: Federation, name: str, fault: Fault) -> tuple[str, ...]
         time.sleep(0.1)
     steps = fault(federation)
     done = [next(steps)]
-    state = wait_for(federation, run, ("finished", "failed", "stopped"), seconds=600)
+    try:
+        state = wait_for(federation, run, ("finished", "failed", "stopped"), seconds=_WAIT_SECONDS)
+    except FederationError as error:
+        state = f"DID NOT END: {error.problem}"
     took = time.monotonic() - began
     done += steps
     rounds = seen.rounds_of(events)

@@ -15,7 +15,7 @@ from client.ledger.keys import SiteKey
 from client.node.node import SITE_KEY
 from client.node.node_key import NODE_KEY, create_node_key, node_public_key
 from client.node.protection import are_protected, protect, unprotect
-from common.errors import DataError, UsageError, VerificationError
+from common.errors import ConfigError, DataError, UsageError, VerificationError
 
 WORD, OTHER = b"correct horse battery staple", "zwölf Boxkämpfer".encode()
 
@@ -168,3 +168,10 @@ def test_a_passphrase_is_handed_to_a_service_and_to_nobody_else() -> None:
     passphrase.take_over(io.BytesIO(handed))
     assert passphrase.passphrase() == WORD
     assert WORD.decode() not in os.environ.values()
+
+
+def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None:
+    for act in (protect, unprotect):
+        with pytest.raises(ConfigError, match=r"node '.*nowhere': is not there"):
+            act(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()

@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import tarfile
 import threading
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -121,7 +122,7 @@ def test_a_disk_that_fills_leaves_nothing(
     monkeypatch.setattr(tarfile.TarFile, "addfile", full)
     with pytest.raises(ConfigError, match=r"cannot be written \(No space left on device\)"):
         back_up(coordinator, tmp_path / "c.tar.gz")
-    monkeypatch.setattr(backup, "create_secret", full)
+    monkeypatch.setattr(backup, "create_privately", full)
     with pytest.raises(ConfigError, match=r"cannot be restored \(No space left on device\)"):
         restore(tmp_path / "b.tar.gz", tmp_path / "new")
     assert sorted(tmp_path.iterdir()) == before
@@ -175,6 +176,23 @@ def test_a_damaged_backup_makes_no_folder(coordinator: Coordinator, tmp_path: Pa
     assert list((tmp_path / "new").iterdir()) == []
     assert not (tmp_path / "evil").exists()
     assert not Path("/tmp/evil-of-a-backup").exists()  # noqa: S108
+
+
+def test_a_backup_may_be_larger_than_the_memory(tmp_path: Path) -> None:
+    large = bytes(2**26)
+    with tarfile.open(tmp_path / "b.tar.gz", "w:gz", compresslevel=1) as archive:
+        for name, content in (("large", large), ("manifest.json", b"{}")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    del large
+    tracemalloc.start()
+    try:
+        with pytest.raises(VerificationError, match="is damaged, or none"):
+            restore(tmp_path / "b.tar.gz", tmp_path / "new")
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_missing_backup_is_named(tmp_path: Path) -> None:

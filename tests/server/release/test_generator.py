@@ -157,3 +157,14 @@ def test_a_header_that_does_not_fit_its_weights_is_refused(path: Path, changes: 
     rewritten(path, **changes)
     with pytest.raises(DataError, match="is missing or damaged"):
         load_generator(path)
+
+
+@pytest.mark.parametrize("key", ["study_id", "marks", "schema", "model"])
+def test_a_header_without_a_key_is_refused(path: Path, key: str) -> None:
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["silogan"])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del header[key]
+    path.write_bytes(save(weights, {"silogan": json.dumps(header)}))
+    with pytest.raises(DataError, match="is missing or damaged"):
+        load_generator(path)
