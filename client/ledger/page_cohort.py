@@ -189,10 +189,10 @@ def _runs(statement: Statement) -> Html:
 
 
 LEGEND = (
-    "σ: noise, in multiples of the clipping norm C (of training, where a run also paid for something else). q: chance "
-    "of a patient or record to be in a step. k: most records of one patient in a step. Not settled: steps that were "
-    "reserved and are charged in full, as after a crash. ε alone: of this run, were it the only one; those of several "
-    "runs do not simply add up to the cohort's."
+    "For: the phases that were paid for; σ, q, C and k are in the same order. σ: noise, in multiples of the clipping "
+    "norm C. q: chance of a patient or record to be in a step. k: most records of one patient in a step. Not settled: "
+    "steps that were reserved and are charged in full, as after a crash. ε alone: of this run, were it the only one; "
+    "those of several runs do not simply add up to the cohort's."
 )
 
 
@@ -202,11 +202,11 @@ def _run_row(run: RunCharges) -> Iterable[str]:
         join([_short(run.study_id), " ", seeded]),
         run.asked_by or NOTHING,
         _days(run),
-        ", ".join(run.purposes),
-        number(run.noise_multiplier, 4),
-        number(run.sample_rate),
-        number(run.clip_norm),
-        f"{run.records_per_patient:,}",
+        ", ".join(phase.name for phase in run.phases),
+        ", ".join(number(phase.noise_multiplier, 4) for phase in run.phases),
+        ", ".join(number(phase.sample_rate) for phase in run.phases),
+        ", ".join(number(phase.clip_norm) for phase in run.phases),
+        ", ".join(f"{phase.records_per_patient:,}" for phase in run.phases),
         f"{run.steps_settled:,}",
         f"{run.steps_reserved:,}",
         _epsilon(run.epsilon),
@@ -225,7 +225,7 @@ def _refusals(statement: Statement) -> Html:
 
 
 def _refusal_row(refusal: Refusal) -> Iterable[str]:
-    where = f"{refusal.round:,}" if refusal.round else "the plan"
+    where = f"{refusal.phase} {refusal.round:,}" if refusal.round else "the plan"
     return f"{refusal.entry:,}", moment(in_utc(refusal.created)), _short(refusal.study_id), where, refusal.reason
 
 

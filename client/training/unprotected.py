@@ -11,7 +11,7 @@ from client.mechanism.randomness import Randomness
 from client.mechanism.units import Units
 from common.models.losses import Loss
 from common.models.networks import Discriminator
-from common.privacy.plan import PrivacyPlan
+from common.privacy.plan import Phase, Unit
 from common.privacy.statistics import Moments
 
 _AT_A_TIME = 256
@@ -22,32 +22,33 @@ class UnprotectedPatients:
 
     Args:
         images: the site's training images, on the device that works.
-        plan: says what a unit is, q and k.
+        unit: the patient or the record.
+        phase: says q and k.
         randomness: of the samples.
     """
 
-    def __init__(self, images: Images, plan: PrivacyPlan, randomness: Randomness) -> None:
-        patients = None if plan.unit == "record" or images.patients is None else images.patients.cpu()
-        self._images, self._randomness, self._rate = images, randomness, plan.sample_rate
-        self._units = Units(len(images), patients, plan.records_per_patient)
+    def __init__(self, images: Images, unit: Unit, phase: Phase, randomness: Randomness) -> None:
+        patients = None if unit == "record" or images.patients is None else images.patients.cpu()
+        self._images, self._randomness, self._rate = images, randomness, phase.sample_rate
+        self._units = Units(len(images), patients, phase.records_per_patient)
 
     def sample(self) -> tuple[Tensor, Tensor, Tensor]:
         """Images float32[n, C, S, S] and labels int64[n] of a Poisson sample, and each one's share of its unit."""
-        positions, shares = self._drawn(self._rate)
+        positions, shares = self._drawn()
         return to_unit_range(self._images.pixels[positions]), self._images.labels[positions], shares
 
     def statistic(self, moments: Moments) -> Tensor:
         """The sum of what all units add to the class moments, float64[moments.size]."""
         total = torch.zeros(moments.slots, moments.width, dtype=torch.float64, device=self._images.labels.device)
-        for positions, shares in zip(*(part.split(_AT_A_TIME) for part in self._drawn(1.0)), strict=True):
+        for positions, shares in zip(*(part.split(_AT_A_TIME) for part in self._drawn()), strict=True):
             labels = self._images.labels[positions]
             rows = moments.rows(to_unit_range(self._images.pixels[positions]), labels)
             total.index_add_(0, labels, rows * shares.double().unsqueeze(1))
         return total.flatten()
 
-    def _drawn(self, rate: float) -> tuple[Tensor, Tensor]:
+    def _drawn(self) -> tuple[Tensor, Tensor]:
         """Positions int64[n] of the records that are drawn, and each one's share of its unit, float32[n]."""
-        positions, present = self._units.sample(rate, self._randomness)
+        positions, present = self._units.sample(self._rate, self._randomness)
         shares = present / present.sum(dim=1, keepdim=True)
         device = self._images.labels.device
         return positions[present].to(device), shares[present].to(device)

@@ -101,9 +101,9 @@ def armed(patch: pytest.MonkeyPatch, method: str, fatal: str | None = None) -> l
     return seen
 
 
-def fewer_steps(_site: Site, _instruction: Instruction, gan: GAN, *_: Any) -> client.site._Outcome:
+def fewer_steps(_site: Site, _instruction: Instruction, gan: GAN, *_: Any) -> client.round._Outcome:
     """Training that stops after the first step, so that settling gives something back."""
-    return client.site._Outcome(1, gan_weights(gan), {})
+    return client.round._Outcome(1, gan_weights(gan), {})
 
 
 def killed_in(hospital: Hospital, study: Study, method: str, moment: str) -> None:

@@ -51,7 +51,7 @@ def clipping_off() -> Generator[None]:
 
 @contextmanager
 def warm_start_weakened() -> Generator[None]:
-    """The statistics of round 0 have a fifth of their noise; every later round is as it should be."""
+    """Statistics have a fifth of their noise; every round of training is as it should be."""
     honest = Patients.noisy_statistic
 
     def weakened(self: Patients, *args: Any) -> Tensor:
@@ -66,7 +66,7 @@ def warm_start_weakened() -> Generator[None]:
 def losses_leaked() -> Generator[None]:
     """The sum of the losses of the real images of each class leaves beside the weights, without noise."""
     last: list[Tensor] = []
-    honest_run, honest_weights = SiteTrainer.run, client.site.gan_weights
+    honest_run, honest_weights = SiteTrainer.run, client.round.gan_weights
 
     def run(self: SiteTrainer, steps: int, lr_factor: float = 1.0) -> None:
         honest_run(self, steps, lr_factor)

@@ -27,7 +27,7 @@ from tests.simulations.breakages import (
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 
-SCENARIO = Path(__file__).resolve().parents[2] / "simulations" / "scenarios" / "audit-digits.yaml"
+SCENARIO = Path(__file__).resolve().parents[3] / "simulations" / "scenarios" / "audit-digits.yaml"
 FEW = 8000
 MANY = int(os.environ.get("SILOGAN_CANARIES", "100000"))
 """Canaries of the slow tests; the figures of the README have a million."""
@@ -106,7 +106,7 @@ def test_noise_and_sampling_are_the_operating_system_s(scenario: Scenario, monke
 
 
 def test_warm_start_is_part_of_the_evidence_and_its_own_fault_is_found() -> None:
-    with_warm_start = load_scenario(SCENARIO, ["training.warm_start.epsilon_share=0.5"])
+    with_warm_start = load_scenario(SCENARIO, ["training.warm_start.share=0.5"])
     honest = audit_one_run(with_warm_start, canaries=FEW)
     assert honest.holds
     assert 0.87 < honest.auc < 0.905
