@@ -8,6 +8,7 @@ from flwr.app import RecordDict
 from client.round import Site, run_round
 from common.errors import Code, SiloganError
 from common.operations.logs import describe
+from common.wire.envelope import unfold
 from common.wire.messages import Instruction, unpack
 from common.wire.refusals import refusal_record
 
@@ -18,7 +19,7 @@ def answer(content: RecordDict, name: str, find_site: Callable[[str], Site]) -> 
     """Does the round that the server asks for; every fault becomes a refusal by one code.
 
     Args:
-        content: what the server sent.
+        content: what the server sent, folded or not.
         name: what to call the site as long as it is not found.
         find_site: the site in the study whose hash is given.
 
@@ -28,7 +29,7 @@ def answer(content: RecordDict, name: str, find_site: Callable[[str], Site]) -> 
         not told.
     """
     try:
-        instruction, packed = Instruction.from_record(content)
+        instruction, packed = Instruction.from_record(unfold(content))
         site = find_site(instruction.study_id)
         name = site.name
         reply, new_weights = run_round(site, instruction, unpack(packed))

@@ -200,7 +200,8 @@ def node_status(
         console.print(f"  {bar} ε {one.epsilon_charged:.4g} charged, {reserved:.4g} of it reserved, {left}")
         table = Table("run", "asked by", "σ", "q", "steps", "reserved", "refused", "ε alone", "last")
         for run in one.runs:
-            figures = (f"{run.noise_multiplier:g}", f"{run.sample_rate:g}", f"{run.steps_settled}")
+            noise = ", ".join(f"{phase.noise_multiplier:g}" for phase in run.phases)
+            figures = (noise, ", ".join(f"{phase.sample_rate:g}" for phase in run.phases), f"{run.steps_settled}")
             more = (f"{run.steps_reserved}", f"{run.refusals}", f"{run.epsilon:.4g}", run.last)
             table.add_row(*map(printable, (run.study_id[:12], run.asked_by, *figures, *more)))
         console.print(table)

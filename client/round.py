@@ -26,6 +26,7 @@ from common.models.losses import LOSSES
 from common.models.networks import GAN, check_private
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Misfit, Weights, networks, weights_of
+from common.privacy.plan import Phase
 from common.privacy.statistics import Moments
 from common.registry import lookup
 from common.seeding import derive_key, random_generator
@@ -67,7 +68,7 @@ class Site:
     @property
     def expected_batch(self) -> float:
         """B = q · declared size: the public divisor of the private gradient."""
-        return self.study.plan.sample_rate * self.declared_size
+        return self.study.plan.training.sample_rate * self.declared_size
 
     def open_ledger(self) -> Ledger | None:
         """The site's ledger; None without privacy."""
@@ -83,7 +84,7 @@ class _Outcome(NamedTuple):
 
 
 def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[Reply, Weights]:
-    """Answers one instruction of the server; round 0 is the warm start, where the plan has one.
+    """Answers one instruction of the server: one round of a phase of the plan, by the phase's kind (`ANSWERS`).
 
     Raises:
         PrivacyRefusal: another study or plan than the site has approved, a policy that forbids it or cannot be read, or
@@ -103,20 +104,21 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     _refuse_if(_disagreement(site.study, instruction), instruction, ledger)
     key = request_key(site.name, instruction, weights)
     states = SiteState(site.state_folder)
-    done = states.load(instruction.round)
+    done = states.load(instruction.phase, instruction.round)
     if done is not None and done.request_key == key:
         return _settled(done, ledger, states), done.weights
     # what can be found wrong without the data is found before the budget is charged
-    work, before = _prepare(site, instruction, weights, states)
+    work = ANSWERS[_phase(site.study, instruction).kind](site, instruction, weights, states)
     reservation = 0
     if ledger is not None:
-        _refuse_if(_missing_history(ledger, instruction.known_head, before), instruction, ledger)
+        _refuse_if(_missing_history(ledger, {instruction.known_head, *states.heads()}), instruction, ledger)
         policy = _policy(site, instruction, ledger)
-        charge, check = _charge(site.study, instruction.round, key), partial(_check_machine, site, states)
-        reservation = ledger.reserve(charge, policy, check)
+        charge = _charge(site.study, instruction, key)
+        reservation = ledger.reserve(charge, policy, partial(_check_machine, site, states))
     with without_reason():
         steps, new_weights, state = work()
-    done = RoundState(key, Reply(site.name, instruction.round, ""), new_weights, state, reservation, steps)
+    reply = Reply(site.name, instruction.phase, instruction.round, "")
+    done = RoundState(key, reply, new_weights, state, reservation, steps)
     states.save(done)  # first: a crash after the ledger has settled would otherwise lose the round
     return _settled(done, ledger, states), new_weights
 
@@ -133,25 +135,22 @@ def _settled(done: RoundState, ledger: Ledger | None, states: SiteState) -> Repl
     if ledger is None or done.reply.ledger_head:
         return done.reply
     head = ledger.settle(done.reservation, done.steps)
-    states.settled(done.reply.round, head)
+    states.settled(done.reply, head)
     return replace(done.reply, ledger_head=head)
 
 
-def _prepare(
-    site: Site, instruction: Instruction, weights: Weights, states: SiteState
-) -> tuple[Callable[[], _Outcome], RoundState | None]:
-    """What the round will do, and the state before it. No data is read yet."""
-    number = instruction.round
+_Work = Callable[[], _Outcome]
+"""What a round will do; no data is read before it is called."""
+
+
+def _training(site: Site, instruction: Instruction, weights: Weights, states: SiteState) -> _Work:
+    """Both networks are trained from the weights that were sent."""
     device = choose_device(site.study.scenario.training.device)
-    if number == 0:
-        if weights:
-            raise _misfit("are of no use before the first round", "run the same version of silogan on both sides")
-        return lambda: _release_statistics(site), None
-    gan, before = _load(site.study, weights), states.load(number - 1)
+    gan, before = _load(site.study, weights), states.load(instruction.phase, instruction.round - 1)
     for network in gan:
         network.to(device)
     if site.study.plan.private:
-        terms = _terms(site, device)
+        terms = _training_terms(site, device)
         check_isolation(
             gan.discriminator,
             lookup(LOSSES, site.study.scenario.training.loss, "training.loss"),
@@ -161,14 +160,33 @@ def _prepare(
             precision=passes(device, site.study.scenario.training),
         )
     kept = before.trainer if before is not None and not instruction.fresh else {}
-    return lambda: _train(site, instruction, gan, device, kept), before
+    return lambda: _train(site, instruction, gan, device, kept)
 
 
-def _charge(study: Study, number: int, key: str) -> Charge:
+def _statistics(site: Site, instruction: Instruction, weights: Weights, states: SiteState) -> _Work:  # noqa: ARG001
+    """The sums of the site's classes are released; no weights are needed, and no state is kept."""
+    if weights:
+        raise _misfit("are of no use to statistics", "run the same version of silogan on both sides")
+    return lambda: _release_statistics(site, instruction)
+
+
+ANSWERS: dict[str, Callable[[Site, Instruction, Weights, SiteState], _Work]] = {
+    "statistics": _statistics,
+    "training": _training,
+}
+"""How a site answers, by the kind of phase."""
+
+
+def _phase(study: Study, instruction: Instruction) -> Phase:
+    phase = study.plan.find(instruction.phase)
+    if phase is None:
+        raise PrivacyRefusal("privacy plan", f"has no phase '{instruction.phase}'", "stop here")
+    return phase
+
+
+def _charge(study: Study, asked: Instruction, key: str) -> Charge:
     replay_key = key if study.plan.seeded else ""
-    if number == 0:
-        return Charge.for_warm_start(study.plan, study.study_id, replay_key)
-    return Charge.for_round(study.plan, study.study_id, number, replay_key)
+    return Charge.of(study.plan, asked.phase, asked.round, study.study_id, replay_key)
 
 
 def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device, kept: dict[str, Any]) -> _Outcome:
@@ -177,29 +195,27 @@ def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device,
     trainer = new_trainer(site, instruction.round, gan, device, slower)
     if kept:
         trainer.load_state(kept)
-    steps = site.study.plan.steps_per_round
+    steps = site.study.plan.training.steps_per_round
     trainer.run(steps, learning_rate_factor(training, instruction.round))
     weights = {name: tensor.cpu() for name, tensor in weights_of(gan).items()}
     return _Outcome(steps, weights, trainer.state())
 
 
-def _release_statistics(site: Site) -> _Outcome:
-    """The warm start: noisy moments of the site's classes, on the CPU."""
-    plan, settings = site.study.plan, site.study.scenario.training.warm_start
-    if settings is None or plan.warm_start_noise_multiplier is None:  # a plan with one has settings
-        raise PrivacyRefusal("round 0", "is not among the plan's", "stop here")
-    cpu, moments = torch.device("cpu"), Moments(site.study.schema, settings)
-    if plan.private:
-        terms = Terms(
-            sample_rate=1.0,
-            clip_norm=1.0,
-            noise_multiplier=plan.warm_start_noise_multiplier,
-            records_per_patient=plan.records_per_patient,
-            block=largest_block(plan.records_per_patient, MICRO_BATCH["cpu"]),
-        )
-        released = _patients(site, 0, cpu, terms).noisy_statistic(moments.rows, moments.slots, moments.width)
+def _release_statistics(site: Site, asked: Instruction) -> _Outcome:
+    """Noisy moments of the site's classes, on the CPU."""
+    study, phase, settings = site.study, _phase(site.study, asked), site.study.scenario.training.warm_start
+    if settings is None:  # a plan with statistics has settings
+        raise PrivacyRefusal(phase.name, "has no settings in training.warm_start", "stop here")
+    cpu, moments, randomness = (
+        torch.device("cpu"),
+        Moments(study.schema, settings),
+        _randomness(site, phase, asked.round),
+    )
+    if study.plan.private:
+        terms = _terms(phase, largest_block(phase.records_per_patient, MICRO_BATCH["cpu"]))
+        released = _patients(site, cpu, terms, randomness).noisy_statistic(moments.rows, moments.slots, moments.width)
     else:
-        released = _unprotected(site, 0, cpu).statistic(moments)
+        released = _unprotected(site, phase, cpu, randomness).statistic(moments)
     return _Outcome(1, {STATISTICS: released.float()}, {})
 
 
@@ -208,7 +224,7 @@ def _refuse_if(reason: SiloganError | None, instruction: Instruction, ledger: Le
     if reason is None:
         return
     if ledger is not None:
-        ledger.refuse(instruction.study_id, instruction.plan_id, instruction.round, reason)
+        ledger.refuse(instruction.study_id, instruction.plan_id, instruction.round, reason, instruction.phase)
     raise reason
 
 
@@ -221,10 +237,9 @@ def _policy(site: Site, instruction: Instruction, ledger: Ledger) -> Policy:
         raise
 
 
-def _missing_history(ledger: Ledger, known_head: str, before: RoundState | None) -> VerificationError | None:
+def _missing_history(ledger: Ledger, known: set[str]) -> VerificationError | None:
     """What is wrong if the ledger lacks an entry that the server, or the site's own state, has seen in it."""
-    known = {known_head, before.reply.ledger_head if before else ""} - {""}
-    if known <= {entry.hash for entry in ledger.entries()}:
+    if known - {""} <= {entry.hash for entry in ledger.entries()}:
         return None
     problem = "lacks entries that it has held: it is an older copy"
     return VerificationError("ledger", problem, "restore the newest copy, then audit it")
@@ -235,10 +250,11 @@ def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | No
         return PrivacyRefusal(
             "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
         )
-    first = 0 if study.plan.warm_start_noise_multiplier is not None else 1
-    last = study.scenario.training.rounds  # the plan's spare rounds are for interrupted ones of these
-    if not first <= instruction.round <= last:
-        return PrivacyRefusal(f"round {instruction.round}", f"is not among the study's {last}", "stop here")
+    phase = study.plan.find(instruction.phase)
+    most = phase.last_round if phase else 0  # the spare rounds are for interrupted ones of these
+    if instruction.round > most:
+        asked = f"round {instruction.round} of {instruction.phase}"
+        return PrivacyRefusal(asked, f"is not among the study's {most}", "stop here")
     return None
 
 
@@ -277,33 +293,37 @@ def new_trainer(site: Site, number: int, gan: GAN, device: torch.device, trainin
 def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch.device) -> Step:
     """The discriminator's steps: private, unless the study is a comparison without privacy."""
     plan, training, expected = site.study.plan, site.study.scenario.training, site.expected_batch
+    phase, precision = plan.training, passes(device, training)
+    randomness = _randomness(site, phase, number)
     if not plan.private:
-        patients = _unprotected(site, number, device)
-        return PlainStep(gan.discriminator, optimizer, patients, expected, passes(device, training))
+        patients = _unprotected(site, phase, device, randomness)
+        return PlainStep(gan.discriminator, optimizer, patients, expected, precision)
     return PrivateStep(
         gan.discriminator,
         optimizer,
-        _patients(site, number, device, _terms(site, device)),
-        clip_norm=plan.clip_norm,
+        _patients(site, device, _training_terms(site, device), randomness),
+        clip_norm=phase.clip_norm,
         expected_batch=expected,
         at_once=_at_once(training, device),
-        precision=passes(device, training),
+        precision=precision,
     )
 
 
-def _terms(site: Site, device: torch.device) -> Terms:
-    """Those of the plan's private steps."""
-    plan, training = site.study.plan, site.study.scenario.training
-    views, most = plan.records_per_patient, _at_once(training, device)
+def _training_terms(site: Site, device: torch.device) -> Terms:
+    phase, training = site.study.plan.training, site.study.scenario.training
+    views, most = phase.records_per_patient, _at_once(training, device)
     if training.micro_batch is None:
-        block = block_size(site.expected_batch, plan.sample_rate, views, most)
-    else:
-        block = largest_block(views, most)
+        return _terms(phase, block_size(site.expected_batch, phase.sample_rate, views, most))
+    return _terms(phase, largest_block(views, most))
+
+
+def _terms(phase: Phase, block: int) -> Terms:
+    """Those of a phase's noisy sums, of which so many units are worked on at one time."""
     return Terms(
-        sample_rate=plan.sample_rate,
-        clip_norm=plan.clip_norm,
-        noise_multiplier=plan.noise_multiplier,
-        records_per_patient=views,
+        sample_rate=phase.sample_rate,
+        clip_norm=phase.clip_norm,
+        noise_multiplier=phase.noise_multiplier,
+        records_per_patient=phase.records_per_patient,
         block=block,
     )
 
@@ -312,7 +332,7 @@ def _at_once(training: Training, device: torch.device) -> int:
     return training.micro_batch or MICRO_BATCH.get(device.type, MICRO_BATCH["cpu"])
 
 
-def _patients(site: Site, number: int, device: torch.device, terms: Terms) -> Patients:
+def _patients(site: Site, device: torch.device, terms: Terms, randomness: Randomness) -> Patients:
     """The door to the site's patients; from here on its records are behind it."""
     records = site.read_records().to(device)
     codes = None
@@ -327,17 +347,18 @@ def _patients(site: Site, number: int, device: torch.device, terms: Terms) -> Pa
             codes,
             encode=site.study.schema.encode,
             terms=terms,
-            randomness=_randomness(site, number),
+            randomness=randomness,
         )
     except ValueError as error:
         raise DataError("cohort", f"holds {error}", "split it") from None
 
 
-def _unprotected(site: Site, number: int, device: torch.device) -> UnprotectedPatients:
+def _unprotected(site: Site, phase: Phase, device: torch.device, randomness: Randomness) -> UnprotectedPatients:
     study, records = site.study, site.read_records().to(device)
-    return UnprotectedPatients(records, study.schema.encode, study.plan, _randomness(site, number))
+    return UnprotectedPatients(records, study.schema.encode, study.plan.unit, phase, randomness)
 
 
-def _randomness(site: Site, number: int) -> Randomness:
-    seed = site.study.scenario.seed
-    return Randomness.secure() if seed is None else Randomness(derive_key(seed, site.name, number, "private"))
+def _randomness(site: Site, phase: Phase, number: int) -> Randomness:
+    """That of one round of a phase, which is no other's."""
+    seed, unique = site.study.scenario.seed, site.study.plan.number(phase.name, number)
+    return Randomness.secure() if seed is None else Randomness(derive_key(seed, site.name, unique, "private"))

@@ -6,6 +6,7 @@ more: nothing new is released and nothing is charged. Where the site was killed 
 """
 
 import hashlib
+import math
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -59,7 +60,7 @@ class SiteState:
         Raises:
             DataError: it cannot.
         """
-        size = max((path.stat().st_size for path in self._folder.glob("round-*.pt")), default=0)
+        size = max((path.stat().st_size for path in self._folder.glob("*.pt")), default=0)
         try:
             free = shutil.disk_usage(self._folder).free
             with tempfile.TemporaryFile(dir=self._folder) as file:
@@ -69,13 +70,13 @@ class SiteState:
         if free < size:
             raise DataError("site state", "has no room on the disk", "free it")
 
-    def load(self, round_number: int) -> RoundState | None:
-        """The state after a round; None if there is none.
+    def load(self, phase: str, round_number: int) -> RoundState | None:
+        """The state after a round of a phase; None if there is none.
 
         Raises:
             DataError: the file is there but cannot be read.
         """
-        path = self._path(round_number)
+        path = self._path(phase, round_number)
         if not path.exists():
             return None
         try:
@@ -84,16 +85,16 @@ class SiteState:
             reply, head = Reply(**raw["reply"]), path.with_suffix(_HEAD)
             if head.exists():
                 reply = replace(reply, ledger_head=head.read_text(encoding="ascii").strip())
-            due = raw.get("reservation", 0), raw.get("steps", 0)  # older software settled first
+            due = raw["reservation"], raw["steps"]
             return RoundState(raw["request_key"], reply, raw["weights"], raw["trainer"], *due)
         except Exception as error:
             kind = type(error).__name__
             raise DataError(
-                f"site state of round {round_number}", f"cannot be read ({kind})", "delete or restore it"
+                f"site state of round {round_number} of {phase}", f"cannot be read ({kind})", "delete or restore it"
             ) from None
 
     def save(self, state: RoundState) -> None:
-        """Durably writes a round's state, and forgets rounds before the last two."""
+        """Durably writes a round's state, and forgets rounds before the last two of its phase and of those before."""
         content = {
             "request_key": state.request_key,
             "reply": asdict(state.reply),
@@ -102,19 +103,26 @@ class SiteState:
             "reservation": state.reservation,
             "steps": state.steps,
         }
-        path = self._path(state.reply.round)
+        phase, number = state.reply.phase, state.reply.round
+        path = self._path(phase, number)
         path.with_suffix(_HEAD).unlink(missing_ok=True)  # of the same round on other weights
         write_atomically(path, lambda file: torch.save(content, file))
-        for other in self._folder.glob("round-*"):
-            if other.stem < self._path(max(0, state.reply.round - 1)).stem:
+        for other in self._folder.glob("*-*"):
+            its_phase, _, its_number = other.stem.rpartition("-")
+            oldest = number - 1 if its_phase == phase else number > 1 and math.inf
+            if its_number.isdecimal() and int(its_number) < oldest:
                 other.unlink(missing_ok=True)
 
-    def settled(self, round_number: int, head: str) -> None:
+    def settled(self, reply: Reply, head: str) -> None:
         """Durably writes down that the ledger has settled a round, and its head then."""
-        write_bytes_atomically(self._path(round_number).with_suffix(_HEAD), head.encode())
+        write_bytes_atomically(self._path(reply.phase, reply.round).with_suffix(_HEAD), head.encode())
 
-    def _path(self, round_number: int) -> Path:
-        return self._folder / f"round-{round_number:06d}.pt"
+    def heads(self) -> set[str]:
+        """The ledger's heads when it settled the rounds that are kept."""
+        return {path.read_text(encoding="ascii", errors="replace").strip() for path in self._folder.glob(f"*{_HEAD}")}
+
+    def _path(self, phase: str, round_number: int) -> Path:
+        return self._folder / f"{phase}-{round_number:06d}.pt"
 
 
 def request_key(site: str, instruction: Instruction, weights: Weights) -> str:

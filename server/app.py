@@ -72,18 +72,19 @@ def federate(grid: Grid, run_dir: Path) -> None:
     if start.study_id != study.study_id:
         raise VerificationError("checkpoint", "belongs to another study", "delete it or restore the study's own")
     restore_events(run_dir, start.round, start.event)
-    remaining = study.scenario.training.rounds - start.round
     strategy, warm_start = FederatedGAN(study, start, run_dir), study.scenario.training.warm_start
-    if warm_start is not None and start.round == 0 and not start.warm:
-        asked = {STATISTICS: torch.zeros(Moments(study.schema, warm_start).size)}
-        start = strategy.warm_start(polling(grid, largest_reply(asked)), warm_start)
-    if remaining > 0:
-        strategy.start(
-            polling(grid, largest_reply(start.weights)),
-            pack(start.weights),
-            num_rounds=remaining,
-            timeout=study.scenario.federation.round_timeout,
-        )
+    for phase in study.plan.phases:
+        remaining = study.scenario.training.rounds - start.round
+        if phase.takes_batches and remaining > 0:
+            strategy.start(
+                polling(grid, largest_reply(start.weights)),
+                pack(start.weights),
+                num_rounds=remaining,
+                timeout=study.scenario.federation.round_timeout,
+            )
+        elif warm_start is not None and not phase.takes_batches and phase.name not in start.phases:
+            asked = {STATISTICS: torch.zeros(Moments(study.schema, warm_start).size)}
+            start = strategy.statistics(polling(grid, largest_reply(asked)), phase, warm_start)
 
 
 def conclude(run_dir: Path) -> None:

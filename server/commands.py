@@ -135,7 +135,7 @@ def server_submit(
         if not propose and before.state not in ("queued", "running", "finished"):
             coordinator.runs.set(name, Submission("queued"))
     plan = study.plan
-    epsilon = plan.epsilon_after(plan.rounds * plan.steps_per_round)
+    epsilon = plan.epsilon_after()
     state = coordinator.runs.get(name).state
     run_yaml = coordinator.runs.path(name) / RUN_FILE
     facts: dict[str, Any] = {

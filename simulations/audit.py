@@ -48,7 +48,7 @@ def as_plain(audits: Sequence[Audit]) -> dict[str, Any]:
 def _cohort(found: Audit) -> dict[str, Any]:
     figures = {key: value for key, value in asdict(found).items() if key not in ("findings", "statement")}
     runs = found.statement.runs if found.statement else ()
-    listed = [{**asdict(run), "purposes": list(run.purposes)} for run in runs]
+    listed = [{**asdict(run), "phases": [asdict(phase) for phase in run.phases]} for run in runs]
     return {**figures, "adjacency": ADJACENCY, "runs": listed}
 
 
@@ -103,6 +103,8 @@ def _run_findings(study: Study, entries: Sequence[Entry], rounds: int) -> Iterat
     approval = approval_of(entries, study.study_id)
     if approval is None or approval.plan != study.plan:
         yield Finding(THE_LEDGER, "does not hold an approval of the run's plan")
-    steps, taken = sum(mechanism.steps for mechanism in spent(entries)), rounds * study.plan.steps_per_round
+    steps = sum(mechanism.steps for mechanism in spent(entries))
+    training = [phase for phase in study.plan.phases if phase.takes_batches]
+    taken = sum(rounds * phase.steps_per_round for phase in training)
     if steps < taken:
         yield Finding(THE_LEDGER, f"charges {steps} steps, but the run took {taken}")

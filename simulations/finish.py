@@ -7,6 +7,7 @@ import platform
 import resource
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
         "private": study.plan.private,
         "seeded": study.plan.seeded,
         "unit": study.plan.unit,
+        "phases": [asdict(phase) for phase in study.plan.phases],
         "engine": engine,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "rounds": checkpoint.round,
@@ -112,10 +114,10 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
 
 def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str, Any]]:
     """Each site's own account, from its ledger; simulation only: a hospital's ledger never leaves it."""
-    plan = study.plan
+    plan, main = study.plan, study.plan.phases[-1]
     rows: list[dict[str, Any]] = []
     for index, site in enumerate(study.sites):
-        steps, epsilon = checkpoint.round * plan.steps_per_round, None
+        steps, epsilon = checkpoint.round * main.steps_per_round, None
         ledger = simulated_site(study, run_dir, index).open_ledger()
         if ledger is not None:
             steps, epsilon = sum(m.steps for m in ledger.mechanisms()), ledger.epsilon()
@@ -125,11 +127,11 @@ def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str
                 "epsilon": epsilon,
                 "epsilon_budget": plan.epsilon if plan.private else None,
                 "delta": plan.delta,
-                "noise_multiplier": plan.noise_multiplier,
-                "sample_rate": plan.sample_rate,
+                "noise_multiplier": main.noise_multiplier,
+                "sample_rate": main.sample_rate,
                 "steps": steps,
                 "unit": plan.unit,
-                "clip_norm": plan.clip_norm,
+                "clip_norm": main.clip_norm,
                 "declared_size": site.declared_size,
             }
         )

@@ -43,7 +43,7 @@ from client.simulated import open_ledgers, simulated_site
 from client.training.steps import PrivateStep
 from client.training.trainer import SiteTrainer
 from common.config.scenario import Scenario, parse_scenario
-from common.errors import PrivacyRefusal
+from common.errors import PrivacyRefusal, VerificationError
 from common.modality import Stored
 from common.modality.image import PIXELS, ImageSchema
 from common.models.networks import build, initialise
@@ -130,8 +130,12 @@ class Watched:
     def noise(self) -> Tensor:
         """float[steps, parameters]: gradients in units of σC/B; noise, where the plan's σ drowns the signal."""
         plan = self.site.study.plan
-        public_batch = plan.sample_rate * DECLARED
-        return torch.stack(self.gradients).double() * public_batch / (plan.noise_multiplier * plan.clip_norm)
+        public_batch = plan.training.sample_rate * DECLARED
+        return (
+            torch.stack(self.gradients).double()
+            * public_batch
+            / (plan.training.noise_multiplier * plan.training.clip_norm)
+        )
 
 
 def entries_on_disk(path: Path) -> list[tuple[str, int]]:
@@ -201,7 +205,7 @@ def watch(folder: Path, study: Study, images: Records, *, rounds: int = 1) -> Wa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client.round, "SiteTrainer", watch_trainer(watched, patch))
         for number in range(1, rounds + 1):
-            ask = Instruction(study.study_id, study.plan.plan_id, number)
+            ask = Instruction(study.study_id, study.plan.plan_id, "training", number)
             reply, watched.weights = run_round(
                 watched.site, ask, {name: tensor.clone() for name, tensor in watched.weights.items()}
             )
@@ -238,7 +242,9 @@ def units_are_clipped(folder: Path) -> None:
         for left_out in range(len(images)):
             others = images.select(torch.tensor([i for i in range(len(images)) if i != left_out]))
             (rest,) = watch(folder / f"without-{left_out}", study, others).gradients
-            change = float((whole - rest).norm()) * DECLARED / study.plan.clip_norm  # in units of C; B = 1.0 · declared
+            change = (
+                float((whole - rest).norm()) * DECLARED / study.plan.training.clip_norm
+            )  # in units of C; B = 1.0 · declared
             assert 0.98 < change <= 1
 
 
@@ -310,13 +316,13 @@ def only_private_results_leave(folder: Path) -> None:
     assert sent[0] == sent[1]
 
 
-HEADER = {"site", "round", "ledger_head"}
+HEADER = {"site", "phase", "round", "ledger_head"}
 ENTRY_FIELDS = {
     "open": {"key", "cohort", "policy"},
     "approve": {"study_id", "plan", "family", "server", "override", "approver", "reason"},
     "reserve": {
-        *("study_id", "plan_id", "round", "steps"),
-        *("noise_multiplier", "sample_rate", "clip_norm", "records_per_patient", "replay_key", "purpose"),
+        *("study_id", "plan_id", "phase", "round", "steps"),
+        *("noise_multiplier", "sample_rate", "clip_norm", "records_per_patient", "replay_key"),
     },
     "settle": {"reservation", "steps"},
 }
@@ -349,10 +355,14 @@ def charge_precedes_data(folder: Path) -> None:
 def budget_holds_over_rounds(folder: Path) -> None:
     """Invariant 4: ε composes over the rounds; the round that would pass the budget is refused, its data unread."""
     study = make_study(epsilon=4.0)
-    assert (study.plan.epsilon_after(6) or 0) < study.plan.epsilon < (study.plan.epsilon_after(9) or 0)
+    assert (
+        (study.plan.epsilon_after("training", 2) or 0)
+        < study.plan.epsilon
+        < (study.plan.epsilon_after("training", 3) or 0)
+    )
     watched = watch(folder / "two", study, make_images(43), rounds=2)
     assert entries_on_disk(watched.site.ledger_path) == [("reserve", 3), ("settle", 3)] * 2
-    ask = Instruction(study.study_id, study.plan.plan_id, 3)
+    ask = Instruction(study.study_id, study.plan.plan_id, "training", 3)
     reads = len(watched.ledger_when_reading)
     try:
         run_round(watched.site, ask, initial_weights(study))
@@ -766,7 +776,7 @@ def ledger_restarted(patch: pytest.MonkeyPatch) -> None:
 
 
 def rounds_not_composed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client.ledger.ledger, "spent", lambda _: [])
+    patch.setattr(client.ledger.ledger, "paid_for", lambda *_: [])
 
 
 def settled_to_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -885,7 +895,7 @@ def test_invariant_holds_and_its_check_notices_when_it_is_broken(case: Case, tmp
         _passed.add(case.check)
     with pytest.MonkeyPatch.context() as patch:
         case.broken(patch)
-        with pytest.raises(AssertionError):
+        with pytest.raises((AssertionError, VerificationError)):  # the latter where the ledger itself notices
             case.check(tmp_path / "broken")
 
 

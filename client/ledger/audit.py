@@ -9,23 +9,24 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from client.ledger.chain import Entry, broken_links, read_entries
-from client.ledger.ledger import (
+from client.ledger.entries import (
     Approval,
+    Approve,
     Charge,
-    Purpose,
-    approval_of,
-    approvers_missing,
-    charge_of,
-    order_of,
-    policy_in_force,
-    spent,
+    Cohort,
+    Content,
+    Open,
+    PolicyChange,
+    Reserve,
+    Settle,
+    of_kind,
+    parse,
 )
-from client.ledger.policy import Policy
+from client.ledger.ledger import approval_of, approvers_missing, order_of, policy_in_force
 from client.ledger.statement import Statement, state
 from common.errors import DataError, one_line
 from common.privacy.accounting import (
@@ -37,7 +38,7 @@ from common.privacy.accounting import (
     epsilon_rdp,
     prv_error,
 )
-from common.privacy.plan import PrivacyPlan, Unit, canonical_json
+from common.privacy.plan import PrivacyPlan, canonical_json
 from common.privacy.strength import OVERRIDE_ABOVE
 
 PLD_RELATIVE_ERROR = 0.01
@@ -82,109 +83,6 @@ class Audit:
     statement: Statement | None = None
 
 
-class _Body(BaseModel):
-    """What every entry says; the other classes are the kinds of entries."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    created: Annotated[AwareDatetime, Field(strict=False)]
-    clock_set_back_to: Annotated[AwareDatetime | None, Field(strict=False)] = None
-    versions: dict[str, str]
-
-
-class _Terms(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    unit: Unit
-    delta: Annotated[float, Field(gt=0, lt=1)]
-    fingerprint: str
-    rehearsal: bool = False
-
-
-def _recorded(values: object) -> object:
-    """Older policies have the key `seeded`, which nothing heeds any more."""
-    return {key: value for key, value in values.items() if key != "seeded"} if isinstance(values, dict) else values
-
-
-_RecordedPolicy = Annotated[Policy, BeforeValidator(_recorded)]
-
-
-class _Open(_Body):
-    kind: Literal["open"]
-    key: str
-    cohort: _Terms
-    policy: _RecordedPolicy
-
-
-class _Policy(_Body):
-    kind: Literal["policy"]
-    policy: _RecordedPolicy
-
-
-class _Approve(_Body):
-    kind: Literal["approve"]
-    study_id: str
-    plan: PrivacyPlan
-    family: str
-    server: str
-    override: str
-    approver: str = ""
-    reason: str = ""
-
-
-class _Endorse(_Body):
-    """The first of two approvers."""
-
-    kind: Literal["endorse"]
-    study_id: str
-    plan: PrivacyPlan
-    family: str
-    server: str
-    override: str
-    approver: Annotated[str, Field(min_length=1)]
-    reason: str
-
-
-class _Reject(_Body):
-    kind: Literal["reject"]
-    study_id: str
-    plan_id: str
-    reason: str
-
-
-class _Reserve(_Body):
-    kind: Literal["reserve"]
-    study_id: str
-    plan_id: str
-    round: Annotated[int, Field(ge=0)]  # 0 is the warm start
-    steps: Annotated[int, Field(ge=0)]
-    noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    sample_rate: Annotated[float, Field(gt=0, le=1)]
-    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    records_per_patient: Annotated[int, Field(ge=1)]
-    replay_key: str
-    purpose: Purpose
-
-
-class _Settle(_Body):
-    kind: Literal["settle"]
-    reservation: int
-    steps: Annotated[int, Field(ge=0)]
-
-
-class _Refuse(_Body):
-    kind: Literal["refuse"]
-    study_id: str
-    plan_id: str
-    round: int
-    reason: str
-    times: Annotated[int, Field(ge=1)] = 1
-
-
-_Content = _Open | _Policy | _Approve | _Endorse | _Reject | _Reserve | _Settle | _Refuse
-_CONTENT: TypeAdapter[_Content] = TypeAdapter(Annotated[_Content, Field(discriminator="kind")])
-
-
 def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[str] = ()) -> Audit:
     """Examines one ledger.
 
@@ -204,36 +102,43 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
         nothing = () if entries else (Finding(THE_LEDGER, "holds no entry"),)
         return Audit(name, _sorted([*broken, *malformed, *nothing, *_missing(entries, known_heads)]))
     opening = contents[0]
-    if not isinstance(opening, _Open):
+    if not isinstance(opening, Open):
         return Audit(name, (Finding(1, "does not open the ledger"),))
     findings = [
         *_signature_findings(entries, opening.key, public_key),
         *_order_findings(contents),
         *_charge_findings(contents),
-        *_compliance_findings(entries),
+        *_compliance_findings(contents, entries),
         *_plan_findings(contents),
         *_seed_findings(contents, opening.cohort),
         *_missing(entries, known_heads),
     ]
-    return _with_epsilon(name, findings, opening.cohort, entries)
+    return _with_epsilon(name, findings, opening.cohort, contents, entries)
 
 
-def _contents(entries: Sequence[Entry]) -> tuple[list[_Content], list[Finding]]:
+def _contents(entries: Sequence[Entry]) -> tuple[list[Content], list[Finding]]:
     """The bodies as what they must be, and those that are not."""
-    contents: list[_Content] = []
+    contents: list[Content] = []
     findings: list[Finding] = []
     for seq, entry in enumerate(entries, start=1):
+        if not _is_canonical(entry.body):
+            findings.append(Finding(seq, "is not canonical JSON"))
+            continue
         try:
-            values: Any = json.loads(entry.body)
-            if canonical_json(values) != entry.body:
-                raise ValueError("not canonical")
-            contents.append(_CONTENT.validate_json(entry.body))
+            contents.append(parse(entry.body))
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or "kind"
             findings.append(Finding(seq, f"says what no entry says ({where})"))
-        except (ValueError, TypeError, RecursionError):
-            findings.append(Finding(seq, "is not canonical JSON"))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            findings.append(Finding(seq, f"says what no entry says ({error})"))
     return contents, findings
+
+
+def _is_canonical(body: str) -> bool:
+    try:
+        return canonical_json(json.loads(body)) == body
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def _signature_findings(entries: Sequence[Entry], named_key: str, public_key: str | None) -> Iterator[Finding]:
@@ -244,29 +149,29 @@ def _signature_findings(entries: Sequence[Entry], named_key: str, public_key: st
             yield Finding(entry.seq, "is not signed by the site's key")
 
 
-def _order_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
+def _order_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     """Only the first entry opens the ledger, and time does not run backwards."""
     latest: datetime | None = None
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, _Open) and seq > 1:
+        if isinstance(content, Open) and seq > 1:
             yield Finding(seq, "opens the ledger again")
         if latest is not None and content.created < latest:
             yield Finding(seq, "is older than the entry before it")
         latest = content.created
 
 
-def _charge_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
+def _charge_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     """Each release is reserved for once, and each reservation settled at most once and with no more than it holds."""
-    reserved: dict[int, _Reserve] = {}
+    reserved: dict[int, Reserve] = {}
     settled: set[int] = set()
     releases: set[str] = set()
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, _Reserve):
+        if isinstance(content, Reserve):
             if content.replay_key and content.replay_key in releases:
                 yield Finding(seq, "reserves for a release that was reserved for before")
             releases.add(content.replay_key)
             reserved[seq] = content
-        if isinstance(content, _Settle):
+        if isinstance(content, Settle):
             if content.reservation not in reserved:
                 yield Finding(seq, "settles what was not reserved")
             elif content.reservation in settled:
@@ -276,17 +181,17 @@ def _charge_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
             settled.add(content.reservation)
 
 
-def _compliance_findings(entries: Sequence[Entry]) -> Iterator[Finding]:
+def _compliance_findings(contents: Sequence[Content], entries: Sequence[Entry]) -> Iterator[Finding]:
     """Each reservation is of an approved plan, and it and each approval within the policy of its day."""
-    for seq, entry in enumerate(entries, start=1):
+    for seq, content in enumerate(contents, start=1):
         before = entries[: seq - 1]
         problems: list[str] = []
-        if entry.content["kind"] == "approve":
-            problems += _against_policy(Approval.of_entry(entry), before)
-            if approvers_missing(Approval.of_entry(entry), before):
+        if isinstance(content, Approve):
+            problems += _against_policy(content, before)
+            if approvers_missing(content, before):
                 problems.append("approves what fewer people have agreed to than the policy asks for")
-        elif entry.content["kind"] == "reserve":
-            problems += _reservation_problems(charge_of(entry), before)
+        elif isinstance(content, Reserve):
+            problems += _reservation_problems(content, before)
         if problems:
             yield Finding(seq, "; ".join(problems))
 
@@ -302,7 +207,7 @@ def _reservation_problems(charge: Charge, before: Sequence[Entry]) -> Iterator[s
     yield from _against_policy(approval, before)
     if charge.noise_multiplier < policy.min_noise_multiplier:
         yield f"noise_multiplier {charge.noise_multiplier:g} is below the policy's {policy.min_noise_multiplier:g}"
-    steps = charge.steps + sum(mechanism.steps for mechanism in spent(before))
+    steps = charge.steps + sum(mechanism.steps for mechanism in _charged(before))
     if steps > policy.max_steps:
         yield f"brought the steps to {steps}, above the policy's {policy.max_steps}"
 
@@ -313,17 +218,17 @@ def _against_policy(approval: Approval, before: Sequence[Entry]) -> Iterator[str
         yield f"is against the policy: {objection}"
 
 
-def _plan_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
+def _plan_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     """What a study took beyond its plan: a phase or round twice, more rounds or steps, or more ε than was approved."""
     plans: dict[str, PrivacyPlan] = {}
-    charges: dict[str, list[tuple[int, _Reserve]]] = {}
+    charges: dict[str, list[tuple[int, Reserve]]] = {}
     settled: dict[int, int] = {}
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, _Approve):
+        if isinstance(content, Approve):
             plans[content.study_id] = content.plan
-        elif isinstance(content, _Settle):
+        elif isinstance(content, Settle):
             settled[content.reservation] = content.steps
-        elif isinstance(content, _Reserve) and content.study_id in plans:
+        elif isinstance(content, Reserve) and content.study_id in plans:
             earlier = charges.setdefault(content.study_id, [])
             problems = _beyond_the_plan(content, earlier, plans[content.study_id], settled)
             yield from (Finding(seq, problem) for problem in problems)
@@ -331,17 +236,14 @@ def _plan_findings(contents: Sequence[_Content]) -> Iterator[Finding]:
 
 
 def _beyond_the_plan(
-    charge: _Reserve, earlier: Sequence[tuple[int, _Reserve]], plan: PrivacyPlan, settled: Mapping[int, int]
+    charge: Reserve, earlier: Sequence[tuple[int, Reserve]], plan: PrivacyPlan, settled: Mapping[int, int]
 ) -> Iterator[str]:
     """What is wrong with a charge of a study, after its earlier ones."""
-    alike = [(seq, one) for seq, one in earlier if one.purpose == charge.purpose]
-    if charge.purpose == "warm_start" and alike:
-        yield "reserves again for the warm start, which is released once"
-    if charge.purpose == "training":
-        if any(one.round == charge.round and seq in settled for seq, one in alike):
-            yield f"reserves again for round {charge.round}, which was settled"
-        if len(alike) >= plan.rounds:
-            yield f"is reservation {len(alike) + 1} of a study that was approved for {plan.rounds}"
+    alike, phase = [(seq, one) for seq, one in earlier if one.phase == charge.phase], plan.find(charge.phase)
+    if any(one.round == charge.round and seq in settled for seq, one in alike):
+        yield f"reserves again for round {charge.round} of {charge.phase}, which was settled"
+    if phase is not None and len(alike) >= phase.rounds:
+        yield f"is reservation {len(alike) + 1} for {charge.phase}, which was approved for {phase.rounds}"
     charged = [Mechanism(one.noise_multiplier, one.sample_rate, settled.get(seq, one.steps)) for seq, one in earlier]
     charged.append(Mechanism(charge.noise_multiplier, charge.sample_rate, charge.steps))
     if epsilon_rdp(charged, plan.delta) <= plan.epsilon:  # never below the truth, and quicker
@@ -351,14 +253,14 @@ def _beyond_the_plan(
         yield f"brought the study's ε to {after:.4g}, above the {plan.epsilon:g} that was approved"
 
 
-def _seed_findings(contents: Sequence[_Content], terms: _Terms) -> Iterator[Finding]:
+def _seed_findings(contents: Sequence[Content], terms: Cohort) -> Iterator[Finding]:
     """Noise from a seed is for rehearsals, and for simulations, whose ledgers name no patients."""
     if terms.rehearsal or not terms.fingerprint:
         return
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, _Approve) and content.plan.seeded:
+        if isinstance(content, Approve) and content.plan.seeded:
             yield Finding(seq, "approves noise from a seed for registered patients")
-        if isinstance(content, _Reserve) and content.replay_key:
+        if isinstance(content, Reserve) and content.replay_key:
             yield Finding(seq, "reserves for noise from a seed, with registered patients")
 
 
@@ -367,15 +269,17 @@ def _missing(entries: Sequence[Entry], known_heads: Collection[str]) -> Iterator
         yield Finding(THE_LEDGER, "lacks entries that others have seen: its end was cut off, or it was written anew")
 
 
-def _with_epsilon(name: str, findings: list[Finding], cohort: _Terms, entries: Sequence[Entry]) -> Audit:
-    charges, delta = spent(entries), cohort.delta
+def _with_epsilon(
+    name: str, findings: list[Finding], cohort: Cohort, contents: Sequence[Content], entries: Sequence[Entry]
+) -> Audit:
+    charges, delta = _charged(entries), cohort.delta
     prv, pld, rdp = (account(charges, delta) for account in (epsilon, _pld, epsilon_rdp))
     error = 2 * prv_error(charges, delta) if charges else 2 * PRV_EPSILON_ERROR
     if abs(prv - pld) > error + PLD_RELATIVE_ERROR * pld:
         findings.append(Finding(THE_LEDGER, f"PRV finds ε = {prv:.4g} and PLD {pld:.4g}: they disagree"))
     if rdp < max(prv, pld) - error:
         findings.append(Finding(THE_LEDGER, f"RDP finds ε = {rdp:.4g}, below the tighter accountants"))
-    findings += [*_over_budget(entries, delta), *_second_study(entries, delta)]
+    findings += [*_over_budget(contents, entries, delta), *_second_study(entries, delta)]
     several = len(_studies(entries)) > 1
     filtered = epsilon_filtered(charges, delta, order_of(entries)) if several else None
     budget = policy_in_force(entries).epsilon
@@ -383,50 +287,58 @@ def _with_epsilon(name: str, findings: list[Finding], cohort: _Terms, entries: S
 
 
 def _studies(entries: Sequence[Entry]) -> set[str]:
-    return {entry.content["study_id"] for entry in entries if entry.content["kind"] == "reserve"}
+    return {charge.study_id for _, charge in of_kind(entries, Reserve)}
+
+
+def _charged(entries: Sequence[Entry]) -> list[Mechanism]:
+    """What was settled, and what was reserved and not settled."""
+    settled = {settle.reservation: settle.steps for _, settle in of_kind(entries, Settle)}
+    return [
+        Mechanism(charge.noise_multiplier, charge.sample_rate, settled.get(seq, charge.steps))
+        for seq, charge in of_kind(entries, Reserve)
+    ]
 
 
 def _counted(entries: Sequence[Entry], delta: float) -> float:
     """ε of what the entries charge: exact for one study, by the ledger's Rényi filter for several."""
     if len(_studies(entries)) <= 1:
-        return epsilon(spent(entries), delta)
-    return epsilon_filtered(spent(entries), delta, order_of(entries))
+        return epsilon(_charged(entries), delta)
+    return epsilon_filtered(_charged(entries), delta, order_of(entries))
 
 
 def _pld(charges: list[Mechanism], delta: float) -> float:
     return epsilon_pld(charges, delta) if charges else 0.0
 
 
-def _over_budget(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
+def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     """Reservations that passed the budget, or 20 without an override; settlements that came later do not count."""
-    budgets = [entry.content["policy"]["epsilon"] for entry in entries if "policy" in entry.content]
-    every_reservation = [entry for entry in entries if entry.content["kind"] != "settle"]
+    budgets = [said.policy.epsilon for said in contents if isinstance(said, Open | PolicyChange)]
+    every_reservation = [entry for entry, said in zip(entries, contents, strict=True) if not isinstance(said, Settle)]
     if _counted(every_reservation, delta) <= min(OVERRIDE_ABOVE, *budgets):
         return  # ε grows with every step, so no part of them passed it either
-    for seq, entry in enumerate(entries, start=1):
-        if entry.content["kind"] == "reserve":
-            after, budget = _counted(entries[:seq], delta), policy_in_force(entries[:seq]).epsilon
-            approval = approval_of(entries[:seq], entry.content["study_id"])
-            if after > budget:
-                yield Finding(seq, f"brought ε to {after:.4g}, above the budget of {budget:g}")
-            if after > OVERRIDE_ABOVE and approval is not None and not approval.override.strip():
-                yield Finding(seq, f"brought ε to {after:.4g}, above {OVERRIDE_ABOVE:g} without an override")
+    for seq, charge in of_kind(entries, Reserve):
+        after, budget = _counted(entries[:seq], delta), policy_in_force(entries[:seq]).epsilon
+        approval = approval_of(entries[:seq], charge.study_id)
+        if after > budget:
+            yield Finding(seq, f"brought ε to {after:.4g}, above the budget of {budget:g}")
+        if after > OVERRIDE_ABOVE and approval is not None and not approval.override.strip():
+            yield Finding(seq, f"brought ε to {after:.4g}, above {OVERRIDE_ABOVE:g} without an override")
 
 
 def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     """Reservations for another study than the first, though the first one's plan alone was above the budget."""
-    reservations = [entry for entry in entries if entry.content["kind"] == "reserve"]
-    others = [entry for entry in reservations if entry.content["study_id"] != reservations[0].content["study_id"]]
+    reservations = of_kind(entries, Reserve)
+    others = [seq for seq, charge in reservations if charge.study_id != reservations[0][1].study_id]
     if not others:
         return
-    approval = approval_of(entries[: reservations[0].seq - 1], reservations[0].content["study_id"])
+    first, charge = reservations[0]
+    approval = approval_of(entries[: first - 1], charge.study_id)
     if approval is None:
         return  # which is a finding of its own
-    plan = approval.plan
-    whole = epsilon_filtered(plan.mechanisms(plan.steps), delta, order_of(entries))
-    for entry in others:
-        if whole > policy_in_force(entries[: entry.seq]).epsilon:
-            yield Finding(entry.seq, f"is of a second study, but the first one's plan alone comes to ε = {whole:.4g}")
+    whole = epsilon_filtered(approval.plan.mechanisms(), delta, order_of(entries))
+    for seq in others:
+        if whole > policy_in_force(entries[:seq]).epsilon:
+            yield Finding(seq, f"is of a second study, but the first one's plan alone comes to ε = {whole:.4g}")
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -12,28 +12,35 @@ Privacy:
     processes ask at once.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import pydantic.dataclasses
-from pydantic import Field
+from typing import Any
 
 from client.ledger.chain import Chain, Entry, Transaction
+from client.ledger.entries import (
+    Approval,
+    Approve,
+    Charge,
+    Cohort,
+    Endorse,
+    Open,
+    PolicyChange,
+    Reject,
+    Reserve,
+    Settle,
+    of_kind,
+    read,
+)
 from client.ledger.keys import SiteKey
 from client.ledger.policy import Policy
-from common.bounds import MOST_LOCAL_STEPS, MOST_ROUNDS, STRICT, Clip, Noise, Rate, RecordsPerPatient, Text
+from common.bounds import MOST_ROUNDS
 from common.errors import Code, DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
 from common.privacy.plan import PrivacyPlan
 from common.privacy.strength import OVERRIDE_ABOVE
 from common.wire.study import versions
-
-Purpose = Literal["training", "warm_start", "statistic", "evaluation", "image"]
-"""What a charge pays for: all of them compose."""
 
 MALFORMED = "malformed"
 """Stands in the ledger for what somebody else has sent and is no name of a study or plan, nor a line of text."""
@@ -44,167 +51,6 @@ SOMEBODY = "?"
 _LONGEST_ID, _LONGEST_REASON = 64, 500
 _EACH = 64
 """Refusals of one kind that have an entry each; a power of two."""
-
-_PLANNED = ("training", "warm_start")
-"""What a plan says all about."""
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Whom the ledger protects.
-
-    Attributes:
-        unit: the patient, or the record.
-        delta: at which ε is counted.
-        fingerprint: of the patients, as the site registered them (`client/ledger/register.py`); empty in a simulation.
-        rehearsal: whether the noise of its studies comes from a seed that others know, and the data is nobody's; such a
-            ledger takes no other study, and no other ledger takes such a one.
-    """
-
-    unit: str
-    delta: float
-    fingerprint: str = ""
-    rehearsal: bool = False
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
-class Charge:
-    """What a reservation pays for.
-
-    Attributes:
-        study_id: the run.
-        plan_id: the privacy plan, which must have been approved.
-        round: the round of the run.
-        steps: the most private steps that the round can take.
-        noise_multiplier, sample_rate, clip_norm, records_per_patient: the mechanism of each step.
-        replay_key: where randomness is seeded, a hash of everything the round depends on, so that an interrupted round
-            can be repeated bit for bit, which releases nothing new. Empty for real randomness: a repetition is then
-            paid again.
-        purpose: what it is for.
-
-    Raises:
-        ValueError: a field has another type than is said here, or is out of its range.
-    """
-
-    study_id: Text
-    plan_id: Text
-    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
-    steps: Annotated[int, Field(ge=0, le=MOST_LOCAL_STEPS)]
-    noise_multiplier: Noise
-    sample_rate: Rate
-    clip_norm: Clip
-    records_per_patient: RecordsPerPatient = 1
-    replay_key: Text = ""
-    purpose: Purpose = "training"
-
-    @staticmethod
-    def for_round(plan: PrivacyPlan, study_id: str, round_number: int, replay_key: str = "") -> "Charge":
-        """The charge for one round of `plan`."""
-        return Charge(
-            study_id=study_id,
-            plan_id=plan.plan_id,
-            round=round_number,
-            steps=plan.steps_per_round,
-            noise_multiplier=plan.noise_multiplier,
-            sample_rate=plan.sample_rate,
-            clip_norm=plan.clip_norm,
-            records_per_patient=plan.records_per_patient,
-            replay_key=replay_key,
-        )
-
-    @staticmethod
-    def for_warm_start(plan: PrivacyPlan, study_id: str, replay_key: str = "") -> "Charge":
-        """The charge for the statistics that `plan` releases once, before its first round.
-
-        Raises:
-            PrivacyRefusal: it releases none.
-        """
-        if plan.warm_start_noise_multiplier is None:
-            raise PrivacyRefusal("privacy plan", "has no warm start", "have the hospital review the new plan")
-        return Charge(
-            study_id=study_id,
-            plan_id=plan.plan_id,
-            round=0,
-            steps=1,
-            noise_multiplier=plan.warm_start_noise_multiplier,
-            sample_rate=1.0,
-            clip_norm=1.0,
-            replay_key=replay_key,
-            purpose="warm_start",
-        )
-
-    @property
-    def mechanism(self) -> Mechanism:
-        """What the accountant sees of it."""
-        return Mechanism(self.noise_multiplier, self.sample_rate, self.steps)
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
-class Approval:
-    """A plan that the hospital has agreed to, as the ledger holds it.
-
-    Attributes:
-        study_id: the study, data schema, model and roster included, whose hash was signed.
-        plan: its privacy plan.
-        family: the model family.
-        server: the coordinator who asked for it.
-        override: why ε above 20 is accepted; empty where it is not above.
-        approver: who approved it, by name or role; empty where nobody said, as in a simulation.
-        reason: why.
-
-    Raises:
-        ValueError: a field has another type than is said here, or is out of its range.
-    """
-
-    study_id: Text
-    plan: PrivacyPlan
-    family: Text
-    server: Text
-    override: Text = ""
-    approver: Text = ""
-    reason: Text = ""
-
-    @staticmethod
-    def of_entry(entry: Entry) -> "Approval":
-        """The approval that an entry of kind `approve` or `endorse` holds; older ones name nobody."""
-        content = entry.content
-        with _reading(entry):
-            plan = PrivacyPlan(**content["plan"])
-            named = content["study_id"], plan, content["family"], content["server"], content["override"]
-            return Approval(*named, content.get("approver", ""), content.get("reason", ""))
-
-    def like(self, other: "Approval") -> bool:
-        """Whether both are of the same thing, whoever agreed to it and why."""
-        return replace(self, approver="", reason="") == replace(other, approver="", reason="")
-
-    def forbids(self, charge: Charge) -> str | None:
-        """Why a charge is not what was approved; None if it is, or is for what a plan does not say."""
-        if charge.replay_key and not self.plan.seeded:
-            return "is not seeded: nothing of it comes out the same twice"
-        if charge.purpose == "warm_start":
-            return self._forbids_warm_start(charge)
-        return self._forbids_round(charge) if charge.purpose == "training" else None
-
-    def _forbids_round(self, charge: Charge) -> str | None:
-        allowed = Charge.for_round(self.plan, self.study_id, charge.round)
-        different = [
-            name
-            for name in ("study_id", "plan_id", "noise_multiplier", "sample_rate", "clip_norm", "records_per_patient")
-            if getattr(charge, name) != getattr(allowed, name)
-        ]
-        if different:
-            return f"differs from what was approved in {', '.join(different)}"
-        if charge.steps != allowed.steps:
-            return f"asks for {charge.steps} steps where {allowed.steps} were approved"
-        if not 1 <= charge.round <= self.plan.rounds:
-            return f"asks for round {charge.round} where {self.plan.rounds} were approved"
-        return None
-
-    def _forbids_warm_start(self, charge: Charge) -> str | None:
-        if self.plan.warm_start_noise_multiplier is None:
-            return "has no warm start"
-        allowed = Charge.for_warm_start(self.plan, self.study_id, charge.replay_key)
-        return None if charge == allowed else "differs from the warm start that was approved"
 
 
 class Ledger:
@@ -230,8 +76,7 @@ class Ledger:
         with self._chain.transaction() as ledger:
             if not ledger.entries:
                 raise VerificationError(f"ledger '{path.name}'", "holds no entry", "restore its newest copy")
-            with _reading(ledger.entries[0]):
-                self.cohort = Cohort(**ledger.entries[0].content["cohort"])
+            self.cohort = opening(ledger.entries).cohort
 
     @staticmethod
     def create(path: Path, cohort: Cohort, policy: Policy, key: SiteKey) -> "Ledger":
@@ -277,7 +122,7 @@ class Ledger:
                 enough = not approvers_missing(approval, ledger.entries)
                 _append(ledger, "approve" if enough else "endorse", asdict(approval))
                 return enough
-            _append_refusal(ledger, approval.study_id, approval.plan.plan_id, 0, refusal)
+            _append_refusal(ledger, approval.study_id, approval.plan.plan_id, "", 0, refusal)
         raise refusal
 
     def objection(self, approval: Approval, policy: Policy) -> PrivacyRefusal | None:
@@ -293,8 +138,8 @@ class Ledger:
         """Durably charges the most that the coming steps can cost; returns the reservation's number.
 
         A charge with a `replay_key` that is already reserved is the same release again, and returns its reservation.
-        Otherwise the warm start is reserved once. So is each round, unless it was interrupted, which takes one of the
-        plan's spare rounds.
+        Otherwise each round of each phase is reserved once, unless it was interrupted, which takes one of the phase's
+        spare rounds.
 
         Args:
             charge: what is to be paid for.
@@ -309,14 +154,14 @@ class Ledger:
         with self._chain.transaction() as ledger:
             if policy is not None:
                 _put_in_force(ledger, policy)
-            for entry in of_kind(ledger.entries, "reserve"):
-                if charge.replay_key == entry.content["replay_key"] != "" and charge == charge_of(entry):
-                    return entry.seq
+            for seq, earlier in of_kind(ledger.entries, Reserve):
+                if charge.replay_key != "" and charge == earlier.charge:
+                    return seq
             refusal = self._objection(charge, ledger.entries)
             if refusal is None:
                 check()
                 return _append(ledger, "reserve", asdict(charge)).seq
-            _append_refusal(ledger, charge.study_id, charge.plan_id, charge.round, refusal)
+            _append_refusal(ledger, charge.study_id, charge.plan_id, charge.phase, charge.round, refusal)
         raise refusal
 
     def settle(self, reservation: int, steps: int) -> str:
@@ -329,21 +174,22 @@ class Ledger:
             VerificationError: there is no such reservation, or it did not cover so many steps.
         """
         with self._chain.transaction() as ledger:
-            reserved = {entry.seq: entry.content["steps"] for entry in of_kind(ledger.entries, "reserve")}
-            settled = settled_steps(ledger.entries)
+            reserved = {seq: charge.steps for seq, charge in of_kind(ledger.entries, Reserve)}
+            settlements = of_kind(ledger.entries, Settle)
+            settled = {settle.reservation: settle.steps for _, settle in settlements}
             if settled.get(reservation) == steps:
-                entries = of_kind(ledger.entries, "settle")
-                return next(entry.hash for entry in entries if entry.content["reservation"] == reservation)
+                seq = next(seq for seq, settle in settlements if settle.reservation == reservation)
+                return ledger.entries[seq - 1].hash
             if reservation in settled or not 0 <= steps <= reserved.get(reservation, -1):
                 raise VerificationError(
                     f"reservation {reservation}", f"does not cover {steps} steps", "audit the ledger"
                 )
             return _append(ledger, "settle", {"reservation": reservation, "steps": steps}).hash
 
-    def refuse(self, study_id: str, plan_id: str, round_number: int, reason: SiloganError) -> None:
+    def refuse(self, study_id: str, plan_id: str, round_number: int, reason: SiloganError, phase: str = "") -> None:
         """Records that a request was refused before any data was read."""
         with self._chain.transaction() as ledger:
-            _append_refusal(ledger, study_id, plan_id, round_number, reason)
+            _append_refusal(ledger, study_id, plan_id, phase, round_number, reason)
 
     def epsilon(self) -> float:
         """ε spent on the cohort so far, open reservations included, by the rule of `charged_epsilon`."""
@@ -387,10 +233,10 @@ class Ledger:
             problem = f"names nobody, and the policy asks for {policy.approvers} approvers"
             refusal = PrivacyRefusal("approval", problem, "say who approves with --by")
         if refusal is None:
-            first_round = Charge.for_round(plan, approval.study_id, 1)
+            first_round = Charge.of(plan, plan.phases[0].name, 1, approval.study_id)
             refusal = self._over_limit(first_round, approval, entries, policy)
         if refusal is None and not approval.override.strip():
-            most = min(policy.epsilon, charged_epsilon(entries, approval.study_id, plan.mechanisms(plan.steps)))
+            most = min(policy.epsilon, charged_epsilon(entries, approval.study_id, plan.mechanisms()))
             if most > OVERRIDE_ABOVE:
                 problem = f"could bring ε to {most:.4g}, above {OVERRIDE_ABOVE:g}"
                 refusal = PrivacyRefusal("privacy plan", problem, "approve it with --override and the reason")
@@ -418,15 +264,15 @@ class Ledger:
             return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
         steps = sum(mechanism.steps for mechanism in spent(entries)) + charge.steps
         if steps > policy.max_steps:
-            problem = f"round {charge.round} would bring the steps to {steps}, above {policy.max_steps}"
+            problem = f"{_named(charge)} would bring the steps to {steps}, above {policy.max_steps}"
             hint = "stop here, or have the hospital allow more"
             return PrivacyRefusal("site policy", problem, hint, code=Code.POLICY)
         problem = second_study_problem(entries, charge.study_id, policy.epsilon)
         if problem is not None:
             hint = "have the hospital approve a larger budget"
             return PrivacyRefusal("privacy budget", problem, hint, code=Code.BUDGET)
-        after = charged_epsilon(entries, charge.study_id, [charge.mechanism])
-        problem = f"round {charge.round} would bring ε to {after:.4g}, above"
+        after = charged_epsilon(entries, charge.study_id, [charge.mechanism()])
+        problem = f"{_named(charge)} would bring ε to {after:.4g}, above"
         if not after <= policy.epsilon:
             hint = "stop here, or have the hospital approve a larger budget"
             return PrivacyRefusal("privacy budget", f"{problem} {policy.epsilon:g}", hint, code=Code.BUDGET)
@@ -470,19 +316,31 @@ def charged_epsilon(entries: Sequence[Entry], study_id: str = "", more: Iterable
 
 def composed(entries: Sequence[Entry], mechanisms: Sequence[Mechanism], studies: int) -> float:
     """ε of mechanisms of so many studies, on the terms of a ledger: see `charged_epsilon`."""
-    delta = entries[0].content["cohort"]["delta"]
+    delta = opening(entries).cohort.delta
     return epsilon(mechanisms, delta) if studies <= 1 else epsilon_filtered(mechanisms, delta, order_of(entries))
 
 
 def studies_charged(entries: Sequence[Entry]) -> set[str]:
     """The studies that anything was ever reserved for."""
-    return {entry.content["study_id"] for entry in of_kind(entries, "reserve")}
+    return {charge.study_id for _, charge in of_kind(entries, Reserve)}
+
+
+def opening(entries: Sequence[Entry]) -> Open:
+    """What the first entry says.
+
+    Raises:
+        VerificationError: it does not open a ledger.
+    """
+    said = read(entries[0])
+    if not isinstance(said, Open):
+        raise VerificationError(f"ledger entry {entries[0].seq}", "does not open the ledger", "audit the ledger")
+    return said
 
 
 def order_of(entries: Sequence[Entry]) -> int:
     """The order of a ledger's Rényi filter, fixed by the entry that opens it."""
-    opening = entries[0].content
-    return filter_order(opening["policy"]["epsilon"], opening["cohort"]["delta"])
+    first = opening(entries)
+    return filter_order(first.policy.epsilon, first.cohort.delta)
 
 
 def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float) -> str | None:
@@ -490,12 +348,11 @@ def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float)
 
     See `charged_epsilon`.
     """
-    first = next((entry.content["study_id"] for entry in of_kind(entries, "reserve")), study_id)
-    approvals = [entry for entry in of_kind(entries, "approve") if entry.content["study_id"] == first]
-    if first == study_id or not approvals:
+    first = next((charge.study_id for _, charge in of_kind(entries, Reserve)), study_id)
+    plans = [approval.plan for _, approval in of_kind(entries, Approve) if approval.study_id == first]
+    if first == study_id or not plans:
         return None
-    plan = Approval.of_entry(approvals[-1]).plan
-    whole = epsilon_filtered(plan.mechanisms(plan.steps), entries[0].content["cohort"]["delta"], order_of(entries))
+    whole = epsilon_filtered(plans[-1].mechanisms(), opening(entries).cohort.delta, order_of(entries))
     if whole <= budget:
         return None
     return f"leaves no room for a second study: the first one's plan alone comes to ε = {whole:.4g} as they are counted"
@@ -504,32 +361,29 @@ def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float)
 def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry]) -> PrivacyRefusal | None:
     """Why a charge would be more than was approved: each phase and round once, and no more ε than the plan says."""
     new_study = "have the hospital approve another study"
-    own = [entry for entry in of_kind(entries, "reserve") if entry.content["study_id"] == charge.study_id]
-    alike = [entry for entry in own if entry.content["purpose"] == charge.purpose]
-    if charge.purpose == "warm_start" and alike:
-        return PrivacyRefusal(
-            "warm start", "was already asked for: it is released once", new_study, code=Code.ROUND_DONE
-        )
-    if charge.purpose == "training":
-        settled = settled_steps(entries)
-        if any(entry.content["round"] == charge.round and entry.seq in settled for entry in alike):
-            hint = "go on with the next round"
-            return PrivacyRefusal(f"round {charge.round}", "was already answered", hint, code=Code.ROUND_DONE)
-        if len(alike) >= plan.rounds:
-            problem = f"has no spare round left: all {plan.rounds} that were approved are charged"
-            return PrivacyRefusal(f"round {charge.round}", problem, new_study, code=Code.BUDGET)
-    planned = all(entry.content["purpose"] in _PLANNED for entry in own) and charge.purpose in _PLANNED
-    if planned and epsilon(plan.mechanisms(plan.steps), plan.delta) <= plan.epsilon:
+    own = [(seq, one) for seq, one in of_kind(entries, Reserve) if one.study_id == charge.study_id]
+    alike = [(seq, one.round) for seq, one in own if one.phase == charge.phase]
+    settled, phase = settled_steps(entries), plan.find(charge.phase)
+    if any(number == charge.round and seq in settled for seq, number in alike):
+        hint = "go on with the next round"
+        return PrivacyRefusal(_named(charge), "was already answered", hint, code=Code.ROUND_DONE)
+    if phase is None or len(alike) >= phase.rounds:
+        most = phase.rounds if phase else 0
+        problem = f"has no spare round left: all {most} that were approved are charged"
+        return PrivacyRefusal(_named(charge), problem, new_study, code=Code.BUDGET)
+    if all(plan.find(one.phase) for _, one in own) and epsilon(plan.mechanisms(), plan.delta) <= plan.epsilon:
         return None
-    settlements = of_kind(entries, "settle")
-    after = epsilon([*spent([*own, *settlements]), charge.mechanism], plan.delta)
+    after = epsilon([*paid_for(own, settled), charge.mechanism()], plan.delta)
     if after <= plan.epsilon:
         return None
-    problem = (
-        f"round {charge.round} would bring this study's ε to {after:.4g}, above {plan.epsilon:g}, which was approved"
-    )
+    problem = f"{_named(charge)} would bring this study's ε to {after:.4g}, above {plan.epsilon:g}, which was approved"
     hint = "stop here, or have the hospital approve another study"
     return PrivacyRefusal("privacy budget", problem, hint, code=Code.BUDGET)
+
+
+def _named(charge: Charge) -> str:
+    """What a refusal calls what was asked for."""
+    return f"round {charge.round} of {charge.phase}"
 
 
 def _put_in_force(ledger: Transaction, policy: Policy) -> None:
@@ -539,16 +393,15 @@ def _put_in_force(ledger: Transaction, policy: Policy) -> None:
 
 def policy_in_force(entries: Sequence[Entry]) -> Policy:
     """The last policy that the entries hold."""
-    entry = next(entry for entry in reversed(entries) if "policy" in entry.content)
-    with _reading(entry):
-        return Policy.recorded(entry.content["policy"])
+    said = map(read, reversed(entries))
+    return next(one.policy for one in said if isinstance(one, Open | PolicyChange))
 
 
-def approval_of(entries: Sequence[Entry], study_id: str) -> Approval | None:
+def approval_of(entries: Sequence[Entry], study_id: str) -> Approve | None:
     """The hospital's last word on a study: its approval, or None where it was rejected or never approved."""
-    for entry in reversed(entries):
-        if entry.content["kind"] in ("approve", "reject") and entry.content["study_id"] == study_id:
-            return Approval.of_entry(entry) if entry.content["kind"] == "approve" else None
+    for said in map(read, reversed(entries)):
+        if isinstance(said, Approve | Reject) and said.study_id == study_id:
+            return said if isinstance(said, Approve) else None
     return None
 
 
@@ -560,14 +413,13 @@ def _is_approved(approval: Approval, entries: Sequence[Entry]) -> bool:
 def approvers_missing(approval: Approval, entries: Sequence[Entry]) -> int:
     """How many more people must approve, after this approval, on the terms that the entries have put in force."""
     names = {_person(approval.approver)}
-    for entry in reversed(entries):
-        if entry.content.get("study_id") == approval.study_id and entry.content["kind"] in ("approve", "reject"):
+    for said in map(read, reversed(entries)):
+        if isinstance(said, Approve | Reject) and said.study_id == approval.study_id:
             break
-        if entry.content["kind"] == "endorse" and Approval.of_entry(entry).like(approval):
-            names.add(_person(entry.content["approver"]))
-    return (
-        max(0, policy_in_force(entries).approvers - len(names - {""})) if policy_in_force(entries).approvers > 1 else 0
-    )
+        if isinstance(said, Endorse) and said.like(approval):
+            names.add(_person(said.approver))
+    wanted = policy_in_force(entries).approvers
+    return max(0, wanted - len(names - {""})) if wanted > 1 else 0
 
 
 def _person(name: str) -> str:
@@ -575,45 +427,19 @@ def _person(name: str) -> str:
     return " ".join(name.casefold().split())
 
 
-def charge_of(entry: Entry) -> Charge:
-    """The charge that an entry of kind `reserve` holds."""
-    with _reading(entry):
-        return Charge(**{field.name: entry.content[field.name] for field in fields(Charge)})
-
-
 def spent(entries: Sequence[Entry]) -> list[Mechanism]:
     """What the entries charge: settled steps, and reserved steps where nothing was settled."""
-    settled = settled_steps(entries)
-    return [mechanism_of(entry, settled.get(entry.seq)) for entry in of_kind(entries, "reserve")]
+    return paid_for(of_kind(entries, Reserve), settled_steps(entries))
 
 
-def mechanism_of(entry: Entry, steps: int | None) -> Mechanism:
-    """What an entry of kind `reserve` pays for, if so many steps were taken; None for all that it reserves."""
-    content = entry.content
-    with _reading(entry):
-        return Mechanism(
-            content["noise_multiplier"], content["sample_rate"], content["steps"] if steps is None else steps
-        )
-
-
-@contextmanager
-def _reading(entry: Entry) -> Generator[None]:
-    """Entries are as they were signed; what was signed may still be what no entry may say."""
-    try:
-        yield
-    except (ValueError, TypeError, KeyError, AttributeError):
-        problem = "says what no entry may: a type or a value is wrong"
-        raise VerificationError(f"ledger entry {entry.seq}", problem, "audit the ledger") from None
-
-
-def of_kind(entries: Sequence[Entry], kind: str) -> list[Entry]:
-    """The entries whose `kind` is this."""
-    return [entry for entry in entries if entry.content["kind"] == kind]
+def paid_for(charges: Iterable[tuple[int, Reserve]], settled: Mapping[int, int]) -> list[Mechanism]:
+    """What numbered reservations came to, given the steps that were settled on some of them."""
+    return [charge.mechanism(settled.get(seq)) for seq, charge in charges]
 
 
 def settled_steps(entries: Sequence[Entry]) -> dict[int, int]:
     """The steps that were taken, by the number of the reservation."""
-    return {entry.content["reservation"]: entry.content["steps"] for entry in of_kind(entries, "settle")}
+    return {settle.reservation: settle.steps for _, settle in of_kind(entries, Settle)}
 
 
 def _append(ledger: Transaction, kind: str, body: dict[str, Any]) -> Entry:
@@ -624,20 +450,23 @@ def _append(ledger: Transaction, kind: str, body: dict[str, Any]) -> Entry:
     return ledger.append({"kind": kind, **body, "created": max(now, last), **clock, "versions": versions()})
 
 
-def _append_refusal(ledger: Transaction, study_id: str, plan_id: str, round_number: int, reason: SiloganError) -> None:
+def _append_refusal(
+    ledger: Transaction, study_id: str, plan_id: str, phase: str, round_number: int, reason: SiloganError
+) -> None:
     """Writes a refusal down: each of the first ones of its kind, later ones together.
 
     Whoever may ask can ask without end, and the file only grows. Of one kind are refusals of one study for reasons of
     one code; all studies that the hospital never decided about count as one. After the first 64, an entry stands for as
     many refusals as there were since the last one: it is written at the 128th, 256th, 512th and so on.
     """
-    decided = {entry.content["study_id"] for entry in ledger.entries if entry.content["kind"] in ("approve", "reject")}
+    decided = {said.study_id for said in map(read, ledger.entries) if isinstance(said, Approve | Reject)}
     times = ledger.tally(f"refuse {reason.code} {study_id if study_id in decided else ''}")
     if times > _EACH and times & (times - 1):
         return
     body = {
         "study_id": _bounded(study_id, _LONGEST_ID),
         "plan_id": _bounded(plan_id, _LONGEST_ID),
+        "phase": phase,
         "round": min(max(round_number, 0), MOST_ROUNDS),
         "reason": _bounded(str(reason), _LONGEST_REASON),
     }

@@ -78,21 +78,21 @@ remove one {{ statement.unit }}). Whichever of the two was trained on, no result
 <td>{{ run.asked_by or "—" }}</td>
 <td>{% for day in days(run) %}{{ " to " if not loop.first }}<span style="white-space:nowrap">{{ day }}</span>
 {%- endfor %}</td>
-<td>{{ run.purposes | join(", ") }}</td>
-<td>{{ run.noise_multiplier | number(4) }}</td>
-<td>{{ run.sample_rate | number }}</td>
-<td>{{ run.clip_norm | number }}</td>
-<td>{{ run.records_per_patient | whole }}</td>
+<td>{{ run.phases | join(", ", "name") }}</td>
+<td>{% for phase in run.phases %}{{ ", " if not loop.first }}{{ phase.noise_multiplier | number(4) }}{% endfor %}</td>
+<td>{% for phase in run.phases %}{{ ", " if not loop.first }}{{ phase.sample_rate | number }}{% endfor %}</td>
+<td>{% for phase in run.phases %}{{ ", " if not loop.first }}{{ phase.clip_norm | number }}{% endfor %}</td>
+<td>{% for phase in run.phases %}{{ ", " if not loop.first }}{{ phase.records_per_patient | whole }}{% endfor %}</td>
 <td>{{ run.steps_settled | whole }}</td>
 <td>{{ run.steps_reserved | whole }}</td>
 <td>{{ run.epsilon | upward(4) }}</td>
 <td>{{ run.refusals | whole }}</td></tr>
 {% endfor %}
 {% endcall %}
-<p class="soft">σ: noise, in multiples of the clipping norm C (of training, where a run also paid for something else).
-q: chance of a patient or record to be in a step. k: most records of one patient in a step. Not settled: steps that
-were reserved and are charged in full, as after a crash. ε alone: of this run, were it the only one; those of several
-runs do not simply add up to the cohort's.</p>
+<p class="soft">For: the phases that were paid for; σ, q, C and k are in the same order. σ: noise, in multiples of the
+clipping norm C. q: chance of a patient or record to be in a step. k: most records of one patient in a step. Not
+settled: steps that were reserved and are charged in full, as after a crash. ε alone: of this run, were it the only
+one; those of several runs do not simply add up to the cohort's.</p>
 {% endcall %}
 {% else %}
 <p>Nothing has been charged yet.</p>
@@ -105,7 +105,7 @@ runs do not simply add up to the cohort's.</p>
 {% call table("What was refused before any data was read: " ~ what, ("Entry", "When", "Run", "Round", "Why")) %}
 {% for refusal in newest %}
 {{ row(refusal.entry | whole, [in_utc(refusal.created) | moment, short(refusal.study_id),
-                               refusal.round | whole if refusal.round else "the plan", refusal.reason]) }}
+                               refusal.phase ~ " " ~ (refusal.round | whole) if refusal.round else "the plan", refusal.reason]) }}
 {% endfor %}
 {% endcall %}
 {% else %}

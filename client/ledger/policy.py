@@ -4,16 +4,16 @@ A policy only forbids. Whoever asks can be stricter than it, never laxer; what i
 without a policy nothing is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from common.bounds import Clip, Count, Delta, Epsilon, Noise, Rate, RecordsPerPatient, Text
 from common.config.scenario import Section, parse, read_keys
 from common.errors import Code, ConfigError, PrivacyRefusal
-from common.privacy.plan import PrivacyPlan, Unit
+from common.privacy.plan import Phase, PrivacyPlan, Unit
 
 _NO_LIMIT = 2**53
 _Names = Annotated[tuple[Text, ...], Field(max_length=1000, strict=False)]
@@ -43,26 +43,28 @@ class Policy(Section):
             yield "it trains without privacy"
         if plan.unit != self.unit:
             yield f"its unit is the {plan.unit}, not the {self.unit}"
-        limits = (
-            ("δ", plan.delta, self.delta),
-            ("clip_norm", plan.clip_norm, self.max_clip_norm),
-            ("sample_rate", plan.sample_rate, self.max_sample_rate),
-            ("records_per_patient", plan.records_per_patient, self.max_records_per_patient),
-            ("steps_per_round", plan.steps_per_round, self.max_steps_per_round),
-            ("steps", plan.steps, self.max_steps),
-        )
-        for name, asked, most in limits:
-            if not asked <= most:
-                yield f"{name} {asked:g} is above {most:g}"
-        if not plan.noise_multiplier >= self.min_noise_multiplier:
-            yield f"noise_multiplier {plan.noise_multiplier:g} is below {self.min_noise_multiplier:g}"
-        warm_start = plan.warm_start_noise_multiplier
-        if warm_start is not None and not warm_start >= self.min_noise_multiplier:
-            yield f"the warm start's noise_multiplier {warm_start:g} is below {self.min_noise_multiplier:g}"
+        if not plan.delta <= self.delta:
+            yield f"δ {plan.delta:g} is above {self.delta:g}"
+        for phase in plan.phases:
+            yield from (f"{phase.name}: {problem}" for problem in self._objections_to(phase))
         if family not in self.families:
             yield f"model family '{family}' is not allowed"
         if server not in self.servers:
             yield f"server '{server}' is not allowed"
+
+    def _objections_to(self, phase: Phase) -> Iterator[str]:
+        limits = (
+            ("clip_norm", phase.clip_norm, self.max_clip_norm),
+            ("sample_rate", phase.sample_rate, self.max_sample_rate),
+            ("records_per_patient", phase.records_per_patient, self.max_records_per_patient),
+            ("steps_per_round", phase.steps_per_round, self.max_steps_per_round),
+            ("steps", phase.steps, self.max_steps),
+        )
+        for name, asked, most in limits:
+            if not asked <= most and (phase.takes_batches or name not in ("clip_norm", "sample_rate")):
+                yield f"{name} {asked:g} is above {most:g}"
+        if not phase.noise_multiplier >= self.min_noise_multiplier:
+            yield f"noise_multiplier {phase.noise_multiplier:g} is below {self.min_noise_multiplier:g}"
 
     @staticmethod
     def load(path: Path) -> "Policy":
@@ -79,26 +81,18 @@ class Policy(Section):
             raise PrivacyRefusal(f"policy '{path.name}'", problem, error.hint, code=Code.POLICY) from None
 
     @staticmethod
-    def recorded(values: Mapping[str, Any]) -> "Policy":
-        """The policy that a ledger's entry holds.
-
-        Ledgers of before there were rehearsal nodes have the key `seeded`, which nothing heeds any more.
-        """
-        return Policy(**{key: value for key, value in values.items() if key != "seeded"})
-
-    @staticmethod
     def of_plan(plan: PrivacyPlan, family: str, server: str) -> "Policy":
         """The policy of a simulated hospital: it allows just what the study asks for."""
-        warm_start = plan.warm_start_noise_multiplier
+        batches = [phase for phase in plan.phases if phase.takes_batches] or plan.phases
         return Policy(
             epsilon=plan.epsilon,
             delta=plan.delta,
             unit=plan.unit,
-            min_noise_multiplier=min(plan.noise_multiplier, warm_start or plan.noise_multiplier),
-            max_clip_norm=plan.clip_norm,
-            max_sample_rate=plan.sample_rate,
-            max_records_per_patient=plan.records_per_patient,
-            max_steps_per_round=plan.steps_per_round,
+            min_noise_multiplier=min(phase.noise_multiplier for phase in plan.phases),
+            max_clip_norm=max(phase.clip_norm for phase in batches),
+            max_sample_rate=max(phase.sample_rate for phase in batches),
+            max_records_per_patient=max(phase.records_per_patient for phase in plan.phases),
+            max_steps_per_round=max(phase.steps_per_round for phase in plan.phases),
             max_steps=_NO_LIMIT,  # an interrupted round that is paid again counts twice; the budget decides
             families=(family,),
             servers=(server,),

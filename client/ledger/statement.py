@@ -4,15 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from client.ledger.chain import Entry
+from client.ledger.entries import Approve, Endorse, Refuse, Reject, Reserve, Settle, of_kind, read
 from client.ledger.ledger import (
-    charge_of,
     charged_epsilon,
     composed,
-    mechanism_of,
-    of_kind,
+    opening,
+    paid_for,
     policy_in_force,
     settled_steps,
-    spent,
     studies_charged,
 )
 from common.privacy.accounting import epsilon
@@ -29,7 +28,7 @@ class Refusal:
         entry: number of the entry.
         created: when, ISO 8601.
         study_id: the run that asked.
-        round: of the run; 0 where a plan was not approved.
+        phase, round: of the run; empty and 0 where a plan was not approved.
         reason: why.
         times: how many refusals of this kind the entry stands for.
     """
@@ -37,6 +36,7 @@ class Refusal:
     entry: int
     created: str
     study_id: str
+    phase: str
     round: int
     reason: str
     times: int = 1
@@ -64,17 +64,33 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class PhaseCharges:
+    """What one run has been charged for one phase.
+
+    Attributes:
+        name: of the phase.
+        noise_multiplier, sample_rate, clip_norm, records_per_patient: the mechanism of its newest charge.
+        steps_settled: noisy sums that were taken.
+        steps_reserved: further ones that are charged, since nobody settled them.
+    """
+
+    name: str
+    noise_multiplier: float
+    sample_rate: float
+    clip_norm: float
+    records_per_patient: int
+    steps_settled: int
+    steps_reserved: int
+
+
+@dataclass(frozen=True)
 class RunCharges:
     """What one run has been charged.
 
     Attributes:
         study_id, plan_id: which run, under which plan.
         asked_by: the coordinator, as it was last approved; empty where no approval is on record.
-        purposes: what was paid for.
-        noise_multiplier, sample_rate, clip_norm, records_per_patient: the mechanism of its newest charge for
-            training; of its newest charge where none was for training.
-        steps_settled: private steps that were taken.
-        steps_reserved: further steps that are charged, since nobody settled them.
+        phases: what was paid for, in the order in which it was first.
         refusals: requests that were refused.
         epsilon: of this run alone.
         first, last: when it was charged first and last, ISO 8601.
@@ -84,18 +100,22 @@ class RunCharges:
     study_id: str
     plan_id: str
     asked_by: str
-    purposes: tuple[str, ...]
-    noise_multiplier: float
-    sample_rate: float
-    clip_norm: float
-    records_per_patient: int
-    steps_settled: int
-    steps_reserved: int
+    phases: tuple[PhaseCharges, ...]
     refusals: int
     epsilon: float
     first: str
     last: str
     seeded: bool
+
+    @property
+    def steps_settled(self) -> int:
+        """Of all phases."""
+        return sum(phase.steps_settled for phase in self.phases)
+
+    @property
+    def steps_reserved(self) -> int:
+        """Of all phases."""
+        return sum(phase.steps_reserved for phase in self.phases)
 
 
 @dataclass(frozen=True)
@@ -137,77 +157,75 @@ class Statement:
 
 def state(entries: Sequence[Entry]) -> Statement:
     """The statement of a ledger's entries, which must have been verified."""
-    cohort = entries[0].content["cohort"]
-    settled = settled_steps(entries)
-    taken = [mechanism_of(entry, settled.get(entry.seq, 0)) for entry in of_kind(entries, "reserve")]
+    cohort, settled = opening(entries).cohort, settled_steps(entries)
+    taken = [charge.mechanism(settled.get(seq, 0)) for seq, charge in of_kind(entries, Reserve)]
     return Statement(
-        unit=cohort["unit"],
-        delta=cohort["delta"],
+        unit=cohort.unit,
+        delta=cohort.delta,
         epsilon_budget=policy_in_force(entries).epsilon,
         epsilon_settled=composed(entries, taken, len(studies_charged(entries))),
         epsilon_charged=charged_epsilon(entries),
-        runs=tuple(_runs(entries, settled, cohort["delta"])),
-        refused=tuple(map(_refusal, of_kind(entries, "refuse"))),
+        runs=tuple(_runs(entries, settled, cohort.delta)),
+        refused=tuple(_refusal(seq, said) for seq, said in of_kind(entries, Refuse)),
         decisions=tuple(_decisions(entries)),
         curve=tuple(_curve(entries)),
         entries=len(entries),
-        versions=entries[-1].content["versions"],
+        versions=read(entries[-1]).versions,
     )
 
 
 def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> Iterator[RunCharges]:
-    named, settlements = [entry for entry in entries if "study_id" in entry.content], of_kind(entries, "settle")
-    for study_id in dict.fromkeys(entry.content["study_id"] for entry in named):
-        of_run = [entry for entry in named if entry.content["study_id"] == study_id]
-        reserved = of_kind(of_run, "reserve")
-        approved = of_kind(of_run, "approve")
-        if not reserved:
+    charges, refusals = of_kind(entries, Reserve), of_kind(entries, Refuse)
+    servers = {approval.study_id: approval.server for _, approval in of_kind(entries, Approve)}
+    said = map(read, entries)
+    named = [one.study_id for one in said if isinstance(one, Approve | Endorse | Reject | Reserve | Refuse)]
+    for study_id in dict.fromkeys(named):
+        own = [(seq, charge) for seq, charge in charges if charge.study_id == study_id]
+        if not own:
             continue
-        charges = [charge_of(entry) for entry in reserved]
-        charge = next((charge for charge in reversed(charges) if charge.purpose == "training"), charges[-1])
+        names = dict.fromkeys(charge.phase for _, charge in own)
         yield RunCharges(
             study_id=study_id,
-            plan_id=charge.plan_id,
-            asked_by=approved[-1].content["server"] if approved else "",
-            purposes=tuple(dict.fromkeys(charge.purpose for charge in charges)),
-            noise_multiplier=charge.noise_multiplier,
-            sample_rate=charge.sample_rate,
-            clip_norm=charge.clip_norm,
-            records_per_patient=charge.records_per_patient,
-            steps_settled=sum(settled.get(entry.seq, 0) for entry in reserved),
-            steps_reserved=sum(entry.content["steps"] for entry in reserved if entry.seq not in settled),
-            refusals=sum(entry.content.get("times", 1) for entry in of_kind(of_run, "refuse")),
-            epsilon=epsilon(spent([*reserved, *settlements]), delta),
-            first=_created(reserved[0]),
-            last=_created(reserved[-1]),
-            seeded=any(entry.content["replay_key"] for entry in reserved),
+            plan_id=own[-1][1].plan_id,
+            asked_by=servers.get(study_id, ""),
+            phases=tuple(_phase([one for one in own if one[1].phase == name], settled) for name in names),
+            refusals=sum(refusal.times for _, refusal in refusals if refusal.study_id == study_id),
+            epsilon=epsilon(paid_for(own, settled), delta),
+            first=own[0][1].created.isoformat(),
+            last=own[-1][1].created.isoformat(),
+            seeded=any(charge.replay_key for _, charge in own),
         )
 
 
-def _created(entry: Entry) -> str:
-    """An audit takes any time that it can read, a number too."""
-    return str(entry.content["created"])
-
-
-def _refusal(entry: Entry) -> Refusal:
-    content = entry.content
-    return Refusal(
-        entry.seq, _created(entry), content["study_id"], content["round"], content["reason"], content.get("times", 1)
+def _phase(charges: Sequence[tuple[int, Reserve]], settled: dict[int, int]) -> PhaseCharges:
+    newest = charges[-1][1]
+    return PhaseCharges(
+        name=newest.phase,
+        noise_multiplier=newest.noise_multiplier,
+        sample_rate=newest.sample_rate,
+        clip_norm=newest.clip_norm,
+        records_per_patient=newest.records_per_patient,
+        steps_settled=sum(settled.get(seq, 0) for seq, _ in charges),
+        steps_reserved=sum(charge.steps for seq, charge in charges if seq not in settled),
     )
 
 
+def _refusal(seq: int, said: Refuse) -> Refusal:
+    return Refusal(seq, said.created.isoformat(), said.study_id, said.phase, said.round, said.reason, said.times)
+
+
 def _decisions(entries: Sequence[Entry]) -> Iterator[Decision]:
-    for entry in entries:
-        content = entry.content
-        if content["kind"] in ("approve", "endorse", "reject"):
-            reason = content.get("reason") or content.get("override", "")
-            who = content.get("approver", "")
-            yield Decision(entry.seq, _created(entry), content["kind"], content["study_id"], who, reason)
+    for seq, said in enumerate(map(read, entries), start=1):
+        if isinstance(said, Reject):
+            yield Decision(seq, said.created.isoformat(), said.kind, said.study_id, "", said.reason)
+        elif isinstance(said, Approve | Endorse):
+            reason = said.reason or said.override
+            yield Decision(seq, said.created.isoformat(), said.kind, said.study_id, said.approver, reason)
 
 
 def _curve(entries: Sequence[Entry]) -> Iterator[tuple[str, float]]:
-    reserved = [entry.seq for entry in of_kind(entries, "reserve")]
-    settled = [entry.seq for entry in of_kind(entries, "settle")]
+    reserved = [seq for seq, _ in of_kind(entries, Reserve)]
+    settled = [seq for seq, _ in of_kind(entries, Settle)]
     stride = -(-len(reserved) // (_POINTS - 2)) or 1  # the newest of both kinds come on top
     for seq in sorted({*reserved[::stride], *reserved[-1:], *settled[-1:]}):
-        yield _created(entries[seq - 1]), charged_epsilon(entries[:seq])
+        yield read(entries[seq - 1]).created.isoformat(), charged_epsilon(entries[:seq])

@@ -47,7 +47,6 @@ from client.node.worker import Worker
 from common.errors import Code, SiloganError, VerificationError
 from common.operations.logs import describe
 from common.wire.bundle import bundle_digest
-from common.wire.envelope import fold, unfold
 from common.wire.refusals import refusal_record
 
 _LOOK_SECONDS = 0.1  # between two questions for a task
@@ -190,7 +189,7 @@ class Executor:
                 hint = "run the same version of silogan on both sides"
                 raise VerificationError("bundle", problem, hint, code=Code.SOFTWARE)
             seconds = min(self._seconds, _time_left(message.metadata))
-            return fold(self._worker.ask(unfold(message.content), seconds))
+            return self._worker.ask(message.content, seconds)
         except SiloganError as error:
             _log.warning("refused (%s): %s", error.code, error)
             return refusal_record("hospital", error.code)

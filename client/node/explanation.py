@@ -4,8 +4,16 @@ from collections.abc import Iterator
 
 from client.ledger.register import Registration
 from client.node.node import Cost
+from common.privacy.plan import Phase, PrivacyPlan
 from common.privacy.strength import strength
 from common.wire.study import Study
+
+RELEASED = {
+    "statistics": "averages and covariances of each class's images, blurred, are released for all hospitals to start "
+    "from",
+    "training": "both networks are trained in private steps",
+}
+"""What is asked for, by the kind of phase."""
 
 
 def explain(study: Study, registration: Registration, server: str, cost: Cost) -> Iterator[tuple[str, str]]:
@@ -18,24 +26,8 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
         "model",
         f"{scenario.model.family}, {study.schema.describe()}; a discriminator sees the data",
     )
-    if plan.warm_start_noise_multiplier is not None:
-        yield (
-            "before the first",
-            f"averages and covariances of each class's {study.schema.noun}, blurred, are released once, for all "
-            f"hospitals to start from; each {plan.unit} adds at most 1; noise σ = {plan.warm_start_noise_multiplier:g}",
-        )
-    yield (
-        "each step",
-        f"each {plan.unit} takes part with probability q = {plan.sample_rate:g}, with at most k = "
-        f"{plan.records_per_patient} of its records; what it adds is clipped to C = {plan.clip_norm:g}; noise "
-        f"σ = {plan.noise_multiplier:g}",
-    )
-    spare = plan.rounds - scenario.training.rounds
-    yield (
-        "rounds",
-        f"{scenario.training.rounds}, each answered once; {spare} more if as many are interrupted (spare rounds)",
-    )
-    yield "steps", f"at most {plan.steps}: {plan.rounds} rounds of {plan.steps_per_round}"
+    for phase in plan.phases:
+        yield phase.name, "; ".join(_terms(plan, phase))
     if plan.seeded:
         yield "noise", "from a seed, which others know: a rehearsal, with nobody's data"
     yield (
@@ -63,3 +55,16 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
         "leaves. It is trusted with nothing: the guarantee holds against it",
     )
     yield "verdict", "forbidden: " + "; ".join(cost.objections) if cost.objections else "allowed by the policy"
+
+
+def _terms(plan: PrivacyPlan, phase: Phase) -> Iterator[str]:
+    """What is asked for in a phase, how often, and its part of the cost."""
+    yield RELEASED[phase.kind]
+    if phase.takes_batches:
+        yield f"each {plan.unit} takes part in a step with probability q = {phase.sample_rate:g}"
+    adds = f"clipped to C = {phase.clip_norm:g}, noise σ = {phase.noise_multiplier:g}"
+    yield f"each adds the mean over at most k = {phase.records_per_patient} of its records, {adds}"
+    spare = f"{phase.spare_rounds} more if as many are interrupted (spare rounds)"
+    yield f"rounds: {phase.last_round}, each answered once; {spare}"
+    yield f"at most {phase.steps} steps: {phase.rounds} rounds of {phase.steps_per_round}"
+    yield f"{phase.share:.0%} of the information that ε = {plan.epsilon:g} pays for"

@@ -23,7 +23,7 @@ from client.ledger.ledger import (
     Ledger,
     approval_of,
     charged_epsilon,
-    of_kind,
+    studies_charged,
 )
 from client.ledger.policy import Policy
 from client.ledger.register import Register, Registration
@@ -208,12 +208,12 @@ class Node:
         objections = () if refusal is None else (refusal.problem,)
         others = [entry for entry in entries if entry.content.get("study_id") != study_id]
         now = charged_epsilon(entries)
-        earlier = len({entry.content["study_id"] for entry in of_kind(others, "reserve")})
+        earlier = len(studies_charged(others))
         if not plan.private:
             return Cost(now, now, now, 0.0, earlier, budget, delta, objections)
-        after_round = charged_epsilon(entries, study_id, plan.mechanisms(plan.steps_per_round))
-        after = charged_epsilon(others, study_id, plan.mechanisms(plan.steps))
-        alone = min(plan.epsilon, plan.epsilon_after(plan.steps) or 0.0)
+        after_round = charged_epsilon(entries, study_id, plan.mechanisms(plan.phases[-1].name, 1))
+        after = charged_epsilon(others, study_id, plan.mechanisms())
+        alone = min(plan.epsilon, plan.epsilon_after() or 0.0)
         return Cost(now, after_round, after, alone, earlier, budget, delta, objections)
 
     def refusal(

@@ -12,7 +12,7 @@ from client.mechanism.randomness import Randomness
 from client.mechanism.units import Units
 from common.models.losses import Loss
 from common.models.networks import Discriminator
-from common.privacy.plan import PrivacyPlan
+from common.privacy.plan import Phase, Unit
 from common.privacy.statistics import Moments
 
 _AT_A_TIME = 256
@@ -24,31 +24,32 @@ class UnprotectedPatients:
     Args:
         records: the site's training records, on the device that works.
         encode: what networks and statistics see of a record.
-        plan: says what a unit is, q and k.
+        unit: the patient or the record.
+        phase: says q and k.
         randomness: of the samples.
     """
 
-    def __init__(self, records: Records, encode: Encode, plan: PrivacyPlan, randomness: Randomness) -> None:
-        patients = None if plan.unit == "record" or records.patients is None else records.patients.cpu()
-        self._records, self._encode, self._randomness, self._rate = records, encode, randomness, plan.sample_rate
-        self._units = Units(len(records), patients, plan.records_per_patient)
+    def __init__(self, records: Records, encode: Encode, unit: Unit, phase: Phase, randomness: Randomness) -> None:
+        patients = None if unit == "record" or records.patients is None else records.patients.cpu()
+        self._records, self._encode, self._randomness, self._rate = records, encode, randomness, phase.sample_rate
+        self._units = Units(len(records), patients, phase.records_per_patient)
 
     def sample(self) -> tuple[Tensor, Tensor, Tensor]:
         """Records float32[n, ...] and labels int64[n] of a Poisson sample, and each one's share of its unit."""
-        positions, shares = self._drawn(self._rate)
+        positions, shares = self._drawn()
         return *self._of(positions), shares
 
     def statistic(self, moments: Moments) -> Tensor:
         """The sum of what all units add to the class moments, float64[moments.size]."""
         total = torch.zeros(moments.slots, moments.width, dtype=torch.float64, device=self._records.labels.device)
-        for positions, shares in zip(*(part.split(_AT_A_TIME) for part in self._drawn(1.0)), strict=True):
+        for positions, shares in zip(*(part.split(_AT_A_TIME) for part in self._drawn()), strict=True):
             records, labels = self._of(positions)
             total.index_add_(0, labels, moments.rows(records, labels) * shares.double().unsqueeze(1))
         return total.flatten()
 
-    def _drawn(self, rate: float) -> tuple[Tensor, Tensor]:
+    def _drawn(self) -> tuple[Tensor, Tensor]:
         """Positions int64[n] of the records that are drawn, and each one's share of its unit, float32[n]."""
-        positions, present = self._units.sample(rate, self._randomness)
+        positions, present = self._units.sample(self._rate, self._randomness)
         shares = present / present.sum(dim=1, keepdim=True)
         device = self._records.labels.device
         return positions[present].to(device), shares[present].to(device)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from common.bounds import (
+    MOST_ROUNDS,
     MOST_STEPS,
     Clip,
     Delta,
@@ -20,7 +21,6 @@ from common.bounds import (
     Positive,
     Rate,
     RecordsPerPatient,
-    Rounds,
     Size,
     Text,
 )
@@ -68,11 +68,11 @@ class WarmStart(Section):
     """Noisy class-wise statistics, released once; the server trains both networks on what they describe."""
 
     noise_multiplier: Noise | None = Field(
-        default=None, description="σ of the release, charged like a step with q = 1; found from epsilon_share if none"
+        default=None, description="σ of the release, charged like a step with q = 1; found from share if none"
     )
-    epsilon_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.5,
-        description="what the release alone would cost, as a share of ε; all together cost less than the sum",
+    share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="of the budget, in information μ² = 1/σ², for the release; if none 0.314, or all with rounds=0",
     )
     frequencies: Annotated[int, Field(ge=1, le=32)] = Field(
         default=12, description="lowest spatial frequencies of an image, in each direction, that are looked at"
@@ -105,7 +105,9 @@ class Guard(Section):
 class Training(Section):
     """The article's algorithm: k discriminator steps, then one generator step (`client/training/trainer.py`)."""
 
-    rounds: Rounds = 10
+    rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = Field(
+        default=10, description="0 with a warm start: a release alone, on which the server trains both networks"
+    )
     local_steps: LocalSteps = Field(default=100, description="private discriminator steps a site takes in a round")
     sample_rate: Rate = Field(default=0.1, description="q: chance of a patient to be in a step's batch")
     generator_batch_size: Size = Field(default=64, description="fakes in a generator step")
@@ -232,6 +234,12 @@ class Scenario(Section):
         rounds, steps = self.training.rounds + self.privacy.spare_rounds, self.training.local_steps
         if rounds * steps > MOST_STEPS:
             raise ValueError(f"{rounds} rounds of training.local_steps={steps} are above {MOST_STEPS} steps")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_asked_for(self) -> "Scenario":
+        if self.training.rounds == 0 and (self.training.warm_start is None or self.privacy.spare_rounds):
+            raise ValueError("training.rounds=0 needs training.warm_start, and privacy.spare_rounds=0")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The privacy plan: sampling, clipping, noise and accounting, tied together so that none changes without the others.
+"""The privacy plan: phases of sampling, clipping, noise and accounting, tied together so that none changes alone.
 
 A plan is frozen and known by its hash. The coordinator proposes it, the hospital checks it, the trainer executes it and
 the ledger charges it: all four read the same object.
@@ -6,8 +6,10 @@ the ledger charges it: all four read the same object.
 
 import hashlib
 import json
-from dataclasses import asdict
-from typing import Annotated
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from itertools import takewhile
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -15,22 +17,103 @@ from pydantic.dataclasses import dataclass
 from common.bounds import (
     LEAST_NOISE,
     MOST_NOISE,
+    MOST_ROUNDS,
     STRICT,
     Clip,
     Delta,
     Epsilon,
     LocalSteps,
-    Noise,
     Rate,
     RecordsPerPatient,
     Rounds,
 )
 from common.config.scenario import Scenario, Unit
 from common.errors import ConfigError, PrivacyRefusal
-from common.privacy.accounting import Mechanism, epsilon, epsilon_rdp, find_noise_multiplier
+from common.privacy.accounting import (
+    Mechanism,
+    epsilon,
+    epsilon_of_information,
+    epsilon_rdp,
+    find_noise_multiplier,
+    information,
+)
 
 NO_PRIVACY = "NON-PRIVATE"
 SEEDED = "seeded: not private against someone who knows the seed"
+TRAINING, STATISTICS = "training", "statistics"
+"""Names of the phases that a scenario can have."""
+
+WARM_START_SHARE = 0.314
+"""Of the budget's information, where a warm start names no share: about half of ε = 10 at δ = 1e-5."""
+
+MOST_PHASES = 16
+SHARE_ERROR = 1e-9
+"""How far the shares may be off 1 by rounding."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Phase:
+    """A noisy sum that the server may ask each site for, by name.
+
+    Attributes:
+        name: of the phase, in messages and ledgers.
+        kind: what is summed: `statistics` of all patients (`common/privacy/statistics.py`), each of which adds at most
+            1, or in `training` the clipped gradients of a batch.
+        share: of the budget, in information μ² (`common/privacy/accounting.py`), in [0, 1].
+        noise_multiplier: σ; the noise added to each sum has standard deviation σ·C. 0 only if not private.
+        sample_rate: q, probability of each unit to be in a sum, in (0, 1].
+        clip_norm: C, L2 bound on what one unit adds to the sum.
+        steps_per_round: sums between two replies.
+        rounds: how often it may be asked for, interruptions included.
+        records_per_patient: k, most records of a unit in one sum; 1 where a unit is a record.
+        spare_rounds: those of the rounds that only make up for interrupted ones.
+
+    Raises:
+        ValueError: a field has another type than is said here, or is out of its range.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    kind: Literal["statistics", "training"]
+    share: Annotated[float, Field(ge=0, le=1)]
+    noise_multiplier: Annotated[float, Field(ge=0, le=MOST_NOISE)]
+    sample_rate: Rate
+    clip_norm: Clip
+    steps_per_round: LocalSteps
+    rounds: Rounds
+    records_per_patient: RecordsPerPatient = 1
+    spare_rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = 0
+
+    @model_validator(mode="after")
+    def _is_asked_for(self) -> "Phase":
+        if self.spare_rounds >= self.rounds:
+            raise ValueError("no round is left beside the spare ones")
+        return self
+
+    @model_validator(mode="after")
+    def _statistics_are_of_all_patients(self) -> "Phase":
+        if not self.takes_batches and (self.sample_rate, self.clip_norm, self.steps_per_round) != (1.0, 1.0, 1):
+            raise ValueError("statistics are one sum of all patients, each of norm 1")
+        return self
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether q and C are a scenario's to choose, and a hospital's to limit."""
+        return self.kind == "training"
+
+    @property
+    def last_round(self) -> int:
+        """The last round that there is to ask for."""
+        return self.rounds - self.spare_rounds
+
+    @property
+    def steps(self) -> int:
+        """The most sums that there can be in all, interrupted ones included."""
+        return self.rounds * self.steps_per_round
+
+    def mechanism(self, rounds: int | None = None) -> Mechanism:
+        """What so many rounds amount to; all of them if None."""
+        rounds = self.rounds if rounds is None else rounds
+        return Mechanism(self.noise_multiplier, self.sample_rate, rounds * self.steps_per_round)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -43,24 +126,17 @@ class PrivacyPlan:
         unit: whose contribution is bounded: one record, or all records of one patient.
         epsilon: the site's budget for this run.
         delta: probability that the bound fails, in (0, 1).
-        noise_multiplier: σ; the noise added to each clipped sum has standard deviation σ·C. 0 only if not private.
-        sample_rate: q, probability of each unit to be in a step's batch, in (0, 1].
-        clip_norm: C, L2 bound on what one unit adds to the sum.
-        steps_per_round: private discriminator steps between two replies.
-        rounds: rounds the run may take, interruptions included.
-        records_per_patient: k, most records of a unit in one step; 1 where a unit is a record.
-        warm_start_noise_multiplier: σ of the release of `common/privacy/statistics.py` before the first round;
-            None where there is none.
+        phases: the noisy sums, in the order in which they are asked for.
 
     Raises:
         ValueError: a field has another type than is said here, or is out of its range.
 
     Privacy:
         Unit: `unit`; a patient is all records of one person at one hospital. Neighbouring: add or remove one unit, with
-        any number of records. A unit that is sampled adds the mean gradient of at most `records_per_patient` of its
-        records, clipped as one: a step's sum has sensitivity C whatever k is. `rounds · steps_per_round` steps and the
-        warm start together are (`epsilon`, `delta`)-differentially private for each site's units. The weights after a
-        step, the warm start's noisy statistics, and whatever is computed from them alone, may leave; nothing else may.
+        any number of records. A unit that is sampled adds the mean of at most `records_per_patient` of its records,
+        clipped as one: a sum has sensitivity C whatever k is. All rounds of all phases together are (`epsilon`,
+        `delta`)-differentially private for each site's units. The noisy sums, and whatever is computed from them alone,
+        may leave; nothing else may.
     """
 
     private: bool
@@ -68,41 +144,70 @@ class PrivacyPlan:
     unit: Unit
     epsilon: Epsilon
     delta: Delta
-    noise_multiplier: Annotated[float, Field(ge=0, le=MOST_NOISE)]
-    sample_rate: Rate
-    clip_norm: Clip
-    steps_per_round: LocalSteps
-    rounds: Rounds
-    records_per_patient: RecordsPerPatient = 1
-    warm_start_noise_multiplier: Noise | None = None
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=MOST_PHASES)]
 
     @model_validator(mode="after")
     def _has_noise_if_private(self) -> "PrivacyPlan":
-        if self.private and self.noise_multiplier < LEAST_NOISE:
-            raise ValueError(f"noise_multiplier={self.noise_multiplier:g} is no noise, but the plan is private")
+        for phase in self.phases:
+            if self.private and phase.noise_multiplier < LEAST_NOISE:
+                problem = f"noise_multiplier={phase.noise_multiplier:g} is no noise, but the plan is private"
+                raise ValueError(f"{phase.name}: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_each_phase_once(self) -> "PrivacyPlan":
+        names, trainings = {phase.name for phase in self.phases}, [one for one in self.phases if one.takes_batches]
+        if len(names) < len(self.phases) or len(trainings) > 1:
+            raise ValueError("has two phases of one name, or trains twice")
+        if sum(phase.share for phase in self.phases) > 1 + SHARE_ERROR:
+            raise ValueError("shares out more than the budget")
         return self
 
     @property
     def plan_id(self) -> str:
         """SHA-256 over the canonical form of all attributes."""
-        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
+        return plan_hash(asdict(self))
 
-    def mechanism(self, steps: int) -> Mechanism:
-        """The mechanism that `steps` private steps amount to."""
-        return Mechanism(self.noise_multiplier, self.sample_rate, steps)
+    def find(self, name: str) -> Phase | None:
+        """The phase of this name; None if there is none."""
+        return next((phase for phase in self.phases if phase.name == name), None)
 
-    def mechanisms(self, steps: int) -> list[Mechanism]:
-        """All that `steps` private steps come to, the warm start before them included."""
-        return [*_warm_start(self.warm_start_noise_multiplier), self.mechanism(steps)]
+    @property
+    def training(self) -> Phase:
+        """The phase in which networks are trained.
+
+        Raises:
+            PrivacyRefusal: there is none.
+        """
+        for phase in self.phases:
+            if phase.takes_batches:
+                return phase
+        raise PrivacyRefusal("privacy plan", "has no training", "set training.rounds")
+
+    def number(self, name: str, round_number: int) -> int:
+        """A number that no other round of the plan has: 1 is the first of training, and those before count down."""
+        return self._rounds_before(name) - self._rounds_before(TRAINING) + round_number
+
+    def _rounds_before(self, name: str) -> int:
+        return sum(phase.rounds for phase in takewhile(lambda phase: phase.name != name, self.phases))
+
+    def mechanisms(self, until: str | None = None, rounds: int = 0) -> list[Mechanism]:
+        """All that the plan may come to; with `until` the phases before that one, and so many rounds of it."""
+        found: list[Mechanism] = []
+        for phase in self.phases:
+            if phase.name == until:
+                return [*found, phase.mechanism(rounds)]
+            found.append(phase.mechanism())
+        return found
 
     @property
     def steps(self) -> int:
-        """The most private steps that there can be in all, interrupted ones included."""
-        return self.rounds * self.steps_per_round
+        """The most noisy sums that there can be in all, interrupted ones included."""
+        return sum(phase.steps for phase in self.phases)
 
-    def epsilon_after(self, steps: int) -> float | None:
-        """ε of the warm start and `steps` steps of this plan alone; None if the plan is not private."""
-        return epsilon(self.mechanisms(steps), self.delta) if self.private else None
+    def epsilon_after(self, until: str | None = None, rounds: int = 0) -> float | None:
+        """ε of `mechanisms`, of this plan alone; None if the plan is not private."""
+        return epsilon(self.mechanisms(until, rounds), self.delta) if self.private else None
 
     def marks(self) -> tuple[str, ...]:
         """What must be written on every artefact of this plan."""
@@ -125,45 +230,94 @@ def choose_unit(scenario: Scenario, *, patients_known: bool) -> Unit:
     return unit
 
 
+def statistics_phase(scenario: Scenario) -> Phase | None:
+    """What `training.warm_start` asks for: one release before the training, which takes all if there is none."""
+    settings, privacy = scenario.training.warm_start, scenario.privacy
+    if settings is None:
+        return None
+    share = settings.share or (WARM_START_SHARE if scenario.training.rounds else 1.0)
+    noise, k = settings.noise_multiplier or 0.0, privacy.records_per_patient
+    return Phase(STATISTICS, "statistics", share, noise, 1.0, 1.0, steps_per_round=1, rounds=1, records_per_patient=k)
+
+
+def training_phase(scenario: Scenario) -> Phase | None:
+    """The private steps of `training.rounds`, which take what other phases leave."""
+    training, privacy = scenario.training, scenario.privacy
+    if training.rounds == 0:
+        return None
+    return Phase(
+        name=TRAINING,
+        kind="training",
+        share=0.0,
+        noise_multiplier=privacy.noise_multiplier or 0.0,
+        sample_rate=training.sample_rate,
+        clip_norm=privacy.clip_norm,
+        steps_per_round=training.local_steps,
+        rounds=training.rounds + privacy.spare_rounds,
+        records_per_patient=privacy.records_per_patient,
+        spare_rounds=privacy.spare_rounds,
+    )
+
+
+PHASES: list[Callable[[Scenario], Phase | None]] = [statistics_phase, training_phase]
+"""What may become a phase of a scenario's plan, in order: noise 0 is still to be found, share 0 is what is left."""
+
+
 def make_plan(scenario: Scenario, unit: Unit = "record") -> PrivacyPlan:
     """Ties a scenario's training and privacy sections into a plan; σ is found from ε where it is not given.
 
     Raises:
         PrivacyRefusal: the budget does not pay for a single round with the given noise.
+        ConfigError: it does not pay for all phases, whatever their noise.
     """
-    training, privacy = scenario.training, scenario.privacy
-    rounds = training.rounds + privacy.spare_rounds
-    warm_start = _warm_start_noise(scenario)
-    sigma = 0.0
+    privacy = scenario.privacy
+    wanted = [phase for wants in PHASES if (phase := wants(scenario)) is not None]
     if privacy.enabled:
-        sigma = privacy.noise_multiplier or find_noise_multiplier(
-            privacy.epsilon,
-            privacy.delta,
-            training.sample_rate,
-            rounds * training.local_steps,
-            beside=_warm_start(warm_start),
-        )
-    plan = PrivacyPlan(
-        private=privacy.enabled,
-        seeded=scenario.seed is not None,
-        unit=unit,
-        epsilon=privacy.epsilon,
-        delta=privacy.delta,
-        noise_multiplier=sigma,
-        sample_rate=training.sample_rate,
-        clip_norm=privacy.clip_norm,
-        steps_per_round=training.local_steps,
-        rounds=rounds,
-        records_per_patient=privacy.records_per_patient,
-        warm_start_noise_multiplier=warm_start,
-    )
+        phases = with_noise(wanted, privacy.epsilon, privacy.delta)
+    else:
+        phases = tuple(replace(phase, noise_multiplier=0.0) for phase in wanted)
+    plan = PrivacyPlan(privacy.enabled, scenario.seed is not None, unit, privacy.epsilon, privacy.delta, phases)
     if plan.private:
         _pay_for_one_round(plan)
     return plan
 
 
+def with_noise(wanted: Iterable[Phase], epsilon: float, delta: float) -> tuple[Phase, ...]:
+    """The phases with the noise that their shares of a budget ask for.
+
+    With each phase the information that is spent grows by its share of the budget's. Its σ is the smallest with which
+    it and the phases before it cost no more ε than so much information would in one Gaussian sum: however phases are
+    sampled, all of them cost at most `epsilon`.
+
+    Args:
+        wanted: in order; one with a σ keeps it, and one with the share 0 takes all that is left.
+        epsilon: the budget.
+        delta: at which it is counted.
+
+    Raises:
+        ConfigError: the shares are more than the budget, or a given σ leaves nothing for a phase after it.
+    """
+    budget, spent = information(epsilon, delta), 0.0
+    found: list[Phase] = []
+    for phase in wanted:
+        left, sigma = max(0.0, 1 - spent), phase.noise_multiplier
+        share = phase.share or left
+        if sigma and phase.sample_rate == 1:
+            share = min(left, phase.steps / sigma**2 / budget)
+        if share > left + SHARE_ERROR:
+            raise ConfigError("privacy", f"leaves {left:g} of the budget for {phase.name}, not {share:g}", "lower it")
+        spent += share
+        if not sigma:
+            target = epsilon if spent > 1 - SHARE_ERROR else epsilon_of_information(spent * budget, delta)
+            beside = tuple(one.mechanism() for one in found)
+            sigma = find_noise_multiplier(target, delta, phase.sample_rate, phase.steps, beside)
+        found.append(replace(phase, noise_multiplier=sigma, share=share))
+    return tuple(found)
+
+
 def _pay_for_one_round(plan: PrivacyPlan) -> None:
-    first_round = plan.mechanisms(plan.steps_per_round)
+    last = plan.phases[-1]
+    first_round = plan.mechanisms(last.name, 1)
     if epsilon_rdp(first_round, plan.delta) <= plan.epsilon:  # it is never below the truth, and cheaper to know
         return
     cost = epsilon(first_round, plan.delta)
@@ -171,7 +325,7 @@ def _pay_for_one_round(plan: PrivacyPlan) -> None:
         raise PrivacyRefusal(
             "privacy.epsilon",
             f"{plan.epsilon:g} does not pay for one round (ε = {cost:.3g} at noise_multiplier = "
-            f"{plan.noise_multiplier:g})",
+            f"{last.noise_multiplier:g})",
             "raise privacy.noise_multiplier or lower training.local_steps",
         )
 
@@ -185,25 +339,22 @@ def plan_problem(scenario: Scenario, plan: PrivacyPlan) -> str | None:
     if scenario.privacy.unit not in (None, plan.unit):
         return f"plan.unit is {plan.unit}, but the scenario says {scenario.privacy.unit}"
     choose_unit(scenario, patients_known=plan.unit == "patient")
-    derived = asdict(make_plan(scenario, plan.unit))
-    for name, value in asdict(plan).items():
-        if value != derived[name]:
-            return f"plan.{name} is {value}, but the scenario gives {derived[name]}"
+    derived = make_plan(scenario, plan.unit)
+    names, asked = ([phase.name for phase in one.phases] for one in (derived, plan))
+    if names != asked:
+        return f"plan.phases is {', '.join(asked)}, but the scenario gives {', '.join(names)}"
+    pairs = zip(plan.phases, derived.phases, strict=True)
+    for where, ours, theirs in [("plan", plan, derived), *((f"plan.{one.name}", one, other) for one, other in pairs)]:
+        for field in fields(ours):
+            value, right = getattr(ours, field.name), getattr(theirs, field.name)
+            if field.name != "phases" and value != right:
+                return f"{where}.{field.name} is {value}, but the scenario gives {right}"
     return None
 
 
-def _warm_start_noise(scenario: Scenario) -> float | None:
-    """σ of the warm start, as configured or found from its share of ε; None where there is none."""
-    settings, privacy = scenario.training.warm_start, scenario.privacy
-    if settings is None:
-        return None
-    share = settings.epsilon_share * privacy.epsilon
-    return settings.noise_multiplier or find_noise_multiplier(share, privacy.delta, 1.0, 1)
-
-
-def _warm_start(noise_multiplier: float | None) -> tuple[Mechanism, ...]:
-    """What a warm start costs: one release that every unit takes part in."""
-    return () if noise_multiplier is None else (Mechanism(noise_multiplier, 1.0, 1),)
+def plan_hash(plain: Mapping[str, object]) -> str:
+    """The hash of a plan as it is written, also by older software."""
+    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
 
 
 def canonical_json(value: object) -> str:

@@ -20,13 +20,13 @@ from common.errors import Code, FederationError
 from common.models.weights import Weights
 
 STATISTICS = "statistics"
-"""Name under which the reply to a warm start has its vector, in place of weights."""
+"""Name under which the reply of a phase of statistics has its vector, in place of weights."""
 
 MOST_ARRAYS = 4096
 """In one message."""
 
 _WEIGHTS, _HEADER = "weights", "header"
-_HASH = re.compile(r"[0-9a-f]{64}")
+_HASH, _PHASE = re.compile(r"[0-9a-f]{64}"), re.compile(r"[a-z][a-z0-9-]{0,31}")
 _LAST_ROUND = 10**6
 _DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "int64", "uint8")}
 _MOST_DIMENSIONS, _LONGEST_NAME = 8, 255
@@ -34,12 +34,13 @@ _MOST_DIMENSIONS, _LONGEST_NAME = 8, 255
 
 @dataclass(frozen=True)
 class Instruction:
-    """The server asks a site for one round of training.
+    """The server asks a site for one round of a phase of the plan.
 
     Attributes:
         study_id: names the run; 64 hexadecimal digits.
         plan_id: hash of the privacy plan the site must have approved.
-        round: 1 for the first; 0 asks for the statistics of a warm start. At most a million.
+        phase: its name in the plan, which says what kind of sum it is.
+        round: of the phase; 1 for the first, at most a million.
         known_head: hash of the last entry of the site's ledger that the server has seen; empty if it has seen none.
         lr_factor: of the generator's learning rate, in (0, 1]; 1 unless the run was rolled back.
         fresh: whether the site's optimizers begin anew, since what they remember led astray.
@@ -50,6 +51,7 @@ class Instruction:
 
     study_id: str
     plan_id: str
+    phase: str
     round: int
     known_head: str = ""
     lr_factor: float = 1.0
@@ -58,7 +60,8 @@ class Instruction:
     def __post_init__(self) -> None:
         _check_types(self)
         _check(_is_hash(self.study_id) and _is_hash(self.plan_id), "names no study and plan")
-        _check(0 <= self.round <= _LAST_ROUND, "asks for no possible round")
+        _check(_PHASE.fullmatch(self.phase) is not None, "names no phase")
+        _check(1 <= self.round <= _LAST_ROUND, "asks for no possible round")
         _check(not self.known_head or _is_hash(self.known_head), "names no ledger's head")
         _check(math.isfinite(self.lr_factor) and 0 < self.lr_factor <= 1, "asks for no possible learning rate")
 
@@ -83,7 +86,7 @@ class Reply:
 
     Attributes:
         site: the site's name in the roster.
-        round: the round that was asked for.
+        phase, round: what was asked for.
         ledger_head: hash of the ledger's last entry; empty for a run without privacy.
 
     Raises:
@@ -91,13 +94,15 @@ class Reply:
     """
 
     site: str
+    phase: str
     round: int
     ledger_head: str
 
     def __post_init__(self) -> None:
         _check_types(self)
         _check(0 < len(self.site) <= _LONGEST_NAME and self.site.isprintable(), "names no site")
-        _check(0 <= self.round <= _LAST_ROUND, "answers no possible round")
+        _check(_PHASE.fullmatch(self.phase) is not None, "names no phase")
+        _check(1 <= self.round <= _LAST_ROUND, "answers no possible round")
         _check(not self.ledger_head or _is_hash(self.ledger_head), "names no ledger's head")
 
     def to_record(self, weights: Weights) -> RecordDict:

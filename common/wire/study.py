@@ -18,7 +18,7 @@ from common.config.yaml_text import Excess, read_file, read_yaml, write_yaml
 from common.errors import ConfigError, SiloganError
 from common.files import write_bytes_atomically
 from common.modality import KINDS, Schema
-from common.privacy.plan import PrivacyPlan, canonical_json, plan_problem
+from common.privacy.plan import MOST_PHASES, Phase, PrivacyPlan, canonical_json, plan_problem
 from common.registry import lookup
 from common.section import shown
 from common.wire.run_folder import RUN_FILE
@@ -91,7 +91,7 @@ class Study:
         return {
             "scenario": self.scenario.model_dump(mode="json"),
             "schema": self.schema.to_plain(),
-            "plan": asdict(self.plan),
+            "plan": {**asdict(self.plan), "phases": [asdict(phase) for phase in self.plan.phases]},
             "sites": [asdict(site) for site in self.sites],
         }
 
@@ -108,7 +108,7 @@ def parse_study(text: str) -> Study:
     """
     raw = _keys(text)
     scenario = parse_scenario(cast(dict[str, Any], raw["scenario"]))
-    plan = _part(PrivacyPlan, raw["plan"], "plan")
+    plan = _plan(raw["plan"])
     study = Study(scenario, _schema(raw["schema"]), plan, _sites(raw["sites"]))
     problem = plan_problem(scenario, plan)
     if problem is not None:
@@ -166,6 +166,17 @@ def _part(kind: type[_AnyPart], values: object, where: str) -> _AnyPart:
         fault = error.errors()[0]
         key = ".".join([where, *(str(part) for part in fault["loc"])])
         raise ConfigError(key, f"{fault['msg']}, not {shown(fault['input'])}", _SEND_AGAIN) from None
+
+
+def _plan(values: object) -> PrivacyPlan:
+    if not isinstance(values, Mapping):
+        return _part(PrivacyPlan, values, "plan")
+    given = cast(Mapping[str, object], values)
+    phases = given.get("phases")
+    if not isinstance(phases, list) or not 1 <= len(cast(list[object], phases)) <= MOST_PHASES:
+        raise ConfigError("plan.phases", f"is not a list of 1 to {MOST_PHASES} phases", _SEND_AGAIN)
+    each = tuple(_part(Phase, phase, "plan.phases") for phase in cast(list[object], phases))
+    return _part(PrivacyPlan, {**given, "phases": each}, "plan")
 
 
 def _sites(values: object) -> tuple[SiteDeclaration, ...]:

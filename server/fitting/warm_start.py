@@ -12,6 +12,7 @@ from torch import Tensor
 
 from common.config.scenario import WarmStart
 from common.models.networks import uniform_labels
+from common.privacy.plan import STATISTICS, Phase
 from common.privacy.statistics import Moments
 from common.seeding import random_generator
 from common.wire.messages import Weights
@@ -74,21 +75,21 @@ class ClassGaussians:
         return self.moments.features.back(self.means[labels] + varied)
 
 
-def pretrain(study: Study, settings: WarmStart, weights: Weights, total: Tensor, sites: int) -> Weights:
+def pretrain(study: Study, phase: Phase, settings: WarmStart, weights: Weights, total: Tensor, sites: int) -> Weights:
     """Both networks after training on images that the sites' moments describe.
 
     Args:
         study: what is to be trained.
+        phase: in which the moments were released.
         settings: of the warm start.
         weights: fresh weights of both networks.
         total: float[moments.size], the sum over the sites that have answered.
         sites: how many these are.
     """
-    plan = study.plan
-    sigma = plan.warm_start_noise_multiplier if plan.private and plan.warm_start_noise_multiplier else 0.0
     moments = Moments(study.schema, settings)
-    gaussians = ClassGaussians.fit(moments, total, sigma * math.sqrt(sites))
-    rng = random_generator(study.scenario.seed, "warm start")
+    gaussians = ClassGaussians.fit(moments, total, phase.noise_multiplier * math.sqrt(sites))
+    before = () if phase.name == STATISTICS else (phase.name,)
+    rng = random_generator(study.scenario.seed, "warm start", *before)
     rates = Rates(settings.lr_generator, settings.lr_discriminator)
     trainer = ServerTrainer(study, weights, rng, rates)
     for _ in range(settings.steps):

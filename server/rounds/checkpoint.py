@@ -45,7 +45,7 @@ class Checkpoint:
         training_seconds: time spent on training rounds so far.
         event: the round's event, in case it did not reach `events.jsonl`; empty before the first round.
         ledger_heads: last known ledger head of each site.
-        warm: whether the weights come from a warm start; a plan with one is not begun before.
+        phases: of statistics, those that were answered, on which the weights are based; training begins after them.
         guard: what the collapse guard remembers; empty before the first round.
         healthy: weights and `ema.` of the last round that was well; empty where nothing guards.
         server: state of the optimizer with which the server trains the generator; empty if it does not.
@@ -60,7 +60,7 @@ class Checkpoint:
     event: dict[str, Any] = field(default_factory=dict[str, Any])
     ledger_heads: dict[str, str] = field(default_factory=dict[str, str])
     digests: list[str] = field(default_factory=list[str])
-    warm: bool = False
+    phases: list[str] = field(default_factory=list[str])
     server: Weights = field(default_factory=Weights)
     guard: dict[str, Any] = field(default_factory=dict[str, Any])
     healthy: Weights = field(default_factory=Weights)
@@ -74,7 +74,7 @@ class Checkpoint:
             "event": self.event,
             "ledger_heads": self.ledger_heads,
             "digests": self.digests,
-            "warm": self.warm,
+            "phases": self.phases,
             "guard": self.guard,
         }
         # safetensors refuses tensors that share memory, as weights and average do after the first round

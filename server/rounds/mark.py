@@ -23,7 +23,7 @@ class Header(BaseModel):
     event: dict[str, Any]
     ledger_heads: dict[Name, Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]]
     digests: list[str]
-    warm: bool
+    phases: list[str]
     guard: dict[str, Any]
 
 

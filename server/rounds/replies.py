@@ -26,7 +26,8 @@ class RoundReplies:
     """The replies of one round: those that may be averaged, and why the others may not.
 
     Args:
-        number: the round, from 1.
+        number: the round of the phase, from 1.
+        phase: its name.
         sent: the weights that the sites were asked to train.
         max_update_norm: largest L2 distance of a reply from them.
         members: which node is which site.
@@ -41,13 +42,14 @@ class RoundReplies:
         self,
         number: int,
         *,
+        phase: str,
         sent: Weights,
         max_update_norm: float,
         members: Members,
         quarantine: Quarantine,
         known: dict[str, None],
     ) -> None:
-        self._number, self._sent, self._max_update_norm = number, sent, max_update_norm
+        self._number, self._phase, self._sent, self._max_update_norm = number, phase, sent, max_update_norm
         self._members, self._quarantine, self._known = members, quarantine, known
         self._seen: set[str] = set()
         self.refused: list[tuple[str, SiloganError]] = []
@@ -105,7 +107,7 @@ class RoundReplies:
             raise FederationError("reply", "is of a site in quarantine", "readmit the site, or let it be")
         if reply.site in self._seen:
             raise ProtocolViolation("reply", "is the site's second in one round", _LEFT_OUT)
-        if reply.round != self._number:
+        if (reply.phase, reply.round) != (self._phase, self._number):
             raise ProtocolViolation("reply", "answers another round", _LEFT_OUT)
 
     def _check_new(self, weights: Weights) -> None:

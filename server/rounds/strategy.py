@@ -19,6 +19,7 @@ from flwr.serverapp.strategy import Strategy
 from common.config.scenario import WarmStart
 from common.errors import FederationError, PrivacyRefusal, SiloganError
 from common.models.weights import digest, generator_weights
+from common.privacy.plan import Phase
 from common.privacy.statistics import Moments
 from common.registry import lookup
 from common.wire.messages import STATISTICS, Instruction, Reply, pack
@@ -76,10 +77,10 @@ class FederatedGAN(Strategy):
         """One instruction to every connected site, all sharing the same packed weights."""
         nodes = self._wait_for_sites(grid, all_of_them=server_round == 1)
         self._asked_at = time.monotonic()
-        return self._instructions(self._first_round + server_round, arrays, nodes)
+        return self._instructions(self._study.plan.training, self._first_round + server_round, arrays, nodes)
 
-    def warm_start(self, grid: Grid, settings: WarmStart) -> Checkpoint:
-        """Round 0: asks every site for its noisy moments, and trains both networks on what they describe together.
+    def statistics(self, grid: Grid, phase: Phase, settings: WarmStart) -> Checkpoint:
+        """Asks every site for a phase's noisy moments, and trains both networks on what they describe together.
 
         Returns:
             The checkpoint from which the first round begins, written to the disk.
@@ -89,31 +90,32 @@ class FederatedGAN(Strategy):
         """
         nodes = self._wait_for_sites(grid, all_of_them=True)
         self._asked_at = time.monotonic()
-        size, sigma = Moments(self._study.schema, settings).size, self._study.plan.warm_start_noise_multiplier or 0.0
+        size, sigma = Moments(self._study.schema, settings).size, phase.noise_multiplier
         checked = RoundReplies(
-            0,
+            1,
+            phase=phase.name,
             sent={STATISTICS: torch.zeros(size)},
             max_update_norm=largest_total(max(site.declared_size for site in self._study.sites), sigma, size),
             members=self._members,
             quarantine=self._quarantine,
             known={},
         )
-        asked = self._instructions(0, ArrayRecord(), nodes)
+        asked = self._instructions(phase, 1, ArrayRecord(), nodes)
         usable = checked.usable(grid.send_and_receive(asked, timeout=self._settings.round_timeout))
         accepted: list[Reply] = []
         total = torch.zeros(size, dtype=torch.float64)
         for reply, statistics in self._in_roster_order(usable):
             total += statistics[STATISTICS]
             accepted.append(reply)
-        self._require_quorum(0, accepted, checked.refused)
-        weights = pretrain(self._study, settings, self._state.weights, total, len(accepted))
+        self._require_quorum(f"phase {phase.name}", accepted, checked.refused)
+        weights = pretrain(self._study, phase, settings, self._state.weights, total, len(accepted))
         self._state = replace(
             self._state,
             weights=weights,
             ema=generator_weights(weights),
-            training_seconds=time.monotonic() - self._asked_at,
-            ledger_heads={reply.site: reply.ledger_head for reply in accepted},
-            warm=True,
+            training_seconds=self._state.training_seconds + time.monotonic() - self._asked_at,
+            ledger_heads={**self._state.ledger_heads, **{reply.site: reply.ledger_head for reply in accepted}},
+            phases=[*self._state.phases, phase.name],
         )
         self._state.save(self._run_dir)
         return self._state
@@ -131,6 +133,7 @@ class FederatedGAN(Strategy):
         known = dict.fromkeys([*self._state.digests, digest(self._state.weights)])
         checked = RoundReplies(
             number,
+            phase=self._study.plan.training.name,
             sent=self._state.weights,
             max_update_norm=self._settings.max_update_norm,
             members=self._members,
@@ -145,7 +148,7 @@ class FederatedGAN(Strategy):
         for reply, weights in usable:
             combined.add(weights, self._weight(reply.site))
             accepted.append(reply)
-        self._require_quorum(number, accepted, checked.refused)
+        self._require_quorum(f"round {number}", accepted, checked.refused)
         state = replace(
             self._state,
             round=number,
@@ -177,12 +180,13 @@ class FederatedGAN(Strategy):
         """See `configure_evaluate`."""
         return None
 
-    def _instructions(self, number: int, arrays: ArrayRecord, nodes: list[int]) -> list[Message]:
+    def _instructions(self, phase: Phase, number: int, arrays: ArrayRecord, nodes: list[int]) -> list[Message]:
         """What each node is asked, with the head of its ledger that was last seen."""
         guard = GuardState(**self._state.guard)
         instruction = Instruction(
             self._study.study_id,
             self._study.plan.plan_id,
+            phase.name,
             number,
             lr_factor=guard.lr_factor(self._study.scenario.training.guard),
             fresh=guard.fresh,
@@ -238,19 +242,17 @@ class FederatedGAN(Strategy):
             return 1.0
         return float(self._study.sites[self._roster[site]].declared_size)
 
-    def _require_quorum(self, number: int, accepted: list[Reply], refused: list[tuple[str, SiloganError]]) -> None:
+    def _require_quorum(self, asked: str, accepted: list[Reply], refused: list[tuple[str, SiloganError]]) -> None:
         quorum = self._study.scenario.quorum
         if len(accepted) >= quorum:
             return
         private = [error for _, error in refused if isinstance(error, PrivacyRefusal)]
         if private and len(private) + len(accepted) >= quorum:
-            raise PrivacyRefusal(
-                f"round {number}", f"{len(private)} sites refused: {private[0]}", "the rounds before it stand"
-            )
+            raise PrivacyRefusal(asked, f"{len(private)} sites refused: {private[0]}", "the rounds before it stand")
         why = f"; {refused[0][0]}: {refused[0][1]}" if refused else ""
         problem = f"{len(accepted)} usable replies of {len(self._roster)} sites, quorum is {quorum}{why}"
         problem += _in_quarantine(self._members.quarantined)
-        raise FederationError(f"round {number}", problem, "repair the sites, then resume")
+        raise FederationError(asked, problem, "repair the sites, then resume")
 
 
 def _in_quarantine(sites: list[str]) -> str:

@@ -21,7 +21,7 @@ from common.errors import ConfigError
 from common.modality import Schema
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Weights, weights_of
-from common.privacy.plan import PrivacyPlan
+from common.privacy.plan import Phase, PrivacyPlan
 from common.privacy.statistics import Moments
 from common.seeding import random_generator
 from common.wire.messages import STATISTICS, Reply
@@ -71,13 +71,18 @@ class Release:
         study: what the site was asked for.
         sent: weights of the instruction.
         reply: header of the reply.
-        weights: weights of the reply; of round 0, the statistics.
+        weights: weights of the reply; in a phase of statistics, these.
     """
 
     study: Study
     sent: Weights
     reply: Reply
     weights: Weights
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that the round is of."""
+        return next(phase for phase in self.study.plan.phases if phase.name == self.reply.phase)
 
 
 Score = Callable[[Release, Canaries], Floats]
@@ -150,7 +155,7 @@ def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -
 
 def sent_weights(study: Study) -> Weights:
     """What the auditor, in the server's place, sends in every round."""
-    return weights_of(auditors_weights(study.schema, study.plan.clip_norm))
+    return weights_of(auditors_weights(study.schema, study.plan.phases[-1].clip_norm))
 
 
 def evidence(release: Release, canaries: Canaries) -> Floats:
@@ -160,30 +165,31 @@ def evidence(release: Release, canaries: Canaries) -> Floats:
     releases, of whatever phase, is the best test that there is of one Gaussian sequence against another (Neyman and
     Pearson, 1933).
     """
-    if release.reply.round == 0:
+    if not release.phase.takes_batches:
         return _along_own_moments(release, canaries)
     moved = (release.weights[ROWS] - release.sent[ROWS])[canaries.first_class :, 0].double().numpy()
     return moved / _movement(release)
 
 
-def evidence_of_the_warm_start(release: Release, canaries: Canaries) -> Floats:
-    """`evidence` of round 0 alone: a fault there would be diluted by rounds that are as they should be."""
-    return evidence(release, canaries) if release.reply.round == 0 else np.zeros(len(canaries))
+def evidence_of_statistics(release: Release, canaries: Canaries) -> Floats:
+    """`evidence` of statistics alone: a fault there would be diluted by rounds that are as they should be."""
+    return np.zeros(len(canaries)) if release.phase.takes_batches else evidence(release, canaries)
 
 
 def scores_of(plan: PrivacyPlan) -> tuple[Score, ...]:
     """What an auditor of a plan looks at."""
-    return (evidence,) if plan.warm_start_noise_multiplier is None else (evidence, evidence_of_the_warm_start)
+    all_alike = len({phase.kind for phase in plan.phases}) == 1
+    return (evidence,) if all_alike else (evidence, evidence_of_statistics)
 
 
 def _movement(release: Release) -> float:
     """How far a row moves for a likelihood ratio of 1."""
-    plan, training = release.study.plan, release.study.scenario.training
+    phase, training = release.phase, release.study.scenario.training
     if training.discriminator_adam == "server":  # plain steps: the noisy sums themselves, over B
-        batch = plan.sample_rate * release.study.sites[0].declared_size
-        return training.lr_discriminator / batch * plan.clip_norm * plan.noise_multiplier**2
+        batch = phase.sample_rate * release.study.sites[0].declared_size
+        return training.lr_discriminator / batch * phase.clip_norm * phase.noise_multiplier**2
     # Adam divides by the root of the second moment, which is about σC/B
-    return _rate(training, release.reply.round) * plan.noise_multiplier
+    return _rate(training, release.reply.round) * phase.noise_multiplier
 
 
 def _rate(training: Training, number: int) -> float:
@@ -193,14 +199,13 @@ def _rate(training: Training, number: int) -> float:
 def _along_own_moments(release: Release, canaries: Canaries) -> Floats:
     """Each canary's part of the noisy statistics, along what the canary would add to it, over σ²."""
     schema, settings = release.study.schema, release.study.scenario.training.warm_start
-    noise = release.study.plan.warm_start_noise_multiplier
-    if settings is None or noise is None:
-        raise ConfigError("round 0", "is not among the plan's", "audit a scenario with training.warm_start")
+    if settings is None:
+        raise ConfigError(release.phase.name, "has no settings", "audit a scenario with training.warm_start")
     moments, first = Moments(schema.with_classes(schema.classes[:1]), settings), torch.zeros(1, dtype=torch.int64)
     own = moments.rows(schema.encode(canaries.records.select(first).stored), first)[0]
     parts = release.weights[STATISTICS].double().view(schema.num_classes, -1)[canaries.first_class :]
     found: Tensor = parts @ (own / own.norm())
-    return found.numpy() / noise**2
+    return found.numpy() / release.phase.noise_multiplier**2
 
 
 def _study(site: Site, canaries: Canaries) -> Study:

@@ -141,8 +141,8 @@ def audit_one_run(
     with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder, registered(), _noise_scaled(noise):
         study = prepare(audited(scenario), Path(folder))
         plan = study.plan
-        count = canaries or affordable(plan.rounds * plan.steps_per_round)
-        images = images_per_patient or plan.records_per_patient
+        count = canaries or affordable(plan.steps)
+        images = images_per_patient or max(phase.records_per_patient for phase in plan.phases)
         drawn = draw(study.schema, count, scenario.seed)
         site = with_canaries(simulated_site(study, Path(folder), 0), drawn, images)
         open_ledgers(site.study, Path(folder))  # the study with canaries is one of its own
@@ -151,7 +151,7 @@ def audit_one_run(
         for release in _rounds(site, progress):
             totals = [total + score(release, drawn) for total, score in zip(totals, looked_at, strict=True)]
         epsilon = _charged(site)
-    family = family_of(plan.mechanisms(plan.rounds * plan.steps_per_round))
+    family = family_of(plan.mechanisms())
     bound = best_bound(totals, drawn.inserted, family)
     best = max(totals, key=lambda total: area_under_curve(total, drawn.inserted))
     return EmpiricalAudit(
@@ -223,16 +223,16 @@ def _noise_scaled(factor: float) -> Generator[None]:
 def _rounds(site: Site, progress: Progress | None) -> Iterator[Release]:
     """All rounds of the plan, each on the same weights: a server may send what it likes, and this keeps the signal."""
     study, weights, head = site.study, sent_weights(site.study), ""
-    first = 0 if study.plan.warm_start_noise_multiplier is not None else 1
-    for number in range(first, study.plan.rounds + 1):
-        instruction = Instruction(study.study_id, study.plan.plan_id, number, head)
+    asks = [(phase, number) for phase in study.plan.phases for number in range(1, phase.last_round + 1)]
+    for done, (phase, number) in enumerate(asks, start=1):
+        instruction = Instruction(study.study_id, study.plan.plan_id, phase.name, number, head)
         # a round trains the tensors that it is given
-        asked = {name: tensor.clone() for name, tensor in weights.items()} if number else {}
+        asked = {name: tensor.clone() for name, tensor in weights.items()} if phase.takes_batches else {}
         reply, trained = run_round(site, instruction, asked)
         head = reply.ledger_head
         yield Release(study, weights, reply, trained)
         if progress is not None:
-            progress(number, study.plan.rounds)
+            progress(done, len(asks))
 
 
 def _charged(site: Site) -> float:

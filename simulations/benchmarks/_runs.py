@@ -126,8 +126,8 @@ def _bare_rounds(site: Site) -> float:
         network.to(device)
     trainer = new_trainer(site, 1, gan, device, training)
     seconds = 0.0
-    for _ in range(study.plan.rounds):
+    for _ in range(study.plan.training.rounds):
         begin = time.perf_counter()
-        trainer.run(study.plan.steps_per_round)
+        trainer.run(study.plan.training.steps_per_round)
         seconds += time.perf_counter() - begin
     return seconds

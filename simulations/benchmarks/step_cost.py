@@ -101,7 +101,8 @@ class Work:
 def plain(work: Work) -> Step:
     """The product's step without privacy."""
     scenario = {"name": "cost", "training": {"sample_rate": 1.0}, "privacy": {"enabled": False}}
-    patients = UnprotectedPatients(work.real, ENCODE, make_plan(parse_scenario(scenario)), _randomness())
+    phase = make_plan(parse_scenario(scenario)).training
+    patients = UnprotectedPatients(work.real, ENCODE, "record", phase, _randomness())
     step = PlainStep(work.discriminator, work.adam, patients, len(work.real), nullcontext())
     return lambda: step.take(LOSS, work.fakes, work.fake_labels)
 

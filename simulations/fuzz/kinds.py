@@ -29,7 +29,7 @@ from common.errors import FederationError, SiloganError
 from common.modality.image_options import Folder, MedMnist, Mnist
 from common.models.networks import blueprint, check_private
 from common.operations.certificates import load_authorities
-from common.privacy.plan import canonical_json, make_plan
+from common.privacy.plan import TRAINING, canonical_json, make_plan
 from common.registry import lookup
 from common.wire.bundle import bundle_digest
 from common.wire.envelope import unfold
@@ -86,7 +86,7 @@ _LEDGER = "node/ledgers/xrays.sqlite"
 _LEDGERS = ("node/ledgers/*", "node/cohorts.sqlite*")
 """Written to where a node is opened; that no entry is lost, or is another, is looked at apart."""
 
-_STATE = f"{STUDY}/state/round-000001.pt"
+_STATE = f"{STUDY}/state/{TRAINING}-000001.pt"
 _CHECKPOINT = f"{RUN}/checkpoints/round-000001.safetensors"
 
 
@@ -278,7 +278,13 @@ def _reply(place: Path) -> None:
     members = Members(("bergen",), quarantine)
     members.connected(_Node())  # pyright: ignore[reportArgumentType]
     replies = RoundReplies(
-        1, sent=checkpoint.weights, max_update_norm=1000.0, members=members, quarantine=quarantine, known={}
+        1,
+        phase=TRAINING,
+        sent=checkpoint.weights,
+        max_update_norm=1000.0,
+        members=members,
+        quarantine=quarantine,
+        known={},
     )
     question = Message(messages.from_bytes(b""), 1, MessageType.TRAIN)
     taken = list(replies.usable([Message(record, reply_to=question)]))
@@ -340,7 +346,7 @@ def _generator(place: Path) -> None:
 
 
 def _state(place: Path) -> None:
-    SiteState(place / STUDY / "state").load(1)
+    SiteState(place / STUDY / "state").load(TRAINING, 1)
 
 
 def _restore(place: Path) -> None:

@@ -20,6 +20,7 @@ from client.node.node_key import node_public_key
 from common.config.scenario import Scenario, parse_data, parse_scenario
 from common.files import create_secret
 from common.models.weights import Weights, generator_weights
+from common.privacy.plan import TRAINING
 from common.wire.bundle import stage
 from common.wire.envelope import fold
 from common.wire.messages import Instruction, pack
@@ -107,12 +108,12 @@ def _scenario(place: Path) -> Scenario:
 
 def _first_round(place: Path, study: Study, weights: Weights, run: Path) -> None:
     """The node's answer to round 1, what it is asked next, and what the coordinator keeps of it."""
-    asked = Instruction(study.study_id, study.plan.plan_id, 1).to_record(pack(weights))
+    asked = Instruction(study.study_id, study.plan.plan_id, TRAINING, 1).to_record(pack(weights))
     answer = Hospital(place / "node").answer(asked)
     if "weights" not in answer:
         raise RuntimeError(f"the node refuses: {answer}")
     head = str(answer["header"]["ledger_head"]) if isinstance(answer["header"], dict) else ""
-    following = Instruction(study.study_id, study.plan.plan_id, 2, head).to_record(pack(weights))
+    following = Instruction(study.study_id, study.plan.plan_id, TRAINING, 2, head).to_record(pack(weights))
     (place / "instruction.bin").write_bytes(messages.as_bytes(following))
     (place / "reply.bin").write_bytes(messages.as_bytes(answer))
     (place / "folded.bin").write_bytes(messages.as_bytes(fold(answer)))

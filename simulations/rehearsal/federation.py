@@ -39,7 +39,7 @@ from common.wire.study import Study
 from server.rounds.checkpoint import Checkpoint
 from simulations.simulate import simulate
 
-SCENARIO = Path(__file__).parent / "scenarios" / "digits.yaml"
+SCENARIO = Path(__file__).parents[1] / "scenarios" / "digits.yaml"
 SITES = 3
 _WAIT_SECONDS = 1200.0
 _SUBNET = "10.213.7"

@@ -26,6 +26,7 @@ from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, pack
 from common.wire.study import SiteDeclaration, Study
 from server.operations.authority import Authority
+from tests.plans import phase_and_round
 
 SERVER = "coordinator.example.org:9443"
 SITE, DECLARED_SIZE = "bergen", 1000
@@ -100,7 +101,7 @@ class HospitalNode:
         """The answer to a request for a round; `weights` is the seed of what is sent with it."""
         gan = build(study.scenario.model, study.schema)
         initialise(gan, torch.Generator().manual_seed(weights))
-        instruction = Instruction(study.study_id, study.plan.plan_id, number)
+        instruction = Instruction(study.study_id, study.plan.plan_id, *phase_and_round(number))
         sent = pack(weights_of(gan) if number else {})  # a warm start is asked for without weights
         return (hospital or self.hospital).answer(instruction.to_record(sent))
 

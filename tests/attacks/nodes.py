@@ -26,6 +26,7 @@ from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, Weights, pack
 from common.wire.study import SiteDeclaration, Study
 from server.operations.authority import Authority
+from tests.plans import phase_and_round
 
 SERVER = "127.0.0.1:1"  # where nobody listens
 CLASSES = ("benign", "malignant")
@@ -68,7 +69,9 @@ class Ward:
     def ask(self, number: int = 1, weights: Weights | None = None, **header: Any) -> RecordDict:
         """What the coordinator sends for a round."""
         sent = weights if weights is not None else {} if number == 0 else weights_for(self.study)
-        return Instruction(self.study.study_id, self.study.plan.plan_id, number, **header).to_record(pack(sent))
+        return Instruction(self.study.study_id, self.study.plan.plan_id, *phase_and_round(number), **header).to_record(
+            pack(sent)
+        )
 
     def answer(self, number: int = 1) -> RecordDict:
         """What a node that has just been started answers."""

@@ -48,7 +48,7 @@ def test_gradients_that_are_not_finite_are_no_refusal(hospital_node: HospitalNod
         gan.discriminator.get_parameter("features.0.bias").fill_(16.0)
         gan.discriminator.get_parameter("features.0.weight").fill_(1e38)
     for number in (1, 2):
-        record = Instruction(study.study_id, study.plan.plan_id, number).to_record(pack(weights_of(gan)))
+        record = Instruction(study.study_id, study.plan.plan_id, "training", number).to_record(pack(weights_of(gan)))
         answer = hospital_node.hospital.answer(record)
         assert answered(answer), refusal_from_record(answer)
     assert math.isfinite(hospital_node.ledger.epsilon())

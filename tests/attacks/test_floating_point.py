@@ -204,15 +204,15 @@ def test_what_a_node_sends_is_possible_under_every_data_set(hospital_node: Hospi
     study = hospital_node.study(training=training)
     hospital_node.approve(study)
     moments = Moments(study.schema, study.scenario.training.warm_start)
-    request = Instruction(study.study_id, study.plan.plan_id, 0).to_record(pack({}))
+    request = Instruction(study.study_id, study.plan.plan_id, "statistics", 1).to_record(pack({}))
     released = unpack(Reply.from_record(hospital_node.hospital.answer(request))[1])[STATISTICS].double()
     step = grid_step(1.0, moments.size)
     assert torch.equal((released / step).round().mul(step).float(), released.float())
     sent = {name: torch.zeros_like(tensor) for name, tensor in fresh_weights(study).items()}
     sent["discriminator.shared.bias"].fill_(-2.0)
-    request = Instruction(study.study_id, study.plan.plan_id, 1).to_record(pack(sent))
+    request = Instruction(study.study_id, study.plan.plan_id, "training", 1).to_record(pack(sent))
     found = unpack(Reply.from_record(hospital_node.hospital.answer(request))[1])["discriminator.by_class.weight"]
     assert found.any()
     size = sum(t.numel() for name, t in sent.items() if name.startswith("discriminator."))
-    lr, batch = study.scenario.training.lr_discriminator, study.plan.sample_rate * DECLARED_SIZE
-    assert bool(images_of_the_grid(found, grid_step(study.plan.clip_norm, size), lr, batch).all())
+    lr, batch = study.scenario.training.lr_discriminator, study.plan.training.sample_rate * DECLARED_SIZE
+    assert bool(images_of_the_grid(found, grid_step(study.plan.training.clip_norm, size), lr, batch).all())

@@ -205,7 +205,7 @@ def assert_answers_just_that(ward: Ward, record: RecordDict, answer: RecordDict)
     reply, arrays = Reply.from_record(answer)
     assert (instruction.study_id, instruction.plan_id) == (ward.study.study_id, ward.study.plan.plan_id)
     assert (reply.site, reply.round) == ("bergen", instruction.round)
-    assert 1 <= reply.round <= ward.study.plan.rounds
+    assert 1 <= reply.round <= ward.study.plan.training.rounds
     found, expected = unpack(arrays), weights_for(ward.study)
     assert {name: tensor.shape for name, tensor in found.items()} == {
         name: tensor.shape for name, tensor in expected.items()
@@ -264,7 +264,9 @@ def judged(record: RecordDict, violations: Path, *, named: bool) -> tuple[RoundR
     quarantine = Quarantine(violations, after=3)
     members = Members(ROSTER, quarantine)
     members.connected(Nodes(named=named))  # pyright: ignore[reportArgumentType]
-    checked = RoundReplies(1, sent=SENT, max_update_norm=1000.0, members=members, quarantine=quarantine, known={})
+    checked = RoundReplies(
+        1, phase="training", sent=SENT, max_update_norm=1000.0, members=members, quarantine=quarantine, known={}
+    )
     question = Message(RecordDict(), 2, MessageType.TRAIN)
     usable = list(checked.usable([Message(record, reply_to=question)]))
     return checked, usable, set(quarantine.violations())
@@ -300,7 +302,7 @@ def test_the_server_takes_a_reply_or_names_the_violation(
     violations: Path, named: bool, changes: list[Mutation]
 ) -> None:
     weights = {name: tensor + 0.5 for name, tensor in SENT.items()}
-    record = mutated(Reply("site-2", 1, "ab" * 32).to_record(weights), changes)
+    record = mutated(Reply("site-2", "training", 1, "ab" * 32).to_record(weights), changes)
     assert_taken_or_blamed(record, violations, named=named)
 
 
@@ -321,7 +323,7 @@ def test_the_server_knows_a_code_or_names_the_violation(
 def test_an_envelope_of_other_bytes_is_refused_or_opened_to_what_is_checked_again(
     flips: list[tuple[int, int]], cut: int
 ) -> None:
-    record = fold(Reply("site-2", 1, "").to_record(SENT))
+    record = fold(Reply("site-2", "training", 1, "").to_record(SENT))
     folded = record["weights"]
     assert isinstance(folded, ArrayRecord)
     [(name, array)] = folded.items()
@@ -332,7 +334,7 @@ def test_an_envelope_of_other_bytes_is_refused_or_opened_to_what_is_checked_agai
     record["weights"] = ArrayRecord({name: changed})
     with within_limits(), refused_as_a_message():
         reply, arrays = Reply.from_record(unfold(record))
-        assert reply == Reply("site-2", 1, "")
+        assert reply == Reply("site-2", "training", 1, "")
         assert all(isinstance(tensor, torch.Tensor) for tensor in unpack(arrays).values())
 
 

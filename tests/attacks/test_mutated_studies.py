@@ -21,7 +21,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.ledger.ledger import Charge
+from client.ledger.entries import Charge, read
 from client.node.hospital import site_of
 from client.node.node import Node, read_proposal
 from common.config.scenario import parse_scenario
@@ -249,19 +249,30 @@ def assert_just_that_was_approved(base: Base, study: Study) -> None:
     entry = ledger.entries()[-1].content
     assert (entry["kind"], entry["study_id"]) == ("approve", study.study_id)
     scenario, policy = study.scenario, node.policy()
-    assert entry["plan"] == asdict(make_plan(scenario, "record"))
+    assert read(ledger.entries()[-1]).plan == make_plan(scenario, "record")  # pyright: ignore[reportAttributeAccessIssue]
     privacy, training, plan = scenario.privacy, scenario.training, study.plan
     assert (scenario.seed, plan.seeded, plan.private) == (None, False, True)
-    assert plan.noise_multiplier == (privacy.noise_multiplier or plan.noise_multiplier) >= policy.min_noise_multiplier
-    assert (plan.steps_per_round, plan.rounds) == (training.local_steps, training.rounds + privacy.spare_rounds)
-    assert (plan.sample_rate, plan.clip_norm, plan.delta) == (training.sample_rate, privacy.clip_norm, privacy.delta)
+    assert (
+        plan.training.noise_multiplier
+        == (privacy.noise_multiplier or plan.training.noise_multiplier)
+        >= policy.min_noise_multiplier
+    )
+    assert (plan.training.steps_per_round, plan.training.rounds) == (
+        training.local_steps,
+        training.rounds + privacy.spare_rounds,
+    )
+    assert (plan.training.sample_rate, plan.training.clip_norm, plan.delta) == (
+        training.sample_rate,
+        privacy.clip_norm,
+        privacy.delta,
+    )
     charges: list[Mechanism] = []
-    if plan.warm_start_noise_multiplier is not None:
-        ledger.reserve(Charge.for_warm_start(plan, study.study_id))
-        charges.append(Mechanism(plan.warm_start_noise_multiplier, 1.0, 1))
+    for release in plan.phases[:-1]:
+        ledger.reserve(Charge.of(plan, "statistics", 1, study.study_id))
+        charges.append(Mechanism(release.noise_multiplier, 1.0, 1))
     with suppress(SiloganError):  # the budget need not pay for both
-        ledger.reserve(Charge.for_round(plan, study.study_id, 1))
-        charges.append(Mechanism(plan.noise_multiplier, training.sample_rate, training.local_steps))
+        ledger.reserve(Charge.of(plan, "training", 1, study.study_id))
+        charges.append(Mechanism(plan.training.noise_multiplier, training.sample_rate, training.local_steps))
     assert ledger.epsilon() >= epsilon(charges, DELTA)
 
 

@@ -13,7 +13,6 @@ import yaml
 from client.ledger.chain import Chain
 from client.node.node import read_proposal
 from common.errors import SiloganError, VerificationError
-from common.privacy.plan import canonical_json
 from common.wire.run_folder import RUN_FILE
 from common.wire.study import Study
 from tests.attacks.conftest import HospitalNode, answered
@@ -22,7 +21,11 @@ PLAN_VALUES: dict[str, list[Any]] = {
     "steps_per_round": [-100, -1, 0, 0.5, True, "1", None, 10**9, float("nan"), float("inf"), [1]],
     "rounds": [-4, 0, 1.0, 10**12, "4"],
     "noise_multiplier": [-2.0, 0.0, 1e-9, float("nan"), float("inf"), "2.0", True, [2.0], 2.0**16],
-    "warm_start_noise_multiplier": [-1.0, 0.0, float("nan"), float("inf")],
+    "spare_rounds": [-1, 4, True],
+    "share": [-0.1, 1.5, float("nan")],
+    "kind": ["release", None],
+    "name": ["", "x" * 40, "\x1b[2J", 3],
+    "phases": [[], None, {}, [[]], [{}], "training", [{} for _ in range(17)]],
     "sample_rate": [-0.25, 0.0, 1.5, float("nan"), 1e-30],
     "clip_norm": [-1.0, 0.0, float("inf"), float("nan"), 2.0**-11, 2.0**21],
     "records_per_patient": [-1, 0, 2.5, True, 129],
@@ -43,18 +46,22 @@ def test_no_field_of_a_plan_takes_what_it_cannot_mean(
     study = hospital_node.study()
     study.save(tmp_path)
     written = yaml.safe_load((tmp_path / RUN_FILE).read_text(encoding="utf-8"))
-    written["plan"][key] = value
+    of_phase = key in written["plan"]["phases"][0]
+    (written["plan"]["phases"][0] if of_phase else written["plan"])[key] = value
     (tmp_path / RUN_FILE).write_text(yaml.safe_dump(written), encoding="utf-8")
-    with pytest.raises(SiloganError, match=f"plan: has the unknown key|plan.{key}: |plan: Value error") as caught:
+    with pytest.raises(
+        SiloganError, match=f"plan: has the unknown key|plan.(phases.)?{key}: |plan(.phases(.name)?)?: "
+    ) as caught:
         read_proposal(tmp_path / RUN_FILE)
     assert "\n" not in str(caught.value)
 
 
 def forged(study: Study, **changes: Any) -> Study:
     """A study whose plan was never checked, as software that does not check would make it."""
-    plan = replace(study.plan)
+    plan, phase = replace(study.plan), replace(study.plan.training)
     for name, value in changes.items():
-        object.__setattr__(plan, name, value)
+        object.__setattr__(phase, name, value)
+    object.__setattr__(plan, "phases", (phase,))
     return replace(study, plan=plan)
 
 
@@ -67,11 +74,11 @@ def test_negative_steps_never_lower_what_was_charged(
     assert answered(hospital_node.ask(honest))
     charged = hospital_node.ledger.epsilon()
     evil = forged(honest, steps_per_round=steps)
-    assert canonical_json(evil.plan.__dict__) != canonical_json(honest.plan.__dict__)
+    assert evil.plan.plan_id != honest.plan.plan_id
     with pytest.raises(SiloganError):
         hospital_node.approve(evil)
     assert not answered(hospital_node.ask(evil))
-    assert hospital_node.ledger.epsilon() == charged == honest.plan.epsilon_after(1)
+    assert hospital_node.ledger.epsilon() == charged == honest.plan.epsilon_after("training", 1)
 
 
 @pytest.mark.parametrize("kind", ["reserve", "settle", "approve"])
@@ -84,7 +91,8 @@ def test_an_entry_with_negative_steps_is_never_reckoned_with(hospital_node: Hosp
     with Chain(path, hospital_node.node.key).transaction() as book:
         entry = next(one for one in book.entries if one.content["kind"] == kind).content
         if kind == "approve":
-            entry = {**entry, "plan": {**entry["plan"], "steps_per_round": -100}}
+            phase = {**entry["plan"]["phases"][0], "steps_per_round": -100}
+            entry = {**entry, "plan": {**entry["plan"], "phases": [phase]}}
         forged_entry = book.append({**entry, **({} if kind == "approve" else {"steps": -100}), **later(kind)})
     assert not answered(hospital_node.ask(study, 2))
     if kind != "approve":

@@ -16,8 +16,8 @@ def test_one_round_is_answered_once_whatever_is_sent_with_it(hospital_node: Hosp
     charged = hospital_node.ledger.epsilon()
     for weights in range(1, 9):
         assert not answered(hospital_node.ask(study, weights=weights, hospital=hospital))
-        assert "round 1: was already answered" in hospital_node.last_reason()
-    assert hospital_node.ledger.epsilon() == charged == study.plan.epsilon_after(1)
+        assert "round 1 of training: was already answered" in hospital_node.last_reason()
+    assert hospital_node.ledger.epsilon() == charged == study.plan.epsilon_after("training", 1)
     assert hospital_node.audit().findings == ()
 
 
@@ -35,7 +35,7 @@ def test_the_same_request_gets_the_same_bytes_and_costs_nothing(hospital_node: H
 
 def test_the_whole_of_it_never_costs_more_than_was_approved(hospital_node: HospitalNode) -> None:
     """The warm start and every round, each asked for five times, rounds with other weights, under ε = 1 of 8."""
-    training = {"local_steps": 3, "rounds": 2, "warm_start": {"epsilon_share": 0.5, "frequencies": 4}}
+    training = {"local_steps": 3, "rounds": 2, "warm_start": {"share": 0.5, "frequencies": 4}}
     study = hospital_node.study(training=training, privacy={"epsilon": 1.0, "noise_multiplier": None})
     cost = hospital_node.node.cost(study, hospital_node.registration, SERVER)
     assert cost.epsilon_alone <= 1.0
@@ -61,13 +61,13 @@ def test_interruptions_take_spare_rounds_and_no_more(hospital_node: HospitalNode
         charge_a_round(hospital_node.ledger, study)
     for number in (1, 2, 3, 4):
         assert answered(hospital_node.ask(study, number))
-    assert hospital_node.kinds().count("reserve") == study.plan.rounds == 6
+    assert hospital_node.kinds().count("reserve") == study.plan.training.rounds == 6
     assert not answered(hospital_node.ask(study, 5))  # the spare rounds are none of their own
-    assert hospital_node.ledger.epsilon() <= (study.plan.epsilon_after(study.plan.steps) or 0)
+    assert hospital_node.ledger.epsilon() <= (study.plan.epsilon_after() or 0)
 
 
 def charge_a_round(ledger: Ledger, study: Study, number: int = 1) -> None:
-    ledger.reserve(Charge.for_round(study.plan, study.study_id, number))
+    ledger.reserve(Charge.of(study.plan, "training", number, study.study_id))
 
 
 def test_without_a_spare_round_an_interruption_costs_the_last_one(hospital_node: HospitalNode) -> None:

@@ -21,6 +21,7 @@ from common.errors import Code
 from common.wire.messages import Reply, unpack
 from common.wire.refusals import refusal_from_record, refusal_record
 from tests.attacks.nodes import Ward, make_ward, on_the_wire, weights_for
+from tests.plans import phase_and_round
 
 FIRST_MALIGNANT, FIRST_BENIGN = "train/malignant/0000.png", "train/benign/0000.png"
 Change = Callable[[Ward], None]
@@ -85,7 +86,7 @@ def test_patients_who_come_and_go_change_nothing_of_what_a_reply_is(
     answer = ward.answer(number)
     assert refusal_from_record(answer) is None
     reply, weights = Reply.from_record(answer)
-    assert (reply.site, reply.round) == ("bergen", number)
+    assert (reply.site, reply.phase, reply.round) == ("bergen", *phase_and_round(number))
     assert reply.ledger_head == ward.node.ledger(ward.registration).head()
     if number:
         expected = {name: tuple(tensor.shape) for name, tensor in weights_for(ward.study).items()}

@@ -17,6 +17,7 @@ from common.privacy.statistics import Moments
 from common.wire.envelope import fold
 from common.wire.messages import STATISTICS, Reply, unpack
 from tests.attacks.nodes import Ward, make_ward, on_the_wire, weights_for
+from tests.plans import phase_and_round
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM: dict[str, Any] = {"warm_start": {"noise_multiplier": 2.0, "frequencies": 2, "steps": 2}}
@@ -69,7 +70,8 @@ def test_a_reply_holds_its_header_and_the_declared_arrays_and_no_byte_more(tmp_p
     assert isinstance(header, ConfigRecord)
     assert isinstance(weights, ArrayRecord)
     head = ward.node.ledger(ward.registration).head()
-    assert dict(header) == {"site": "bergen", "round": kind.number, "ledger_head": head}
+    phase, number = phase_and_round(kind.number)
+    assert dict(header) == {"site": "bergen", "phase": phase, "round": number, "ledger_head": head}
     expected = expected_arrays(ward, kind.number)
     assert {name: (array.dtype, tuple(array.shape)) for name, array in weights.items()} == expected
     for array in weights.values():
@@ -81,7 +83,7 @@ def test_a_reply_holds_its_header_and_the_declared_arrays_and_no_byte_more(tmp_p
 
 
 def test_no_field_can_be_added_to_a_reply_unseen() -> None:
-    assert set(Reply.__dataclass_fields__) == {"site", "round", "ledger_head"}
+    assert set(Reply.__dataclass_fields__) == {"site", "phase", "round", "ledger_head"}
 
 
 @every_kind

@@ -27,6 +27,7 @@ from common.models.losses import LOSSES
 from common.models.networks import GAN, build, initialise
 from common.seeding import derive_key
 from common.wire.study import Study
+from tests.plans import with_phase
 
 EXPECTED_BATCH = 10.5  # q · declared size, with 42 declared: not a whole number, and not what is drawn
 NOISE_SEED, PUBLIC_SEED = 11, 12
@@ -66,10 +67,10 @@ def new_patients(
 ) -> Patients:
     plan = study.plan
     terms = Terms(
-        sample_rate=plan.sample_rate,
-        clip_norm=plan.clip_norm,
-        noise_multiplier=plan.noise_multiplier,
-        records_per_patient=plan.records_per_patient,
+        sample_rate=plan.training.sample_rate,
+        clip_norm=plan.training.clip_norm,
+        noise_multiplier=plan.training.noise_multiplier,
+        records_per_patient=plan.training.records_per_patient,
         block=block,
     )
     codes = images.patients if plan.unit == "patient" else None
@@ -84,7 +85,7 @@ def private_step(study: Study, gan: GAN, optimizer: Optimizer, patients: Patient
         gan.discriminator,
         optimizer,
         patients,
-        clip_norm=study.plan.clip_norm,
+        clip_norm=study.plan.training.clip_norm,
         expected_batch=EXPECTED_BATCH,
         at_once=at_once,
         precision=passes(torch.device("cpu"), study.scenario.training),
@@ -95,7 +96,11 @@ def plain_step(
     study: Study, gan: GAN, optimizer: Optimizer, images: Records, randomness: Randomness | None = None
 ) -> PlainStep:
     patients = UnprotectedPatients(
-        images, study.schema.encode, study.plan, randomness or Randomness(derive_key(NOISE_SEED))
+        images,
+        study.schema.encode,
+        study.plan.unit,
+        study.plan.training,
+        randomness or Randomness(derive_key(NOISE_SEED)),
     )
     precision = passes(torch.device("cpu"), study.scenario.training)
     return PlainStep(gan.discriminator, optimizer, patients, EXPECTED_BATCH, precision)
@@ -225,7 +230,7 @@ def patients_of(images: Records, sizes: list[int]) -> Records:
 
 def patient_study(make_study: Callable[..., Study], most: int, **changes: Any) -> Study:
     study = make_study(**changes)
-    return replace(study, plan=replace(study.plan, unit="patient", records_per_patient=most))
+    return replace(study, plan=with_phase(study.plan, unit="patient", records_per_patient=most))
 
 
 def spied_bags(
@@ -280,7 +285,7 @@ class SlowLoop:
         plan = self.study.plan
         if not plan.private:
             return unit
-        return unit * min(1.0, CLIPPED_TO * plan.clip_norm / max(float(unit.norm()), 1e-12)) * ROUNDED_DOWN
+        return unit * min(1.0, CLIPPED_TO * plan.training.clip_norm / max(float(unit.norm()), 1e-12)) * ROUNDED_DOWN
 
     def gradients_of_fakes(self) -> list[Tensor]:
         with torch.no_grad():
@@ -293,15 +298,17 @@ class SlowLoop:
 
     def discriminator_step(self) -> None:
         plan, of_fakes = self.study.plan, self.gradients_of_fakes()
-        drawn = (self.private.uniform(len(self.images)) <= plan.sample_rate).nonzero().flatten()
+        drawn = (self.private.uniform(len(self.images)) <= plan.training.sample_rate).nonzero().flatten()
         units: list[Tensor] = []
         for index in drawn[self.private.permutation(len(drawn))]:
             image = to_unit_range(self.images.stored[PIXELS][index])
             units.append(self.clipped(self.gradient_of(self.loss.real, image, self.images.labels[index])))
         total = torch.stack(units + of_fakes).sum(dim=0)
         if plan.private:
-            step = grid_step(plan.clip_norm, len(total))
-            noise = rounded_gaussian(self.private, len(total), plan.noise_multiplier * plan.clip_norm / step)
+            step = grid_step(plan.training.clip_norm, len(total))
+            noise = rounded_gaussian(
+                self.private, len(total), plan.training.noise_multiplier * plan.training.clip_norm / step
+            )
             total = total + (noise * step).to(total.dtype)
         self.apply(self.D, self.d_adam, total / EXPECTED_BATCH)
         self.gradients.append(total / EXPECTED_BATCH)

@@ -34,6 +34,7 @@ from common.wire.messages import Instruction, Reply, Weights, pack, unpack
 from common.wire.refusals import refusal_from_record
 from common.wire.run_folder import PARTITION_FILE
 from common.wire.study import SiteDeclaration, Study
+from tests.plans import phase_and_round
 
 PATIENT = "patient-4711"
 MakeStudy = Callable[..., Study]
@@ -82,7 +83,7 @@ def readable(monkeypatch: pytest.MonkeyPatch, study: Study, images: Records) -> 
 
 
 def message_for(study: Study, weights: Weights, number: int = 1) -> Message:
-    instruction = Instruction(study.study_id, study.plan.plan_id, number)
+    instruction = Instruction(study.study_id, study.plan.plan_id, *phase_and_round(number))
     return Message(instruction.to_record(pack(weights)), 1, MessageType.TRAIN)
 
 

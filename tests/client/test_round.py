@@ -24,6 +24,7 @@ from common.privacy.statistics import Moments
 from common.wire.messages import STATISTICS, Instruction, Reply, Weights
 from common.wire.study import Study
 from tests.client.steps import noise_off
+from tests.plans import phase_and_round, with_phase
 
 MakeStudy = Callable[..., Study]
 MakeSite = Callable[..., Site]
@@ -33,7 +34,7 @@ WARM: dict[str, Any] = {"warm_start": {"noise_multiplier": 2.0, "frequencies": 4
 
 
 def ask(study: Study, number: int = 1) -> Instruction:
-    return Instruction(study.study_id, study.plan.plan_id, number)
+    return Instruction(study.study_id, study.plan.plan_id, *phase_and_round(number))
 
 
 def fresh(weights: Weights) -> Weights:
@@ -107,7 +108,7 @@ def test_reply_says_what_was_done_and_carries_both_networks(
     site, weights = make_site(study), make_weights(study)
     before = fresh(weights)
     reply, new = run_round(site, ask(study), weights)
-    assert reply == Reply("hospital", 1, ledger_of(site).head())
+    assert reply == Reply("hospital", "training", 1, ledger_of(site).head())
     assert new.keys() == before.keys()
     for name, tensor in new.items():
         assert tensor.shape == before[name].shape
@@ -124,8 +125,8 @@ def test_ledger_is_charged_with_the_plan_for_each_round(
     for number in (1, 2, 3):
         _, weights = run_round(site, ask(study, number), fresh(weights))
     assert kinds(site) == ["reserve", "settle"] * 3
-    assert ledger_of(site).mechanisms() == [study.plan.mechanism(3)] * 3
-    assert ledger_of(site).epsilon() == study.plan.epsilon_after(9)
+    assert ledger_of(site).mechanisms() == [study.plan.training.mechanism(1)] * 3
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after("training", 3)
 
 
 def test_rounds_go_on_where_the_optimizers_stopped(
@@ -143,7 +144,7 @@ def test_rounds_go_on_where_the_optimizers_stopped(
     site = make_site(study)
     _, weights = run_round(site, ask(study), make_weights(study))
     assert loaded == []
-    after = SiteState(site.state_folder).load(1)
+    after = SiteState(site.state_folder).load("training", 1)
     assert after is not None
     run_round(site, ask(study, 2), fresh(weights))
     torch.testing.assert_close(loaded, [after.trainer], rtol=0, atol=0)
@@ -278,8 +279,8 @@ def refused(site: Site, instruction: Instruction, weights: Weights, error: type[
 
 @pytest.mark.parametrize(
     "change",
-    [{"study_id": "0" * 64}, {"plan_id": "0" * 64}, {"round": 0}, {"round": 5}],
-    ids=["study", "plan", "round 0", "round beyond"],
+    [{"study_id": "0" * 64}, {"plan_id": "0" * 64}, {"phase": "statistics", "round": 1}, {"round": 5}],
+    ids=["study", "plan", "phase", "round beyond"],
 )
 def test_what_the_site_did_not_agree_to_is_refused(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, change: dict[str, Any]
@@ -298,7 +299,7 @@ def test_spare_rounds_are_no_rounds_of_their_own(
     """They pay for the repetition of an interrupted one."""
     study = make_study(privacy={"spare_rounds": 1})
     site = replace(make_site(study), read_records=never_read)
-    with pytest.raises(PrivacyRefusal, match="round 5: is not among the study's 4"):
+    with pytest.raises(PrivacyRefusal, match="round 5 of training: is not among the study's 4"):
         run_round(site, ask(study, 5), make_weights(study))
 
 
@@ -374,14 +375,14 @@ def test_spent_budget_is_refused_before_the_data_is_read(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights
 ) -> None:
     study = make_study(privacy={"epsilon": 4.0})  # pays for two rounds of four
-    assert (study.plan.epsilon_after(6) or 0) < 4.0 < (study.plan.epsilon_after(9) or 0)
+    assert (study.plan.epsilon_after("training", 2) or 0) < 4.0 < (study.plan.epsilon_after("training", 3) or 0)
     site, weights = make_site(study), make_weights(study)
     for number in (1, 2):
         run_round(site, ask(study, number), fresh(weights))
     with pytest.raises(PrivacyRefusal, match="budget"):
         run_round(replace(site, read_records=never_read), ask(study, 3), fresh(weights))
     assert kinds(site) == ["reserve", "settle"] * 2 + ["refuse"]
-    assert ledger_of(site).epsilon() == study.plan.epsilon_after(6)
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after("training", 2)
 
 
 def test_ledger_of_another_run_on_the_same_patients_counts(
@@ -422,7 +423,7 @@ def test_same_round_on_other_weights_is_refused(
     study = make_study(seed=seed)
     site = make_site(study)
     run_round(site, ask(study), make_weights(study, seed=0))
-    with pytest.raises(PrivacyRefusal, match="round 1: was already answered"):
+    with pytest.raises(PrivacyRefusal, match="round 1 of training: was already answered"):
         run_round(replace(site, read_records=never_read), ask(study), make_weights(study, seed=1))
     assert kinds(site) == ["reserve", "settle", "refuse"]
 
@@ -467,11 +468,11 @@ def test_interrupted_seeded_round_is_repeated_bit_for_bit_at_no_charge(
         cut_after(power, owner, name)
         with pytest.raises(PowerCut):
             run_round(site, ask(study, 2), fresh(first))
-    assert ledger_of(site).mechanisms() == [study.plan.mechanism(3)] * 2  # charged in full, settled or not
+    assert ledger_of(site).mechanisms() == [study.plan.training.mechanism(1)] * 2  # charged in full, settled or not
     _, repeated = run_round(site, ask(study, 2), fresh(first))
     assert same(repeated, expected)
     assert kinds(site) == ["reserve", "settle"] * 2
-    assert ledger_of(site).epsilon() == study.plan.epsilon_after(6)
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after("training", 2)
 
 
 @after_each_cut
@@ -484,10 +485,10 @@ def test_interrupted_unseeded_round_is_charged_again(
         cut_after(power, owner, name)
         with pytest.raises(PowerCut):
             run_round(site, ask(study), fresh(weights))
-    assert ledger_of(site).mechanisms() == [study.plan.mechanism(3)]
+    assert ledger_of(site).mechanisms() == [study.plan.training.mechanism(1)]
     run_round(site, ask(study), fresh(weights))
     finished = (owner, name) in {(SiteState, "save"), (Ledger, "settle")}  # its reply was on the disk
-    assert ledger_of(site).mechanisms() == [study.plan.mechanism(3)] * (1 if finished else 2)
+    assert ledger_of(site).mechanisms() == [study.plan.training.mechanism(1)] * (1 if finished else 2)
 
 
 def test_data_that_cannot_be_read_leaves_the_reservation_charged(
@@ -502,7 +503,7 @@ def test_data_that_cannot_be_read_leaves_the_reservation_charged(
         run_round(site, ask(study), make_weights(study))
     assert caught.value.code is Code.UNAVAILABLE
     assert kinds(site) == ["reserve"]
-    assert ledger_of(site).epsilon() == study.plan.epsilon_after(3)
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after("training", 1)
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -514,7 +515,7 @@ def test_damaged_state_is_refused_before_any_charge(
     run_round(site, ask(study), fresh(weights))
     (file,) = site.state_folder.glob("*.pt")
     file.write_bytes(b"garbage")
-    with pytest.raises(DataError, match="site state of round 1"):
+    with pytest.raises(DataError, match="site state of round 1 of training"):
         run_round(replace(site, read_records=never_read), ask(study, number), fresh(weights))
     assert kinds(site) == ["reserve", "settle"]
 
@@ -569,13 +570,13 @@ def test_statistics_are_charged_before_the_data_is_read_and_composed_with_the_ro
     site = make_site(study, read=read)
     reply, released = run_round(site, ask(study, 0), {})
     assert charged == [1]
-    assert (reply.round, reply.ledger_head) == (0, ledger_of(site).head())
+    assert (reply.phase, reply.round, reply.ledger_head) == (STATISTICS, 1, ledger_of(site).head())
     assert released.keys() == {STATISTICS}
     assert released[STATISTICS].dtype == torch.float32
-    assert ledger_of(site).epsilon() == study.plan.epsilon_after(0)
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after("training", 0)
     run_round(site, ask(study, 1), make_weights(study))
-    assert ledger_of(site).mechanisms() == study.plan.mechanisms(3)
-    assert ledger_of(site).epsilon() == study.plan.epsilon_after(3)
+    assert ledger_of(site).mechanisms() == study.plan.mechanisms("training", 1)
+    assert ledger_of(site).epsilon() == study.plan.epsilon_after("training", 1)
 
 
 def test_statistics_that_are_asked_for_again_are_sent_again_and_not_charged(
@@ -633,7 +634,7 @@ def test_error_where_the_data_is_at_hand_has_one_code_whatever_it_is(
 
 def test_plan_without_a_warm_start_has_no_round_before_the_first(make_study: MakeStudy, make_site: MakeSite) -> None:
     study = make_study()
-    with pytest.raises(PrivacyRefusal, match="round 0: is not among the study's"):
+    with pytest.raises(PrivacyRefusal, match="round 1 of statistics: is not among the study's 0"):
         run_round(make_site(study, read=never_read), ask(study, 0), {})
 
 
@@ -642,7 +643,7 @@ def test_images_without_patients_are_refused_where_the_plan_protects_patients(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, number: int
 ) -> None:
     study = make_study(training=WARM)
-    study = replace(study, plan=replace(study.plan, unit="patient", records_per_patient=2))
+    study = replace(study, plan=with_phase(study.plan, unit="patient", records_per_patient=2))
     weights = make_weights(study) if number else {}
     with pytest.raises(DataError, match="records: do not say whose they are"):
         run_round(make_site(study), ask(study, number), weights)
@@ -656,7 +657,7 @@ def test_statistics_are_the_mean_of_at_most_k_records_of_each_patient(
     study = make_study(training=WARM)
     settings = study.scenario.training.warm_start
     assert settings is not None
-    study = replace(study, plan=replace(study.plan, unit="patient", records_per_patient=3))
+    study = replace(study, plan=with_phase(study.plan, unit="patient", records_per_patient=3))
     own = replace(images, patients=torch.arange(len(images)) % 2)
     _, released = run_round(make_site(study, read=lambda: own), ask(study, 0), {})
     found = Moments(study.schema, settings).of_classes(released[STATISTICS])

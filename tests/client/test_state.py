@@ -12,11 +12,11 @@ from client.state import RoundState, SiteState, request_key
 from common.errors import DataError
 from common.wire.messages import Instruction, Reply, Weights
 
-ASKED = Instruction("5a" * 32, "1b" * 32, 2)
+ASKED = Instruction("5a" * 32, "1b" * 32, "training", 2)
 
 
 def state_of(round_number: int, **changes: Any) -> RoundState:
-    reply = Reply("hospital", round_number, "ab" * 32)
+    reply = Reply("hospital", "training", round_number, "ab" * 32)
     weights = {"discriminator.w": torch.arange(3.0), "generator.b": torch.tensor(float("nan"))}
     return replace(RoundState("key", reply, weights, {"frequency": {"rung": 1}}), **changes)
 
@@ -32,7 +32,7 @@ def adam_state() -> dict[str, Any]:
 def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
     kept = state_of(1, trainer={"optimizer": adam_state(), "frequency": {"rung": 2, "fake_accuracy": 0.1}})
     SiteState(tmp_path / "new" / "folder").save(kept)
-    found = SiteState(tmp_path / "new" / "folder").load(1)
+    found = SiteState(tmp_path / "new" / "folder").load("training", 1)
     assert found is not None
     assert (found.request_key, found.reply) == (kept.request_key, kept.reply)
     torch.testing.assert_close(found.weights, kept.weights, rtol=0, atol=0, equal_nan=True)
@@ -40,15 +40,15 @@ def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_there_is_nothing_before_the_first_round(tmp_path: Path) -> None:
-    assert SiteState(tmp_path).load(0) is None
-    assert SiteState(tmp_path).load(1) is None
+    assert SiteState(tmp_path).load("training", 0) is None
+    assert SiteState(tmp_path).load("training", 1) is None
 
 
 def test_only_the_last_two_rounds_are_kept(tmp_path: Path) -> None:
     states = SiteState(tmp_path)
     for number in range(8, 12):
         states.save(state_of(number))
-    assert [number for number in range(20) if states.load(number) is not None] == [10, 11]
+    assert [number for number in range(20) if states.load("training", number) is not None] == [10, 11]
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -56,7 +56,7 @@ def test_round_that_is_repeated_replaces_its_state(tmp_path: Path) -> None:
     states = SiteState(tmp_path)
     states.save(state_of(1, request_key="old"))
     states.save(state_of(1, request_key="new"))
-    found = states.load(1)
+    found = states.load("training", 1)
     assert found is not None
     assert found.request_key == "new"
 
@@ -67,16 +67,16 @@ def test_damaged_state_is_named_in_one_line(tmp_path: Path, damage: Callable[[by
     states.save(state_of(1))
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(DataError, match="site state of round 1") as caught:
-        states.load(1)
+    with pytest.raises(DataError, match="site state of round 1 of training") as caught:
+        states.load("training", 1)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [{}, {"request_key": "key"}, [1, 2], torch.zeros(2)])
 def test_file_of_something_else_is_refused(tmp_path: Path, content: Any) -> None:
-    torch.save(content, tmp_path / "round-000001.pt")
+    torch.save(content, tmp_path / "training-000001.pt")
     with pytest.raises(DataError):
-        SiteState(tmp_path).load(1)
+        SiteState(tmp_path).load("training", 1)
 
 
 class Exploit:
@@ -87,9 +87,9 @@ class Exploit:
 def test_file_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     states = SiteState(tmp_path)
-    torch.save(Exploit(), tmp_path / "round-000001.pt")
+    torch.save(Exploit(), tmp_path / "training-000001.pt")
     with pytest.raises(DataError):
-        states.load(1)
+        states.load("training", 1)
     assert not Path("exploited").exists()
 
 
@@ -104,7 +104,7 @@ def test_failed_save_leaves_the_state_before_it(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space"):
         states.save(state_of(1, request_key="new"))
-    found = states.load(1)
+    found = states.load("training", 1)
     assert found is not None
     assert found.request_key == "old"
     assert len(list(tmp_path.iterdir())) == 1

@@ -48,7 +48,7 @@ def honest(site: str) -> RecordDict:
     """What an honest site answers, as its executor sends it."""
     drawn = torch.Generator().manual_seed(sum(site.encode()))
     weights = {name: tensor + 0.01 * torch.randn(tensor.shape, generator=drawn) for name, tensor in SENT.items()}
-    return fold(Reply(site, 1, "ab" * 32).to_record(weights))
+    return fold(Reply(site, "training", 1, "ab" * 32).to_record(weights))
 
 
 class Round:
@@ -65,7 +65,9 @@ class Round:
         quarantine = Quarantine(folder / "quarantine.json", after=3)
         members = Members(ROSTER, quarantine)
         members.connected(link.grid)
-        checked = RoundReplies(1, sent=SENT, max_update_norm=1e3, members=members, quarantine=quarantine, known={})
+        checked = RoundReplies(
+            1, phase="training", sent=SENT, max_update_norm=1e3, members=members, quarantine=quarantine, known={}
+        )
         messages = [Message(instruction(), link.nodes[name].node, "train", ttl=60.0, group_id="1") for name in ROSTER]
         attacked = threading.Event()
 
@@ -148,7 +150,7 @@ def test_700_megabytes_are_not_fetched(link: Hub, tmp_path: Path) -> None:
 
 def test_a_reply_of_larger_arrays_is_not_fetched_whole(link: Hub, tmp_path: Path) -> None:
     large = {**SENT, "generator.a": torch.ones(1000, 1000)}
-    record = fold(Reply("malice", 1, "ab" * 32).to_record(large))
+    record = fold(Reply("malice", "training", 1, "ab" * 32).to_record(large))
     assert_only_the_sender_is_left_out(Round(link, tmp_path, lambda node: node.answer(record)), "larger than what")
 
 
@@ -185,7 +187,7 @@ def test_a_refusal_of_some_control_characters(link: Hub, tmp_path: Path, code: s
 @pytest.mark.parametrize("folded", [False, True])
 def test_a_type_that_is_none(link: Hub, tmp_path: Path, dtype: str, folded: bool) -> None:
     record = honest("malice")
-    arrays = record["weights"] if folded else Reply("malice", 1, "ab" * 32).to_record(SENT)["weights"]
+    arrays = record["weights"] if folded else Reply("malice", "training", 1, "ab" * 32).to_record(SENT)["weights"]
     assert isinstance(arrays, ArrayRecord)
     changed = {name: Array(dtype, tuple(one.shape), one.stype, one.data) for name, one in arrays.items()}
     record["weights"] = ArrayRecord(changed)

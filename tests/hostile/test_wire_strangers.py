@@ -164,7 +164,7 @@ def test_twenty_sites_of_one_address_send_their_weights_at_once(
 
         def act(number: int) -> None:
             weights = {name: torch.randn(tensor.shape) for name, tensor in sent.items()}
-            nodes[number].answer(fold(Reply(names[number], 1, "").to_record(weights)))
+            nodes[number].answer(fold(Reply(names[number], "training", 1, "").to_record(weights)))
 
         messages = [Message(instruction(), node.node, "train", ttl=timeout + 30, group_id="1") for node in nodes]
         with ThreadPoolExecutor(20) as pool:

@@ -20,9 +20,9 @@ SEQUENCES = ["\x1b]0;x\x07", "\x1b[2J", "\x9b31m", "\u202egnp", "a\rb", "\x7f", 
 @pytest.mark.parametrize("head", [*SEQUENCES, "x", "AB" * 32, "ab" * 31, "ab" * 33, "ab" * 32 + "\n"])
 def test_a_head_is_64_hexadecimal_digits_where_it_enters(head: str) -> None:
     with pytest.raises(FederationError):
-        Reply("bergen", 1, head)
+        Reply("bergen", "training", 1, head)
     with pytest.raises(FederationError):
-        Instruction("a" * 64, "b" * 64, 1, known_head=head)
+        Instruction("a" * 64, "b" * 64, "training", 1, known_head=head)
 
 
 @pytest.mark.parametrize("text", SEQUENCES)

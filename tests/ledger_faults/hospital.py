@@ -33,6 +33,7 @@ from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filt
 from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, Reply, Weights
 from common.wire.study import SiteDeclaration, Study
+from tests.plans import phase_and_round
 
 SERVER, SITE = "coordinator.example.org", "bergen"
 DELTA, SIGMA, RATE = 1e-4, 10.0, 1.0
@@ -66,7 +67,7 @@ def policy_text(**changes: Any) -> str:
 
 def ask(study: Study, number: int = 1, **changes: Any) -> Instruction:
     """What a coordinator sends for a round of the study."""
-    return replace(Instruction(study.study_id, study.plan.plan_id, number), **changes)
+    return replace(Instruction(study.study_id, study.plan.plan_id, *phase_and_round(number)), **changes)
 
 
 def make_weights(study: Study) -> Weights:

@@ -46,6 +46,7 @@ from tests.ledger_faults.hospital import (
     make_weights,
     policy_text,
 )
+from tests.plans import with_phase
 
 
 def other_digit(digits: str) -> str:
@@ -54,11 +55,11 @@ def other_digit(digits: str) -> str:
 
 
 PLANS: dict[str, Callable[[PrivacyPlan], PrivacyPlan]] = {
-    "half the noise": lambda plan: replace(plan, noise_multiplier=plan.noise_multiplier / 2),
-    "one step more": lambda plan: replace(plan, steps_per_round=plan.steps_per_round + 1),
-    "one round more": lambda plan: replace(plan, rounds=plan.rounds + 1),
-    "larger clip norm": lambda plan: replace(plan, clip_norm=plan.clip_norm * 2),
-    "lower sample rate": lambda plan: replace(plan, sample_rate=plan.sample_rate / 2),
+    "half the noise": lambda plan: with_phase(plan, noise_multiplier=plan.training.noise_multiplier / 2),
+    "one step more": lambda plan: with_phase(plan, steps_per_round=plan.training.steps_per_round + 1),
+    "one round more": lambda plan: with_phase(plan, rounds=plan.training.rounds + 1),
+    "larger clip norm": lambda plan: with_phase(plan, clip_norm=plan.training.clip_norm * 2),
+    "lower sample rate": lambda plan: with_phase(plan, sample_rate=plan.training.sample_rate / 2),
     "seeded": lambda plan: replace(plan, seeded=True),
 }
 
@@ -110,7 +111,7 @@ CHARGES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CHARGES)
 def test_charge_that_was_not_approved_is_refused(hospital: Hospital, study: Study, name: str) -> None:
-    charge = replace(Charge.for_round(study.plan, study.study_id, 1), **CHARGES[name])
+    charge = replace(Charge.of(study.plan, "training", 1, study.study_id), **CHARGES[name])
     assert_refused(hospital, lambda _: hospital.ledger.reserve(charge))
 
 
@@ -150,7 +151,7 @@ def test_study_edited_on_the_disk_is_never_taken_for_the_approved_one(
 def test_plan_edited_on_the_disk_is_refused(hospital: Hospital, study: Study, key: str) -> None:
     file = run_file(hospital, study)
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    values["plan"][key] += 1
+    (values["plan"] if key == "epsilon" else values["plan"]["phases"][0])[key] += 1
     file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     assert_refused(hospital, lambda _: hospital.round(study), ConfigError, match="was changed")
 

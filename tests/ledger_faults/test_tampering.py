@@ -166,7 +166,7 @@ TAMPERING: dict[str, tuple[Callable[[Path], None], int, str]] = {
         "changed",
     ),
     "approval of more noise": (
-        sql("UPDATE entries SET body = json_set(body, '$.plan.noise_multiplier', 1.0) WHERE seq = 2"),
+        sql("UPDATE entries SET body = json_set(body, '$.plan.training.noise_multiplier', 1.0) WHERE seq = 2"),
         2,
         "changed",
     ),

@@ -137,7 +137,7 @@ def honest(study: Study) -> Callable[..., Answer]:
 
     def make(shift: Callable[[int], float] = lambda node: node + 4e-7 * node**2, **changes: Any) -> Answer:
         def answer(node: int, instruction: Instruction, weights: Weights) -> RecordDict:
-            reply = Reply(f"site-{node}", instruction.round, f"{instruction.round}{node}" * 32)
+            reply = Reply(f"site-{node}", instruction.phase, instruction.round, f"{instruction.round}{node}" * 32)
             record = reply.to_record({name: w + shift(node) for name, w in weights.items()})
             record["header"].update(changes)
             return record

@@ -44,10 +44,10 @@ def answer(study: Study, honest: Callable[..., Answer]) -> Answer:
     statistics = empty.index_add_(0, labels, moments.rows(images, labels)).flatten().float()
 
     def of(node: int, instruction: Instruction, weights: Weights) -> RecordDict | None:
-        if instruction.round:
+        if instruction.phase == "training":
             return honest()(node, instruction, weights)
         assert weights == {}
-        reply = Reply(f"site-{node}", 0, f"0{node}" * 32)
+        reply = Reply(f"site-{node}", "statistics", 1, f"0{node}" * 32)
         return reply.to_record({STATISTICS: node * statistics})
 
     return of
@@ -70,9 +70,14 @@ def latest(run_dir: Path) -> Checkpoint:
     return checkpoint
 
 
+def number_of(instruction: Instruction) -> int:
+    """0 for the release before the training, and the round of that."""
+    return instruction.round if instruction.phase == "training" else 0
+
+
 def but(answer: Answer, node: int, number: int, other: Answer) -> Answer:
     """One node answers otherwise in one round."""
-    return lambda asked, instruction, weights: (other if (asked, instruction.round) == (node, number) else answer)(
+    return lambda asked, instruction, weights: (other if (asked, number_of(instruction)) == (node, number) else answer)(
         asked, instruction, weights
     )
 
@@ -82,7 +87,7 @@ def dies(*_: object) -> RecordDict:
 
 
 def poisoned(node: int, instruction: Instruction, _: Weights) -> RecordDict:
-    return Reply(f"site-{node}", 0, "").to_record({STATISTICS: torch.full((3 * (1 + 4 + 10),), 1e6)})
+    return Reply(f"site-{node}", "statistics", 1, "").to_record({STATISTICS: torch.full((3 * (1 + 4 + 10),), 1e6)})
 
 
 def test_statistics_are_asked_for_once_and_the_rounds_know_the_heads(
@@ -90,10 +95,10 @@ def test_statistics_are_asked_for_once_and_the_rounds_know_the_heads(
 ) -> None:
     grid, run_dir = make_grid(answer, nodes=[1, 2, 3]), prepared("run")
     federate(grid, run_dir)
-    assert [instruction.round for _, instruction in grid.asked] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
-    first_round = [instruction.known_head for _, instruction in grid.asked if instruction.round == 1]
+    assert [number_of(instruction) for _, instruction in grid.asked] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
+    first_round = [instruction.known_head for _, instruction in grid.asked if number_of(instruction) == 1]
     assert first_round == [f"0{node}" * 32 for node in (1, 2, 3)]
-    assert latest(run_dir).warm
+    assert latest(run_dir).phases == ["statistics"]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 4])
@@ -106,7 +111,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
         federate(make_grid(but(answer, 2, number, dies), nodes=[1, 2, 3]), killed)
     grid = make_grid(answer, nodes=[1, 2, 3])
     federate(grid, killed)
-    assert min(instruction.round for _, instruction in grid.asked) == number
+    assert min(number_of(instruction) for _, instruction in grid.asked) == number
     ours, theirs = latest(killed), latest(straight)
     for mine, reference in ((ours.weights, theirs.weights), (ours.ema, theirs.ema), (ours.server, theirs.server)):
         assert mine.keys() == reference.keys() != set()
@@ -129,11 +134,11 @@ def test_without_a_quorum_nothing_is_trained(
 ) -> None:
     run_dir = prepared("run")
     refusal = refusal_record("site", Code.BUDGET)
-    with pytest.raises(PrivacyRefusal, match="round 0"):
+    with pytest.raises(PrivacyRefusal, match="phase statistics"):
         federate(make_grid(lambda *_: refusal, nodes=[1, 2, 3]), run_dir)
     silent = but(but(answer, 1, 0, lambda *_: None), 2, 0, lambda *_: None)
-    with pytest.raises(FederationError, match="round 0: 1 usable replies of 3"):
+    with pytest.raises(FederationError, match="phase statistics: 1 usable replies of 3"):
         federate(make_grid(silent, nodes=[1, 2, 3]), run_dir)
     found = latest(run_dir)
-    assert (found.round, found.warm) == (0, False)
+    assert (found.round, found.phases) == (0, [])
     assert all(torch.equal(found.weights[name], tensor) for name, tensor in initial_weights(study).items())

@@ -51,7 +51,7 @@ def clipping_off() -> Generator[None]:
 
 @contextmanager
 def warm_start_weakened() -> Generator[None]:
-    """The statistics of round 0 have a fifth of their noise; every later round is as it should be."""
+    """Statistics have a fifth of their noise; every round of training is as it should be."""
     honest = Patients.noisy_statistic
 
     def weakened(self: Patients, *args: Any) -> Tensor:

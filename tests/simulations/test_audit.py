@@ -19,6 +19,7 @@ from common.privacy.plan import make_plan
 from common.wire.study import SiteDeclaration, Study
 from server.rounds.checkpoint import Checkpoint
 from simulations.audit import as_plain, audit_all
+from tests.plans import with_phase
 
 SITES = ("Bergen", "Oslo")
 
@@ -47,7 +48,7 @@ def run(tmp_path: Path) -> tuple[Study, Path]:
     for index in range(2):
         for number in (1, 2):
             ledger = ledger_of(small, run_dir, index)
-            ledger.settle(ledger.reserve(Charge.for_round(small.plan, small.study_id, number)), 3)
+            ledger.settle(ledger.reserve(Charge.of(small.plan, "training", number, small.study_id)), 3)
     know(small, run_dir, rounds=2)
     return small, run_dir
 
@@ -76,7 +77,7 @@ def test_every_site_of_a_run_is_audited(run: tuple[Study, Path]) -> None:
     assert json.loads(json.dumps(plain)) == plain
     assert (plain["ok"], plain["findings"]) == (True, [])
     assert [cohort["name"] for cohort in plain["cohorts"]] == list(SITES)
-    assert {cohort["epsilon_prv"] for cohort in plain["cohorts"]} == {small.plan.epsilon_after(6)}
+    assert {cohort["epsilon_prv"] for cohort in plain["cohorts"]} == {small.plan.epsilon_after("training", 2)}
 
 
 def test_ledger_by_itself_and_run_folder_together(run: tuple[Study, Path]) -> None:
@@ -90,7 +91,7 @@ def test_end_that_was_cut_off_is_found(run: tuple[Study, Path]) -> None:
     path = run_dir / "ledgers" / "Oslo.sqlite"
     older = path.read_bytes()
     ledger_of(small, run_dir, 1).settle(
-        ledger_of(small, run_dir, 1).reserve(Charge.for_round(small.plan, small.study_id, 3)), 0
+        ledger_of(small, run_dir, 1).reserve(Charge.of(small.plan, "training", 3, small.study_id)), 0
     )
     know(small, run_dir, rounds=2)
     path.write_bytes(older)
@@ -122,7 +123,7 @@ def test_more_rounds_than_were_charged_are_found(run: tuple[Study, Path]) -> Non
 def test_plan_that_was_not_approved_is_found(run: tuple[Study, Path]) -> None:
     small, run_dir = run
     ledger_of(small, run_dir, 0).reject(small.study_id, small.plan.plan_id, "no longer")
-    other = replace(small, plan=replace(small.plan, noise_multiplier=2.0))
+    other = replace(small, plan=with_phase(small.plan, noise_multiplier=2.0))
     ledger_of(small, run_dir, 1).approve(Approval(small.study_id, other.plan, "dcgan", SIMULATION))
     missing = "does not hold an approval of the run's plan"
     assert problems(run_dir) == [("Bergen", 0, missing), ("Oslo", 0, missing)]
@@ -177,9 +178,9 @@ def warm(tmp_path: Path, **changes: Any) -> Path:
     open_ledgers(small, run_dir)
     for index in range(2):
         ledger = ledger_of(small, run_dir, index)
-        charge = replace(Charge.for_warm_start(small.plan, small.study_id), **changes)
+        charge = replace(Charge.of(small.plan, "statistics", 1, small.study_id), **changes)
         ledger.settle(ledger.reserve(charge), charge.steps)
-        ledger.settle(ledger.reserve(Charge.for_round(small.plan, small.study_id, 1)), 3)
+        ledger.settle(ledger.reserve(Charge.of(small.plan, "training", 1, small.study_id)), 3)
     know(small, run_dir, rounds=1)
     return run_dir
 
@@ -189,17 +190,19 @@ def test_warm_start_is_part_of_what_is_audited(tmp_path: Path) -> None:
     plain = as_plain(audit_all([run_dir]))
     assert (plain["ok"], plain["findings"]) == (True, [])
     plan = Study.load(run_dir).plan
-    assert {cohort["epsilon_prv"] for cohort in plain["cohorts"]} == {plan.epsilon_after(3)}
-    assert plan.epsilon_after(3) != study().plan.epsilon_after(3)
+    assert {cohort["epsilon_prv"] for cohort in plain["cohorts"]} == {plan.epsilon_after("training", 1)}
+    assert plan.epsilon_after("training", 1) != study().plan.epsilon_after("training", 1)
 
 
-@pytest.mark.parametrize("change", [{"noise_multiplier": 1.5}, {"round": 1}, {"clip_norm": 0.5}])
+@pytest.mark.parametrize("change", [{"noise_multiplier": 1.5}, {"round": 2}, {"clip_norm": 0.5}])
 def test_warm_start_that_was_not_approved_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, float]
 ) -> None:
     with monkeypatch.context() as careless:
         careless.setattr("client.ledger.ledger.Approval.forbids", lambda *_: None)
         run_dir = warm(tmp_path, **change)
-    assert {(site, problem) for site, _, problem in problems(run_dir)} == {
-        (site, "differs from the warm start that was approved") for site in SITES
-    }
+    (name,) = change
+    what = "asks for round 2 of statistics where 1" if name == "round" else f"differs from what was approved in {name}"
+    found = problems(run_dir)
+    assert [site for site, _, _ in found] == list(SITES)
+    assert all(what in problem for _, _, problem in found)

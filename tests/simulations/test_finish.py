@@ -82,7 +82,7 @@ def test_each_site_reports_its_own_ledger_with_what_was_never_settled(run_dir: P
         ledger = simulated_site(small, run_dir, site).open_ledger()
         assert ledger is not None
         for number in range(1, rounds + 1):
-            reservation = ledger.reserve(Charge.for_round(small.plan, small.study_id, number))
+            reservation = ledger.reserve(Charge.of(small.plan, "training", number, small.study_id))
             if number < 3:
                 ledger.settle(reservation, 3)
     bergen, oslo = wrap_up(small, run_dir)["sites"]

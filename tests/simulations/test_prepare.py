@@ -97,7 +97,7 @@ def give_patients(data: DataSet, each: int) -> torch.Tensor:
 def test_where_patients_are_known_they_are_the_unit(tmp_path: Path, data: DataSet) -> None:
     patients = give_patients(data, 5)
     study = prepare(scenario(privacy={"noise_multiplier": 1.0, "records_per_patient": 2}), tmp_path)
-    assert (study.plan.unit, study.plan.records_per_patient) == ("patient", 2)
+    assert (study.plan.unit, study.plan.training.records_per_patient) == ("patient", 2)
     assert [site.declared_size for site in study.sites] == [60, 60, 60], "200 patients, not 997 images"
     parts = [load_positions(tmp_path / PARTITION_FILE, index) for index in range(3)]
     owners = [set(patients[part].tolist()) for part in parts]
@@ -215,7 +215,7 @@ def test_a_run_file_that_was_changed_is_not_reopened(tmp_path: Path) -> None:
     prepare(scenario(), tmp_path)
     path = tmp_path / "run.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    content["plan"]["noise_multiplier"] = 0.01
+    content["plan"]["phases"][0]["noise_multiplier"] = 0.01
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"run\.yaml was changed"):
         reopen(scenario(), tmp_path)

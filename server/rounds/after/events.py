@@ -12,7 +12,7 @@ from server.rounds.events import append_event
 def describe(ended: EndedRound, state: Checkpoint) -> Checkpoint:
     """The state with what is told of the round, and with its time."""
     plan, seconds = ended.study.plan, time.monotonic() - ended.asked_at
-    spent = plan.epsilon_after(state.round * plan.steps_per_round)
+    spent = plan.epsilon_after(plan.training.name, state.round)
     event = {
         "event": "round",
         "round": state.round,

@@ -19,15 +19,16 @@ from client.ledger.ledger import Approval, Charge, Cohort, Ledger
 from client.ledger.policy import Policy
 from common.errors import PrivacyRefusal
 from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
-from common.privacy.plan import PrivacyPlan, canonical_json
+from common.privacy.plan import canonical_json
+from tests.plans import training_plan, with_phase
 
 COHORT = Cohort("record", 1e-4, rehearsal=True)
 KEY, OTHER_KEY = (SiteKey(Ed25519PrivateKey.generate()) for _ in range(2))
 # q = 1 is what the accountants are quickest with
-PLAN = PrivacyPlan(True, True, "record", 2.0, 1e-4, 10.0, 1.0, 1.0, 5, 9)
+PLAN = training_plan(True, True, "record", 2.0, 1e-4, 10.0, 1.0, 1.0, 5, 9)
 POLICY = Policy.of_plan(PLAN, "dcgan", "coordinator")
 APPROVAL = Approval("study", PLAN, "dcgan", "coordinator")
-CHARGE = Charge.for_round(PLAN, "study", 1, "release 1")
+CHARGE = Charge.of(PLAN, "training", 1, "study", "release 1")
 # 1 opens, 2 approves; 3 reserves 5 and 4 settles 5; 5 reserves 5 and 6 settles 2; 7 refuses; 8 reserves 5
 Bodies = list[dict[str, Any]]
 REJECTED = {
@@ -168,19 +169,20 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "approval withdrawn": (written_anew(lambda bodies: bodies.insert(2, REJECTED)), 4, "not approved"),
     "less noise than approved": (written_anew(body(3, noise_multiplier=5.0)), 3, "noise_multiplier"),
     "more steps than approved": (written_anew(body(3, steps=6)), 3, "6 steps where 5 were approved"),
-    "more rounds than approved": (written_anew(body(3, round=10)), 3, "round 10 where 9 were approved"),
+    "more rounds than approved": (written_anew(body(3, round=10)), 3, "round 10 of training where 9 were approved"),
     "fewer steps than approved": (written_anew(body(3, steps=4)), 3, "4 steps where 5 were approved"),
-    "answered round again": (written_anew(body(8, round=1)), 8, "reserves again for round 1, which was settled"),
-    "no spare round left": (
-        written_anew(lambda bodies: bodies[1]["plan"].update(rounds=2)),
+    "answered round again": (
+        written_anew(body(8, round=1)),
         8,
-        "is reservation 3 of a study that was approved for 2",
+        "reserves again for round 1 of training, which was settled",
     ),
-    "warm start twice": (
-        written_anew(lambda bodies: bodies.extend([{**bodies[7], "purpose": "warm_start", "replay_key": ""}] * 2)),
-        10,
-        "reserves again for the warm start",
+    "no spare round left": (
+        written_anew(lambda bodies: bodies[1]["plan"]["phases"][0].update(rounds=2)),
+        8,
+        "is reservation 3 for training, which was approved for 2",
     ),
+    "phase that was not approved": (written_anew(body(8, phase="statistics")), 8, "has no phase 'statistics'"),
+    "hash of another plan": (written_anew(body(2, former_id="0" * 64)), 2, "no entry says"),
     "more ε than approved": (
         written_anew(lambda bodies: bodies[1]["plan"].update(epsilon=0.1)),
         3,
@@ -202,7 +204,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
         "is of a second study, but the first one's plan alone",
     ),
     "approval of what cannot be": (
-        written_anew(lambda bodies: bodies[1]["plan"].update(steps_per_round=-100)),
+        written_anew(lambda bodies: bodies[1]["plan"]["phases"][0].update(steps_per_round=-100)),
         2,
         "steps_per_round",
     ),
@@ -256,11 +258,11 @@ def test_an_older_ledger_holds_as_it_did(path: Path) -> None:
 
 
 def test_several_studies_are_counted_by_the_filter(tmp_path: Path) -> None:
-    path, plan = tmp_path / "two.sqlite", replace(PLAN, rounds=2)
+    path, plan = tmp_path / "two.sqlite", with_phase(PLAN, rounds=2)
     ledger = Ledger.create(path, COHORT, POLICY, KEY)
     for study in ("first", "second"):
         ledger.approve(Approval(study, plan, "dcgan", "coordinator"))
-        ledger.reserve(Charge.for_round(plan, study, 1))
+        ledger.reserve(Charge.of(plan, "training", 1, study))
         found = audit(path)
         assert found.findings == ()
         assert found.epsilon_filter == (None if study == "first" else ledger.epsilon())

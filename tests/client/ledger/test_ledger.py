@@ -24,6 +24,7 @@ from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationE
 from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
 from common.privacy.plan import PrivacyPlan, canonical_json
 from common.wire.study import versions
+from tests.plans import training_plan, with_phase, with_statistics
 
 DELTA, BUDGET, SIGMA, RATE = 1e-4, 1.0, 10.0, 1.0  # rate 1 is what the accountant is quickest with
 COHORT = Cohort("record", DELTA)
@@ -45,14 +46,14 @@ def affordable_steps() -> int:
 MOST = affordable_steps()
 FIVE = 5
 # one step a round, and more rounds than the policy's budget pays for
-PLAN = PrivacyPlan(True, False, "record", 4.0, DELTA, SIGMA, RATE, 1.0, 1, 40)
+PLAN = training_plan(True, False, "record", 4.0, DELTA, SIGMA, RATE, 1.0, 1, 40)
 POLICY = Policy.of_plan(PLAN, "dcgan", "coordinator").model_copy(update={"epsilon": BUDGET, "max_steps_per_round": 99})
 APPROVAL = Approval("study", PLAN, "dcgan", "coordinator")
 
 
 def of_steps(steps: int) -> PrivacyPlan:
     """The plan with so many steps a round."""
-    return replace(PLAN, steps_per_round=steps)
+    return with_phase(PLAN, steps_per_round=steps)
 
 
 def created(path: Path, cohort: Cohort = COHORT, *, steps: int = 1) -> Ledger:
@@ -71,7 +72,7 @@ def kinds(ledger: Ledger) -> list[str]:
 
 
 def charge(steps: int = 1, **changes: Any) -> Charge:
-    return replace(Charge.for_round(of_steps(steps), "study", 1), **changes)
+    return replace(Charge.of(of_steps(steps), "training", 1, "study"), **changes)
 
 
 @pytest.fixture
@@ -148,9 +149,9 @@ def test_entry_holds_the_charge_and_when_it_was_made(fives: Ledger) -> None:
 
 
 def test_charge_of_a_round_is_the_plan_s_own() -> None:
-    plan = PrivacyPlan(True, True, "patient", 8.0, 1e-5, 1.5, 0.1, 0.7, 30, 9, 3)
-    made = Charge.for_round(plan, "study", 4, "key")
-    assert made == Charge("study", plan.plan_id, 4, 30, 1.5, 0.1, 0.7, 3, "key")
+    plan = training_plan(True, True, "patient", 8.0, 1e-5, 1.5, 0.1, 0.7, 30, 9, 3)
+    made = Charge.of(plan, "training", 4, "study", "key")
+    assert made == Charge("study", plan.plan_id, "training", 4, 30, 1.5, 0.1, 0.7, 3, "key")
 
 
 def test_settling_with_no_steps_gives_everything_back(fives: Ledger) -> None:
@@ -202,7 +203,7 @@ def test_over_budget_is_refused_and_nothing_is_charged(ledger: Ledger) -> None:
     with pytest.raises(PrivacyRefusal) as caught:
         ledger.reserve(charge(round=MOST + 1))
     assert_one_line(caught.value)
-    assert f"round {MOST + 1} would bring ε to" in str(caught.value)
+    assert f"round {MOST + 1} of training would bring ε to" in str(caught.value)
     assert ledger.epsilon() == cost(MOST)
     assert kinds(ledger) == ["open", "approve", *["reserve"] * MOST, "refuse"]
     refused = ledger.entries()[-1].content
@@ -242,18 +243,18 @@ def test_charge_whose_cost_is_not_a_number_is_refused(
 def test_epsilon_composes_over_everything_in_the_file(path: Path) -> None:
     """By PRV as long as there is one study; by the filter as soon as there is another."""
     first = created(path, steps=2)
-    quieter = replace(PLAN, noise_multiplier=20.0, rounds=2)
+    quieter = with_phase(PLAN, noise_multiplier=20.0, rounds=2)
     first.approve(replace(APPROVAL, study_id="study B", plan=quieter))
     first.reserve(charge(2))
     first.settle(first.reserve(charge(2, round=2)), 1)
     assert first.epsilon() == cost(3)
     second = opened(path)
     with pytest.raises(PrivacyRefusal, match="leaves no room for a second study: the first one's plan alone"):
-        second.reserve(Charge.for_round(quieter, "study B", 1))
+        second.reserve(Charge.of(quieter, "training", 1, "study B"))
     assert first.epsilon() == cost(3)
 
 
-SHORT = replace(PLAN, rounds=3)
+SHORT = with_phase(PLAN, rounds=3)
 ORDER = filter_order(BUDGET, DELTA)
 
 
@@ -264,17 +265,17 @@ def test_several_studies_are_counted_by_the_filter(path: Path) -> None:
     for name in names:
         ledger.approve(Approval(name, SHORT, "dcgan", "coordinator"))
     for number in (1, 2):
-        ledger.reserve(Charge.for_round(SHORT, names[0], number))
+        ledger.reserve(Charge.of(SHORT, "training", number, names[0]))
     assert ledger.epsilon() == cost(2)
     ledger.enforce(POLICY.model_copy(update={"epsilon": 0.99 * BUDGET}))
     room = next(
         n for n in range(1, 99) if epsilon_filtered([Mechanism(SIGMA, RATE, n + 1)], DELTA, ORDER) > 0.99 * BUDGET
     )
     for name in names[1 : room - 1]:
-        ledger.reserve(Charge.for_round(SHORT, name, 1))
+        ledger.reserve(Charge.of(SHORT, "training", 1, name))
         assert ledger.epsilon() == epsilon_filtered(ledger.mechanisms(), DELTA, ORDER) > cost(len(ledger.mechanisms()))
     with pytest.raises(PrivacyRefusal, match="would bring ε to"):
-        ledger.reserve(Charge.for_round(SHORT, names[-1], 1))
+        ledger.reserve(Charge.of(SHORT, "training", 1, names[-1]))
     assert 3 < len(ledger.mechanisms()) == room < MOST
     assert ledger.epsilon() <= 0.99 * BUDGET
 
@@ -284,28 +285,28 @@ def test_what_the_first_study_may_still_take_decides_whether_a_second_one_is_let
     rounds = next(n for n in range(1, 99) if epsilon_filtered([Mechanism(SIGMA, RATE, n)], DELTA, ORDER) > BUDGET)
     assert cost(rounds) < BUDGET, "by itself it could have more"
     for more, let_in in ((0, False), (-1, True)):
-        first = replace(PLAN, rounds=rounds + more)
+        first = with_phase(PLAN, rounds=rounds + more)
         ledger = Ledger.create(path.with_name(f"{more}.sqlite"), COHORT, POLICY, KEY)
         ledger.approve(Approval("first", first, "dcgan", "coordinator"))
-        ledger.settle(ledger.reserve(Charge.for_round(first, "first", 1)), 1)
+        ledger.settle(ledger.reserve(Charge.of(first, "training", 1, "first")), 1)
         wanted = Approval("second", SHORT, "dcgan", "coordinator")
         if let_in:
             ledger.approve(wanted)
-            ledger.reserve(Charge.for_round(SHORT, "second", 1))
+            ledger.reserve(Charge.of(SHORT, "training", 1, "second"))
         else:
             with pytest.raises(PrivacyRefusal, match="no room for a second study"):
                 ledger.approve(wanted)
-            ledger.reserve(Charge.for_round(first, "first", 2))  # which goes on
+            ledger.reserve(Charge.of(first, "training", 2, "first"))  # which goes on
 
 
 # --- the plan is a ceiling -------------------------------------------------------------------------------------------
 
-WARM = replace(PLAN, rounds=4, warm_start_noise_multiplier=30.0)
+WARM = with_statistics(with_phase(PLAN, rounds=4), 30.0)
 
 
 def test_a_round_that_was_settled_is_never_reserved_again(ledger: Ledger) -> None:
     ledger.settle(ledger.reserve(charge()), 1)
-    with pytest.raises(PrivacyRefusal, match="round 1: was already answered") as caught:
+    with pytest.raises(PrivacyRefusal, match="round 1 of training: was already answered") as caught:
         ledger.reserve(charge())
     assert_one_line(caught.value)
     ledger.reserve(charge(round=2))
@@ -314,15 +315,15 @@ def test_a_round_that_was_settled_is_never_reserved_again(ledger: Ledger) -> Non
 
 def test_an_interrupted_round_takes_a_spare_one(path: Path) -> None:
     """Three rounds and two spare ones: five reservations, whichever rounds are interrupted."""
-    plan = replace(PLAN, rounds=5)
+    plan = with_phase(PLAN, rounds=5)
     ledger = Ledger.create(path, COHORT, POLICY, KEY)
     ledger.approve(replace(APPROVAL, plan=plan))
     for number in (1, 1, 2, 2):
-        ledger.reserve(Charge.for_round(plan, "study", number))
-    ledger.settle(ledger.reserve(Charge.for_round(plan, "study", 3)), 1)
+        ledger.reserve(Charge.of(plan, "training", number, "study"))
+    ledger.settle(ledger.reserve(Charge.of(plan, "training", 3, "study")), 1)
     for number in (1, 2, 4):
-        with pytest.raises(PrivacyRefusal, match=f"round {number}: has no spare round left: all 5 that were approved"):
-            ledger.reserve(Charge.for_round(plan, "study", number))
+        with pytest.raises(PrivacyRefusal, match=f"round {number} of training: has no spare round left: all 5 "):
+            ledger.reserve(Charge.of(plan, "training", number, "study"))
     assert ledger.epsilon() == cost(5)
 
 
@@ -330,30 +331,30 @@ def test_an_interrupted_round_takes_a_spare_one(path: Path) -> None:
 def test_the_warm_start_is_reserved_once(path: Path, settled: bool) -> None:
     ledger = Ledger.create(path, COHORT, POLICY, KEY)
     ledger.approve(Approval("study", WARM, "dcgan", "coordinator"))
-    number = ledger.reserve(Charge.for_warm_start(WARM, "study"))
+    number = ledger.reserve(Charge.of(WARM, "statistics", 1, "study"))
     if settled:
         ledger.settle(number, 1)
-    with pytest.raises(PrivacyRefusal, match="warm start: was already asked for"):
-        ledger.reserve(Charge.for_warm_start(WARM, "study"))
-    ledger.reserve(Charge.for_round(WARM, "study", 1))
+    with pytest.raises(PrivacyRefusal, match="round 1 of statistics: "):
+        ledger.reserve(Charge.of(WARM, "statistics", 1, "study"))
+    ledger.reserve(Charge.of(WARM, "training", 1, "study"))
     assert ledger.mechanisms() == [Mechanism(30.0, 1.0, 1), Mechanism(SIGMA, RATE, 1)]
 
 
 @pytest.mark.parametrize(
-    "plan", [replace(WARM, warm_start_noise_multiplier=15.0), replace(WARM, clip_norm=2.0)], ids=str
+    "plan", [with_phase(WARM, "statistics", noise_multiplier=15.0), with_phase(WARM, clip_norm=2.0)], ids=str
 )
 def test_another_warm_start_than_the_approved_is_refused(path: Path, plan: PrivacyPlan) -> None:
     ledger = Ledger.create(path, COHORT, POLICY, KEY)
     ledger.approve(Approval("study", WARM, "dcgan", "coordinator"))
     with pytest.raises(PrivacyRefusal) as caught:
-        ledger.reserve(Charge.for_warm_start(plan, "study"))
+        ledger.reserve(Charge.of(plan, "statistics", 1, "study"))
     assert_one_line(caught.value)
     assert ledger.mechanisms() == []
 
 
 def test_a_plan_without_a_warm_start_allows_none(ledger: Ledger) -> None:
     with pytest.raises(PrivacyRefusal) as caught:
-        ledger.reserve(replace(Charge.for_warm_start(WARM, "study"), plan_id=PLAN.plan_id))
+        ledger.reserve(replace(Charge.of(WARM, "statistics", 1, "study"), plan_id=PLAN.plan_id))
     assert_one_line(caught.value)
     assert ledger.mechanisms() == []
 
@@ -364,9 +365,9 @@ def test_a_study_never_costs_more_than_was_approved(path: Path) -> None:
     ledger = Ledger.create(path, COHORT, POLICY, KEY)
     ledger.approve(Approval("study", plan, "dcgan", "coordinator"))
     for number in (1, 2):
-        ledger.reserve(Charge.for_round(plan, "study", number))
-    with pytest.raises(PrivacyRefusal, match="round 3 would bring this study's ε to") as caught:
-        ledger.reserve(Charge.for_round(plan, "study", 3))
+        ledger.reserve(Charge.of(plan, "training", number, "study"))
+    with pytest.raises(PrivacyRefusal, match="round 3 of training would bring this study's ε to") as caught:
+        ledger.reserve(Charge.of(plan, "training", 3, "study"))
     assert_one_line(caught.value)
     assert ledger.epsilon() == cost(2)
 
@@ -383,7 +384,7 @@ def test_a_charge_is_of_the_steps_that_were_approved(fives: Ledger, steps: int) 
         *({"steps": -1}, {"steps": 1.0}, {"steps": True}, {"steps": "1"}, {"steps": 10**9}, {"round": -1}),
         *({"noise_multiplier": 0.0}, {"noise_multiplier": float("nan")}, {"noise_multiplier": float("inf")}),
         *({"sample_rate": 0.0}, {"sample_rate": 1.1}, {"clip_norm": -1.0}, {"records_per_patient": 0}),
-        *({"purpose": "gift"}, {"study_id": None}, {"replay_key": 3}, {"comment": "free"}),
+        *({"phase": 3}, {"study_id": None}, {"replay_key": 3}, {"comment": "free"}),
     ],
     ids=str,
 )
@@ -423,7 +424,7 @@ REHEARSAL = replace(COHORT, rehearsal=True)
 
 
 def replayable(steps: int, key: str, number: int = 1) -> Charge:
-    return Charge.for_round(replace(of_steps(steps), seeded=True), "study", number, key)
+    return Charge.of(replace(of_steps(steps), seeded=True), "training", number, "study", key)
 
 
 def test_replay_key_is_charged_once(path: Path) -> None:

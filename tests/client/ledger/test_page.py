@@ -18,14 +18,15 @@ from client.ledger.policy import Policy
 from common.config.scenario import Unit
 from common.errors import PrivacyRefusal, UsageError
 from common.pages.words import downward, small, upward
-from common.privacy.plan import SEEDED, PrivacyPlan
+from common.privacy.plan import SEEDED
 from simulations.audit import as_plain
 from tests.pages import Page
+from tests.plans import training_plan
 
 AT = datetime(2026, 3, 3, 14, 2, tzinfo=UTC)
 KEY = SiteKey(Ed25519PrivateKey.generate())
 # q = 1 is what the accountants are quickest with
-PLAN = PrivacyPlan(True, False, "patient", 2.0, 1e-4, 10.0, 1.0, 1.5, 5, 9, 3)
+PLAN = training_plan(True, False, "patient", 2.0, 1e-4, 10.0, 1.0, 1.5, 5, 9, 3)
 HOSTILE = "<script>alert('x')</script><img src=//evil.example>"
 UNREADABLE = Audit("torn", (Finding(0, "cannot be used (file is not a database)"),))
 
@@ -48,8 +49,8 @@ def path(tmp_path: Path) -> Path:
     """A ledger with a settled round, an open one, and twelve refusals."""
     path = tmp_path / "bergen.sqlite"
     ledger = opened(path)
-    ledger.settle(ledger.reserve(Charge.for_round(PLAN, "study", 1)), 4)
-    ledger.reserve(Charge.for_round(PLAN, "study", 2))
+    ledger.settle(ledger.reserve(Charge.of(PLAN, "training", 1, "study")), 4)
+    ledger.reserve(Charge.of(PLAN, "training", 2, "study"))
     for number in range(12):
         ledger.refuse("study", "plan", number, PrivacyRefusal("privacy plan", f"is unknown ({number})", "approve it"))
     return path
@@ -172,14 +173,14 @@ def test_a_ledger_that_has_charged_nothing_says_so(tmp_path: Path) -> None:
 
 def test_seeded_rounds_are_marked(tmp_path: Path, found: Audit) -> None:
     ledger = opened(tmp_path / "seeded.sqlite", seeded=True)
-    ledger.reserve(Charge.for_round(replace(PLAN, seeded=True), "study", 1, "release 1"))
+    ledger.reserve(Charge.of(replace(PLAN, seeded=True), "training", 1, "study", "release 1"))
     assert SEEDED in page_of([audit(tmp_path / "seeded.sqlite")]).text
     assert SEEDED not in page_of([found]).text
 
 
 def test_hostile_words_of_a_ledger_stay_text(tmp_path: Path) -> None:
     ledger = opened(tmp_path / "bad.sqlite", server=HOSTILE, study_id=HOSTILE)
-    ledger.reserve(Charge.for_round(PLAN, HOSTILE, 1))
+    ledger.reserve(Charge.of(PLAN, "training", 1, HOSTILE))
     ledger.refuse(HOSTILE, HOSTILE, 2, PrivacyRefusal(HOSTILE, HOSTILE, HOSTILE))
     found = audit(tmp_path / "bad.sqlite")
     assert found.statement is not None
@@ -263,15 +264,12 @@ def test_machines_get_the_same_runs(found: Audit) -> None:
     assert json.loads(json.dumps(plain)) == plain
     charged, torn = plain["cohorts"]
     (run,) = charged["runs"]
-    assert {
-        "study_id",
-        "asked_by",
-        "purposes",
-        "noise_multiplier",
-        "sample_rate",
-        "clip_norm",
-        "records_per_patient",
-    } < set(run)
+    assert {"study_id", "asked_by", "phases"} < set(run)
+    (phase,) = run["phases"]
+    assert (phase["name"], phase["noise_multiplier"], phase["clip_norm"], phase["records_per_patient"]) == (
+        "training", 10.0, 1.5, 3,
+    )  # fmt: skip
+    run |= phase
     assert (run["steps_settled"], run["steps_reserved"], run["refusals"]) == (4, 5, 12)
     assert run["epsilon"] == charged["epsilon_prv"]
     assert (charged["adjacency"], torn["runs"]) == ("add or remove one unit", [])

@@ -1,6 +1,5 @@
 """A policy forbids what it does not name, and is refused itself where it is not whole."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import yaml
 from client.ledger.policy import Policy, template
 from common.errors import PrivacyRefusal
 from common.privacy.plan import PrivacyPlan
+from tests.plans import training_plan, with_phase, with_statistics
 
-PLAN = PrivacyPlan(True, False, "patient", 8.0, 1e-5, 1.5, 0.1, 0.7, 30, 9, 3)
+PLAN = training_plan(True, False, "patient", 8.0, 1e-5, 1.5, 0.1, 0.7, 30, 9, 3)
 POLICY = Policy.of_plan(PLAN, "dcgan", "coordinator").model_copy(update={"max_steps": 5_000_000})
 
 
@@ -27,12 +27,12 @@ def test_what_the_policy_was_made_for_is_allowed() -> None:
     "stricter",
     [
         *({"noise_multiplier": 2.0}, {"sample_rate": 0.05}, {"clip_norm": 0.1}, {"steps_per_round": 1}),
-        *({"delta": 1e-6}, {"warm_start_noise_multiplier": 1.5}),
+        {"delta": 1e-6},
     ],
     ids=str,
 )
 def test_what_is_stricter_is_allowed(stricter: dict[str, Any]) -> None:
-    assert objections(replace(PLAN, **stricter)) == []
+    assert objections(with_phase(PLAN, **stricter)) == []
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,6 @@ def test_what_is_stricter_is_allowed(stricter: dict[str, Any]) -> None:
         ({"unit": "record"}, "unit is the record, not the patient"),
         ({"delta": 1e-4}, "δ 0.0001 is above 1e-05"),
         ({"noise_multiplier": 0.75}, "noise_multiplier 0.75 is below 1.5"),
-        ({"warm_start_noise_multiplier": 0.75}, "the warm start's noise_multiplier 0.75 is below 1.5"),
         ({"clip_norm": 0.71}, "clip_norm 0.71 is above 0.7"),
         ({"sample_rate": 0.11}, "sample_rate 0.11 is above 0.1"),
         ({"records_per_patient": 4}, "records_per_patient 4 is above 3"),
@@ -52,7 +51,7 @@ def test_what_is_stricter_is_allowed(stricter: dict[str, Any]) -> None:
     ids=str,
 )
 def test_what_is_laxer_is_named(laxer: dict[str, Any], problem: str) -> None:
-    assert any(problem in found for found in objections(replace(PLAN, **laxer)))
+    assert any(problem in found for found in objections(with_phase(PLAN, **laxer)))
 
 
 def test_other_families_and_servers_are_named() -> None:
@@ -61,7 +60,7 @@ def test_other_families_and_servers_are_named() -> None:
 
 
 def test_everything_that_is_forbidden_is_said_at_once() -> None:
-    assert len(objections(replace(PLAN, clip_norm=9.0, sample_rate=0.9), server="elsewhere")) == 3
+    assert len(objections(with_phase(PLAN, clip_norm=9.0, sample_rate=0.9), server="elsewhere")) == 3
 
 
 @pytest.fixture
@@ -121,8 +120,12 @@ def test_no_policy_can_allow_a_seed(path: Path) -> None:
         Policy.load(path)
 
 
-def test_the_policy_of_an_older_ledger_is_read_without_its_key() -> None:
-    assert Policy.recorded({**POLICY.model_dump(mode="json"), "seeded": True}) == POLICY
+def test_a_release_may_take_all_patients_and_needs_as_much_noise() -> None:
+    """q = 1 and C = 1 are what statistics are; the limits of them are for batches."""
+    assert objections(with_statistics(PLAN, 1.5)) == []
+    assert objections(with_statistics(PLAN, 0.75)) == ["statistics: noise_multiplier 0.75 is below 1.5"]
+    for plan in (PLAN, with_statistics(PLAN, 1.5)):
+        assert Policy.of_plan(plan, "dcgan", "coordinator") == POLICY.model_copy(update={"max_steps": 2**53})
 
 
 @pytest.mark.parametrize("content", [b"", b"[1, 2]", b"epsilon: [", b"\xff\xfe\x00", b"epsilon"], ids=repr)

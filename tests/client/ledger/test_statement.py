@@ -16,18 +16,19 @@ from client.ledger.chain import Entry
 from client.ledger.keys import SiteKey
 from client.ledger.ledger import Approval, Charge, Cohort, Ledger
 from client.ledger.policy import Policy
-from client.ledger.statement import Refusal, Statement, state
+from client.ledger.statement import PhaseCharges, Refusal, Statement, state
 from common.errors import PrivacyRefusal
 from common.privacy.accounting import PRV_EPSILON_ERROR, Mechanism, epsilon, epsilon_filtered, filter_order
-from common.privacy.plan import PrivacyPlan, canonical_json
+from common.privacy.plan import canonical_json
 from common.wire.study import versions
+from tests.plans import training_plan, with_phase, with_statistics
 
 DELTA, BUDGET, SIGMA = 1e-4, 4.0, 10.0
 COHORT = Cohort("patient", DELTA, rehearsal=True)
 KEY = SiteKey(Ed25519PrivateKey.generate())
 # q = 1 is what the accountants are quickest with
-PLAN = PrivacyPlan(True, True, "patient", BUDGET, DELTA, SIGMA, 1.0, 1.0, 5, 9)
-QUIET = replace(PLAN, noise_multiplier=20.0, steps_per_round=2)
+PLAN = training_plan(True, True, "patient", BUDGET, DELTA, SIGMA, 1.0, 1.0, 5, 9)
+QUIET = with_phase(PLAN, noise_multiplier=20.0, steps_per_round=2)
 POLICY = Policy.of_plan(PLAN, "dcgan", "north").model_copy(update={"servers": ("north", "south")})
 
 
@@ -54,10 +55,10 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.fixture
 def spent(ledger: Ledger) -> Statement:
     """`first` takes 3 of 5 steps and leaves 5 open; `second` takes 2; `first` and a stranger are refused."""
-    ledger.settle(ledger.reserve(Charge.for_round(PLAN, "first", 1)), 3)
-    ledger.settle(ledger.reserve(Charge.for_round(QUIET, "second", 1, "release 1")), 2)
-    ledger.reserve(Charge.for_round(PLAN, "first", 2))
-    for charge in (Charge.for_round(PLAN, "first", 99), Charge.for_round(PLAN, "stranger", 1)):
+    ledger.settle(ledger.reserve(Charge.of(PLAN, "training", 1, "first")), 3)
+    ledger.settle(ledger.reserve(Charge.of(QUIET, "training", 1, "second", "release 1")), 2)
+    ledger.reserve(Charge.of(PLAN, "training", 2, "first"))
+    for charge in (Charge.of(PLAN, "training", 99, "first"), Charge.of(PLAN, "training", 1, "stranger")):
         with pytest.raises(PrivacyRefusal):
             ledger.reserve(charge)
     return state(ledger.entries())
@@ -72,22 +73,24 @@ def test_what_is_open_is_charged_and_what_was_settled_stands_beside_it(spent: St
 
 def test_each_run_has_its_own_terms_steps_and_epsilon(spent: Statement) -> None:
     first, second = spent.runs
-    assert (first.study_id, first.plan_id, first.asked_by, first.purposes) == (
-        "first", PLAN.plan_id, "north", ("training",),
+    assert (first.study_id, first.plan_id, first.asked_by, first.phases) == (
+        "first", PLAN.plan_id, "north", (PhaseCharges("training", SIGMA, 1, 1, 1, 3, 5),),
     )  # fmt: skip
-    assert (first.noise_multiplier, first.sample_rate, first.clip_norm, first.records_per_patient) == (SIGMA, 1, 1, 1)
     assert (first.steps_settled, first.steps_reserved, first.refusals, first.seeded) == (3, 5, 1, False)
     assert first.epsilon == cost((SIGMA, 8))
-    assert (second.study_id, second.asked_by, second.noise_multiplier) == ("second", "south", 20.0)
+    assert (second.study_id, second.asked_by, second.phases[0].noise_multiplier) == ("second", "south", 20.0)
     assert (second.steps_settled, second.steps_reserved, second.refusals, second.seeded) == (2, 0, 0, True)
     assert second.epsilon == cost((20.0, 2))
 
 
-def test_a_statistic_does_not_pass_its_noise_off_as_the_training_s(ledger: Ledger) -> None:
-    ledger.reserve(Charge.for_round(PLAN, "first", 1))
-    ledger.reserve(Charge("first", PLAN.plan_id, 1, 1, 40.0, 1.0, 1.0, purpose="statistic"))
+def test_each_phase_has_its_own_terms(tmp_path: Path) -> None:
+    ledger, plan = Ledger.create(tmp_path / "two.sqlite", COHORT, POLICY, KEY), with_statistics(PLAN, 40.0)
+    ledger.approve(Approval("first", plan, "dcgan", "north"))
+    ledger.settle(ledger.reserve(Charge.of(plan, "statistics", 1, "first")), 1)
+    ledger.reserve(Charge.of(plan, "training", 1, "first"))
     (run,) = state(ledger.entries()).runs
-    assert (run.noise_multiplier, run.purposes) == (SIGMA, ("training", "statistic"))
+    told = [(one.name, one.noise_multiplier, one.steps_settled, one.steps_reserved) for one in run.phases]
+    assert told == [("statistics", 40.0, 1, 0), ("training", SIGMA, 0, 5)]
     assert run.epsilon == cost((SIGMA, 5), (40.0, 1))
 
 
@@ -96,7 +99,7 @@ def test_every_refusal_is_there_also_of_a_run_that_was_never_charged(spent: Stat
         (9, "first", 99),
         (10, "stranger", 1),
     ]
-    assert "round 99 where 9 were approved" in spent.refused[0].reason
+    assert "round 99 of training where 9 were approved" in spent.refused[0].reason
     assert isinstance(spent.refused[1], Refusal)
     assert "not approved by this hospital" in spent.refused[1].reason
 
@@ -106,7 +109,7 @@ def test_entries_and_the_newest_versions_are_stated(spent: Statement) -> None:
 
 
 def test_who_asked_is_said_also_after_the_hospital_withdrew(ledger: Ledger) -> None:
-    ledger.reserve(Charge.for_round(PLAN, "first", 1))
+    ledger.reserve(Charge.of(PLAN, "training", 1, "first"))
     ledger.reject("first", PLAN.plan_id, "no longer")
     assert [run.asked_by for run in state(ledger.entries()).runs] == ["north"]
 
@@ -132,10 +135,10 @@ def test_the_curve_has_each_charge_and_ends_at_what_is_charged(spent: Statement)
 
 def entries(rounds: Sequence[tuple[int, int | None]]) -> list[Entry]:
     """An opened ledger that reserves and, unless None, settles; unsigned, which a statement does not look at."""
-    opening = {"kind": "open", "cohort": vars(COHORT), "policy": POLICY.model_dump(mode="json")}
+    opening = {"kind": "open", "key": KEY.public, "cohort": vars(COHORT), "policy": POLICY.model_dump(mode="json")}
     bodies: list[dict[str, Any]] = [opening]
     for number, (reserved, settled) in enumerate(rounds, start=1):
-        charge = replace(Charge.for_round(PLAN, "first", number), steps=reserved)
+        charge = replace(Charge.of(PLAN, "training", number, "first"), steps=reserved)
         bodies.append({"kind": "reserve", **vars(charge)})
         if settled is not None:
             bodies.append({"kind": "settle", "reservation": len(bodies), "steps": settled})
@@ -182,4 +185,4 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends(rounds: int) -> None:
 def test_a_time_that_is_a_number_is_stated_as_text() -> None:
     opening, reserve = entries([(1, None)])
     changed = replace(reserve, body=canonical_json({**json.loads(reserve.body), "created": 1700000000}))
-    assert state([opening, changed]).runs[0].first == "1700000000"
+    assert state([opening, changed]).runs[0].first == "2023-11-14T22:13:20+00:00"

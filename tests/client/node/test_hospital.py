@@ -36,6 +36,7 @@ from common.wire.refusals import refusal_from_record
 from common.wire.study import SiteDeclaration, Study
 from server.operations.authority import Authority
 from server.operations.nodes import parse_node_key
+from tests.plans import phase_and_round
 
 SERVER = "127.0.0.1:1"  # where nobody listens
 DIGITS = ImageSchema(8, 1, tuple("0123456789"))
@@ -59,7 +60,7 @@ def study(make_scenario: Callable[..., Any]) -> Study:
 
 
 def ask(study: Study, weights: Weights, number: int = 1) -> RecordDict:
-    return Instruction(study.study_id, study.plan.plan_id, number).to_record(pack(weights))
+    return Instruction(study.study_id, study.plan.plan_id, *phase_and_round(number)).to_record(pack(weights))
 
 
 def refusal(content: RecordDict) -> Code:

@@ -23,6 +23,7 @@ from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, Weights
 from common.wire.run_folder import RUN_FILE
 from common.wire.study import SiteDeclaration, Study
+from tests.plans import phase_and_round, with_phase
 
 SERVER = "coordinator"
 DIGITS = ImageSchema(8, 1, tuple("0123456789"))
@@ -56,7 +57,7 @@ def study_of(make_scenario: Callable[..., Any], seed: int | None = None, **secti
 
 
 def ask(study: Study, number: int = 1) -> Instruction:
-    return Instruction(study.study_id, study.plan.plan_id, number)
+    return Instruction(study.study_id, study.plan.plan_id, *phase_and_round(number))
 
 
 def kinds(node: Node) -> list[str]:
@@ -72,7 +73,7 @@ def test_approved_study_is_run_and_charged(node: Node, study: Study, make_weight
     (statement,) = node.statements().values()
     (run,) = statement.runs
     assert (run.study_id, run.asked_by, run.steps_settled, run.steps_reserved) == (study.study_id, SERVER, 3, 0)
-    assert statement.epsilon_charged == statement.epsilon_settled == study.plan.epsilon_after(3)
+    assert statement.epsilon_charged == statement.epsilon_settled == study.plan.epsilon_after("training", 1)
     assert statement.epsilon_left == 8.0 - statement.epsilon_charged
 
 
@@ -99,7 +100,7 @@ def test_cost_is_what_the_ledger_will_say(node: Node, study: Study, make_weights
     cohort, plan = node.register.get(None), study.plan
     first = node.cost(study, cohort, SERVER)
     assert (first.epsilon_now, first.epsilon_budget, first.objections) == (0.0, 8.0, ())
-    assert (first.epsilon_after_round, first.epsilon_after) == (plan.epsilon_after(3), plan.epsilon_after(12))
+    assert (first.epsilon_after_round, first.epsilon_after) == (plan.epsilon_after("training", 1), plan.epsilon_after())
     assert kinds(node) == ["open"]
     node.approve(study, cohort, server=SERVER)
     run_round(site_of(node, study.study_id, cohort), ask(study), make_weights(study))
@@ -203,8 +204,11 @@ def test_proposal_must_be_whole(tmp_path: Path, study: Study) -> None:
     text = path.read_text(encoding="utf-8")
     for changed, problem in (
         (text.replace("clip_norm: 1.0", "clip_norm: 2.0"), "does not have the hash"),
-        (text.replace("clip_norm: 1.0", "clip_norm: 2.0", 1), "plan.clip_norm is 1.0, but the scenario gives 2.0"),
-        (text.replace("rounds: 4", "rounds: -4"), "training.rounds: input should be greater than or equal to 1"),
+        (
+            text.replace("clip_norm: 1.0", "clip_norm: 2.0", 1),
+            "plan.training.clip_norm is 1.0, but the scenario gives 2.0",
+        ),
+        (text.replace("rounds: 4", "rounds: -4"), "training.rounds: input should be greater than or equal to 0"),
         (f"{text}more: 1\n", "has the unknown key 'more'"),
         (text.replace("sites:", "sides:"), "has the unknown key 'sides'"),
         ("x" * 2_000_000, "is longer than 1000000 bytes"),
@@ -221,7 +225,7 @@ def test_proposal_must_be_whole(tmp_path: Path, study: Study) -> None:
     "change",
     [
         *({"noise_multiplier": 2.0}, {"sample_rate": 0.1}, {"clip_norm": 0.5}, {"epsilon": 7.0}, {"delta": 1e-5}),
-        *({"steps_per_round": 2}, {"rounds": 3}, {"records_per_patient": 2}, {"warm_start_noise_multiplier": 3.0}),
+        *({"steps_per_round": 2}, {"rounds": 3}, {"records_per_patient": 2}),
         *({"seeded": True}, {"private": False}),
     ],
     ids=str,
@@ -229,10 +233,11 @@ def test_proposal_must_be_whole(tmp_path: Path, study: Study) -> None:
 def test_a_plan_that_is_not_the_scenario_s_is_refused_though_it_asks_for_less(
     node: Node, study: Study, change: dict[str, Any]
 ) -> None:
-    cohort, other = node.register.get(None), replace(study, plan=replace(study.plan, **change))
+    cohort, other = node.register.get(None), replace(study, plan=with_phase(study.plan, **change))
     (name,) = change
-    assert any(f"plan.{name} is" in objection for objection in node.cost(other, cohort, SERVER).objections)
-    with pytest.raises(PrivacyRefusal, match=f"plan.{name} is"):
+    where = f"plan.{name}" if hasattr(study.plan, name) else f"plan.training.{name}"
+    assert any(f"{where} is" in objection for objection in node.cost(other, cohort, SERVER).objections)
+    with pytest.raises(PrivacyRefusal, match=f"{where} is"):
         node.approve(other, cohort, server=SERVER)
     assert kinds(node) == ["open", "refuse"]
 
@@ -299,11 +304,11 @@ def test_plan_is_explained_in_words(node: Node, study: Study) -> None:
     said = dict(explain(study, cohort, SERVER, node.cost(study, cohort, SERVER)))
     assert said["hash"] == study.study_id
     assert said["verdict"] == "allowed by the policy"
-    assert "σ = 1" in said["each step"]
-    assert said["ε after all"].startswith(f"{study.plan.epsilon_after(12):.4g}, ")
-    assert said["rounds"] == "4, each answered once; 0 more if as many are interrupted (spare rounds)"
-    assert said["steps"] == "at most 12: 4 rounds of 3"
-    assert said["ε of this study"].startswith(f"at most {study.plan.epsilon_after(12):.4g}, ")
+    assert "σ = 1" in said["training"]
+    assert said["ε after all"].startswith(f"{study.plan.epsilon_after():.4g}, ")
+    assert "rounds: 4, each answered once; 0 more if as many are interrupted (spare rounds)" in said["training"]
+    assert "at most 12 steps: 4 rounds of 3" in said["training"]
+    assert said["ε of this study"].startswith(f"at most {study.plan.epsilon_after():.4g}, ")
     assert "counted" not in said
 
 
@@ -315,9 +320,9 @@ def test_the_most_that_a_study_can_cost_is_said_with_its_spare_rounds(
         privacy = {"spare_rounds": 3, "epsilon": epsilon, "noise_multiplier": noise}
         study = study_of(make_scenario, privacy=privacy, training={"rounds": 4, "local_steps": 1})
         said = dict(explain(study, cohort, SERVER, node.cost(study, cohort, SERVER)))
-        assert said["rounds"].startswith("4, each answered once; 3 more")
-        assert said["steps"] == "at most 7: 7 rounds of 1"
-        most = min(epsilon, study.plan.epsilon_after(7) or 0)
+        assert "rounds: 4, each answered once; 3 more" in said["training"]
+        assert "at most 7 steps: 7 rounds of 1" in said["training"]
+        most = min(epsilon, study.plan.epsilon_after() or 0)
         assert said["ε of this study"].startswith(f"at most {most:.4g}, ")
 
 
@@ -334,8 +339,8 @@ def test_a_second_study_is_explained_as_the_ledger_will_count_it(
         run_round(site_of(node, study.study_id, cohort), ask(study), make_weights(study))
         assert node.cost(study, cohort, SERVER).epsilon_now == before.epsilon_after_round
     ledger, order = node.ledger(cohort), filter_order(8.0, 1e-4)
-    assert ledger.epsilon() == epsilon_filtered([second.plan.mechanism(6)], 1e-4, order)
-    assert before.epsilon_after == epsilon_filtered([second.plan.mechanism(3 + 12)], 1e-4, order)
+    assert ledger.epsilon() == epsilon_filtered([second.plan.training.mechanism(2)], 1e-4, order)
+    assert before.epsilon_after == epsilon_filtered([second.plan.training.mechanism(1 + 4)], 1e-4, order)
     assert "7% more noise" in dict(explain(second, cohort, SERVER, before))["counted"]
 
 
@@ -344,10 +349,10 @@ def test_warm_start_is_explained_in_words(node: Node, study: Study, make_scenari
     warm = study_of(make_scenario, training={"warm_start": {"noise_multiplier": 2.5, "frequencies": 4}})
     cost = node.cost(warm, cohort, SERVER)
     said = dict(explain(warm, cohort, SERVER, cost))
-    assert "released once" in said["before the first"]
-    assert "σ = 2.5" in said["before the first"]
-    assert "before the first" not in dict(explain(study, cohort, SERVER, cost))
-    assert cost.epsilon_after == warm.plan.epsilon_after(12) > (study.plan.epsilon_after(12) or 0)
+    assert "averages and covariances" in said["statistics"]
+    assert "σ = 2.5" in said["statistics"]
+    assert "statistics" not in dict(explain(study, cohort, SERVER, cost))
+    assert cost.epsilon_after == warm.plan.epsilon_after() > (study.plan.epsilon_after() or 0)
 
 
 def test_key_derives_secrets_of_its_own(node: Node, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_bfloat16_rounds_the_passes_and_nothing_else(make_study: MakeStudy, imag
     assert rounded.dtype == torch.float32
     assert not torch.equal(rounded, exact), "the passes were not in bfloat16"
     # The noise is the same; what differs is the sum of at most 43 + 10 clipped units, each by some roundings of 2^-8.
-    largest = study.plan.clip_norm * (len(images) + EXPECTED_BATCH) / EXPECTED_BATCH
+    largest = study.plan.training.clip_norm * (len(images) + EXPECTED_BATCH) / EXPECTED_BATCH
     assert float((rounded - exact).norm()) < 0.01 * largest
 
 
@@ -146,7 +146,7 @@ def test_realised_batch_size_never_enters_the_divisor(
     # a sum is rounded to the grid, by 2⁻¹³·C at most in all
     torch.testing.assert_close(five - none, 5 * unit, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(twenty - none, 20 * unit, rtol=1e-3, atol=5e-6)
-    clipped_to = float(unit.norm()) * EXPECTED_BATCH / study.plan.clip_norm
+    clipped_to = float(unit.norm()) * EXPECTED_BATCH / study.plan.training.clip_norm
     assert CLIPPED_TO * (1 - 2e-3) < clipped_to < CLIPPED_TO * (1 + 2e-4)
 
 
@@ -166,7 +166,7 @@ def test_empty_batch_takes_its_noisy_step(make_study: MakeStudy, images: Records
         before = flat(gan.discriminator).clone()
         step.take(LOSSES["nonsaturating"], *fakes_of(study))
         assert not torch.equal(flat(gan.discriminator), before)
-    scale = study.plan.noise_multiplier * study.plan.clip_norm / EXPECTED_BATCH
+    scale = study.plan.training.noise_multiplier * study.plan.training.clip_norm / EXPECTED_BATCH
     for noisy in seen:
         assert 0.5 * scale < noisy.std() < 2 * scale
 

@@ -13,6 +13,7 @@ from client.training.unprotected import UnprotectedPatients
 from common.config.scenario import WarmStart
 from common.modality.image import PIXELS, to_unit_range
 from common.models.losses import LOSSES
+from common.privacy.plan import Phase
 from common.privacy.statistics import Moments
 from common.wire.study import Study
 from tests.client.steps import (
@@ -87,7 +88,7 @@ def test_sample_has_whole_units_and_what_each_record_counts_for(
     images = patients_of(images, [1, 2, 9, 3])
     assert images.patients is not None
     study = patient_study(make_study, 2, privacy=WITHOUT) if unit == "patient" else make_study(privacy=WITHOUT)
-    patients = UnprotectedPatients(images, study.schema.encode, study.plan, Scripted(3))
+    patients = UnprotectedPatients(images, study.schema.encode, study.plan.unit, study.plan.training, Scripted(3))
     shown, labels, shares = patients.sample()
     codes = images.patients.unique()
     distances = (to_unit_range(images.stored[PIXELS])[:, None] - shown[None]).flatten(2).abs().amax(dim=2)
@@ -120,7 +121,10 @@ def test_statistic_is_the_sum_of_what_units_add(
         return total.index_add_(0, images.labels, rows * weights.double()[:, None]).flatten()
 
     def found(study: Study) -> Tensor:
-        return UnprotectedPatients(images, study.schema.encode, study.plan, Randomness(bytes(32))).statistic(moments)
+        k = study.plan.training.records_per_patient
+        release = Phase("statistics", "statistics", 1.0, 0.0, 1.0, 1.0, 1, 1, k)
+        patients = UnprotectedPatients(images, study.schema.encode, study.plan.unit, release, Randomness(bytes(32)))
+        return patients.statistic(moments)
 
     counts = (images.patients[:, None] == images.patients[None]).sum(dim=1)
     torch.testing.assert_close(found(study), expected(1 / counts), rtol=1e-6, atol=1e-6)

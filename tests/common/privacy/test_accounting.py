@@ -26,10 +26,12 @@ from common.privacy.accounting import (
     _rdp_curve,
     epsilon,
     epsilon_filtered,
+    epsilon_of_information,
     epsilon_pld,
     epsilon_rdp,
     filter_order,
     find_noise_multiplier,
+    information,
     merge,
 )
 
@@ -297,3 +299,14 @@ def test_finding_noise_never_takes_long_or_much(
 def test_a_mechanism_that_cannot_be_is_not_even_made(values: Any) -> None:
     with pytest.raises(ValueError, match="validation error"):
         Mechanism(*values)
+
+
+@pytest.mark.parametrize(("budget", "delta"), [(0.1, 1e-6), (1.0, 1e-5), (5.0, 1e-5), (10.0, 1e-5), (50.0, 1e-4)])
+def test_information_is_that_of_google_s_gaussian(budget: float, delta: float) -> None:
+    sigma = 1 / math.sqrt(information(budget, delta))
+    assert get_epsilon_gaussian(sigma, delta) == pytest.approx(budget, rel=1e-6)
+    assert epsilon_of_information(information(budget, delta), delta) == pytest.approx(budget, rel=1e-9)
+
+
+def test_half_of_an_epsilon_is_less_than_a_third_of_the_information() -> None:
+    assert information(5.0, 1e-5) / information(10.0, 1e-5) == pytest.approx(0.31416, abs=1e-5)

@@ -16,8 +16,8 @@ WEIGHTS = {
     "discriminator.layers.0.bias": torch.tensor([-0.0, 1e-40, 3e38]),
     "discriminator.scalar": torch.tensor(2.5, dtype=torch.float64),
 }
-INSTRUCTION = Instruction("5a" * 32, "1b" * 32, 3)
-REPLY = Reply("site-1", 3, "ab" * 32)
+INSTRUCTION = Instruction("5a" * 32, "1b" * 32, "training", 3)
+REPLY = Reply("site-1", "training", 3, "ab" * 32)
 
 
 def over_the_wire(record: RecordDict) -> RecordDict:
@@ -41,9 +41,9 @@ def test_a_reply_holds_these_keys_and_no_others() -> None:
     record = over_the_wire(REPLY.to_record(WEIGHTS))
     assert {name: (type(part), set(part)) for name, part in record.items()} == {
         "weights": (ArrayRecord, set(WEIGHTS)),
-        "header": (ConfigRecord, {"site", "round", "ledger_head"}),
+        "header": (ConfigRecord, {"site", "phase", "round", "ledger_head"}),
     }
-    assert dict(record["header"]) == {"site": "site-1", "round": 3, "ledger_head": "ab" * 32}
+    assert dict(record["header"]) == {"site": "site-1", "phase": "training", "round": 3, "ledger_head": "ab" * 32}
 
 
 def test_a_reply_arrives_as_it_was_sent() -> None:

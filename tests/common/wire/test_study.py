@@ -15,6 +15,7 @@ from common.modality.image import ImageSchema
 from common.privacy.plan import make_plan
 from common.wire.run_folder import RUN_FILE
 from common.wire.study import SiteDeclaration, Study, declared_size, versions
+from tests.plans import with_phase
 
 SCENARIO = parse_scenario(
     {
@@ -50,7 +51,7 @@ def test_the_file_says_what_made_it(tmp_path: Path) -> None:
     [
         replace(STUDY, scenario=SCENARIO.model_copy(update={"title": "another"})),
         replace(STUDY, schema=replace(STUDY.schema, classes=("yes", "no"))),
-        replace(STUDY, plan=replace(STUDY.plan, clip_norm=2.0)),
+        replace(STUDY, plan=with_phase(STUDY.plan, clip_norm=2.0)),
         replace(STUDY, sites=SITES[::-1]),
         replace(STUDY, sites=SITES[:1]),
     ],
@@ -71,7 +72,12 @@ def change(section: str, **values: object) -> Callable[[dict], object]:
 @pytest.mark.parametrize(
     "tamper",
     [
-        change("plan", noise_multiplier=0.1),
+        lambda written: written["plan"]["phases"][0].update(noise_multiplier=0.1),
+        lambda written: written["plan"]["phases"][0].update(extra=1),
+        lambda written: written["plan"]["phases"][0].pop("share"),
+        lambda written: written["plan"]["phases"].append(written["plan"]["phases"][0]),
+        change("plan", phases=[]),
+        change("plan", phases="training"),
         change("plan", epsilon=100.0),
         change("plan", epsilon=float("nan")),
         change("plan", epsilon="8"),

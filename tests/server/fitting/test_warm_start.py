@@ -80,7 +80,7 @@ def study(make_study: Callable[..., Study]) -> Study:
 def test_both_networks_are_trained_and_the_given_weights_stay(study: Study) -> None:
     fresh = initial_weights(study)
     before = {name: tensor.clone() for name, tensor in fresh.items()}
-    first, again = (pretrain(study, SETTINGS, fresh, total(2000), 1) for _ in range(2))
+    first, again = (pretrain(study, study.plan.phases[0], SETTINGS, fresh, total(2000), 1) for _ in range(2))
     assert all(torch.equal(fresh[name], tensor) for name, tensor in before.items())
     assert first.keys() == fresh.keys()
     for name, tensor in first.items():

@@ -24,7 +24,7 @@ from server.rounds.quarantine import Quarantine
 
 Answer = Callable[..., RecordDict | Error | None]
 NAMES = {1: "site-1", 2: "site-2", 3: "site-3"}
-HEADER = Reply("site-2", 1, "").to_record({})["header"]
+HEADER = Reply("site-2", "training", 1, "").to_record({})["header"]
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,8 @@ def asked(grid: Any) -> list[tuple[int, int]]:
         ({"shift": lambda _: 1e30}, "moves the weights by more than 1000"),
         ({"shift": lambda _: 0.0}, "repeats weights that were sent before"),
         ({"round": 2}, "answers another round"),
-        ({"round": 0}, "answers another round"),
+        ({"round": 0}, "answers no possible round"),
+        ({"phase": "statistics"}, "answers another round"),
         ({"round": -1}, "answers no possible round"),
         ({"ledger_head": "x" * 10_000_000}, "names no ledger's head"),
         ({"steps": 3}, "malformed header"),
@@ -255,7 +256,7 @@ def recorder(honest: Callable[..., Answer]) -> Callable[..., Answer]:
             old = past.get((of, instruction.round - 1))
             if old is None:
                 return honest()(node, instruction, weights)
-            return Reply(f"site-{node}", instruction.round, "").to_record(old)
+            return Reply(f"site-{node}", "training", instruction.round, "").to_record(old)
 
         return answer
 
@@ -296,7 +297,7 @@ def test_the_weights_of_an_earlier_round_are_a_replay(
     def bad(node: int, instruction: Any, weights: Weights) -> Any:
         if instruction.round == 1:
             return honest()(node, instruction, weights)
-        return Reply("site-2", instruction.round, "").to_record(start.weights)
+        return Reply("site-2", "training", instruction.round, "").to_record(start.weights)
 
     one_is_bad(bad, rounds=2)
     assert violations(run_dir) == {"site-2": 1}

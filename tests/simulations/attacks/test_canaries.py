@@ -33,8 +33,8 @@ from simulations.attacks.canary_network import FAMILY, ROWS, auditors_weights, r
 from simulations.prepare import prepare
 
 SCHEMA = ImageSchema(8, 1, ("a", "b", "c"))
-REPLY = Reply("site-1", 1, "")
-STATISTICS_REPLY = replace(REPLY, round=0)
+REPLY = Reply("site-1", "training", 1, "")
+STATISTICS_REPLY = replace(REPLY, phase="statistics")
 
 
 @pytest.fixture
@@ -146,9 +146,9 @@ def test_evidence_of_a_round_is_the_likelihood_ratio_of_its_sums(make_site: Any,
     study = with_canaries(site, canaries).study
     plan, sent = study.plan, sent_weights(study)
     assert not sent[ROWS].any()
-    sums = torch.tensor([1.0, -2.0, 0.0, 3.0]) * plan.clip_norm  # of the clipped gradients, with their noise
-    noise = plan.noise_multiplier * plan.clip_norm
-    moved = sums / (plan.sample_rate * study.sites[0].declared_size) if adam == "server" else sums / noise
+    sums = torch.tensor([1.0, -2.0, 0.0, 3.0]) * plan.training.clip_norm  # of the clipped gradients, with their noise
+    noise = plan.training.noise_multiplier * plan.training.clip_norm
+    moved = sums / (plan.training.sample_rate * study.sites[0].declared_size) if adam == "server" else sums / noise
     rows = sent[ROWS].clone()
     rows[canaries.first_class :, 0] += 0.01 * moved
     found = evidence(Release(study, sent, REPLY, {**sent, ROWS: rows}), canaries)

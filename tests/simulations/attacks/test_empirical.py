@@ -106,7 +106,7 @@ def test_noise_and_sampling_are_the_operating_system_s(scenario: Scenario, monke
 
 
 def test_warm_start_is_part_of_the_evidence_and_its_own_fault_is_found() -> None:
-    with_warm_start = load_scenario(SCENARIO, ["training.warm_start.epsilon_share=0.5"])
+    with_warm_start = load_scenario(SCENARIO, ["training.warm_start.share=0.5"])
     honest = audit_one_run(with_warm_start, canaries=FEW)
     assert honest.holds
     assert 0.87 < honest.auc < 0.905

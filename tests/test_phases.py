@@ -1,0 +1,151 @@
+"""A plan may have any number of phases: studies of three, and of one release alone, from the proposal to the audit."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.ledger.chain import read_entries
+from client.ledger.entries import Approve, Charge, Reserve, Settle, of_kind
+from client.ledger.register import Registration
+from client.node.explanation import explain
+from client.node.node import Cost
+from client.round import run_round
+from client.simulated import simulated_site
+from common.config.scenario import Scenario, parse_scenario
+from common.errors import PrivacyRefusal
+from common.modality.image import ImageSchema
+from common.privacy.accounting import epsilon, information
+from common.privacy.plan import PHASES, Phase, make_plan
+from common.wire.messages import Instruction
+from common.wire.run_folder import ledger_path
+from common.wire.study import Study
+from server.rounds.checkpoint import Checkpoint
+from simulations.audit import as_plain, audit_all
+from simulations.simulate import simulate
+
+TRAINING: dict[str, Any] = {
+    "rounds": 2, "local_steps": 3, "sample_rate": 0.05, "generator_batch_size": 8, "d_steps_per_g_step": 2,
+    "device": "cpu", "warm_start": {"frequencies": 4, "steps": 3, "share": 0.25},
+}  # fmt: skip
+SITES = ("site-1", "site-2")
+DIGITS = ImageSchema(8, 1, tuple("0123456789"))
+
+
+def second_release(scenario: Scenario) -> Phase:
+    """As a scenario that has one would ask for it."""
+    k = scenario.privacy.records_per_patient
+    return Phase("labels", "statistics", 0.15, 0.0, 1.0, 1.0, steps_per_round=1, rounds=1, records_per_patient=k)
+
+
+@pytest.fixture
+def three_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.privacy.plan.PHASES", [PHASES[0], second_release, PHASES[1]])
+
+
+def scenario(**training: Any) -> Scenario:
+    return parse_scenario({
+        "name": "phases",
+        "seed": 5,
+        "sites": {"count": 2},
+        "model": {"latent_dim": 8, "width": 8},
+        "training": {**TRAINING, **training},
+        "privacy": {"epsilon": 10.0, "delta": 1e-4},
+        "evaluation": {"enabled": False},
+    })  # fmt: skip
+
+
+def charged(run_dir: Path, site: str) -> list[tuple[str, int, bool]]:
+    """Phase and round of each charge of a ledger, and whether it was settled."""
+    entries = read_entries(ledger_path(run_dir, site))
+    settled = {settle.reservation for _, settle in of_kind(entries, Settle)}
+    return [(charge.phase, charge.round, seq in settled) for seq, charge in of_kind(entries, Reserve)]
+
+
+def assert_clean(run_dir: Path, study: Study) -> None:
+    """The audit finds nothing, and ε is all that was planned and no more than was approved."""
+    plain = as_plain(audit_all([run_dir]))
+    assert (plain["ok"], plain["findings"]) == (True, [])
+    for cohort in plain["cohorts"]:
+        assert cohort["epsilon_prv"] == study.plan.epsilon_after() == epsilon(study.plan.mechanisms(), 1e-4)
+        assert 9.9 < cohort["epsilon_prv"] <= study.plan.epsilon
+
+
+@pytest.mark.usefixtures("three_phases")
+def test_a_study_of_three_phases_is_planned_approved_run_and_audited(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    report = simulate(scenario(), run_dir)
+    study = Study.load(run_dir)
+    names = ["statistics", "labels", "training"]
+    assert [phase.name for phase in study.plan.phases] == names
+    assert [phase.share for phase in study.plan.phases] == pytest.approx([0.25, 0.15, 0.6])
+    for phase in study.plan.phases[:2]:  # q = 1: μ² is 1/σ²
+        assert phase.noise_multiplier**-2 == pytest.approx(phase.share * information(10.0, 1e-4), rel=0.02)
+    assert [phase["name"] for phase in report["phases"]] == names
+    for site in SITES:
+        ((_, approved),) = of_kind(read_entries(ledger_path(run_dir, site)), Approve)
+        assert approved.plan == study.plan
+        rounds = [("statistics", 1, True), ("labels", 1, True), ("training", 1, True), ("training", 2, True)]
+        assert charged(run_dir, site) == rounds
+    found = Checkpoint.latest(run_dir)
+    assert found is not None
+    assert (found.round, found.phases) == (2, names[:2])
+    assert_clean(run_dir, study)
+
+
+@pytest.mark.usefixtures("three_phases")
+def test_each_phase_and_round_of_three_is_answered_once(tmp_path: Path, ask_again: Callable[..., None]) -> None:
+    run_dir = tmp_path / "run"
+    simulate(scenario(), run_dir)
+    ask_again(Study.load(run_dir), run_dir)
+
+
+@pytest.fixture
+def ask_again() -> Callable[..., None]:
+    """Asks a site whose own state is lost for everything once more: its ledger refuses, and nothing more is charged."""
+
+    def ask(study: Study, run_dir: Path) -> None:
+        site = simulated_site(study, run_dir, 0)
+        before = charged(run_dir, site.name)
+        ledger = site.open_ledger()
+        assert ledger is not None
+        for phase in study.plan.phases:
+            for number in range(1, phase.last_round + 1):
+                with pytest.raises(PrivacyRefusal, match=f"round {number} of {phase.name}: was already answered"):
+                    ledger.reserve(Charge.of(study.plan, phase.name, number, study.study_id))
+        empty = replace(site, state_folder=run_dir.parent / "lost")
+        asked = Instruction(study.study_id, study.plan.plan_id, "statistics", 1)
+        with pytest.raises(PrivacyRefusal, match="already answered"):
+            run_round(empty, replace(asked, lr_factor=0.5), {})  # another request than the one that was answered
+        assert charged(run_dir, site.name) == before
+
+    return ask
+
+
+def test_a_release_alone_is_planned_approved_run_and_audited(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    alone = scenario(rounds=0, warm_start={"frequencies": 4, "steps": 3})
+    report = simulate(alone, run_dir)
+    study = Study.load(run_dir)
+    (release,) = study.plan.phases
+    assert (release.name, release.share) == ("statistics", 1.0)
+    assert (report["rounds"], report["rounds_planned"]) == (0, 0)
+    assert {(site["noise_multiplier"], site["steps"]) for site in report["sites"]} == {(release.noise_multiplier, 1)}
+    for site in SITES:
+        assert charged(run_dir, site) == [("statistics", 1, True)]
+    assert (run_dir / "generator.safetensors").is_file()
+    assert_clean(run_dir, study)
+
+
+@pytest.mark.usefixtures("three_phases")
+def test_every_phase_is_explained_to_the_hospital() -> None:
+    wanted = scenario()
+    study = Study(wanted, DIGITS, make_plan(wanted), ())
+    cohort = Registration("digits", "bergen", "digits", wanted.data, DIGITS, "record", 300, ())
+    said = dict(explain(study, cohort, "hub", Cost(0.0, 1.0, 10.0, 10.0, 0, 10.0, 1e-4, ())))
+    assert {"statistics", "labels", "training"} < said.keys()
+    for phase in study.plan.phases:
+        assert f"noise σ = {phase.noise_multiplier:g}" in said[phase.name]
+        assert f"{phase.share:.0%} of the information that ε = 10 pays for" in said[phase.name]
