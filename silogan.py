@@ -252,16 +252,17 @@ def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Sce
 def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     console = Console(markup=False)  # titles, names and paths are the user's own text
     heading = report["title"] or report["name"]
-    table = Table("site", "ε spent", "budget", "δ", "σ", "q", "steps", title=f"{heading} ({report['unit']}-level)")
+    table = Table("site", "ε spent", "budget", "δ", "steps", title=f"{heading} ({report['unit']}-level)")
     sites = report["sites"]
     for site in sites[:10]:
         spent = "none: NON-PRIVATE" if site["epsilon"] is None else f"{site['epsilon']:.3f}"
         budget = "" if site["epsilon_budget"] is None else f"{site['epsilon_budget']:g}"
-        row = (f"{site['delta']:g}", f"{site['noise_multiplier']:g}", f"{site['sample_rate']:g}", f"{site['steps']}")
-        table.add_row(site["name"], spent, budget, *row)
+        table.add_row(site["name"], spent, budget, f"{site['delta']:g}", f"{site['steps']}")
     if len(sites) > 10:
-        table.add_row(f"… {len(sites) - 10} more", "", "", "", "", "", "")
+        table.add_row(f"… {len(sites) - 10} more", "", "", "", "")
     console.print(table)
+    for phase in report["phases"] if report["private"] else []:
+        console.print(f"{phase['name']}: σ = {phase['noise_multiplier']:g}, q = {phase['sample_rate']:g}")
     _print_figures(report)
     seconds, memory = report["seconds"], report["peak_memory_bytes"] / 2**20
     console.print(f"time {seconds['total']:.0f} s (training {seconds['training']:.0f} s), peak memory {memory:.0f} MiB")

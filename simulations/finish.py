@@ -114,10 +114,10 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
 
 def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str, Any]]:
     """Each site's own account, from its ledger; simulation only: a hospital's ledger never leaves it."""
-    plan, main = study.plan, study.plan.phases[-1]
+    plan = study.plan
     rows: list[dict[str, Any]] = []
     for index, site in enumerate(study.sites):
-        steps, epsilon = checkpoint.round * main.steps_per_round, None
+        steps, epsilon = checkpoint.round * plan.phases[-1].steps_per_round, None
         ledger = simulated_site(study, run_dir, index).open_ledger()
         if ledger is not None:
             steps, epsilon = sum(m.steps for m in ledger.mechanisms()), ledger.epsilon()
@@ -127,11 +127,8 @@ def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str
                 "epsilon": epsilon,
                 "epsilon_budget": plan.epsilon if plan.private else None,
                 "delta": plan.delta,
-                "noise_multiplier": main.noise_multiplier,
-                "sample_rate": main.sample_rate,
                 "steps": steps,
                 "unit": plan.unit,
-                "clip_norm": main.clip_norm,
                 "declared_size": site.declared_size,
             }
         )

@@ -104,8 +104,8 @@ one; those of several runs do not simply add up to the cohort's.</p>
               else "the newest %d of %s" | format(newest | length, total | whole) %}
 {% call table("What was refused before any data was read: " ~ what, ("Entry", "When", "Run", "Round", "Why")) %}
 {% for refusal in newest %}
-{{ row(refusal.entry | whole, [in_utc(refusal.created) | moment, short(refusal.study_id),
-                               refusal.phase ~ " " ~ (refusal.round | whole) if refusal.round else "the plan", refusal.reason]) }}
+{% set asked = refusal.phase ~ " " ~ (refusal.round | whole) if refusal.round else "the plan" %}
+{{ row(refusal.entry | whole, [in_utc(refusal.created) | moment, short(refusal.study_id), asked, refusal.reason]) }}
 {% endfor %}
 {% endcall %}
 {% else %}

@@ -49,16 +49,13 @@ SITES = """
 patients add to it: each hospital's ledger keeps the total.</p>
 {% if groups | length > 1 %}<p>Values of ε with different δ or unit are not comparable.</p>{% endif %}
 {% if groups | length <= FEW_GROUPS and (many or groups | length > 1) %}
-{% call table("Privacy spent, by unit and δ", ("Hospitals", "Unit", "δ", "ε spent", "Reading", "Noise σ",
-                                               "Sampling rate q", "Steps"), "figures") %}
+{% call table("Privacy spent, by unit and δ", ("Hospitals", "Unit", "δ", "ε spent", "Reading", "Steps"), "figures") %}
 {% for group in groups %}
 {{ row(group.sites | length | counted("hospital"), [
        group.unit,
        group.delta | small,
        group.spent | map("upward") | unique | join(" to ") or "—",
        reading(group.spent[1]) if group.spent else "—",
-       group.ends("noise_multiplier") | map("number", 4) | unique | join(" to "),
-       group.ends("sample_rate") | map("number") | unique | join(" to "),
        group.ends("steps") | map("whole") | unique | join(" to "),
    ]) }}
 {% endfor %}
@@ -72,19 +69,24 @@ patients add to it: each hospital's ledger keeps the total.</p>
 {% endcall %}
 {% else %}
 {% call table("Privacy spent by each hospital in this run",
-              ("Site", "ε spent of its budget", "δ", "Noise σ", "Sampling rate q", "Steps", "Clip C", "Unit",
-               "Declared size"), "figures") %}
+              ("Site", "ε spent of its budget", "δ", "Steps", "Unit", "Declared size"), "figures") %}
 {% for site in report.sites %}
 {{ row(site.name, [
        bar(site.epsilon, site.epsilon_budget),
        site.delta | small,
-       site.noise_multiplier | number(4),
-       site.sample_rate | number,
        site.steps | whole,
-       site.clip_norm | number,
        site.unit,
        site.get("declared_size") | whole,
    ]) }}
+{% endfor %}
+{% endcall %}
+{% call table("What left each hospital: noisy sums, by phase",
+              ("Phase", "Of the budget", "Noise σ", "Sampling rate q", "Clip C", "Records of one patient k",
+               "Sums a round", "Rounds"), "figures") %}
+{% for phase in report.phases %}
+{{ row(phase.name, [phase.share | percent, phase.noise_multiplier | number(4), phase.sample_rate | number,
+                    phase.clip_norm | number, phase.records_per_patient | whole, phase.steps_per_round | whole,
+                    (phase.rounds - phase.spare_rounds) | whole]) }}
 {% endfor %}
 {% endcall %}
 {% endif %}

@@ -85,7 +85,7 @@ def measure(arguments: argparse.Namespace, seeds: list[int]) -> dict[str, Any]:
         "split": arguments.split,
         "seeds": ",".join(map(str, seeds)),
         "rounds": reports[0]["rounds"],
-        "noise_multiplier": reports[0]["sites"][0]["noise_multiplier"],
+        "noise_multiplier": reports[0]["phases"][-1]["noise_multiplier"],
     }
     for key in ("accuracy_synthetic", "accuracy_real", "auroc_synthetic", "auroc_real", "balanced_accuracy_synthetic"):
         values = [report["utility"].get(key) for report in reports]

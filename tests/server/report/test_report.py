@@ -18,11 +18,16 @@ SVG_LEAVES = {"line", "polyline", "polygon", "circle"}
 PNG = png_bytes(class_grid(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]), ("a", "b"), rows=1))
 
 SITE: dict[str, Any] = {
-    "name": "north", "epsilon": 9.4, "epsilon_budget": 10.0, "delta": 1e-4, "noise_multiplier": 1.083,
-    "sample_rate": 0.178, "steps": 1000, "unit": "patient", "clip_norm": 1.0, "declared_size": 359,
+    "name": "north", "epsilon": 9.4, "epsilon_budget": 10.0, "delta": 1e-4, "steps": 1000,
+    "unit": "patient", "declared_size": 359,
+}  # fmt: skip
+PHASE: dict[str, Any] = {
+    "name": "training", "kind": "training", "share": 1.0, "noise_multiplier": 1.083, "sample_rate": 0.178,
+    "clip_norm": 1.0, "steps_per_round": 25, "rounds": 2, "spare_rounds": 0, "records_per_patient": 3,
 }  # fmt: skip
 REPORT: dict[str, Any] = {
     "name": "digits", "title": "Digits at two hospitals", "private": True, "seeded": False, "unit": "patient",
+    "phases": [PHASE],
     "engine": "inprocess", "created": "2026-03-03T14:02:11+00:00", "rounds": 2, "rounds_planned": 2, "stopped": None,
     "sites": [SITE, SITE | {"name": "south", "epsilon": 9.9812}],
     "utility": {"accuracy_synthetic": 0.8213, "accuracy_real": 0.9722}, "utility_reason": None,
@@ -57,7 +62,7 @@ def page(events: list[dict[str, Any]] | None = None, png: bytes | None = PNG, **
 
 
 def non_private() -> dict[str, Any]:
-    return {"private": False, "sites": [SITE | {"epsilon": None, "noise_multiplier": 0}]}
+    return {"private": False, "sites": [SITE | {"epsilon": None}]}
 
 
 def test_the_sections_come_in_the_order_of_a_reader() -> None:
