@@ -36,7 +36,7 @@ federation: .venv/.installed ## run a coordinator and three hospitals over TLS; 
 	.venv/bin/python -m simulations.rehearsal.federation --out runs/federation
 
 test: .venv/.dev ## run all tests
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.dev ## check style, format and types
 	.venv/bin/ruff check .
