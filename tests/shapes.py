@@ -21,7 +21,8 @@ CLAIMS: set[str] = set()
 
 _DTYPES = "float32|float64|float|int64|uint8|bool"
 _SECTION = re.compile(r"^ *(Args|Attributes|Returns):\n(.*?)(?=^ *(?:[A-Z]\w+):\n|\Z)", re.M | re.S)
-_ENTRY = re.compile(rf"^ +(\w+): ({_DTYPES})\[([^\]]*)\]", re.M)
+# An entry of two claims, one or the other, is none that can be compared.
+_ENTRY = re.compile(rf"^ +(\w+): ({_DTYPES})\[([^\]]*)\](?!.*(?:{_DTYPES})\[)", re.M)
 _RESULT = re.compile(rf"\A\s*({_DTYPES})\[([^\]]*)\]")
 _LINE = re.compile(rf"\A[^\n]*[:,] ({_DTYPES})\[([^\]]*)\]\.?\Z")
 

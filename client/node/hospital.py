@@ -18,7 +18,6 @@ from client.node.reading import read_registered
 from client.round import Site
 from common.errors import Code, PrivacyRefusal
 from common.modality import Data
-from common.wire.envelope import fold
 
 
 class _Held(NamedTuple):
@@ -45,8 +44,8 @@ class Hospital:
         self._held: dict[str, _Held] = {}
 
     def answer(self, content: RecordDict) -> RecordDict:
-        """Does the round that is asked for, or says that it will not; weights are folded on the way here and back."""
-        return fold(answer(content, "hospital", self._site))
+        """Does the round that is asked for, or says that it will not."""
+        return answer(content, "hospital", self._site)
 
     def _site(self, study_id: str) -> Site:
         """The hospital in a study that it has approved for the coordinator that it is connected to."""

@@ -105,12 +105,13 @@ def _receive(pipe: Pipe, seconds: float) -> object:
 def serve_node(folder: Path, word: bytes, pipe: Pipe) -> None:
     """Answers the instructions of a coordinator for the node in `folder`, whose passphrase, if any, is `word`."""
     from client.node.hospital import Hospital  # noqa: PLC0415  (torch: only the worker waits for it)
+    from common.wire.envelope import fold  # noqa: PLC0415
 
     remember(word)
     hospital = Hospital(folder)
     pipe.send(READY)
     while True:
-        pipe.send(hospital.answer(pipe.recv()))
+        pipe.send(fold(hospital.answer(pipe.recv())))
 
 
 def node_worker(folder: Path) -> Worker:

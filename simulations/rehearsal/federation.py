@@ -383,7 +383,7 @@ def main(
         folder = federation.server.folder / "runs" / run
         federation.stop()
         console.print(_pace([host.folder for host in made[1:]]))
-        _tell_ledgers(console, folder, made[1:])
+        _tell_ledgers(console, study, folder, made[1:])
     if state != "finished":
         raise SystemExit(FederationError.exit_code)
     if not study.plan.seeded:
@@ -395,12 +395,12 @@ def main(
     raise SystemExit(FederationError.exit_code if different else 0)
 
 
-def _tell_ledgers(console: Console, run: Path, hospitals: list[Host]) -> None:
+def _tell_ledgers(console: Console, study: Study, run: Path, hospitals: list[Host]) -> None:
     checkpoint = Checkpoint.latest(run)
-    for host in hospitals:
+    for host, site in zip(hospitals, study.sites, strict=True):
         spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
         audit = json.loads(host.run("audit", str(host.folder), "--json"))
-        head = "" if checkpoint is None else checkpoint.ledger_heads.get(host.name.replace("hospital", "site"), "")
+        head = "" if checkpoint is None else checkpoint.ledger_heads[site.name]
         verdict = "verified" if audit["ok"] else "DOES NOT HOLD"
         console.print(f"{host.name}: ε {spent['epsilon_charged']:.4g} charged, ledger {head[:12]} {verdict}")
 
