@@ -12,7 +12,7 @@ from client.data.fingerprints import fingerprints, known
 from client.data.location import absolute, check_readable
 from client.ledger.keys import SiteKey
 from client.ledger.register import Registration
-from common.errors import ConfigError, DataError, PrivacyRefusal
+from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
 from common.modality import Data
 from common.modality.image_options import Digits
 from common.privacy.plan import Unit
@@ -65,7 +65,10 @@ def moved(registration: Registration, places: dict[str, Path], key: SiteKey) -> 
 
     Raises:
         DataError: what is there cannot be read, is of nobody who was registered, or of others too.
+        UsageError: the cohort's source has no such place.
     """
+    for place in places.keys() - type(registration.data).model_fields.keys():
+        raise UsageError(f"data.{place}", f"is not an option of source '{registration.data.source}'", "leave it out")
     data = absolute(registration.data.model_copy(update=places))
     check_readable(data)
     records = _read(replace(registration, data=data))

@@ -14,7 +14,7 @@ from PIL import Image
 from client.data.location import check_readable
 from client.node.node import Node
 from client.node.preflight import preflight
-from common.errors import ConfigError, DataError, PrivacyRefusal
+from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
 from common.modality import Data
 from common.modality.image_options import Folder, MedMnist
 from tests.ledger_faults.hospital import (
@@ -141,6 +141,13 @@ def test_a_cohort_can_be_moved_and_only_with_its_own_patients(hospital: Hospital
     hospital.round(study)
     assert hospital.kinds() == ["approve", "reserve", "settle"]
     assert_clean(hospital)
+
+
+def test_a_place_that_a_source_does_not_have_is_refused(hospital: Hospital) -> None:
+    """An archive holds its patients' codes itself."""
+    cohort = replace(hospital.node.register.get(None), data=MedMnist(root=Path("images.npz")))
+    with pytest.raises(UsageError, match=r"data\.patients: is not an option of source 'medmnist'"):
+        hospital.node.relocate(cohort, root=Path("moved.npz"), patients=Path("manifest.csv"))
 
 
 def test_a_cohort_does_not_share_patients_with_itself(hospital: Hospital, tmp_path: Path) -> None:
