@@ -22,7 +22,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo federation test check docs bench lock clean
+.PHONY: help demo federation test coverage check docs bench lock clean
 
 help: ## print this list
 	@echo "SiloGAN: the first target that needs it installs everything into .venv (several GB on Linux, with CUDA)."
@@ -37,6 +37,9 @@ federation: .venv/.installed ## run a coordinator and three hospitals over TLS; 
 
 test: .venv/.dev ## run all tests
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+coverage: .venv/.dev ## run all tests, and fail where they run less of the source than pyproject.toml says
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 check: .venv/.dev ## check style, format and types
 	.venv/bin/ruff check .

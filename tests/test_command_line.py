@@ -154,7 +154,9 @@ def test_events_have_one_line_a_round(run: Path) -> None:
 def test_report_has_the_names_that_scripts_rely_on(run: Path) -> None:
     report = report_of(run)
     spent = epsilon([Mechanism(1.0, 0.05, 8)], 1e-4)
-    expected = {"epsilon": spent, "delta": 1e-4, "noise_multiplier": 1.0, "sample_rate": 0.05, "steps": 8}
+    expected = {"epsilon": spent, "delta": 1e-4, "steps": 8}
+    (training,) = report["phases"]
+    assert (training["name"], training["noise_multiplier"], training["sample_rate"]) == ("training", 1.0, 0.05)
     assert [site["name"] for site in report["sites"]] == ["site-1", "site-2"]
     for site in report["sites"]:
         assert {name: site[name] for name in expected} == expected
@@ -663,6 +665,6 @@ def test_data_that_does_not_know_its_patients_is_refused(tmp_path: Path) -> None
     data = tmp_path / "data.yaml"
     data.write_text("source: digits\n", encoding="utf-8")
     words = ("--cohort", "digits", "--site", "bergen", "--data", data, "--size", 1000)
-    assert_refused(silogan("node", "init", tmp_path / "node", *words), 5, "does not say whose each image is")
+    assert_refused(silogan("node", "init", tmp_path / "node", *words), 5, "does not say whose each record is")
     data.write_text("sauce: digits\n", encoding="utf-8")
     assert_refused(silogan("node", "init", tmp_path / "node", *words), 3, "sauce", "source")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from client.data.stamp import stamp
 from client.node.hospital import Hospital
-from client.node.node import Node
+from client.node.reading import read_registered
 from common.modality.image import PIXELS
 from common.wire.messages import Reply
 from common.wire.refusals import refusal_from_record
@@ -27,7 +27,7 @@ def pixels_of(path: Path) -> bytes:
 
 def in_memory(hospital: Hospital) -> set[bytes]:
     """Every image that the node holds between two instructions."""
-    return {image.numpy().tobytes() for held in hospital._held.values() for image in held.images.stored[PIXELS]}
+    return {image.numpy().tobytes() for held in hospital._held.values() for image in held.records.stored[PIXELS]}
 
 
 @pytest.fixture
@@ -68,13 +68,12 @@ def test_it_is_gone_with_the_next_instruction_whatever_that_asks_for(
 
 def test_as_long_as_nothing_changes_the_data_is_read_once(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    original = Node._read
 
-    def read(self: Node, *args: object) -> object:
+    def read(*args: object) -> object:
         reads.append(1)
-        return original(self, *args)  # type: ignore[arg-type]
+        return read_registered(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Node, "_read", read)
+    monkeypatch.setattr("client.node.hospital.read_registered", read)
     hospital = Hospital(ward.node.folder)
     for number in (1, 2, 3):
         assert refusal_from_record(hospital.answer(ward.ask(number))) is None

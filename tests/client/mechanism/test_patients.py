@@ -68,7 +68,7 @@ def slow(critic: Critic, bags: list[list[int]]) -> Tensor:
     images, labels = records(1 + max(max(bag) for bag in bags))
     total = torch.zeros(sum(p.numel() for p in critic.parameters()), dtype=torch.float64)
     for bag in bags:
-        mean = loss(critic(encode(images[bag]), labels[bag])).mean()
+        mean = loss(critic(encode({"features": images[bag]}), labels[bag])).mean()
         row = torch.cat([g.flatten() for g in torch.autograd.grad(mean, list(critic.parameters()))]).double()
         total += row * min(1.0, LIMIT / float(row.norm()))
     return total
@@ -95,7 +95,7 @@ def one_each(images: Tensor, labels: Tensor) -> Tensor:
 def test_statistic_is_the_sum_of_clipped_means_in_their_slots() -> None:
     patients, terms = [0, 0, 1, 2, 2, 2], replace(TERMS, records_per_patient=3)
     images, labels = records(6)
-    rows = one_each(encode(images), labels)
+    rows = one_each(encode({"features": images}), labels)
     assert rows.norm(dim=1).max() < LIMIT
     expected = torch.zeros(3, 5, dtype=torch.float64)
     for row, label, share in zip(rows, labels.tolist(), (1 / 2, 1 / 2, 1, 1 / 3, 1 / 3, 1 / 3), strict=True):

@@ -180,7 +180,7 @@ def _over_taps(gram: Tensor, shifts: tuple[int, ...], positions: int, *, axis: i
 
 
 def _gradients(images: Tensor, b: Tensor, window: _Window) -> Tensor:
-    """Every bag's own gradient: float32[N, O, k·k·C]."""
+    """Every bag's own gradient: float[N, O, k·k·C]."""
     size = at_once(images, images.shape[-1] * math.prod(window.kernel) * math.prod(window.positions))
     rows = b.new_empty(len(b), b.shape[-1], images.shape[-1] * math.prod(window.kernel))
     parts = (_patches(images, window), b.flatten(1, 3).mT, rows)
