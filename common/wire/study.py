@@ -84,8 +84,9 @@ class Study:
         try:
             return parse_study(text)
         except SiloganError as error:
-            problem = f"{RUN_FILE} was changed since the run began ({error.thing}: {error.problem})"
-            raise ConfigError(thing, problem, "restore it") from None
+            problem = f"{RUN_FILE} was changed, or another version wrote it ({error.thing}: {error.problem})"
+            hint = "restore it, or use that version; the files in ledgers/ can be audited by themselves"
+            raise ConfigError(thing, problem, hint) from None
 
     def _plain(self) -> dict[str, Any]:
         return {
