@@ -166,7 +166,7 @@ def _training(site: Site, instruction: Instruction, weights: Weights, states: Si
 def _statistics(site: Site, instruction: Instruction, weights: Weights, states: SiteState) -> _Work:  # noqa: ARG001
     """The sums of the site's classes are released; no weights are needed, and no state is kept."""
     if weights:
-        raise _misfit("are of no use to statistics", "run the same version of silogan on both sides")
+        raise _misfit("were sent, but statistics need none", "run the same version of silogan on both sides")
     return lambda: _release_statistics(site, instruction)
 
 
@@ -241,7 +241,7 @@ def _missing_history(ledger: Ledger, known: set[str]) -> VerificationError | Non
     """What is wrong if the ledger lacks an entry that the server, or the site's own state, has seen in it."""
     if known - {""} <= {entry.hash for entry in ledger.entries()}:
         return None
-    problem = "lacks entries that it has held: it is an older copy"
+    problem = "lacks entries that it held before: it is an older copy"
     return VerificationError("ledger", problem, "restore the newest copy, then audit it")
 
 
@@ -338,7 +338,7 @@ def _patients(site: Site, device: torch.device, terms: Terms, randomness: Random
     codes = None
     if site.study.plan.unit == "patient":
         if records.patients is None:
-            raise DataError("records", "do not say whose they are", "give the patients, or approve a record-level plan")
+            raise DataError("records", "name no patients", "give the patients, or approve a record-level plan")
         codes = records.patients.cpu()
     try:
         return Patients(

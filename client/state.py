@@ -68,7 +68,7 @@ class SiteState:
         except OSError as error:
             raise DataError("site state", f"cannot be written ({error.strerror})", "repair the disk") from None
         if free < size:
-            raise DataError("site state", "has no room on the disk", "free it")
+            raise DataError("site state", "does not fit on the disk", "free it")
 
     def load(self, phase: str, round_number: int) -> RoundState | None:
         """The state after a round of a phase; None if there is none.

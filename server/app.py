@@ -44,7 +44,7 @@ def main(grid: Grid, context: Context) -> None:
             conclude(run_dir)
     except OSError as error:
         failure = FederationError(
-            "server", f"cannot write the run folder ({error.strerror})", "repair the disk, then --resume"
+            "server", f"cannot write the run folder ({error.strerror})", "repair the disk, then use --resume"
         )
         write_outcome(run_dir, failure)
         raise failure from error
@@ -70,7 +70,7 @@ def federate(grid: Grid, run_dir: Path) -> None:
         start = Checkpoint(study.study_id, 0, weights, generator_weights(weights))
         start.save(run_dir)
     if start.study_id != study.study_id:
-        raise VerificationError("checkpoint", "belongs to another study", "delete it or restore the study's own")
+        raise VerificationError("checkpoint", "belongs to another study", "delete it, or restore the study's own checkpoint")
     restore_events(run_dir, start.round, start.event)
     strategy, warm_start = FederatedGAN(study, start, run_dir), study.scenario.training.warm_start
     for phase in study.plan.phases:
@@ -95,7 +95,7 @@ def conclude(run_dir: Path) -> None:
     """
     study, checkpoint = Study.load(run_dir), recover(run_dir).checkpoint
     if checkpoint is None or checkpoint.round < study.scenario.training.rounds:
-        hint = "submit the run again: it goes on from the round before"
+        hint = "submit the run again: it continues from the previous round"
         raise FederationError("checkpoint of the last round", "is missing or damaged", hint)
     publish(study, checkpoint.ema, run_dir)
 

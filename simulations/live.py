@@ -61,7 +61,7 @@ def round_line(event: Event, study: Study) -> str:
 def _rollback(event: Event) -> str:
     """What the collapse guard did, if it did anything."""
     back = event.get("rolled_back_to")
-    return "" if back is None else f"  [yellow]went wrong: back to round {back}[/yellow]"
+    return "" if back is None else f"  [yellow]rolled back to round {back}[/yellow]"
 
 
 def _follow(study: Study, run_dir: Path, progress: Progress, done: threading.Event) -> None:

@@ -82,9 +82,9 @@ def checked_codes(thing: str, values: NDArray[Any], count: int, limit: int) -> T
     if values.dtype.kind not in "iu":
         raise DataError(thing, f"holds {values.dtype} values", "store integers")
     if values.ndim == 2 and values.shape[1] > 1:
-        raise DataError(thing, "holds several labels an image", "use a single-label data set")
+        raise DataError(thing, "holds several labels per image", "use a single-label data set")
     if values.shape not in ((count,), (count, 1)):
-        raise DataError(thing, "does not hold one value for each image", "store one integer an image")
+        raise DataError(thing, "does not hold one value for each image", "store one integer per image")
     if values.size and (values.min() < 0 or values.max() >= limit):
         raise DataError(thing, f"holds a value outside 0 to {limit - 1}", "correct the values or the list of names")
     return torch.from_numpy(values.reshape(-1).astype(np.int64))

@@ -165,7 +165,7 @@ def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[st
         if path.suffix.lower() not in _FORMATS:
             raise DataError(str(entry), "is not a .png, .jpg or .jpeg file", "remove or convert it")
         if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            raise DataError(str(entry), "is a link to outside of data.root", "put the file itself there")
+            raise DataError(str(entry), "is a link that leaves data.root", "replace it by the file")
         if not path.is_file():
             raise DataError(str(entry), "is not a file", "remove it")
         entries.append(entry)
@@ -180,11 +180,11 @@ def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[
     folders = [child for child in children if child.is_dir()]
     for child in folders:
         if not child.resolve().is_relative_to(root.resolve()):
-            hint = "put the folder itself there"
-            raise DataError(f"folder '{child.name}'", "is a link to outside of data.root", hint)
+            hint = "replace it by the folder"
+            raise DataError(f"folder '{child.name}'", "is a link that leaves data.root", hint)
         if only is not None and child.name not in only:
             known = ", ".join(sorted(only))
-            raise DataError(f"folder '{child.name}'", f"is none of {known}", "remove it or correct data.classes")
+            raise DataError(f"folder '{child.name}'", f"is not one of {known}", "remove it or correct data.classes")
     return folders
 
 
@@ -213,7 +213,7 @@ def _images(entries: list[_Entry], sites: list[str], like: Tensor, data: Folder)
             if image.shape[1:] != like.shape[1:]:
                 raise DataError(str(entries[index]), "differs in size from the others", "set data.image_size to resize")
             if image.shape != like.shape:
-                problem = "differs from the others in being grey or colour"
+                problem = "is grey and others are colour, or the reverse"
                 raise DataError(str(entries[index]), problem, "set data.channels")
             pixels[index] = image
 
@@ -236,7 +236,7 @@ def _decode(entry: _Entry, data: Folder) -> Tensor:
             image.verify()  # checks the sums that decoding skips, and leaves the file unusable
         with Image.open(entry.path, formats=formats) as image:
             if image.mode not in _GREY_MODES | _COLOUR_MODES:
-                problem = "has more than 8 bits a pixel"
+                problem = "has more than 8 bits per pixel"
                 raise DataError(str(entry), problem, "export it as 8 bits with a fixed intensity window")
             upright = ImageOps.exif_transpose(image)
             values = np.array(upright.convert("L" if image.mode in _GREY_MODES else "RGB"))

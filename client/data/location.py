@@ -30,7 +30,7 @@ def check_readable(data: Data) -> None:
     root = data.root.expanduser()
     if not root.is_absolute():
         hint = "move the cohort with `silogan node relocate`"
-        raise DataError("data.root", "is relative, and means nothing to a node's programs", hint)
+        raise DataError("data.root", "is relative, but the node's programs have other working directories", hint)
     if not root.exists():
         hint = "put the data back, or move the cohort with `silogan node relocate`"
         raise DataError(f"data.root '{root}'", "is not there", hint)

@@ -77,7 +77,7 @@ def _rows(lines: Iterable[str], thing: str) -> Iterator[tuple[PurePosixPath, Row
     reader = csv.reader(lines, strict=True)
     header = [name.strip() for name in next(reader, [])]
     if header.count(_FILE) != 1 or header.count(_PATIENT) != 1:
-        problem = f"has no one column '{_FILE}' and one '{_PATIENT}'"
+        problem = f"needs exactly one column '{_FILE}' and one column '{_PATIENT}'"
         raise DataError(thing, problem, f"give it the header {_FILE},{_PATIENT}")
     file, patient = header.index(_FILE), header.index(_PATIENT)
     for cells in reader:
@@ -88,5 +88,5 @@ def _rows(lines: Iterable[str], thing: str) -> Iterator[tuple[PurePosixPath, Row
             raise DataError(where, "has more or fewer values than the header", "quote values that hold a comma")
         name, code = cells[file].strip(), cells[patient].strip()
         if not name or not code:
-            raise DataError(where, f"lacks its {_PATIENT if name else _FILE}", "complete or remove it")
+            raise DataError(where, f"has no {_PATIENT if name else _FILE}", "complete or remove the line")
         yield PurePosixPath(name), Row(code, reader.line_num)

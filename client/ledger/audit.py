@@ -128,9 +128,9 @@ def _contents(entries: Sequence[Entry]) -> tuple[list[Content], list[Finding]]:
             contents.append(parse(entry.body))
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or "kind"
-            findings.append(Finding(seq, f"says what no entry says ({where})"))
+            findings.append(Finding(seq, f"has invalid content ({where})"))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            findings.append(Finding(seq, f"says what no entry says ({error})"))
+            findings.append(Finding(seq, f"has invalid content ({error})"))
     return contents, findings
 
 
@@ -143,7 +143,7 @@ def _is_canonical(body: str) -> bool:
 
 def _signature_findings(entries: Sequence[Entry], named_key: str, public_key: str | None) -> Iterator[Finding]:
     if public_key is not None and public_key != named_key:
-        yield Finding(1, "names another key than the site's")
+        yield Finding(1, "names a key that is not the site's")
     for entry in entries:
         if not entry.is_signed_by(public_key or named_key):
             yield Finding(entry.seq, "is not signed by the site's key")
@@ -154,7 +154,7 @@ def _order_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     latest: datetime | None = None
     for seq, content in enumerate(contents, start=1):
         if isinstance(content, Open) and seq > 1:
-            yield Finding(seq, "opens the ledger again")
+            yield Finding(seq, "opens the ledger a second time")
         if latest is not None and content.created < latest:
             yield Finding(seq, "is older than the entry before it")
         latest = content.created
@@ -168,14 +168,14 @@ def _charge_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     for seq, content in enumerate(contents, start=1):
         if isinstance(content, Reserve):
             if content.replay_key and content.replay_key in releases:
-                yield Finding(seq, "reserves for a release that was reserved for before")
+                yield Finding(seq, "reserves a release that was already reserved")
             releases.add(content.replay_key)
             reserved[seq] = content
         if isinstance(content, Settle):
             if content.reservation not in reserved:
-                yield Finding(seq, "settles what was not reserved")
+                yield Finding(seq, "settles a reservation that does not exist")
             elif content.reservation in settled:
-                yield Finding(seq, "settles a reservation that was settled before")
+                yield Finding(seq, "settles a reservation that was already settled")
             elif content.steps > reserved[content.reservation].steps:
                 yield Finding(seq, "settles more steps than were reserved")
             settled.add(content.reservation)
@@ -189,7 +189,7 @@ def _compliance_findings(contents: Sequence[Content], entries: Sequence[Entry]) 
         if isinstance(content, Approve):
             problems += _against_policy(content, before)
             if approvers_missing(content, before):
-                problems.append("approves what fewer people have agreed to than the policy asks for")
+                problems.append("approves a study with fewer approvers than the policy requires")
         elif isinstance(content, Reserve):
             problems += _reservation_problems(content, before)
         if problems:
@@ -215,7 +215,7 @@ def _reservation_problems(charge: Charge, before: Sequence[Entry]) -> Iterator[s
 def _against_policy(approval: Approval, before: Sequence[Entry]) -> Iterator[str]:
     policy = policy_in_force(before)
     for objection in policy.objections(approval.plan, approval.family, approval.server):
-        yield f"is against the policy: {objection}"
+        yield f"violates the policy: {objection}"
 
 
 def _plan_findings(contents: Sequence[Content]) -> Iterator[Finding]:
@@ -241,7 +241,7 @@ def _beyond_the_plan(
     """What is wrong with a charge of a study, after its earlier ones."""
     alike, phase = [(seq, one) for seq, one in earlier if one.phase == charge.phase], plan.find(charge.phase)
     if any(one.round == charge.round and seq in settled for seq, one in alike):
-        yield f"reserves again for round {charge.round} of {charge.phase}, which was settled"
+        yield f"reserves round {charge.round} of {charge.phase} again, which was already settled"
     if phase is not None and len(alike) >= phase.rounds:
         yield f"is reservation {len(alike) + 1} for {charge.phase}, which was approved for {phase.rounds}"
     charged = [Mechanism(one.noise_multiplier, one.sample_rate, settled.get(seq, one.steps)) for seq, one in earlier]
@@ -266,7 +266,7 @@ def _seed_findings(contents: Sequence[Content], terms: Cohort) -> Iterator[Findi
 
 def _missing(entries: Sequence[Entry], known_heads: Collection[str]) -> Iterator[Finding]:
     if not set(known_heads) <= {entry.hash for entry in entries}:
-        yield Finding(THE_LEDGER, "lacks entries that others have seen: its end was cut off, or it was written anew")
+        yield Finding(THE_LEDGER, "lacks entries that others have seen: its end was cut off, or it was rewritten")
 
 
 def _with_epsilon(
@@ -338,7 +338,7 @@ def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     whole = epsilon_filtered(approval.plan.mechanisms(), delta, order_of(entries))
     for seq in others:
         if whole > policy_in_force(entries[:seq]).epsilon:
-            yield Finding(seq, f"is of a second study, but the first one's plan alone comes to ε = {whole:.4g}")
+            yield Finding(seq, f"is for a second study, but the first plan alone comes to ε = {whole:.4g}")
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -76,7 +76,7 @@ class Entry:
             values: object = json.loads(self.body)
             if isinstance(values, dict):
                 return cast(dict[str, Any], values)
-        raise VerificationError(f"ledger entry {self.seq}", "is no set of keys", "audit the ledger")
+        raise VerificationError(f"ledger entry {self.seq}", "is not a set of keys", "audit the ledger")
 
     def is_signed_by(self, public: str) -> bool:
         """Whether the holder of the public key signed this entry."""
@@ -100,7 +100,7 @@ class Chain:
             (owner,) = db.execute("PRAGMA application_id").fetchone()
             (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if tables and owner != _APPLICATION:
-                raise DataError(f"ledger '{path.name}'", "is another program's database", "give the ledger's own file")
+                raise DataError(f"ledger '{path.name}'", "belongs to another program", "give the ledger's own file")
             for statement in _SCHEMA:
                 db.execute(statement)
 
@@ -154,7 +154,7 @@ def broken_links(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
     previous = GENESIS
     for seq, entry in enumerate(entries, start=1):
         if (entry.seq, entry.previous) != (seq, previous):
-            yield seq, "does not follow from the one before it"
+            yield seq, "does not follow the entry before it"
         elif entry.hash != _hash(entry.seq, entry.body, entry.previous):
             yield seq, "was changed after it was written"
         previous = entry.hash

@@ -152,7 +152,7 @@ class Approval:
     def forbids(self, charge: Charge) -> str | None:
         """Why a charge is not what was approved; None if it is."""
         if charge.replay_key and not self.plan.seeded:
-            return "is not seeded: nothing of it comes out the same twice"
+            return "is not seeded, so its rounds cannot be repeated"
         phase = self.plan.find(charge.phase)
         if phase is None:
             return f"has no phase '{charge.phase}'"
@@ -292,7 +292,7 @@ def read(entry: Entry) -> Content:
     try:
         return parse(entry.body)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        problem = "says what no entry may: a type or a value is wrong"
+        problem = "has a field of the wrong type or with an invalid value"
         raise VerificationError(f"ledger entry {entry.seq}", problem, "audit the ledger") from None
 
 
@@ -304,7 +304,7 @@ def of_kind(entries: Iterable[Entry], kind: type[_Kind]) -> list[tuple[int, _Kin
 def _in_words_of_today(values: dict[str, Any]) -> dict[str, Any]:
     kind = values.get("kind")
     if "former_id" in values:
-        raise ValueError("names a hash that is not of what it says")
+        raise ValueError("names a hash that does not match its content")
     if kind in ("open", "policy"):  # the key `seeded`, of before there were rehearsal nodes, is heeded no more
         return {**values, "policy": {key: value for key, value in values["policy"].items() if key != "seeded"}}
     if kind in ("approve", "endorse") and "phases" not in values["plan"]:

@@ -74,7 +74,7 @@ class SiteKey:
         except OSError:
             private = None
         if not isinstance(private, Ed25519PrivateKey):
-            raise DataError(f"key '{path.name}'", "is missing or is no Ed25519 key", "restore it from its backup")
+            raise DataError(f"key '{path.name}'", "is missing or not an Ed25519 key", "restore it from its backup")
         return SiteKey(private)
 
     @lru_cache(maxsize=8)  # noqa: B019  (a site has one key, for as long as it runs)
@@ -107,7 +107,7 @@ def opened_key(name: str, content: bytes) -> PrivateKey | None:
     if is_protected(content):
         private = _unlocked(content, passphrase())
         if private is None:
-            hint = "give the passphrase that the keys were put under, or restore the file from its backup"
+            hint = "give the passphrase of the keys, or restore the file from its backup"
             raise VerificationError(f"key '{name}'", "does not open with this passphrase", hint)
         return private
     load = load_ssh_private_key if b"OPENSSH" in content[:40] else load_pem_private_key
@@ -157,5 +157,5 @@ def write_new_key(path: Path, content: bytes) -> None:
         pass
     except OSError as error:
         raise DataError(
-            f"key '{path.name}'", f"cannot be written ({error.strerror})", "repair the disk or the folder's rights"
+            f"key '{path.name}'", f"cannot be written ({error.strerror})", "repair the disk or the folder's permissions"
         ) from None

@@ -230,7 +230,7 @@ class Ledger:
         if _is_approved(approval, entries):
             return refusal
         if refusal is None and policy.approvers > 1 and not approval.approver.strip():
-            problem = f"names nobody, and the policy asks for {policy.approvers} approvers"
+            problem = f"names no approver, but the policy requires {policy.approvers}"
             refusal = PrivacyRefusal("approval", problem, "say who approves with --by")
         if refusal is None:
             first_round = Charge.of(plan, plan.phases[0].name, 1, approval.study_id)
@@ -254,14 +254,14 @@ class Ledger:
         if not problems:
             return None
         problem = f"forbids the plan: {'; '.join(problems)}"
-        return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
+        return PrivacyRefusal("site policy", problem, "propose what it allows", code=Code.POLICY)
 
     def _over_limit(
         self, charge: Charge, approval: Approval, entries: Sequence[Entry], policy: Policy
     ) -> PrivacyRefusal | None:
         if charge.noise_multiplier < policy.min_noise_multiplier:
             problem = f"noise_multiplier {charge.noise_multiplier:g} is below {policy.min_noise_multiplier:g}"
-            return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
+            return PrivacyRefusal("site policy", problem, "propose what it allows", code=Code.POLICY)
         steps = sum(mechanism.steps for mechanism in spent(entries)) + charge.steps
         if steps > policy.max_steps:
             problem = f"{_named(charge)} would bring the steps to {steps}, above {policy.max_steps}"
@@ -284,7 +284,7 @@ class Ledger:
 
 RANDOMNESS = {
     False: "it is seeded: its noise could be known beforehand",
-    True: "it is not seeded, and this is a rehearsal, with nobody's data",
+    True: "it is not seeded, but this is a rehearsal without patients' data",
 }
 """Why a study's randomness does not fit a ledger, by whether that is a rehearsal's."""
 
@@ -355,7 +355,7 @@ def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float)
     whole = epsilon_filtered(plans[-1].mechanisms(), opening(entries).cohort.delta, order_of(entries))
     if whole <= budget:
         return None
-    return f"leaves no room for a second study: the first one's plan alone comes to ε = {whole:.4g} as they are counted"
+    return f"leaves no room for a second study: counted together, the first plan alone comes to ε = {whole:.4g}"
 
 
 def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry]) -> PrivacyRefusal | None:

@@ -41,8 +41,8 @@ def new_passphrase() -> bytes:
     new = _from_credential(NEW_CREDENTIAL)
     if new is None:
         new = _asked("new passphrase: ", NEW_CREDENTIAL)
-        if _asked("and once more: ", NEW_CREDENTIAL) != new:
-            raise UsageError("passphrase", "was not the same twice", "try again")
+        if _asked("repeat it: ", NEW_CREDENTIAL) != new:
+            raise UsageError("passphrase", "differs from the first one", "try again")
     return new
 
 
@@ -79,11 +79,11 @@ def _from_credential(name: str) -> bytes | None:
 def _asked(question: str, name: str = CREDENTIAL) -> bytes:
     if sys.stdin is None or not sys.stdin.isatty():
         hint = f"answer on a terminal, or give the credential {name}"
-        raise UsageError("passphrase", "is needed, and nobody can be asked", hint)
+        raise UsageError("passphrase", "is needed, but there is no terminal to ask on", hint)
     return _checked(getpass.getpass(question).encode())
 
 
 def _checked(given: bytes) -> bytes:
     if not 0 < len(given) <= _LONGEST or b"\n" in given:
-        raise UsageError("passphrase", "is empty or no line", f"give one line of up to {_LONGEST} bytes")
+        raise UsageError("passphrase", "is empty or not one line", f"give one line of at most {_LONGEST} bytes")
     return given

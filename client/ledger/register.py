@@ -68,7 +68,7 @@ class Registration:
         try:
             return Registration._of_content(entry.content)
         except (ValueError, TypeError, KeyError, ConfigError):
-            problem = "says what no entry may: a type or a value is wrong"
+            problem = "has a field of the wrong type or with an invalid value"
             raise VerificationError(f"register entry {entry.seq}", problem, "restore the register") from None
 
     @staticmethod
@@ -127,8 +127,8 @@ class Register:
             known = _registrations(book.entries)
             for other in known:
                 if other.rehearsal != wanted.rehearsal:
-                    problem = "is a rehearsal node" if other.rehearsal else "is no rehearsal node"
-                    raise PrivacyRefusal("node", f"{problem}, and stays what it was made", "make another node")
+                    problem = "is a rehearsal node" if other.rehearsal else "is not a rehearsal node"
+                    raise PrivacyRefusal("node", f"{problem}, and this cannot change", "create another node")
                 if other.name == wanted.name:
                     if (other.fingerprint, other.unit) == (wanted.fingerprint, wanted.unit):
                         open_ledger(other, False)
@@ -168,7 +168,7 @@ class Register:
         found = [one for one in known if name in (None, one.name)]
         if len(found) != 1:
             names = ", ".join(one.name for one in known) or "none"
-            problem = f"is not registered (registered: {names})" if name else f"is not chosen (registered: {names})"
+            problem = f"is not registered (registered: {names})" if name else f"is not given (registered: {names})"
             raise DataError(
                 f"cohort '{name or '?'}'", problem, "give --cohort, or register it with `silogan node init`"
             )
@@ -198,7 +198,7 @@ def _with_ledger(wanted: Registration, sharing: list[Registration]) -> Registrat
     ledgers, units = ({getattr(other, name) for other in sharing} for name in ("ledger", "unit"))
     if len(ledgers) > 1:
         problem = f"shares patients with {', '.join(_names(sharing))}, which are charged in different ledgers"
-        raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "register it without the patients of all but one")
+        raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "leave out the patients of all but one of them")
     if not units <= {wanted.unit}:
         problem = f"is {wanted.unit}-level, but {', '.join(_names(sharing))} with the same patients is not"
         raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "use the same unit for the same patients")

@@ -54,7 +54,7 @@ class Connection(Section):
             raise ConfigError("server", "is not set", f"write the coordinator's host:port into {CONNECTION_FILE}")
         host, colon, port = found.server.rpartition(":")
         if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-            raise ConfigError("server", f"'{found.server}' is not host:port", "write for example fl.example.org:9443")
+            raise ConfigError("server", f"'{found.server}' is not host:port", "for example: fl.example.org:9443")
         return found.model_copy(update={"ca": folder / found.ca.expanduser()})
 
 

@@ -107,7 +107,7 @@ class Executor:
             except StuckError:
                 if not self._next:
                     raise
-                _log.warning("task given up: its message made way for a newer one")
+                _log.warning("task abandoned: its message was replaced by a newer one")
             except Exception as error:  # whatever a coordinator may send
                 _log.warning("task lost: %s", type(error).__name__)
 
@@ -177,15 +177,15 @@ class Executor:
             if self._next:
                 raise StuckError("a message was dropped")
             if not answer.object_found:
-                raise LookupError("the SuperNode has given this message up, and waits for none")
+                raise LookupError("the SuperNode no longer waits for this message")
             if time.monotonic() > deadline:
-                raise StuckError("a message does not come in time")
+                raise StuckError("a message did not arrive in time")
             time.sleep(_LOOK_SECONDS)
 
     def _answer(self, message: Message, bundle: bytes) -> RecordDict:
         try:
             if bundle_digest(bundle) != self._reviewed:
-                problem = "is other software than this hospital has reviewed"
+                problem = "is not the software that this hospital has reviewed"
                 hint = "run the same version of silogan on both sides"
                 raise VerificationError("bundle", problem, hint, code=Code.SOFTWARE)
             seconds = min(self._seconds, _time_left(message.metadata))

@@ -137,8 +137,8 @@ class Node:
 
         SiteDeclaration(site, declared_size)
         if not _NAME.fullmatch(name):
-            hint = "use up to 64 small letters, digits, points, hyphens and underscores"
-            raise ConfigError(f"cohort {name!r}", "is not a name", hint)
+            hint = "use at most 64 lower-case letters, digits, dots, hyphens and underscores"
+            raise ConfigError(f"cohort {name!r}", "is not a valid name", hint)
         policy = self.policy()
         unit = policy.unit
         wanted = to_register(name, site, data, declared_size, unit, self.key, rehearsal=rehearsal)
@@ -152,7 +152,7 @@ class Node:
 
         registration, sharing = self.register.add(wanted, open_ledger)
         if registration.data.places() != wanted.data.places():
-            problem = "is registered already, and is read from another place"
+            problem = "is already registered with another data location"
             raise ConfigError(f"cohort '{name}'", problem, "move it with `silogan node relocate`")
         return registration, sharing
 
@@ -180,7 +180,7 @@ class Node:
         """
         ledger = Ledger(self.ledger_path(registration), self.key)
         if ledger.cohort.rehearsal != registration.rehearsal:
-            problem = "and its register disagree whether this is a rehearsal"
+            problem = "and its register disagree on whether this is a rehearsal"
             raise VerificationError(f"ledger '{registration.ledger}'", problem, "restore both from one backup")
         return ledger
 
@@ -248,7 +248,7 @@ class Node:
         """
         for thing, text in (("approver", approver), ("reason", reason), ("override", override)):
             if len(text) > _LONGEST_TEXT or not text.isprintable():
-                raise ConfigError(thing, "is not one printable line", f"give up to {_LONGEST_TEXT} characters")
+                raise ConfigError(thing, "is not one printable line", f"give at most {_LONGEST_TEXT} characters")
         ledger = self.ledger(registration)
         ledger.enforce(self.policy())
         try:
@@ -321,9 +321,9 @@ class Node:
             raise _not_approved()
         study = Study.load(folder)
         if study.study_id != study_id:
-            raise ConfigError(f"run folder '{folder}'", "holds another study than the one approved", "restore it")
+            raise ConfigError(f"run folder '{folder}'", "does not hold the approved study", "restore it")
         if not study.plan.private:  # such a site would have no ledger to ask
-            raise PrivacyRefusal("study", "trains without privacy", "have the coordinator propose a private one")
+            raise PrivacyRefusal("study", "trains without privacy", "have the coordinator propose a private study")
         return study
 
     def ledger_path(self, registration: Registration) -> Path:
@@ -357,12 +357,12 @@ def _refuse_misfits(study: Study, registration: Registration) -> None:
 
 
 def _misfit(misfits: list[str]) -> PrivacyRefusal:
-    return PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
+    return PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose a study that fits")
 
 
 def _not_approved() -> PrivacyRefusal:
     return PrivacyRefusal(
-        "study", "is not approved by this hospital", "have it review the study", code=Code.NOT_APPROVED
+        "study", "is not approved by this hospital", "have the hospital review the study", code=Code.NOT_APPROVED
     )
 
 
@@ -384,5 +384,5 @@ def _misfits(study: Study, registration: Registration) -> list[str]:
             f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
         )
     if study.schema != registration.schema:
-        found.append("its records are of another shape or other classes than the cohort's")
+        found.append("its records differ from the cohort's in shape or classes")
     return found

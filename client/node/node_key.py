@@ -55,7 +55,7 @@ def node_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
         private = None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         hint = "restore it, or delete it and have the coordinator enrol a new one"
-        raise DataError(f"key '{path.name}'", "is missing or is no ECDSA key", hint)
+        raise DataError(f"key '{path.name}'", "is missing or not an ECDSA key", hint)
     return private
 
 

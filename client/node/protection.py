@@ -63,7 +63,7 @@ def _opened(folder: Path) -> dict[Path, PrivateKey]:
             remember(b"")  # it may be under another one than the key before it
             key = opened_key(path.name, content)
         if key is None:
-            raise DataError(f"key '{path.name}'", "is missing or is no key", "restore it from its backup")
+            raise DataError(f"key '{path.name}'", "is missing or not a key", "restore it from its backup")
         found[path] = key
     remember(b"")
     return found

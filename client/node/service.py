@@ -61,7 +61,7 @@ def start(folder: Path, *, as_root: bool = False, say: Callable[[list[str]], obj
     """
     node, connection = Node(folder), Connection.load(folder)
     if os.geteuid() == 0 and not as_root:
-        hint = "start it as a user of its own, or add --as-root where nothing else is on the machine"
+        hint = "start it as a dedicated user, or add --as-root on a machine for this purpose alone"
         raise UsageError("node", "would run as root", hint)
     node_public_key(folder)
     check_reviewed(folder)
@@ -69,7 +69,7 @@ def start(folder: Path, *, as_root: bool = False, say: Callable[[list[str]], obj
         open_log(folder / LOG_FILE)
         say(
             [
-                f"the node connects to {connection.server}, and takes part in what this hospital approves",
+                f"the node connects to {connection.server} and takes part in the studies approved here",
                 f"log in {folder / LOG_FILE}; stop it with Ctrl-C",
             ]
         )
@@ -130,7 +130,7 @@ def _execute(folder: Path, address: str) -> None:
     try:
         Executor(address, folder / _SECRET, worker, installed_digest(), Connection.load(folder).deadline).run()
     except StuckError as error:
-        _log.warning("the SuperNode is stuck (%s): it is started again", error)
+        _log.warning("the SuperNode is stuck (%s): restarting it", error)
         sys.exit(1)
 
 

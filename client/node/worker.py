@@ -78,9 +78,9 @@ class Worker:
             return answer
         self.stop()
         if answer == _ENDED:
-            problem, hint = "ended in the middle of the round", "see the site's own log; it joins again by itself"
+            problem, hint = "ended during the round", "see the site's own log; the site rejoins automatically"
         else:
-            problem, hint = f"did not finish the round within {seconds:.0f} s", "give it longer or a faster machine"
+            problem, hint = f"did not finish the round within {seconds:.0f} s", "allow more time or use a faster machine"
         raise FederationError("site's worker", problem, hint)
 
     def stop(self) -> None:

@@ -18,11 +18,11 @@ class ImageSource(Data):
     """What may be said of every source of images."""
 
     image_size: Annotated[int, Field(ge=8, le=256)] | None = Field(
-        default=None, description="resize to this; native if none"
+        default=None, description="height and width in pixels to resize to; unchanged if not given"
     )
-    channels: Literal[1, 3] | None = Field(default=None, description="1 grey, 3 colour; native if none")
+    channels: Literal[1, 3] | None = Field(default=None, description="1 for grey, 3 for colour; unchanged if not given")
     images_per_patient: RecordsPerPatient = Field(
-        default=1, description="simulated patients: so many images of one class, where the data does not say"
+        default=1, description="simulated patients: images of one class per patient, where the data does not name patients"
     )
 
     def declared_schema(self) -> ImageSchema:
@@ -30,8 +30,8 @@ class ImageSource(Data):
         wanted = {"image_size": self.image_size, "channels": self.channels, "classes": self.classes}
         for key, value in wanted.items():
             if not value:
-                hint = f"--set data.{key}=..., as the hospitals' data is"
-                raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to look at", hint)
+                hint = f"--set data.{key}=... to match the hospitals' data"
+                raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to infer it from", hint)
         return ImageSchema(cast(int, self.image_size), cast(int, self.channels), cast(tuple[str, ...], self.classes))
 
     @property
@@ -50,7 +50,7 @@ class Mnist(ImageSource):
     """MNIST's own files."""
 
     source: Literal["mnist"] = "mnist"
-    download: bool = Field(default=False, description="let torchvision download what is missing")
+    download: bool = Field(default=False, description="let torchvision download missing files")
 
 
 class FashionMnist(Mnist):
@@ -64,7 +64,7 @@ class MedMnist(ImageSource):
 
     source: Literal["medmnist"] = "medmnist"
     dataset: Text | None = Field(
-        default=None, description="MedMNIST set to find in a folder, for example pneumoniamnist"
+        default=None, description="MedMNIST data set to look for in the folder, for example pneumoniamnist"
     )
 
 
@@ -79,7 +79,7 @@ class Folder(ImageSource):
     @model_validator(mode="after")
     def _patients_are_real_or_simulated(self) -> "Folder":
         if self.patients is not None and self.images_per_patient > 1:
-            raise ValueError(f"images_per_patient={self.images_per_patient} would overrule the manifest in patients")
+            raise ValueError(f"images_per_patient={self.images_per_patient} contradicts the manifest in patients")
         return self
 
 
@@ -87,7 +87,7 @@ class Convolutional(Model):
     """What families of convolutional networks have in common."""
 
     width: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32, description="channels of the widest feature map are a small multiple of this"
+        default=32, description="base number of channels; the widest feature map has a small multiple of it"
     )
 
 

@@ -127,7 +127,7 @@ def check_free(host: str, port: int, name: str) -> None:
     deadline = time.monotonic() + _ENDING_SECONDS
     while (problem := _hindrance(host, port)) is not None:
         if time.monotonic() > deadline:
-            hint = "end the program that has it, or choose another"
+            hint = "stop the program that uses it, or choose another"
             raise ConfigError(f"{name} {port} on {host}", f"cannot be used ({problem})", hint)
         time.sleep(0.1)
 

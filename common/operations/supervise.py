@@ -178,7 +178,7 @@ class Supervisor:
     def _look_after(self, service: Service) -> None:
         process = self._running.get(service.name)
         if process is not None and time.monotonic() > self._late.get(service.name, float("inf")):
-            _log.warning("%s did not end its work in time and is ended", service.name)
+            _log.warning("%s did not finish its work in time and is stopped", service.name)
             self._late.pop(service.name, None)
             process.kill()
             process.wait()
@@ -215,7 +215,7 @@ class Supervisor:
                 if text:
                     log.info("%s", text, extra={"ready": is_line(text)})
                 if any(words in text for words in service.fatal):
-                    _log.warning("%s can do no more work and is ended", service.name)
+                    _log.warning("%s can no longer work and is stopped", service.name)
                     process.kill()
                 if service.patience is not None and process is self._running.get(service.name):
                     self._watch(service.name, service.patience, text)
@@ -256,9 +256,9 @@ def only_one(folder: Path, what: str) -> Generator[None]:
     try:
         lock = FileLock(folder / LOCK_FILE).acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"{what} '{folder}'", "is running already", "stop it first") from None
+        raise UsageError(f"{what} '{folder}'", "is already running", "stop it first") from None
     except OSError as error:
-        raise ConfigError(f"{what} '{folder}'", f"cannot be written ({error.strerror})", "check its rights") from None
+        raise ConfigError(f"{what} '{folder}'", f"cannot be written ({error.strerror})", "check permissions") from None
     with lock:
         yield
 

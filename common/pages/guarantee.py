@@ -28,9 +28,9 @@ def against_an_attacker(epsilon: float, delta: float, unit: str) -> str:
     """What the guarantee leaves to somebody who wants to know who is in the data."""
     share = largest_success(epsilon, delta)
     found = f"at most {upward(100 * share)} %" if share < VACUOUS else "up to practically all"
-    after = "" if share < VACUOUS else " The number alone then promises little."
+    after = "" if share < VACUOUS else " The number alone then guarantees little."
     return (
-        f"At ε\u00a0=\u00a0{upward(epsilon)} and δ\u00a0=\u00a0{small(delta)} ({unit} level), somebody who wrongly "
-        f"accuses {number(100 * FALSE_ALARMS)} % of those not in the data can rightly recognise {found} of those who "
-        f"are, even knowing all other patients.{after}"
+        f"At ε\u00a0=\u00a0{upward(epsilon)} and δ\u00a0=\u00a0{small(delta)} ({unit} level), an attacker with "
+        f"{number(100 * FALSE_ALARMS)} % false positives can identify {found} of those in the data, even if the "
+        f"attacker knows all other patients.{after}"
     )

@@ -195,7 +195,7 @@ def find_noise_multiplier(
         alone = _epsilon_prv(merge(beside), delta)
         raise ConfigError(
             "privacy.epsilon",
-            f"{target_epsilon:g} does not pay for what comes before the training (ε = {alone:.3g})",
+            f"{target_epsilon:g} does not pay for the phases before training (ε = {alone:.3g})",
             "raise it, or training.warm_start.noise_multiplier",
         )
 
@@ -210,7 +210,7 @@ def find_noise_multiplier(
         for sigma in _rounded_up(math.exp(log_sigma)):
             if excess(math.log(sigma), _epsilon_prv) <= 0:
                 return sigma
-    raise ConfigError("privacy.epsilon", f"no noise is accountable for {target_epsilon:g}", "raise it")
+    raise ConfigError("privacy.epsilon", f"no noise_multiplier reaches ε = {target_epsilon:g}", "raise it")
 
 
 def _enough(excess: Callable[..., float], accountant: Callable[..., float], target_epsilon: float) -> float:
@@ -221,7 +221,7 @@ def _enough(excess: Callable[..., float], accountant: Callable[..., float], targ
     while excess(high, accountant) > 0:
         high += math.log(2)
         if high > math.log(MOST_NOISE / 2):
-            raise ConfigError("privacy.epsilon", f"no noise is accountable for {target_epsilon:g}", "raise it")
+            raise ConfigError("privacy.epsilon", f"no noise_multiplier reaches ε = {target_epsilon:g}", "raise it")
     while excess(low, accountant) <= 0:
         low -= math.log(2)
     tolerance = 1e-6 if accountant is _epsilon_rdp else 1e-3

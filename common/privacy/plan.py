@@ -86,7 +86,7 @@ class Phase:
     @model_validator(mode="after")
     def _is_asked_for(self) -> "Phase":
         if self.spare_rounds >= self.rounds:
-            raise ValueError("no round is left beside the spare ones")
+            raise ValueError("all rounds are spare rounds")
         return self
 
     @model_validator(mode="after")
@@ -150,7 +150,7 @@ class PrivacyPlan:
     def _has_noise_if_private(self) -> "PrivacyPlan":
         for phase in self.phases:
             if self.private and phase.noise_multiplier < LEAST_NOISE:
-                problem = f"noise_multiplier={phase.noise_multiplier:g} is no noise, but the plan is private"
+                problem = f"noise_multiplier={phase.noise_multiplier:g} means no noise, but the plan is private"
                 raise ValueError(f"{phase.name}: {problem}")
         return self
 
@@ -158,9 +158,9 @@ class PrivacyPlan:
     def _names_each_phase_once(self) -> "PrivacyPlan":
         names, trainings = {phase.name for phase in self.phases}, [one for one in self.phases if one.takes_batches]
         if len(names) < len(self.phases) or len(trainings) > 1:
-            raise ValueError("has two phases of one name, or trains twice")
+            raise ValueError("has two phases of the same name, or two training phases")
         if sum(phase.share for phase in self.phases) > 1 + SHARE_ERROR:
-            raise ValueError("shares out more than the budget")
+            raise ValueError("distributes more than the budget")
         return self
 
     @property
@@ -223,9 +223,9 @@ def choose_unit(scenario: Scenario, *, patients_known: bool) -> Unit:
     unit = scenario.privacy.unit or ("patient" if patients_known else "record")
     hint = "set data.patients, or data.images_per_patient to simulate them"
     if unit == "patient" and not patients_known:
-        raise ConfigError("privacy.unit", "is patient, but the data does not say whose each record is", hint)
+        raise ConfigError("privacy.unit", "is patient, but the data names no patients", hint)
     if unit == "record" and scenario.privacy.records_per_patient > 1:
-        problem = f"is {scenario.privacy.records_per_patient}, but each record is a unit of its own"
+        problem = f"is {scenario.privacy.records_per_patient}, but each record is its own unit"
         raise ConfigError("privacy.records_per_patient", problem, hint)
     return unit
 

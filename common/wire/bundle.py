@@ -110,12 +110,12 @@ def _bounded(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     manifest = archive.getinfo(_MANIFEST).file_size if _MANIFEST in names else 0
     for applies, problem in (
         (len(names) < len(members), "holds a file twice"),
-        (not all(_is_name(name) for name in names), "holds a file with a name that no module has"),
-        (any(member.compress_type not in _METHODS for member in members), "is packed by another method"),
-        (largest > _LARGEST or manifest > _LARGEST_MANIFEST, "is too large when it is unpacked"),
+        (not all(_is_name(name) for name in names), "holds a file whose name is not a module's"),
+        (any(member.compress_type not in _METHODS for member in members), "uses another compression method"),
+        (largest > _LARGEST or manifest > _LARGEST_MANIFEST, "is too large when unpacked"),
         (
             any(member.file_size > _MOST_RATIO * (member.compress_size + 10) for member in members),
-            "is packed too tight",
+            "has too high a compression ratio",
         ),
     ):
         if applies:

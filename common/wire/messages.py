@@ -59,11 +59,11 @@ class Instruction:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _check(_is_hash(self.study_id) and _is_hash(self.plan_id), "names no study and plan")
-        _check(_PHASE.fullmatch(self.phase) is not None, "names no phase")
-        _check(1 <= self.round <= _LAST_ROUND, "asks for no possible round")
-        _check(not self.known_head or _is_hash(self.known_head), "names no ledger's head")
-        _check(math.isfinite(self.lr_factor) and 0 < self.lr_factor <= 1, "asks for no possible learning rate")
+        _check(_is_hash(self.study_id) and _is_hash(self.plan_id), "has no valid study and plan hash")
+        _check(_PHASE.fullmatch(self.phase) is not None, "has no valid phase")
+        _check(1 <= self.round <= _LAST_ROUND, "has no valid round")
+        _check(not self.known_head or _is_hash(self.known_head), "has no valid ledger head")
+        _check(math.isfinite(self.lr_factor) and 0 < self.lr_factor <= 1, "has no valid learning rate")
 
     def to_record(self, weights: ArrayRecord) -> RecordDict:
         """Header and weights as Flower records; `weights` is shared by the messages to all sites."""
@@ -100,10 +100,10 @@ class Reply:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _check(0 < len(self.site) <= _LONGEST_NAME and self.site.isprintable(), "names no site")
-        _check(_PHASE.fullmatch(self.phase) is not None, "names no phase")
-        _check(1 <= self.round <= _LAST_ROUND, "answers no possible round")
-        _check(not self.ledger_head or _is_hash(self.ledger_head), "names no ledger's head")
+        _check(0 < len(self.site) <= _LONGEST_NAME and self.site.isprintable(), "has no valid site name")
+        _check(_PHASE.fullmatch(self.phase) is not None, "has no valid phase")
+        _check(1 <= self.round <= _LAST_ROUND, "has no valid round")
+        _check(not self.ledger_head or _is_hash(self.ledger_head), "has no valid ledger head")
 
     def to_record(self, weights: Weights) -> RecordDict:
         """Header and weights as Flower records."""
@@ -146,10 +146,10 @@ def _tensor(array: Array) -> torch.Tensor:
     if dtype is None or array.stype != "numpy.ndarray":
         raise _fault("holds an array of another type")
     possible = len(shape) <= _MOST_DIMENSIONS and all(0 <= size <= len(content) for size in shape)
-    _check(possible, "holds an array of no possible shape")
+    _check(possible, "holds an array of an invalid shape")
     expected = _npy_header(dtype, shape)
     fits = len(content) == len(expected) + math.prod(shape) * dtype.itemsize and content.startswith(expected)
-    _check(fits, "holds an array of other bytes than it declares")
+    _check(fits, "holds an array whose size differs from its declaration")
     return torch.from_numpy(np.frombuffer(content, dtype, offset=len(expected)).reshape(shape).copy())
 
 

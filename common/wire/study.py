@@ -112,9 +112,9 @@ def parse_study(text: str) -> Study:
     study = Study(scenario, _schema(raw["schema"]), plan, _sites(raw["sites"]))
     problem = plan_problem(scenario, plan)
     if problem is not None:
-        raise ConfigError("plan", f"is not the scenario's: {problem}", _SEND_AGAIN)
+        raise ConfigError("plan", f"does not follow from the scenario: {problem}", _SEND_AGAIN)
     if raw["study_id"] != study.study_id:
-        raise ConfigError("study", "does not have the hash that it names", _SEND_AGAIN)
+        raise ConfigError("study", "does not match the hash that it names", _SEND_AGAIN)
     return study
 
 

@@ -57,7 +57,7 @@ def _verdict(axes: Axes, audited: dict[str, Any], report: dict[str, Any]) -> Non
     axes.set_title("what the audit found", loc="left")
     cohort = audited["cohorts"][0]
     lines = [
-        (f"{'All entries hold' if audited['ok'] else 'PROBLEMS FOUND'}", GREEN if audited["ok"] else "#c53030", 15)
+        (f"{'All checks passed' if audited['ok'] else 'PROBLEMS FOUND'}", GREEN if audited["ok"] else "#c53030", 15)
     ]
     lines += [(f"of {len(audited['cohorts'])} signed ledgers", INK, 11), ("", INK, 6)]
     lines += [(f"ε = {cohort[f'epsilon_{key}']:.3f}  by {name}", INK, 11) for key, name in ACCOUNTANTS]

@@ -103,7 +103,7 @@ def gaussian_frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tens
 def _checked(real: Tensor, synthetic: Tensor, fewest: int) -> tuple[Tensor, Tensor]:
     for name, points in (("real", real), ("synthetic", synthetic)):
         if points.ndim != 2 or points.shape[1] != real.shape[-1]:
-            raise DataError(f"{name} features", "are not one row an image", "give both sets as [images, features]")
+            raise DataError(f"{name} features", "are not one row per image", "give both sets as [images, features]")
         if len(points) < fewest:
             raise DataError(f"{name} features", "come from too few images", f"give at least {fewest}")
         if not bool(points.isfinite().all()):

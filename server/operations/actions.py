@@ -31,8 +31,8 @@ def acting(folder: Path, what: str, **about: object) -> Generator[None]:
     try:
         descriptor = os.open(folder / ACTIONS_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
-        problem = f"cannot be written ({error.strerror}), so nothing is done"
-        raise ConfigError(f"action log '{ACTIONS_FILE}'", problem, "run this as the coordinator's own user") from None
+        problem = f"cannot be written ({error.strerror}), so the command does nothing"
+        raise ConfigError(f"action log '{ACTIONS_FILE}'", problem, "run this as the coordinator's user") from None
     result = "interrupted"
     try:
         yield

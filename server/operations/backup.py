@@ -51,7 +51,7 @@ def back_up(coordinator: Coordinator, path: Path) -> int:
     try:
         create_privately(path, write)
     except FileExistsError:
-        raise UsageError(f"backup '{path}'", "exists", "choose another name: none is overwritten") from None
+        raise UsageError(f"backup '{path}'", "exists", "choose another name: backups are never overwritten") from None
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "the SuperLink's database is busy or damaged"
         raise ConfigError(f"backup '{path}'", f"cannot be written ({reason})", "free the disk, or try again") from None
@@ -68,7 +68,7 @@ def restore(path: Path, folder: Path) -> Coordinator:
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"folder '{folder}'", "holds something", "restore into a new one")
+        raise UsageError(f"folder '{folder}'", "is not empty", "restore into a new folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unpacked = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -78,7 +78,7 @@ def restore(path: Path, folder: Path) -> Coordinator:
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
     except (tarfile.TarError, zlib.error, EOFError, ValueError, KeyError, TypeError):
-        raise VerificationError(f"backup '{path}'", "is damaged, or none", "take another one") from None
+        raise VerificationError(f"backup '{path}'", "is damaged or not a backup", "use another backup") from None
     except OSError as error:
         raise ConfigError(f"backup '{path}'", f"cannot be restored ({error.strerror})", "check path and disk") from None
     return Coordinator(folder)
@@ -168,7 +168,7 @@ def _unpack(path: Path, folder: Path) -> None:
             with target.open("rb") as written:
                 found[member.name] = hashlib.file_digest(written, "sha256").hexdigest()
     if manifest != found:
-        raise ValueError("not what was written")
+        raise ValueError("a file that was changed")
 
 
 def _safe(name: str) -> PurePosixPath:

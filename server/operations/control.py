@@ -161,7 +161,7 @@ def bearer(secret: Path) -> str:
         return hashlib.sha256(b"silogan operator\0" + secret.read_bytes()).hexdigest()
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
-        raise ConfigError(f"secret '{secret.name}'", problem, "run this as the coordinator's own user") from None
+        raise ConfigError(f"secret '{secret.name}'", problem, "run this as the coordinator's user") from None
 
 
 def _bundle() -> bytes:

@@ -38,6 +38,7 @@ from common.operations.certificates import load_authorities
 from common.operations.flower import LOOPBACK, FlowerError, check_free, environment, program
 from common.operations.logs import open_log
 from common.operations.supervise import Service, Supervisor, only_one, stop_running
+from common.pages.words import counted
 from common.wire.run_folder import RUNS_VARIABLE
 from common.wire.study import SiteDeclaration, Study
 from server.operations.authority import Authority
@@ -147,7 +148,8 @@ class Coordinator:
         """What a person is to know of a coordinator that starts: where it listens, what it has, how to stop it."""
         settings, runs = self.settings, Counter(run.state for run in self.runs.all().values())
         try:
-            enrolled = f"{sum(bool(site.public_key) for site in self.enrolment.all().values())} hospitals enrolled"
+            count = sum(bool(site.public_key) for site in self.enrolment.all().values())
+            enrolled = f"{counted(count, 'hospital')} enrolled"
         except VerificationError as error:
             enrolled = str(error)
         states = f" ({', '.join(f'{count} {state}' for state, count in sorted(runs.items()))})" if runs else ""
@@ -158,7 +160,7 @@ class Coordinator:
         return [
             f"coordinator '{settings.names[0]}' listens on {settings.listen}:{settings.port}",
             *fingerprints,
-            f"{enrolled}; {sum(runs.values())} runs{states}",
+            f"{enrolled}; {counted(sum(runs.values()), 'run')}{states}",
             f"metrics on http://127.0.0.1:{settings.metrics_port}/metrics; log in {self.folder / LOG_FILE}",
             f"stop it with Ctrl-C, or `silogan server stop --folder {self.folder}`",
         ]
@@ -187,7 +189,7 @@ class Coordinator:
             VerificationError: a certificate does not fit, or has expired.
         """
         if os.geteuid() == 0 and not as_root:
-            hint = "start it as a user of its own, or add --as-root where nothing else is on the machine"
+            hint = "start it as a dedicated user, or add --as-root on a machine for this purpose alone"
             raise UsageError("server", "would run as root", hint)
         from server.operations.dispatcher import Dispatcher  # noqa: PLC0415  (torch, and Flower)
 
@@ -195,7 +197,7 @@ class Coordinator:
         with only_one(self.folder, "server"):
             open_log(self.folder / LOG_FILE)
             if is_damaged(self.folder):
-                lost = f"the SuperLink's database was damaged and is {set_aside(self.folder)} now; a new one is made"
+                lost = f"the SuperLink's database was damaged and is renamed {set_aside(self.folder)}; a new one is created"
                 _log.warning("%s", lost)
                 say([lost])
             services = self.services()
@@ -308,8 +310,8 @@ def require_access(folder: Path) -> None:
     except PermissionError:
         forbidden = True
     if forbidden:
-        hint = "run this as the coordinator's own user, or be admitted as a reader"
-        raise ConfigError(f"server folder '{folder}'", "is not open to you", hint)
+        hint = "run this as the coordinator's user, or be admitted as a reader"
+        raise ConfigError(f"server folder '{folder}'", "is not accessible to this user", hint)
 
 
 def make_secrets(folder: Path) -> list[str]:

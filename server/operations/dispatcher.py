@@ -133,7 +133,7 @@ class Dispatcher:
             self._due[name] = time.monotonic() + _ASK_SECONDS
             self._say(name, f"run {name}: {error}")
         except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            self._set_aside(name, f"run '{name}': its folder is damaged ({error.strerror}); put it back from a backup")
+            self._set_aside(name, f"run '{name}': its folder is damaged ({error.strerror}); restore it from a backup")
         except OSError as error:  # as a full disk, which is not the run's own
             self._due[name] = time.monotonic() + _ASK_SECONDS
             self._say(name, f"run {name}: its folder cannot be used ({error.strerror}); free or repair the disk")
@@ -152,7 +152,7 @@ class Dispatcher:
         """Stops runs at the SuperLink whose folders are gone, or do not say any more that they run."""
         for name in list(self._numbers):
             if name not in every:
-                self._say(name, f"run {name}: its folder is gone; put it back from a backup, then submit it again")
+                self._say(name, f"run {name}: its folder is missing; restore it from a backup, then submit it again")
                 self._stop_at_superlink(name)
             elif every[name].state == "damaged":
                 self._stop_at_superlink(name)
@@ -171,7 +171,7 @@ class Dispatcher:
         self._numbers[name] = number
         self._runs.set(name, Submission("running", number, submission.attempts + 1, found.problem))
         self._said.pop(name, None)
-        _log.info("run %s begun (attempt %d) %s", name, submission.attempts + 1, found.problem)
+        _log.info("run %s started (attempt %d) %s", name, submission.attempts + 1, found.problem)
 
     def _halt(self, name: str, submission: Submission) -> None:
         if not _is_over(self._control.run_status(submission.number)):
@@ -210,7 +210,7 @@ class Dispatcher:
         self._due[name] = time.monotonic() + min(_LONGEST_WAIT, 5.0 * 2**attempts)
         self._numbers.pop(name, None)
         self._runs.set(name, Submission(state, 0, attempts, problem))
-        _log.warning("run %s %s: %s", name, "goes on soon" if again else "failed", problem)
+        _log.warning("run %s %s: %s", name, "will be restarted" if again else "failed", problem)
 
 
 def _is_over(status: str) -> bool:

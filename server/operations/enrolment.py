@@ -95,7 +95,7 @@ class Enrolment:
                 content = self._path.with_name(COPY_FILE).read_bytes()
                 sites = _parse(content)
             except (OSError, ValueError):
-                hint = "put it back from a backup, or move both away and enrol the hospitals again"
+                hint = "restore it from a backup, or move both away and enrol the hospitals again"
                 raise VerificationError(f"file '{SITES_FILE}'", "is damaged, and so is its copy", hint) from None
             write_bytes_atomically(self._path, content)
         return len(sites)
@@ -112,7 +112,7 @@ class Enrolment:
         with self._changing() as sites:
             for other in sites.values():
                 if other.public_key == key and other.name != name:
-                    raise ConfigError("node's key", f"is that of '{other.name}'", "have each hospital make its own")
+                    raise ConfigError("node's key", f"is already the key of '{other.name}'", "have each hospital create its own key")
             old = sites.get(name)
             new = EnrolledSite(name, key, declared_size)
             if old is not None and old.public_key == key:
@@ -167,8 +167,8 @@ class Enrolment:
             return
         same = [number for number, node in nodes.items() if node.public_key == key]
         if same and not _admitted(nodes, same[0]):
-            hint = "have the hospital make a new key and send its request again"
-            raise ConfigError(f"site '{site.name}'", "has a key that was taken back before", hint)
+            hint = "have the hospital create a new key and send its request again"
+            raise ConfigError(f"site '{site.name}'", "has a key that was revoked", hint)
         self._update(site.name, node=same[0] if same else control.register(site.name, site.public_key))
 
     def _update(self, name: str, *, node: int = 0, retired: int = 0) -> None:

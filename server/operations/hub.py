@@ -47,7 +47,7 @@ def main() -> None:
     sys.argv = ["flower-superlink", *sys.argv[2:]]
     module = importlib.import_module(_PROGRAM)
     if not hasattr(module, "load_control_authn_plugin"):  # never without the login
-        raise SystemExit("this version of Flower loads its login in another way: install the one that silogan names")
+        raise SystemExit("this version of Flower loads its login differently: install the version that silogan requires")
     module.__dict__["load_control_authn_plugin"] = lambda: OperatorLogin(secret)
     cast(Callable[[], None], module.__dict__["flower_superlink"])()
 

@@ -119,7 +119,7 @@ class Proxy:
             ip_address(self.address)
         except ValueError:
             hint = "give 0.0.0.0, ::, or an address of this machine"
-            raise ConfigError("address", f"{self.address!r} is no IP address", hint) from None
+            raise ConfigError("address", f"{self.address!r} is not an IP address", hint) from None
         for key, most in (
             ("port", 65535),
             ("superlink_port", 65535),
@@ -134,11 +134,11 @@ class Proxy:
             if type(value) is not int or not 1 <= value <= most:
                 raise ConfigError(key, f"{value!r} is not a number from 1 to {most}", "correct the value")
         if self.port == self.superlink_port:
-            raise ConfigError("port", f"{self.port} is also the SuperLink's", "take two ports")
+            raise ConfigError("port", f"{self.port} is also the SuperLink's", "use two different ports")
         if not isinstance(parse_name(self.superlink_name), DNSName) or "*" in self.superlink_name:
-            raise ConfigError("superlink_name", "is no DNS name", "give one that the certificate holds")
+            raise ConfigError("superlink_name", "is not a DNS name", "give one that the certificate contains")
         if not _FILE_NAME.fullmatch(self.superlink_ca):
-            raise ConfigError("superlink_ca", f"{self.superlink_ca!r} is no file in the folder", "correct the name")
+            raise ConfigError("superlink_ca", f"{self.superlink_ca!r} is not a file in the folder", "correct the name")
 
     @property
     def run_folder(self) -> Path:
@@ -156,7 +156,7 @@ class Proxy:
             self.run_folder.mkdir(mode=0o700, exist_ok=True)
             write_bytes_atomically(path, self.text().encode())
         except OSError as error:
-            problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's rights"
+            problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's permissions"
             raise ConfigError("file 'nginx.conf'", problem, hint) from None
         return path
 
@@ -268,12 +268,12 @@ def _error_pages() -> str:
 def _fault(said: str) -> ConfigError:
     """One line of what `nginx -t` prints: the first fault, not the warnings before it."""
     faults = [line for line in said.splitlines() if "[emerg]" in line]
-    words = faults[0].partition("[emerg]")[2].strip() if faults else "fails without a word"
+    words = faults[0].partition("[emerg]")[2].strip() if faults else "fails without a message"
     words = re.sub(r"^\d+#\d+: ", "", words)  # its process
     if "bind()" in words and "Cannot assign" in words:
         hint = "give an address of this machine, or 0.0.0.0"
     elif "bind()" in words:
-        hint = "take a port from 1024 on, or allow it: setcap cap_net_bind_service=+ep on nginx"
+        hint = "use a port of 1024 or above, or allow it: setcap cap_net_bind_service=+ep on nginx"
     elif "SSL_CTX" in words or "certificate" in words or "PEM_" in words:
         hint = "check the server's certificates"
     else:

@@ -37,7 +37,7 @@ def read_request(site: str, path: Path, size: int | None) -> tuple[str, int]:
         try:
             request = _Request.model_validate_json(content)
         except ValidationError:
-            raise ConfigError(f"file '{path}'", "is no request", "have the hospital send it again") from None
+            raise ConfigError(f"file '{path}'", "is not a request", "have the hospital send it again") from None
         if request.site != site:
             raise ConfigError(f"file '{path}'", f"is the request of '{request.site}', not '{site}'", "correct the name")
         return request.public_key, size or request.declared_size

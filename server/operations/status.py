@@ -63,11 +63,11 @@ def _site(site: EnrolledSite, nodes: dict[int, NodeFacts] | None) -> dict[str, A
     if not site.public_key:
         found = "removed"
     elif not site.node:
-        found = "not told to the SuperLink yet"
+        found = "not registered with the SuperLink yet"
     elif nodes is None:
         found = "unknown: the SuperLink does not answer"
     elif node is None:
-        found = "unknown to the SuperLink: registered again within 10 s, or by `silogan server repair`"
+        found = "unknown to the SuperLink: will be registered again within 10 s, or by `silogan server repair`"
     elif node.status == "online" and heard is not None and time.time() - heard > SILENT_SECONDS:
         found = "silent"
     else:

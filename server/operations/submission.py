@@ -70,7 +70,7 @@ def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
         hint = f"--set sites.count={len(sites)}, or name the sites"
         raise ConfigError("sites.count", f"is {scenario.sites.count}, but {len(sites)} sites take part", hint)
     if not scenario.privacy.enabled:
-        raise ConfigError("privacy.enabled", "is false: hospitals refuse that", "set it, or use `silogan simulate`")
+        raise ConfigError("privacy.enabled", "is false, which hospitals refuse", "set it, or use `silogan simulate`")
     unit = choose_unit(scenario, patients_known=True)
     return begin.make_study(scenario, scenario.data.declared_schema(), unit, sites)
 
@@ -140,13 +140,13 @@ class Runs:
         try:
             study = Study.load(folder)
         except ConfigError:
-            hint = "submit its scenario again: that writes it anew"
+            hint = "submit its scenario again, which rewrites the file"
             raise VerificationError(f"run '{name}'", f"has a missing or damaged {RUN_FILE}", hint) from None
         make_folders(folder)
         Quarantine(folder / QUARANTINE_FILE, study.scenario.federation.quarantine_after)
         found = recover(folder)
         if found.checkpoint is not None and found.checkpoint.study_id != study.study_id:
-            raise VerificationError(f"run '{name}'", "has checkpoints of another study", "put back its own")
+            raise VerificationError(f"run '{name}'", "has checkpoints of another study", "restore its own checkpoints")
         return found
 
     def _found(self, name: str) -> Submission:

@@ -28,8 +28,8 @@ _KEPT = 2
 _PARTS = (AVERAGE, "server", "healthy")
 """Fields of tensors that lie under their own name in the file; `weights` lie there bare."""
 _NO_WAY_BACK = (
-    "put one of the last two rounds back from a backup, else submit the study anew with --set name=NAME: hospitals "
-    "answer each round once"
+    "restore one of the last two rounds from a backup, else submit a new study with --set name=NAME: hospitals "
+    "answer each round only once"
 )
 
 
@@ -100,7 +100,7 @@ class Checkpoint:
         try:
             return _read(paths[-1])
         except DAMAGE:
-            hint = "delete it to go on from the one before"
+            hint = "delete it to continue from the previous one"
             raise VerificationError(f"checkpoint '{paths[-1].name}'", "is damaged", hint) from None
 
 
@@ -133,14 +133,14 @@ def recover(run_dir: Path) -> Recovered:
             damaged.append(path.name)
             continue
         if damaged:
-            return Recovered(found, f"checkpoint '{damaged[0]}' is damaged: goes on from round {found.round}")
+            return Recovered(found, f"checkpoint '{damaged[0]}' is damaged: continuing from round {found.round}")
         if reached > found.round:
-            return Recovered(found, f"checkpoint of round {reached} is missing: goes on from round {found.round}")
+            return Recovered(found, f"checkpoint of round {reached} is missing: continuing from round {found.round}")
         return Recovered(found)
     if not damaged and not reached:
         return Recovered(None)
     if not reached and damaged == [checkpoint_path(run_dir, 0).name]:  # no round was completed
-        return Recovered(None, f"checkpoint '{damaged[0]}' is damaged: begins again")
+        return Recovered(None, f"checkpoint '{damaged[0]}' is damaged: starting again")
     problem = f"are damaged ({', '.join(damaged)})" if damaged else f"are missing, though round {reached} was completed"
     raise VerificationError("checkpoints", problem, _NO_WAY_BACK)
 

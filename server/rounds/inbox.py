@@ -125,7 +125,7 @@ class Inbox:
         found = None
         for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
             if proto.metadata.reply_to_message_id != message_id or found is not None:
-                _log.warning("a message that nobody asked for is dropped")
+                _log.warning("an unrequested message is dropped")
                 self._confirm(tree.object_id)
             elif proto.HasField("error"):
                 self._confirm(tree.object_id)

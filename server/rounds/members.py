@@ -81,5 +81,5 @@ class Members:
             self._site_of[node] = site
         elif known != site:
             raise ProtocolViolation(
-                "reply", "comes from a node that is not this site", "the reply is left out of the average"
+                "reply", "comes from a node that is not this site's", "the reply is left out of the average"
             )

@@ -209,7 +209,7 @@ class FederatedGAN(Strategy):
         left = len(self._roster) - len(taken_out)
         if left < quorum:
             problem = f"{left} of {len(self._roster)} sites are left, quorum is {quorum}{_in_quarantine(taken_out)}"
-            raise FederationError("quorum", problem, "readmit a site that was mended")
+            raise FederationError("quorum", problem, "readmit a site that was repaired")
         wanted = left if all_of_them else quorum
         deadline = time.monotonic() + self._settings.join_timeout
         while len(nodes := self._members.connected(grid)) < wanted and time.monotonic() < deadline:
@@ -248,7 +248,7 @@ class FederatedGAN(Strategy):
             return
         private = [error for _, error in refused if isinstance(error, PrivacyRefusal)]
         if private and len(private) + len(accepted) >= quorum:
-            raise PrivacyRefusal(asked, f"{len(private)} sites refused: {private[0]}", "the rounds before it stand")
+            raise PrivacyRefusal(asked, f"{len(private)} sites refused: {private[0]}", "the rounds before it are kept")
         why = f"; {refused[0][0]}: {refused[0][1]}" if refused else ""
         problem = f"{len(accepted)} usable replies of {len(self._roster)} sites, quorum is {quorum}{why}"
         problem += _in_quarantine(self._members.quarantined)

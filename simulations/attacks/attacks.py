@@ -59,7 +59,7 @@ class Attacks:
             VerificationError: the software does not do what its plan says.
         """
         found, adversary = self.empirical, self.adversary
-        hint = "release nothing, and report it as a fault of silogan"
+        hint = "release nothing, and report this as a fault of SiloGAN"
         if not found.holds:
             problem = f"ε is at least {found.epsilon_lower_bound:.2f}, not at most {found.epsilon_analytic:.2f}"
             raise VerificationError("empirical audit", problem, hint)

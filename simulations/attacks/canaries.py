@@ -98,7 +98,7 @@ def affordable(steps: int) -> int:
     count = min(MOST, CANARY_STEPS // steps)
     if count < FEWEST:
         hint = f"audit a scenario of at most {CANARY_STEPS // FEWEST} steps"
-        raise ConfigError("training.rounds x training.local_steps", f"{steps} are too many to audit", hint)
+        raise ConfigError("training.rounds x training.local_steps", f"is {steps}, too many to audit", hint)
     return count
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="two runs of one round at 8x8: to see that it runs")
+    parser.add_argument("--short", action="store_true", help="two runs of one round at 8x8: a smoke test")
     arguments = parser.parse_args()
     base, varied = BASE, VARIED
     if arguments.short:

@@ -69,7 +69,7 @@ def compare(other: Path, engine: str, size: int, threads: int, rounds: int) -> d
         SystemExit: the other folder is no checkout, or one of the three ended; it has said why.
     """
     if not (other / "simulations" / "benchmarks" / "step_cost.py").exists():  # the installed one would step in
-        raise SystemExit(f"{other} is no checkout of the project that has this benchmark")
+        raise SystemExit(f"{other} is not a checkout of this project with this benchmark")
     parts = {"plain": (HERE, "plain"), "before": (other, engine), "now": (HERE, "ours")}
     times: dict[str, list[float]] = {name: [] for name in parts}
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="three rounds: to see that it runs")
+    parser.add_argument("--short", action="store_true", help="three rounds: a smoke test")
     arguments = parser.parse_args()
     arguments.rounds = 3 if arguments.short else arguments.rounds
     folder, _, engine = arguments.other.rpartition(":")

@@ -209,12 +209,12 @@ def _follow(flower: _Flower, run_id: str, outcome: Path) -> str:
             if deadline is None and outcome.exists():
                 deadline = time.monotonic() + _WRAP_UP_SECONDS
             if deadline is not None and time.monotonic() > deadline:
-                raise FlowerError(f"it did not end within {_WRAP_UP_SECONDS:.0f} s of its outcome")
+                raise FlowerError(f"it did not end within {_WRAP_UP_SECONDS:.0f} s after its outcome")
             time.sleep(_LOOK_SECONDS)
         status = str(flower.ask("list", "--run-id", run_id)["runs"][0]["status"])
         if status.startswith("finished"):
             return status
-    raise FlowerError("its log broke off")
+    raise FlowerError("its log ended early")
 
 
 def _conclude(run_dir: Path, end: str) -> None:

@@ -230,7 +230,7 @@ def _settings(place: Path) -> None:
 
 
 def _data_file(place: Path) -> None:
-    read(parse_data(read_keys(place / "data.yaml", "data", "write for example source: folder")))
+    read(parse_data(read_keys(place / "data.yaml", "data", "for example: source: folder")))
 
 
 def _request(place: Path) -> None:

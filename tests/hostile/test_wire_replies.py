@@ -245,7 +245,7 @@ def test_a_message_that_says_it_comes_from_another(link: Hub, tmp_path: Path) ->
         for name in wanted:
             node.send(name, contents[name], session)
 
-    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "comes from a node that is not this site")
+    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "comes from a node that is not this site's")
 
 
 def test_a_message_to_the_server_itself_costs_nobody_a_reply(link: Hub, tmp_path: Path) -> None:

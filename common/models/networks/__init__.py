@@ -39,7 +39,7 @@ def build(model: Model, schema: Schema) -> GAN:
     """
     fitting = KINDS[schema.kind].families
     if model.family not in fitting:
-        problem = f"the '{model.family}' networks do not draw {schema.noun}"
+        problem = f"the '{model.family}' networks do not generate {schema.noun}"
         raise ConfigError("model.family", problem, f"use one of {', '.join(fitting)}")
     return GAN(*lookup(FAMILIES, model.family, "model.family")(model, schema))
 

@@ -101,7 +101,7 @@ def judge(settings: Guard, state: GuardState, number: int, found: Vitals) -> Gua
             f"round {number}",
             f"training goes wrong again after {state.rollbacks} rollbacks (variety "
             f"{found.variety:.2f}, D's accuracy on fakes {found.fake_accuracy:.2f})",
-            "begin a run with lower training.lr_generator and lr_discriminator; the rounds spent stay charged",
+            "start a run with lower training.lr_generator and lr_discriminator; the rounds spent stay charged",
         )
     return replace(state, bad_rounds=0, rollbacks=state.rollbacks + 1, fresh=True)
 

@@ -44,7 +44,7 @@ _HEADER = ("fault", "what was done", "the run", "seconds", "the coordinator saw"
 
 def main(
     out: Path = Path("runs/faults"),
-    only: Annotated[list[str] | None, typer.Option(help="A fault to try, may be repeated; all if not given.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A fault to try; repeatable; all if not given.")] = None,
 ) -> None:
     """Sets up one federation and lets each fault happen in a run of its own."""
     console = Console(markup=False, highlight=False)

@@ -160,7 +160,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "budget raised": (
         written_anew(lambda bodies: bodies.append({**bodies[0], "policy": {**bodies[0]["policy"], "epsilon": 9.0}})),
         9,
-        "opens the ledger again",
+        "opens the ledger a second time",
     ),
     "clock set back": (written_anew(body(5, created="1999-12-31T00:00:00+00:00")), 5, "older"),
     "not opened": (written_anew(lambda bodies: bodies.pop(0)), 1, "does not open"),

@@ -64,7 +64,7 @@ def found(path: Path) -> Audit:
 def test_the_answers_come_in_the_order_of_the_questions(found: Audit) -> None:
     headings = re.findall(r"<h2>(.*?)</h2>", page_of([found, UNREADABLE]).html)
     assert headings == [
-        "Does everything hold?",
+        "What was checked",
         "All ledgers at a glance",
         "bergen",
         "torn",
@@ -74,7 +74,7 @@ def test_the_answers_come_in_the_order_of_the_questions(found: Audit) -> None:
 
 def test_a_ledger_that_holds_is_said_to_and_by_itself_needs_no_summary(found: Audit) -> None:
     page = page_of([found])
-    assert "Everything holds" in page.text
+    assert "All checks passed" in page.text
     assert "at a glance" not in page.text
     assert ("class", "banner bad") not in {(name, value) for _, name, value in page.attributes}
 
@@ -82,7 +82,7 @@ def test_a_ledger_that_holds_is_said_to_and_by_itself_needs_no_summary(found: Au
 def test_the_guarantee_has_its_unit_neighbours_and_figures_by_three_accountants(found: Audit) -> None:
     text, statement = page_of([found]).text, found.statement
     assert statement is not None
-    assert "Protected is the patient: all records of one patient at this hospital together" in text
+    assert "Unit of privacy: the patient, that is all records of one patient at this hospital together" in text
     assert "neighbours: add or remove one patient" in text
     for value in (found.epsilon_prv, found.epsilon_pld, found.epsilon_rdp):
         assert upward(value, 4) in text
@@ -98,7 +98,7 @@ def test_the_guarantee_has_its_unit_neighbours_and_figures_by_three_accountants(
 def test_a_record_level_ledger_says_what_that_means(tmp_path: Path) -> None:
     opened(tmp_path / "oslo.sqlite", unit="record")
     text = page_of([audit(tmp_path / "oslo.sqlite")]).text
-    assert "Protected is the single record." in text
+    assert "Unit of privacy: the single record." in text
     assert "add or remove one record" in text
     assert "ε grows about in proportion" in text
 
@@ -134,8 +134,8 @@ def test_software_and_the_date_of_the_audit_are_named(found: Audit) -> None:
 def test_every_finding_is_named_with_its_entry_in_red(found: Audit) -> None:
     doubtful = replace(found, findings=(Finding(7, "is not signed by the site's key"),))
     page = page_of([doubtful, UNREADABLE])
-    assert "2 things do not hold" in page.text
-    assert "Everything holds" not in page.text
+    assert "2 problems found" in page.text
+    assert "All checks passed" not in page.text
     assert "entry 7" in page.text
     reds = re.findall(r'<strong class="bad">(.*?)</strong>', page.html)
     assert reds == ["is not signed by the site&#39;s key", "cannot be used (file is not a database)"]
@@ -143,7 +143,7 @@ def test_every_finding_is_named_with_its_entry_in_red(found: Audit) -> None:
 
 def test_entries_that_cannot_be_trusted_give_no_figures() -> None:
     page = page_of([UNREADABLE])
-    assert "1 thing does not hold" in page.text
+    assert "1 problem found" in page.text
     assert "No figures : its entries cannot be trusted" in page.text
     assert page.tags["svg"] == 0
     assert "Privacy loss ε" not in page.text

@@ -211,7 +211,7 @@ def test_a_warm_start_is_paid_from_the_same_budget() -> None:
 
 
 def test_a_warm_start_that_takes_the_whole_budget_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"1 does not pay for what comes before the training \(ε = "):
+    with pytest.raises(ConfigError, match=r"1 does not pay for the phases before training \(ε = "):
         planned(privacy={"epsilon": 1.0, "delta": 1e-5}, training={"warm_start": {"noise_multiplier": 1.0}})
 
 

@@ -89,15 +89,15 @@ def test_a_reply_with_other_fields_or_types_is_refused(values: dict[str, object]
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"site": ""}, "names no site"),
-        ({"site": "x" * 256}, "names no site"),
-        ({"site": "\x1b[2Jsite-1"}, "names no site"),
-        ({"site": "site\n1"}, "names no site"),
-        ({"round": -1}, "answers no possible round"),
-        ({"round": 10**6 + 1}, "answers no possible round"),
-        ({"ledger_head": "AB" * 32}, "names no ledger's head"),
-        ({"ledger_head": "ab" * 33}, "names no ledger's head"),
-        ({"ledger_head": "ab" * 32 + "\n"}, "names no ledger's head"),
+        ({"site": ""}, "has no valid site name"),
+        ({"site": "x" * 256}, "has no valid site name"),
+        ({"site": "\x1b[2Jsite-1"}, "has no valid site name"),
+        ({"site": "site\n1"}, "has no valid site name"),
+        ({"round": -1}, "has no valid round"),
+        ({"round": 10**6 + 1}, "has no valid round"),
+        ({"ledger_head": "AB" * 32}, "has no valid ledger head"),
+        ({"ledger_head": "ab" * 33}, "has no valid ledger head"),
+        ({"ledger_head": "ab" * 32 + "\n"}, "has no valid ledger head"),
     ],
 )
 def test_a_reply_with_values_out_of_range_is_refused(changes: dict[str, object], why: str) -> None:
@@ -120,7 +120,7 @@ ASKED = dict(INSTRUCTION.to_record(ArrayRecord())["header"])
         ({"round": 10**6 + 1}, "no possible round"),
         ({"round": 1.0}, "malformed header"),
         ({"round": True}, "malformed header"),
-        ({"known_head": "x"}, "names no ledger's head"),
+        ({"known_head": "x"}, "has no valid ledger head"),
         ({"lr_factor": 0.0}, "no possible learning rate"),
         ({"lr_factor": -1.0}, "no possible learning rate"),
         ({"lr_factor": 1.5}, "no possible learning rate"),

@@ -191,7 +191,7 @@ def test_spoilt_key(own: Authority, file: str, content: bytes) -> None:
 def test_key_of_another_kind(own: Authority) -> None:
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     own.ca_key.write_bytes(key)
-    with pytest.raises(ConfigError, match=r"ca\.key.*is no EC key"):
+    with pytest.raises(ConfigError, match=r"ca\.key.*is not an EC key"):
         own.renew()
 
 

@@ -176,7 +176,7 @@ def test_what_was_not_measured_says_why() -> None:
     ).text
     assert "not measured the images have no classes" in text
     assert "Use was not measured: the images have no classes." in text
-    assert "Likeness was not measured: switched off in the scenario." in text
+    assert "Fidelity was not measured: switched off in the scenario." in text
 
 
 def test_utility_stands_beside_its_ceiling() -> None:
