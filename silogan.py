@@ -1,4 +1,4 @@
-"""The front door: the command line of SiloGAN. Parses arguments and calls into the four rooms."""
+"""The command line of SiloGAN. Parses arguments and calls the four packages."""
 
 import json
 import os

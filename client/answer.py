@@ -1,4 +1,4 @@
-"""A site's answer to a message of the server: unpack, do the round, pack; refuse by a code."""
+"""A site's answer to a message of the server: unpack, run the round, pack; refuse with a code."""
 
 import logging
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _log = logging.getLogger("silogan.client")
 
 
 def answer(content: RecordDict, name: str, find_site: Callable[[str], Site]) -> RecordDict:
-    """Does the round that the server asks for; every fault becomes a refusal by one code.
+    """Runs the round that the server asks for; every fault becomes a refusal with one code.
 
     Args:
         content: what the server sent, folded or not.

@@ -1,4 +1,4 @@
-"""`silogan node`: a hospital's commands. Parses arguments and calls into this room."""
+"""`silogan node`: a hospital's commands. Parses arguments and calls this package."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a site keeps between rounds: its optimizers' state, and its last replies in case the server asks again.
+"""A site's state between rounds: its optimizers' state, and its last replies in case the server asks again.
 
 A round's state is on the disk before the ledger settles it, and that before its reply leaves. If the server (or the
 site) is killed, at whatever moment, and the same round comes back on the same weights, the stored reply is sent once

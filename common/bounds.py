@@ -1,7 +1,7 @@
 """The type and range of every number and text that comes from outside.
 
 Each is wide enough for any study that makes sense, and narrow enough that nobody's memory or time is at the mercy of
-whoever wrote the value. In strict fields (`STRICT`) a truth is no number, a fraction no count, and a text neither.
+whoever wrote the value. In strict fields (`STRICT`) a boolean is not a number, a fraction not a count, and a text neither.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The Flower ServerApp of the coordinator: begin or go on, and say how it ended."""
+"""The Flower ServerApp of the coordinator: start or continue a run, and record its outcome."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Runs the rounds that are still to do; `run-dir` in the run's configuration holds the study.
+    """Runs the remaining rounds; `run-dir` in the run's configuration holds the study.
 
     A coordinator gives the name of a run in its own folder of runs, and the generator is released at the end; a
     simulation gives a whole path, and does that itself.
@@ -101,7 +101,7 @@ def conclude(run_dir: Path) -> None:
 
 
 def initial_weights(study: Study) -> Weights:
-    """Freshly drawn weights of both networks, from the scenario's seed where there is one."""
+    """Initial random weights of both networks, from the scenario's seed if there is one."""
     gan = build(study.scenario.model, study.schema)
     initialise(gan, random_generator(study.scenario.seed, "initial weights"))
     return weights_of(gan)

@@ -1,4 +1,4 @@
-"""`silogan server`: the coordinator's commands. Parses arguments and calls into this room."""
+"""`silogan server`: the coordinator's commands. Parses arguments and calls this package."""
 
 import json
 import time
@@ -297,7 +297,7 @@ def _heard(site: dict[str, Any]) -> str:
 
 
 def _tables(found: dict[str, Any]) -> Group:
-    """The facts of `server.operations.status.status` for a person."""
+    """The status of `server.operations.status.status` as tables."""
     certificate, services = found["certificate"], found["services"]
     up = ", ".join(services) if services else "not running"
     days = "cannot be read" if certificate["days_left"] is None else f"{certificate['days_left']} days left"

@@ -1,4 +1,4 @@
-"""`silogan audit`: ledgers by themselves, those of a node, or those of a run beside what its coordinator knows."""
+"""`silogan audit`: audits ledger files, the ledgers of a node, or those of a run against its coordinator's state."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -33,7 +33,7 @@ def audit_all(paths: Sequence[Path]) -> list[Audit]:
 
 
 def as_plain(audits: Sequence[Audit]) -> dict[str, Any]:
-    """What `silogan audit --json` prints."""
+    """The result as printed by `silogan audit --json`."""
     return {
         "ok": not any(found.findings for found in audits),
         "findings": [
@@ -72,7 +72,7 @@ def _audit_node(node: Node) -> Iterator[Audit]:
 
 
 def _audit_run(run_dir: Path) -> Iterator[Audit]:
-    """Every site's ledger, beside the plan of the run, and the heads and rounds of its last checkpoint."""
+    """Audits every site's ledger against the run's plan and the heads and rounds of its last checkpoint."""
     from server.rounds.checkpoint import Checkpoint  # noqa: PLC0415  (torch, which auditing ledgers does without)
 
     study = Study.load(run_dir)

@@ -1,4 +1,4 @@
-"""`silogan evaluate`: a run's generator, or images written by `silogan generate`, against real images."""
+"""`silogan evaluate`: compares a run's generator, or images from `silogan generate`, with real images."""
 
 import zipfile
 import zlib

@@ -1,4 +1,4 @@
-"""Spreading one data set over simulated hospitals, in ways that real federations are uneven.
+"""Partitions of one data set over simulated hospitals, even and uneven like real federations.
 
 A partition is a list of int64 arrays, one a site: sorted positions in the data set, disjoint, together all of it, and
 none of them empty.

@@ -1,4 +1,4 @@
-"""From a scenario to a run folder that every engine can run: check everything, partition, plan, write."""
+"""Prepares a run folder for every engine: check the scenario, partition the data, plan, write."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`silogan simulate`: prepare or reopen a run folder, train, release, evaluate, report."""
+"""`silogan simulate`: prepare or resume a run folder, train, release, evaluate, report."""
 
 import time
 from pathlib import Path
@@ -37,7 +37,7 @@ def simulate(
         run_dir: the run folder; must not hold a run unless `resume` or `overwrite`.
         engine: a name in `ENGINES`.
         workers: sites at work at the same time; as many as there are processors if None.
-        resume: go on from the last checkpoint; a run that is finished is reported as it is.
+        resume: continue from the last checkpoint; a run that is finished is reported as it is.
         overwrite: delete the run that the folder holds.
         console: where to show progress.
 
@@ -104,7 +104,7 @@ def _unless_stopped(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 
 
 def _locked(run_dir: Path) -> "AcquireReturnProxy[FileLock]":
-    """Keeps a second process out of the run folder."""
+    """Locks the run folder against a second process."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         return FileLock(run_dir / LOCK_FILE).acquire(timeout=0)

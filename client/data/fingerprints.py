@@ -1,7 +1,7 @@
-"""Keyed fingerprints, by which a hospital knows patients and records again under any name that their data goes by.
+"""Keyed fingerprints, by which a hospital recognises patients and records under any name of their data.
 
 Privacy:
-    Without the site's key a fingerprint says nothing of a patient (HMAC-SHA256, RFC 2104). They stay at the site.
+    Without the site's key a fingerprint reveals nothing about a patient (HMAC-SHA256, RFC 2104). They stay at the site.
 """
 
 import hmac

@@ -64,8 +64,8 @@ def read(data: Folder) -> DataSet:
     between the splits, without which the guarantee for one patient would not hold. With `data.patients` the hash is
     that of the patient's name, so that no patient is in both splits.
 
-    A class, a site or a split without images is no error, nor is a line of the manifest whose file is gone: patients
-    withdraw, and a hospital that goes on without them must not tell by it that one of them had been the last.
+    A class, a site or a split without images is not an error, nor is a manifest line whose file is missing: patients
+    withdraw, and a hospital that continues without them must not reveal that one of them had been the last.
 
     Colours that a file declares transparent are taken as they are. Grey of more than 8 bits is refused, for its
     intensity window would have to come from the data.
@@ -173,7 +173,7 @@ def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[st
 
 
 def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[Path]:
-    """The folders in `folder` by name; there may be no images beside them, and none that is not in `only`."""
+    """The folders in `folder` by name; images beside them and folders not in `only` are errors."""
     children = _visible(folder)
     if any(child.suffix.lower() in _FORMATS and not child.is_dir() for child in children):
         raise DataError(f"folder '{folder.name}'", "holds images outside of a class folder", "move them into one")

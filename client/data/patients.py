@@ -1,4 +1,4 @@
-"""Whose each image is: a hospital's manifest, names as codes, and simulated patients for data that does not say.
+"""The patient of each image: a hospital's manifest, names as codes, and simulated patients for data without any.
 
 The name of a patient or of a file is in no error: a line of the manifest is named by its number.
 """
@@ -17,7 +17,7 @@ _FILE, _PATIENT = "file", "patient"
 
 
 class Row(NamedTuple):
-    """What a manifest says of one file, and on which line."""
+    """What a manifest says about one file, and on which line."""
 
     patient: str
     line: int
@@ -55,7 +55,7 @@ def read_manifest(path: Path) -> dict[PurePosixPath, Row]:
 
 
 def simulated_patients(labels: Tensor, images_per_patient: int) -> Tensor:
-    """Patients for data that does not say: in its order, so many images of one class are one patient.
+    """Simulated patients: in the order of the data, each run of so many images of one class is one patient.
 
     Args:
         labels: int64 [N], the class of each image.

@@ -1,7 +1,7 @@
-"""What a ledger shows to somebody who trusts nobody: each entry that does not hold, and ε by three accountants.
+"""Audits a ledger without trusting anybody: finds invalid entries, and computes ε by three accountants.
 
-Works on a copy of the file alone. What a file cannot show of itself (that its end was cut off, that somebody wrote it
-anew with another key) shows beside what others know: the site's public key, and heads that a server has seen.
+Works on a copy of the file alone. What a file cannot reveal by itself (that its end was cut off, that somebody wrote it
+again with another key) is checked against what others know: the site's public key, and heads that a server has seen.
 """
 
 import json
@@ -50,7 +50,7 @@ THE_LEDGER = 0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that does not hold.
+    """One problem that an audit found.
 
     Attributes:
         entry: number of the entry, or `THE_LEDGER`.
@@ -84,7 +84,7 @@ class Audit:
 
 
 def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[str] = ()) -> Audit:
-    """Examines one ledger.
+    """Audits one ledger.
 
     Args:
         path: the ledger's file or a copy of it; nothing is written.
@@ -117,7 +117,7 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
 
 
 def _contents(entries: Sequence[Entry]) -> tuple[list[Content], list[Finding]]:
-    """The bodies as what they must be, and those that are not."""
+    """The parsed entries, and findings for those that are invalid."""
     contents: list[Content] = []
     findings: list[Finding] = []
     for seq, entry in enumerate(entries, start=1):
@@ -150,7 +150,7 @@ def _signature_findings(entries: Sequence[Entry], named_key: str, public_key: st
 
 
 def _order_findings(contents: Sequence[Content]) -> Iterator[Finding]:
-    """Only the first entry opens the ledger, and time does not run backwards."""
+    """Only the first entry opens the ledger, and times do not decrease."""
     latest: datetime | None = None
     for seq, content in enumerate(contents, start=1):
         if isinstance(content, Open) and seq > 1:
@@ -161,7 +161,7 @@ def _order_findings(contents: Sequence[Content]) -> Iterator[Finding]:
 
 
 def _charge_findings(contents: Sequence[Content]) -> Iterator[Finding]:
-    """Each release is reserved for once, and each reservation settled at most once and with no more than it holds."""
+    """Each release is reserved once, and each reservation is settled at most once, for no more than it covers."""
     reserved: dict[int, Reserve] = {}
     settled: set[int] = set()
     releases: set[str] = set()
@@ -182,7 +182,7 @@ def _charge_findings(contents: Sequence[Content]) -> Iterator[Finding]:
 
 
 def _compliance_findings(contents: Sequence[Content], entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Each reservation is of an approved plan, and it and each approval within the policy of its day."""
+    """Each reservation belongs to an approved plan; it and each approval comply with the policy of that day."""
     for seq, content in enumerate(contents, start=1):
         before = entries[: seq - 1]
         problems: list[str] = []
@@ -238,7 +238,7 @@ def _plan_findings(contents: Sequence[Content]) -> Iterator[Finding]:
 def _beyond_the_plan(
     charge: Reserve, earlier: Sequence[tuple[int, Reserve]], plan: PrivacyPlan, settled: Mapping[int, int]
 ) -> Iterator[str]:
-    """What is wrong with a charge of a study, after its earlier ones."""
+    """What is wrong with a charge of a study, given its earlier charges."""
     alike, phase = [(seq, one) for seq, one in earlier if one.phase == charge.phase], plan.find(charge.phase)
     if any(one.round == charge.round and seq in settled for seq, one in alike):
         yield f"reserves round {charge.round} of {charge.phase} again, which was already settled"
@@ -342,6 +342,6 @@ def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
-    """In the order of entries; what a finding quotes of one may be anything."""
+    """In the order of entries; a finding may quote arbitrary text from an entry."""
     found = (Finding(finding.entry, one_line(finding.problem)) for finding in findings)
     return tuple(sorted(found, key=lambda finding: finding.entry))

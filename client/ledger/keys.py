@@ -59,7 +59,7 @@ class SiteKey:
 
     @staticmethod
     def load(path: Path) -> "SiteKey":
-        """Reads a key back.
+        """Loads a key.
 
         Raises:
             DataError: the file is missing or holds no Ed25519 key.
@@ -79,7 +79,7 @@ class SiteKey:
 
     @lru_cache(maxsize=8)  # noqa: B019  (a site has one key, for as long as it runs)
     def derived(self, purpose: bytes) -> bytes:
-        """A secret of 32 bytes for one purpose (HKDF, RFC 5869), which says nothing of the key itself."""
+        """A secret of 32 bytes for one purpose (HKDF, RFC 5869), which reveals nothing about the key."""
         raw = self._private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
         return HKDF(SHA256(), 32, salt=None, info=b"silogan " + purpose).derive(raw)
 
@@ -119,17 +119,17 @@ def opened_key(name: str, content: bytes) -> PrivateKey | None:
 
 
 def pem(private: Ed25519PrivateKey) -> bytes:
-    """The site's key as its file holds it, under no passphrase."""
+    """The site's key in the format of its file, without a passphrase."""
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def is_protected(content: bytes) -> bool:
-    """Whether a key's file is under a passphrase."""
+    """Whether a passphrase protects a key's file."""
     return content.startswith(_DER)
 
 
 def protected(private: PrivateKey, word: bytes) -> bytes:
-    """A key's file under a passphrase; it takes some tenths of a second to make or to open one."""
+    """A key's file with a passphrase; it takes some tenths of a second to write or to open one."""
     scheme = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(_KDF_ROUNDS)
     scheme = scheme.key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC).hmac_hash(SHA256())
     return pkcs12.serialize_key_and_certificates(None, private, None, None, scheme.build(word))
@@ -137,7 +137,7 @@ def protected(private: PrivateKey, word: bytes) -> bytes:
 
 @lru_cache(maxsize=8)
 def _unlocked(content: bytes, word: bytes) -> PrivateKey | None:
-    """The key in a file that is under a passphrase; None if this is not the one, or it holds none."""
+    """The key in a file with a passphrase; None if this is not its passphrase, or it holds no key."""
     try:
         private = pkcs12.load_key_and_certificates(content, word)[0]
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):

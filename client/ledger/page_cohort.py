@@ -1,4 +1,4 @@
-"""One cohort on the audit's page: whom the guarantee protects, what was charged, by whom, and what was refused."""
+"""One cohort on the audit page: the unit of privacy, the charges of each run, and the refusals."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -121,7 +121,7 @@ a crash. ε alone: ε of this run if it were the only one; these values do not s
 
 
 def in_utc(created: str) -> str:
-    """A time of an entry as ISO 8601 in UTC; unchanged if it is no such time."""
+    """A time of an entry as ISO 8601 in UTC; unchanged if it cannot be parsed."""
     at = _time(created)
     return at.isoformat() if at else created
 
@@ -158,7 +158,7 @@ def epsilon_over_time(statement: Statement) -> Chart | None:
 
 
 def _stairs(points: Sequence[tuple[int, float]]) -> Iterator[tuple[int, float]]:
-    """ε stays where it is until the next charge."""
+    """ε is constant until the next charge."""
     yield points[0]
     for (_, before), (at, epsilon) in pairwise(points):
         yield at, before
@@ -171,7 +171,7 @@ def days(run: RunCharges) -> list[str]:
 
 
 def short(study_id: str) -> str:
-    """Enough of a hash to know it by."""
+    """A short form of a hash, enough to recognise it."""
     return study_id if len(study_id) <= 12 else f"{study_id[:8]}…"
 
 

@@ -1,4 +1,4 @@
-"""The passphrase that a hospital may put its keys under; it is asked for once a process, and kept in memory only.
+"""The passphrase that may protect a hospital's keys; asked for once per process, and kept in memory only.
 
 A parent of this process gives it (the node to its services), else systemd or a container does as a credential, else a
 person on a terminal.
@@ -33,7 +33,7 @@ def passphrase() -> bytes:
 
 
 def new_passphrase() -> bytes:
-    """A passphrase to put keys under: from the credential, else asked for twice on a terminal.
+    """A new passphrase: from the credential, else asked for twice on a terminal.
 
     Raises:
         UsageError: nobody gives one, it is empty or too long, or the second one differs.
@@ -47,13 +47,13 @@ def new_passphrase() -> bytes:
 
 
 def remember(given: bytes) -> None:
-    """Takes a passphrase that this process was given; an empty one is none."""
+    """Stores the passphrase that this process was given; empty means none."""
     global _given  # noqa: PLW0603  (given once)
     _given = given or None
 
 
 def handed_over() -> bytes:
-    """What a service's process hands to it on its standard input: the passphrase if there is one, else nothing."""
+    """What a service gets on its standard input: the passphrase if there is one, else nothing."""
     return _given or b""
 
 

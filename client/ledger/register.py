@@ -1,4 +1,4 @@
-"""The cohorts of a hospital: which patients a ledger protects, recognised under any name their data goes by.
+"""The cohorts of a hospital: which patients a ledger protects, recognised under any name of their data.
 
 A data set that shares patients with a registered one has no budget of its own: it joins the ledger of those patients,
 where everything composes. Patients are known by keyed fingerprints, so that neither the register nor a copy of it says
@@ -55,7 +55,7 @@ class Registration:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over all fingerprints: names the patients of the data set together."""
+        """SHA-256 over all fingerprints, which identifies the set of patients."""
         return hashlib.sha256("".join(self.fingerprints).encode()).hexdigest()
 
     @staticmethod
@@ -147,7 +147,7 @@ class Register:
             return _registrations(book.entries)
 
     def relocate(self, name: str, data: Data) -> Registration:
-        """Writes down that a data set is read from another place from now on.
+        """Records that a data set has moved to another place.
 
         Raises:
             DataError: there is none of this name.

@@ -1,4 +1,4 @@
-"""A statement of the ledger: what each run has been charged, who asked, what was refused, and how ε grew."""
+"""A statement of the ledger: the charges of each run, who asked, what was refused, and how ε grew."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

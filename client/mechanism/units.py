@@ -1,4 +1,4 @@
-"""Who takes part in a sum: a Poisson sample of the units, in a secret order and in blocks of a fixed shape.
+"""Poisson sampling: the units in a sum, in a secret order and in blocks of a fixed shape.
 
 Privacy:
     All records of a patient are in one unit, and each unit is in a sample with probability q whatever the others are.

@@ -60,11 +60,11 @@ _log = logging.getLogger("silogan.executor")
 
 
 class StuckError(Exception):
-    """The SuperNode does not give what belongs to a task."""
+    """The SuperNode does not deliver what belongs to a task."""
 
 
 class Executor:
-    """Does the tasks of one SuperNode, one after the other.
+    """Runs the tasks of one SuperNode, one after the other.
 
     Args:
         address: of the SuperNode's Runtime API, on this machine, as host:port.
@@ -112,7 +112,7 @@ class Executor:
                 _log.warning("task lost: %s", type(error).__name__)
 
     def _acquire(self) -> str:
-        """The token of a task that nobody has yet; empty where there is none."""
+        """The token of a task that is not taken yet; empty if there is none."""
         answer = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
         return answer.token if answer.HasField("task") else ""
 
@@ -212,7 +212,7 @@ def _message(client: RuntimeHttpClient) -> PullAppMessagesResponse:
     """The message of a task, whose objects may still be on their way.
 
     Raises:
-        StuckError: there is none.
+        StuckError: it does not arrive.
     """
     deadline = time.monotonic() + _MESSAGE_SECONDS
     while time.monotonic() < deadline:
@@ -239,7 +239,7 @@ def _time_left(metadata: Metadata) -> float:
 
 
 def _beat(client: RuntimeHttpClient) -> bool:
-    """Tells the SuperNode that its task is alive; Flower's own function would end this process with its run."""
+    """Sends the SuperNode a heartbeat for its task; Flower's own function would end this process with its run."""
     try:
         client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
     except httpx.HTTPError:

@@ -1,4 +1,4 @@
-"""A study in plain words, for whoever decides about it at the hospital."""
+"""A study in plain words, for the person at the hospital who decides about it."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ RELEASED = {
 
 
 def explain(study: Study, registration: Registration, server: str, cost: Cost) -> Iterator[tuple[str, str]]:
-    """What is asked and what it would cost: pairs of a question and its answer."""
+    """What the study does and would cost: pairs of a topic and its explanation."""
     plan, scenario = study.plan, study.scenario
     yield "study", f"{scenario.title or scenario.name}, {len(study.sites)} hospitals, proposed by {server}"
     yield "hash", study.study_id

@@ -1,4 +1,4 @@
-"""A hospital as the coordinator meets it: one instruction in, one reply or refusal out."""
+"""A hospital as the coordinator sees it: one instruction in, one reply or refusal out."""
 
 from dataclasses import replace
 from functools import partial
@@ -36,7 +36,7 @@ class Hospital:
         folder: the node's folder.
 
     Privacy:
-        What leaves is what `client.answer.answer` lets out: a reply of `client.round.run_round`, or a `Code`. Records
+        What leaves is what `client.answer.answer` returns: a reply of `client.round.run_round`, or a `Code`. Records
         of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
     """
 
@@ -45,7 +45,7 @@ class Hospital:
         self._held: dict[str, _Held] = {}
 
     def answer(self, content: RecordDict) -> RecordDict:
-        """Does the round that is asked for, or says that it will not; weights are folded on the way here and back."""
+        """Runs the requested round, or refuses; weights are folded in both directions."""
         return fold(answer(content, "hospital", self._site))
 
     def _site(self, study_id: str) -> Site:

@@ -1,4 +1,4 @@
-"""A hospital's own folder: key, policy, register of cohorts, ledgers, and the studies that it has approved.
+"""A hospital's folder: key, policy, register of cohorts, ledgers, and the studies that it has approved.
 
 site.key            made here, and never sent anywhere
 policy.yaml         what the hospital allows: its own to edit
@@ -53,7 +53,7 @@ class Cost:
         earlier_studies: how many others the cohort's patients have been in.
         epsilon_budget: of the policy in force.
         delta: at which all of these are counted but `epsilon_alone`: that of the ledger.
-        objections: why it cannot be approved, as `Node.approve` would say; it can if there are none.
+        objections: why it cannot be approved, as `Node.approve` would say; empty if it can.
     """
 
     epsilon_now: float
@@ -73,7 +73,7 @@ class Node:
         folder: the folder, which `create` has made.
 
     Raises:
-        DataError: it is no node's folder.
+        DataError: it is not a node's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +109,7 @@ class Node:
         """The hospital's policy as it is now.
 
         Raises:
-            PrivacyRefusal: there is none that can be read.
+            PrivacyRefusal: it is missing or cannot be read.
         """
         return Policy.load(self.folder / _POLICY)
 
@@ -197,7 +197,7 @@ class Node:
         check_complete(registration, self.key)
 
     def ledger_paths(self) -> list[Path]:
-        """Where the ledgers of all cohorts are, or were."""
+        """The ledger files of all cohorts, present or missing."""
         return list(dict.fromkeys(self.ledger_path(one) for one in self.register.all()))
 
     def cost(self, study: Study, registration: Registration, server: str, override: str = "") -> Cost:
@@ -219,7 +219,7 @@ class Node:
     def refusal(
         self, study: Study, registration: Registration, *, server: str, override: str = "", approver: str = SOMEBODY
     ) -> PrivacyRefusal | None:
-        """What `approve` would raise, word for word; None if it would approve. Nothing is written."""
+        """The error that `approve` would raise; None if it would approve. Nothing is written."""
         misfits = _misfits(study, registration)
         if misfits:
             return _misfit(misfits)
@@ -244,7 +244,7 @@ class Node:
         Raises:
             PrivacyRefusal: it does not fit the cohort, the policy forbids it, or ε could come above 20 and there is no
                 override. The refusal is written.
-            ConfigError: who approves it or why is no line of up to 200 printable characters.
+            ConfigError: the approver or the reason is not one line of at most 200 printable characters.
         """
         for thing, text in (("approver", approver), ("reason", reason), ("override", override)):
             if len(text) > _LONGEST_TEXT or not text.isprintable():
@@ -264,7 +264,7 @@ class Node:
         return approved
 
     def reject(self, study: Study, registration: Registration, reason: str) -> None:
-        """Writes down that the hospital does not agree, or no longer agrees, to a study."""
+        """Records that the hospital rejects a study, or withdraws its approval."""
         self.ledger(registration).reject(study.study_id, study.plan.plan_id, reason)
 
     def approved(self, study_id: str, registration: Registration) -> Study:
@@ -327,11 +327,11 @@ class Node:
         return study
 
     def ledger_path(self, registration: Registration) -> Path:
-        """The file that counts for a cohort."""
+        """The ledger file of a cohort."""
         return self.folder / _LEDGERS / f"{registration.ledger}.sqlite"
 
     def study_folder(self, study_id: str) -> Path:
-        """What is kept of a study that was approved."""
+        """The run folder of an approved study."""
         return self.folder / _STUDIES / study_id
 
 

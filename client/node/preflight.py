@@ -1,4 +1,4 @@
-"""Before a node starts: is everything there that a round needs? Each check says what it found, and the hint."""
+"""Preflight checks of a node: everything that a round needs. Each check has a finding and a hint."""
 
 import os
 import platform
@@ -23,10 +23,10 @@ _FREE_BYTES = 2**30  # for ledgers, states and logs
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a round needs.
+    """One check.
 
     Attributes:
-        name: what was looked at.
+        name: what was checked.
         ok: whether it is as it has to be.
         finding: what was found.
         hint: what to do about it; empty if nothing.

@@ -1,4 +1,4 @@
-"""Puts both keys of a node under a passphrase, under another one, or under none."""
+"""Protects both keys of a node by a passphrase, changes it, or removes it."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def protect(folder: Path) -> None:
 
 
 def unprotect(folder: Path) -> None:
-    """Puts the keys under no passphrase.
+    """Removes the passphrase from the keys.
 
     Raises:
         DataError, UsageError, VerificationError: see `protect`.
@@ -42,7 +42,7 @@ def unprotect(folder: Path) -> None:
 
 
 def are_protected(folder: Path) -> bool:
-    """Whether both keys are under a passphrase.
+    """Whether a passphrase protects both keys.
 
     Raises:
         OSError: a file cannot be read.

@@ -1,4 +1,4 @@
-"""What `silogan node init` asks an engineer who has left an option out, and explains; a script is never asked."""
+"""Questions of `silogan node init` for missing options, with explanations; asked on a terminal only."""
 
 import sys
 from typing import TypeVar
@@ -27,7 +27,7 @@ def answered(name: str, given: Value | None, kind: type[Value], default: Value |
     """The value of an option: as given, else as answered on the terminal, else the default.
 
     Raises:
-        UsageError: it was not given, nobody can be asked, and there is no default.
+        UsageError: it was not given, there is no terminal to ask on, and there is no default.
     """
     if given is not None:
         return given
@@ -40,7 +40,7 @@ def answered(name: str, given: Value | None, kind: type[Value], default: Value |
 
 
 def record_level(given: bool | None) -> bool:
-    """Whether records are protected and not patients; asked on a terminal."""
+    """Whether the unit is the record instead of the patient; asked on a terminal."""
     if given is not None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return bool(given)
     typer.echo(

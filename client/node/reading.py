@@ -39,7 +39,7 @@ def to_register(
 
 
 def read_registered(registration: Registration, key: SiteKey) -> Records:
-    """A cohort's records, but for those of patients who were not registered: no ledger counts for them."""
+    """A cohort's records, without those of patients who were not registered: no ledger covers them."""
     records = _read(registration)
     kept = known(records, registration.unit, registration.fingerprints, key.derived)
     if len(kept) < len(records):
@@ -61,7 +61,7 @@ def check_complete(registration: Registration, key: SiteKey) -> None:
 
 
 def moved(registration: Registration, places: dict[str, Path], key: SiteKey) -> Data:
-    """A cohort's data as it is to be read from other places (`root`, `patients`), which are looked at.
+    """A cohort's data with new places (`root`, `patients`), which are read and checked.
 
     Raises:
         DataError: what is there cannot be read, is of nobody who was registered, or of others too.
@@ -86,7 +86,7 @@ def _read(registration: Registration) -> Records:
 
 
 def _real(data: Data, rehearsal: bool, *, may_be_empty: bool = False) -> DataSet:
-    """The hospital's data, in which no patient is made up; for a rehearsal, in which no patient is.
+    """The hospital's data, without simulated patients; for a rehearsal, without any real patient.
 
     Raises:
         PrivacyRefusal: it is for a rehearsal, and holds other records than the digits that come with scikit-learn.

@@ -1,4 +1,4 @@
-"""A hospital's node at work: Flower's SuperNode and the warm executor, kept running.
+"""A hospital's running node: Flower's SuperNode and the warm executor, under supervision.
 
     this process ── supernode            connects outwards to the coordinator; fetches messages, sends replies
                  │                       (`client/node/supernode.py`)

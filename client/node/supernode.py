@@ -1,4 +1,4 @@
-"""Flower's SuperNode as a program that ends when it can do no more.
+"""Flower's SuperNode as a program that exits when it can no longer work.
 
 Flower's own stays: an answer of the coordinator that it does not expect ends the thread that asks for work, and the
 thread that serves the executor keeps the process alive. It would be up, and never ask again. Nor does Flower read a

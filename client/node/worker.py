@@ -31,7 +31,7 @@ _log = logging.getLogger("silogan.worker")
 
 
 class Worker:
-    """A worker process, started when it is first needed and again after its end.
+    """A worker process, started on first use and restarted after it ends.
 
     Args:
         serve: what the process runs: says that it is ready, then answers what comes through the pipe until it is
@@ -84,7 +84,7 @@ class Worker:
         raise FederationError("site's worker", problem, hint)
 
     def stop(self) -> None:
-        """Ends the process, in whatever it is doing."""
+        """Kills the process, whatever it is doing."""
         if self._running is None:
             return
         process, pipe = self._running
@@ -119,7 +119,7 @@ def node_worker(folder: Path) -> Worker:
 
 
 def _run(serve: Callable[[Pipe], None], pipe: Pipe) -> None:
-    """What the process does; it ends with the one that started it."""
+    """The main loop of the process; it ends with its parent."""
     log_to_stderr()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

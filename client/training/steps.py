@@ -1,4 +1,4 @@
-"""One step of the discriminator: what the door lets out, fakes beside it, and an optimizer."""
+"""One step of the discriminator: the noisy sum from the door, the fakes, and an optimizer."""
 
 import math
 from contextlib import AbstractContextManager

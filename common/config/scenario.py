@@ -38,7 +38,7 @@ _Rate = Annotated[float, Field(gt=0, le=1e3)]
 
 
 class Sites(Section):
-    """How the patients' images are spread over hospitals (`simulations/partition.py`)."""
+    """How the patients' images are distributed over hospitals (`simulations/partition.py`)."""
 
     count: Annotated[int, Field(ge=1, le=5000)] = 4
     partition: Text = "iid"
@@ -65,7 +65,7 @@ class Adaptive(Section):
 
 
 class WarmStart(Section):
-    """Noisy class-wise statistics, released once; the server trains both networks on what they describe."""
+    """Noisy class-wise statistics, released once; the server trains both networks on images drawn from them."""
 
     noise_multiplier: Noise | None = Field(
         default=None, description="σ (noise_multiplier) of the release, charged like a step with q = 1; computed from share if not given"
@@ -86,7 +86,7 @@ class WarmStart(Section):
 
 
 class Guard(Section):
-    """When a run has gone wrong, seen from generated images, and what is done (`server/rounds/after/guard.py`)."""
+    """How a collapsed run is detected from generated images, and what happens then (`server/rounds/after/guard.py`)."""
 
     variety: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.1,
@@ -153,7 +153,7 @@ class Privacy(Section):
         default=None, description="unit of privacy; if not given, the patient where the data names patients, else the record"
     )
     records_per_patient: RecordsPerPatient = Field(
-        default=1, description="k: most records of a patient in a step, drawn anew each time"
+        default=1, description="k: most records of a patient in a step, drawn again each time"
     )
     clip_norm: Clip = 1.0
     noise_multiplier: Noise | None = Field(default=None, description="σ: standard deviation of the noise over the clipping norm; computed from epsilon if not given")
@@ -169,7 +169,7 @@ class Privacy(Section):
 
 
 class Federation(Section):
-    """How the coordinator combines the sites (`server/rounds/strategy.py`), and what it does about hostile ones."""
+    """How the coordinator combines the sites (`server/rounds/strategy.py`), and how it handles hostile ones."""
 
     quorum: Size | None = Field(default=None, description="replies needed in each round; more than half of the sites if not given")
     weights: Literal["uniform", "declared_size"] = "uniform"

@@ -1,4 +1,4 @@
-"""What a scenario may say of each source of images, and of each family of networks that draws them."""
+"""The options of each source of images, and of each family of networks that generates them."""
 
 # pyright: reportIncompatibleVariableOverride=false
 # A tag is one of the texts that the base allows, and nobody can change it: sections are frozen.
@@ -15,7 +15,7 @@ from common.modality.image import ImageSchema
 
 
 class ImageSource(Data):
-    """What may be said of every source of images."""
+    """Options of every source of images."""
 
     image_size: Annotated[int, Field(ge=8, le=256)] | None = Field(
         default=None, description="height and width in pixels to resize to; unchanged if not given"
@@ -41,26 +41,26 @@ class ImageSource(Data):
 
 
 class Digits(ImageSource):
-    """The handwritten digits that scikit-learn carries."""
+    """The handwritten digits that come with scikit-learn."""
 
     source: Literal["digits"] = "digits"
 
 
 class Mnist(ImageSource):
-    """MNIST's own files."""
+    """The original MNIST files."""
 
     source: Literal["mnist"] = "mnist"
     download: bool = Field(default=False, description="let torchvision download missing files")
 
 
 class FashionMnist(Mnist):
-    """Fashion-MNIST's own files."""
+    """The original Fashion-MNIST files."""
 
     source: Literal["fashion-mnist"] = "fashion-mnist"
 
 
 class MedMnist(ImageSource):
-    """A MedMNIST file, or one of the same layout."""
+    """A MedMNIST file, or one with the same layout."""
 
     source: Literal["medmnist"] = "medmnist"
     dataset: Text | None = Field(
@@ -69,7 +69,7 @@ class MedMnist(ImageSource):
 
 
 class Folder(ImageSource):
-    """Image files in a folder for each class."""
+    """Image files, in one folder per class."""
 
     source: Literal["folder"] = "folder"
     patients: Path | None = Field(
@@ -84,7 +84,7 @@ class Folder(ImageSource):
 
 
 class Convolutional(Model):
-    """What families of convolutional networks have in common."""
+    """Options of every family of convolutional networks."""
 
     width: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=32, description="base number of channels; the widest feature map has a small multiple of it"

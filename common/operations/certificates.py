@@ -1,4 +1,4 @@
-"""Server certificates (X.509, RFC 5280): what they say, whether they hold, and what a server really presents.
+"""Server certificates (X.509, RFC 5280): their content, their validity, and the one that a server presents.
 
 Whoever checks a certificate here learns which of its parts fails, in one line: the name, the date, or the signature.
 `ca.pem` may hold several authorities, so that a new one can be trusted before the old one goes.
@@ -130,7 +130,7 @@ def load_authorities(path: Path) -> list[x509.Certificate]:
     """Reads `ca.pem`: the authorities that are trusted, one or, while they change, more.
 
     Raises:
-        ConfigError: see `load_certificates`; or one of them is no authority.
+        ConfigError: see `load_certificates`; or one of them is not an authority.
     """
     authorities = load_certificates(path)
     for authority in authorities:
@@ -164,7 +164,7 @@ def verify_server_certificate(
     Raises:
         VerificationError: it does not hold yet, or no longer; it lacks one of the names; or no trusted authority has
             signed it (path validation of `cryptography.x509.verification`, the profile of the CA/Browser Forum).
-        ConfigError: one of `names` is no name.
+        ConfigError: one of `names` is not a valid name.
     """
     at = at or datetime.now(UTC)
     facts = CertificateFacts.of(chain[0])
@@ -200,7 +200,7 @@ def fetch_certificate(host: str, port: int, ca_file: Path, seconds: float = 10.0
         seconds: for each of connecting, asking and answering.
 
     Raises:
-        ConfigError: the authorities cannot be read, `host` is no name, or the proxy's address is none.
+        ConfigError: the authorities cannot be read, or `host` or the proxy's address is not valid.
         FederationError: the name is not resolved, the connection is refused or times out, or no TLS is spoken.
         VerificationError: the certificate is not trusted, has expired, does not hold yet, or is for another name.
     """

@@ -1,4 +1,4 @@
-"""Keeping programs running: start them, start them again when they end, log what they say, stop them together.
+"""Supervision of programs: start them, restart them when they end, log their output, stop them together.
 
 A service that ends is started again after its delay, and so is one that says that it can do no more, or that begins a
 piece of work and does not end it in time. All services, and what they start in turn, are in one process group, which a
@@ -39,7 +39,7 @@ _log = logging.getLogger("silogan.supervisor")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a service may be at one piece of work, as its own messages tell.
+    """A time limit for one piece of a service's work, detected from its messages.
 
     Attributes:
         begins: what it says when it begins.
@@ -54,7 +54,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Service:
-    """A program to keep running.
+    """A program under supervision.
 
     Attributes:
         name: what logs and `status` call it.
@@ -80,7 +80,7 @@ class Service:
 
 
 class ProcessGroup:
-    """Processes that end together, at the latest when this process ends."""
+    """A group of processes that end together, at the latest when this process ends."""
 
     def __init__(self) -> None:
         guard = [sys.executable, "-I", "-c", _GUARD]
@@ -205,7 +205,7 @@ class Supervisor:
             write_bytes_atomically(self._folder / STATE_FILE, json.dumps(state).encode())
 
     def _follow(self, service: Service, process: subprocess.Popen[bytes]) -> None:
-        """Logs what a process says, and heeds it."""
+        """Logs a process's output and reacts to it."""
         log = logging.getLogger(f"silogan.{service.name}")
         if process.stdout is None:
             return

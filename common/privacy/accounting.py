@@ -1,6 +1,6 @@
-"""The arithmetic of privacy: what a sequence of private steps costs.
+"""Privacy accounting: what a sequence of private steps costs.
 
-The mechanism is always the Poisson-subsampled Gaussian under add-or-remove-one adjacency. Accountants at hand:
+The mechanism is always the Poisson-subsampled Gaussian under add-or-remove-one adjacency. Accountants:
 
 * PRV (Gopi, Lee and Wutschitz, 2021, "Numerical composition of differential privacy"), Opacus' implementation: plans
   a study, and refuses within the only one on a ledger.
@@ -200,7 +200,7 @@ def find_noise_multiplier(
         )
 
     def excess(log_sigma: float, accountant: Callable[..., float]) -> float:
-        """Log of ε over the target."""
+        """Logarithm of ε over the target."""
         mechanisms = merge((*beside, Mechanism(math.exp(log_sigma), sample_rate, steps)))
         return math.log(max(accountant(mechanisms, delta), _NEARLY_FREE) / target_epsilon)
 
@@ -274,7 +274,7 @@ def _epsilon_prv(mechanisms: tuple[Mechanism, ...], delta: float) -> float:
 
 
 def prv_error(mechanisms: Iterable[Mechanism], delta: float) -> float:
-    """How far off PRV's grid may be; its upper bound lies at most about twice this above the true ε.
+    """The error of PRV's grid; its upper bound lies at most about twice this above the true ε.
 
     `PRV_EPSILON_ERROR`, or what as many points as are affordable give: the mesh shrinks with the square root of the
     number of steps. ε stays an upper bound, but of tens of thousands of steps it is a little looser.

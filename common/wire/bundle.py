@@ -1,4 +1,4 @@
-"""The software as Flower ships it: an app bundle of the three packages that both sides run, and its digest.
+"""Flower's app bundle of the three packages that both sides run, and its digest.
 
 A SuperNode is made to run whatever code a server ships. A hospital's node runs its own installed software instead, and
 only where the bundle that the server submitted has the digest of that software: the two sides then run the same code.
@@ -55,7 +55,7 @@ def stage(folder: Path, run_dir: str = "") -> None:
             escapes, cannot pass it.
 
     Raises:
-        UnicodeEncodeError: `run_dir` is no text.
+        UnicodeEncodeError: `run_dir` is not valid text.
     """
     manifest = _APP.format(version=common.__version__, run_dir=toml_string(run_dir)).encode()
     for name, content in {_MANIFEST: manifest, **_modules()}.items():
@@ -77,7 +77,7 @@ def bundle_digest(bundle: bytes) -> str:
     held against bounds before anything of it is unpacked.
 
     Raises:
-        VerificationError: it is no bundle, or larger than any that we make.
+        VerificationError: it is not a bundle, or larger than any valid one.
     """
     hint = "have the coordinator submit it again"
     try:
@@ -134,7 +134,7 @@ def _is_name(name: str) -> bool:
 
 
 def _digest(files: dict[str, bytes]) -> str:
-    """SHA-256 over all names and contents; of the manifest what it says, which Flower writes anew."""
+    """SHA-256 over all names and contents; of the manifest only its values, since Flower rewrites it."""
     manifest: dict[str, Any] = tomllib.loads(files[_MANIFEST].decode())
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != _MANIFEST}
     return hashlib.sha256(canonical_json([manifest, hashes]).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 Privacy:
     A reply holds the noisy sums of a round, or the weights that were computed from them, the round and the ledger's
-    head. There is no field for anything else, and what is not a field is not sent.
+    head. There is no field for anything else, and only fields are sent.
 """
 
 import io
@@ -43,7 +43,7 @@ class Instruction:
         round: of the phase; 1 for the first, at most a million.
         known_head: hash of the last entry of the site's ledger that the server has seen; empty if it has seen none.
         lr_factor: of the generator's learning rate, in (0, 1]; 1 unless the run was rolled back.
-        fresh: whether the site's optimizers begin anew, since what they remember led astray.
+        fresh: whether the site's optimizers are reset, since their state led to collapse.
 
     Raises:
         FederationError: a value is of another type, or out of range.
@@ -176,7 +176,7 @@ def _values(header: ConfigRecord, kind: type[Instruction] | type[Reply]) -> dict
 
 
 def _check_types(message: Instruction | Reply) -> None:
-    """Each value is of exactly the declared type: True is no round."""
+    """Each value has exactly the declared type: True is not a round."""
     _check(all(type(getattr(message, field.name)) is field.type for field in fields(message)), "has a malformed header")
 
 

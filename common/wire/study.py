@@ -31,11 +31,11 @@ _AnyPart = TypeVar("_AnyPart")
 
 @dataclass(frozen=True)
 class SiteDeclaration:
-    """What a site makes public: its name, and its cohort's size in units of privacy, rounded down to two digits.
+    """A site's public declaration: its name, and its cohort's size in units of privacy, rounded down to two digits.
 
     Raises:
-        ConfigError: the size is no positive whole number; averages are weighted by it, and sums of gradients divided.
-            Or the name is no line of up to 100 characters.
+        ConfigError: the size is not a positive whole number (it weighs averages, and divides sums of gradients),
+            or the name is not one line of at most 100 characters.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Study:
 
     @cached_property
     def study_id(self) -> str:
-        """SHA-256 over everything that defines the study; names a run in ledgers and checkpoints."""
+        """SHA-256 over everything that defines the study; identifies a run in ledgers and checkpoints."""
         return hashlib.sha256(canonical_json(self._plain()).encode()).hexdigest()
 
     def save(self, run_dir: Path) -> None:
@@ -119,7 +119,7 @@ def parse_study(text: str) -> Study:
 
 
 def _keys(text: str) -> dict[str, object]:
-    """The parts of a `run.yaml`: all that there are, and no other."""
+    """The parts of a `run.yaml`: all of them, and no others."""
     try:
         raw = read_yaml(text)
     except Excess as error:

@@ -1,4 +1,4 @@
-"""How close synthetic images are to real ones, as two clouds of points in the features of a network.
+"""Fidelity: how close synthetic images are to real ones, as two sets of points in the features of a network.
 
 Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", 2019.
 Density and coverage: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models", 2020.
@@ -24,7 +24,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """How the balls around the points of one set hold the points of the other.
+    """Measures of how the balls around the points of one set contain the points of the other.
 
     Attributes:
         precision: share (0 to 1) of synthetic points within the ball of some real point (2019, equation 2).

@@ -38,7 +38,7 @@ class ClassGaussians:
 
     @staticmethod
     def fit(moments: Moments, total: Tensor, noise: float) -> "ClassGaussians":
-        """What noisy moments most likely describe.
+        """Estimates class Gaussians from noisy moments.
 
         A class's covariance is that of all classes within themselves, which the noise blurs least, and of its own
         deviation from it those directions that rise above what noise alone would show: the largest eigenvalue of a

@@ -1,7 +1,7 @@
-"""The coordinator's certificates: a private authority of its own, or what its institution has given.
+"""The coordinator's certificates: from its own private authority, or from its institution.
 
 ca.pem      the authorities that the hospitals trust: one, or the old and the new one while they change
-ca.key      signs with the authority in ca.pem; may be kept off-line between renewals; absent for an institution's
+ca.key      signs with the authority in ca.pem; may be kept offline between renewals; absent for an institution's
 server.pem  the server's certificate, then intermediate ones
 server.key  its key, which is kept when the certificate is renewed: delete it first to have a new one
 
@@ -54,7 +54,7 @@ _OTHERS = 0o077  # permissions of group and world
 
 @dataclass(frozen=True)
 class CertificateStatus:
-    """How the coordinator's certificates stand.
+    """The state of the coordinator's certificates.
 
     Attributes:
         server: what the server's certificate says.
@@ -155,7 +155,7 @@ class Authority:
             What the new certificate says.
 
         Raises:
-            ConfigError: ca.key is not here, a name is none, or a file cannot be read or written.
+            ConfigError: ca.key is missing, a name is invalid, or a file cannot be read or written.
             VerificationError: ca.key matches no certificate in ca.pem, a key is open to others, or the authority has
                 expired.
         """
@@ -191,7 +191,7 @@ class Authority:
         return verify_server_certificate(chain, load_authorities(self.ca_pem), names, at)
 
     def status(self, at: datetime | None = None) -> CertificateStatus:
-        """How long the certificates hold.
+        """How long the certificates are valid.
 
         Raises:
             ConfigError: ca.pem or server.pem is missing or holds something else.

@@ -1,4 +1,4 @@
-"""A coordinator's own folder, and its processes.
+"""A coordinator's folder and its processes.
 
     this process ── superlink   the hub, on the loopback address: takes and hands out messages, and knows the nodes
                  ├─ superexec ── ServerApp   the rounds (`server/app.py`), one process a run
@@ -56,7 +56,7 @@ INNER = "inner"
 CONTROL_SECRET = "control.secret"  # noqa: S105  (the name of its file)
 _SECRET, _FLOWER_HOME = "superexec.secret", "flower"
 SECRETS = (_SECRET, CONTROL_SECRET)
-"""Files that the coordinator's programs know each other by; made anew where they are missing."""
+"""Secrets shared by the coordinator's programs; recreated if they are missing."""
 
 _log = logging.getLogger("silogan.server")
 
@@ -77,7 +77,7 @@ class Coordinator:
         folder: its folder, which `create` has made.
 
     Raises:
-        ConfigError: the folder is no coordinator's, or its settings are unusable.
+        ConfigError: the folder is not a coordinator's, or its settings are unusable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,7 +90,7 @@ class Coordinator:
 
     @cached_property
     def control(self) -> "Control":
-        """The coordinator's hand on its SuperLink; who does not need it does without Flower's libraries."""
+        """The coordinator's control of its SuperLink; created on use, since it loads Flower's libraries."""
         from server.operations.control import Control  # noqa: PLC0415  (see above)
 
         address = f"{LOOPBACK}:{self.settings.superlink_port}"
@@ -108,7 +108,7 @@ class Coordinator:
         """Makes the folder, its certificates and secrets; what is there already stays, but a new server certificate.
 
         Raises:
-            ConfigError: the folder cannot be written, or a name or file is none.
+            ConfigError: the folder cannot be written, or a name or file is invalid.
             VerificationError: the institution's certificates do not fit.
         """
         try:
@@ -145,7 +145,7 @@ class Coordinator:
         return self.runs.propose(study), study
 
     def about(self) -> list[str]:
-        """What a person is to know of a coordinator that starts: where it listens, what it has, how to stop it."""
+        """The start messages of a coordinator: its address, hospitals and runs, and how to stop it."""
         settings, runs = self.settings, Counter(run.state for run in self.runs.all().values())
         try:
             count = sum(bool(site.public_key) for site in self.enrolment.all().values())
@@ -238,7 +238,7 @@ class Coordinator:
         stop_running(self.folder, "server")
 
     def proxy(self) -> Proxy:
-        """How nginx is to run."""
+        """The configuration of nginx."""
         return Proxy(
             self.folder,
             self.settings.listen,
@@ -249,7 +249,7 @@ class Coordinator:
         )
 
     def services(self) -> list[Service]:
-        """The programs of a coordinator.
+        """The services of a coordinator.
 
         Raises:
             ConfigError: Flower or nginx is missing, or refuses its configuration.

@@ -1,6 +1,6 @@
-"""The hospitals of a federation: who may connect, with which key, and what size of cohort each has declared.
+"""The enrolled hospitals of a federation: their keys and their declared cohort sizes.
 
-The file is written twice, `sites.json` and a copy beside it, from which `silogan server repair` mends a damaged one.
+The file is written twice, `sites.json` and a copy beside it, from which `silogan server repair` restores a damaged one.
 """
 
 import json
@@ -77,7 +77,7 @@ class Enrolment:
         raise VerificationError(f"file '{SITES_FILE}'", problem, "run `silogan server repair`")
 
     def pending(self) -> bool:
-        """Whether the SuperLink is still to be told of something.
+        """Whether the SuperLink still needs an update.
 
         Raises:
             VerificationError: the file is damaged.
@@ -85,10 +85,10 @@ class Enrolment:
         return any(site.retired or (site.public_key and not site.node) for site in self.all().values())
 
     def repair(self) -> int:
-        """Puts the copy in the place of a damaged or missing file; returns how many hospitals it holds.
+        """Restores a damaged or missing file from the copy; returns the number of hospitals in it.
 
         Raises:
-            VerificationError: there is no whole copy either.
+            VerificationError: the copy is missing or damaged too.
         """
         with FileLock(self._path.with_name(f".{SITES_FILE}.lock")):
             try:
@@ -101,10 +101,10 @@ class Enrolment:
         return len(sites)
 
     def enrol(self, name: str, public_key: str, declared_size: int) -> EnrolledSite:
-        """Lets a hospital in; one that is enrolled gets a new key or size, and its old key is let in no more.
+        """Enrols a hospital; one that is enrolled gets a new key or size, and its old key is revoked.
 
         Raises:
-            ConfigError: the name, key or size is none, or the key is another hospital's.
+            ConfigError: the name, key or size is invalid, or the key is another hospital's.
         """
         SiteDeclaration(name, declared_size)
         parse_node_key(public_key)
@@ -123,7 +123,7 @@ class Enrolment:
         return new
 
     def remove(self, name: str) -> None:
-        """Lets a hospital in no more.
+        """Removes a hospital and revokes its key.
 
         Raises:
             ConfigError: it is not enrolled.
@@ -135,10 +135,10 @@ class Enrolment:
             sites[name] = replace(old, public_key="", node=0, retired=(*old.retired, *filter(None, [old.node])))
 
     def tell(self, control: "Control") -> dict[str, str]:
-        """Brings the SuperLink up to date: registers keys that it does not know, and takes old ones back.
+        """Brings the SuperLink up to date: registers keys that it does not know, and revokes old ones.
 
         A SuperLink whose database is new knows no number that is written down here: its hospitals are registered again.
-        Their keys and names are this file's, so nobody is let in who was not.
+        Their keys and names come from this file, so nobody new gains access.
 
         Returns:
             Why a hospital could not be registered, by its name.
@@ -190,7 +190,7 @@ class Enrolment:
 
 
 def _parse(content: bytes) -> dict[str, EnrolledSite]:
-    """Hospitals by name; ValueError if the content is none that was written here."""
+    """Hospitals by name; ValueError if the content was not written here."""
     sites = {site.name: site for site in _SITES.validate_json(content)}
     return dict(sorted(sites.items()))
 

@@ -21,7 +21,7 @@ _PROGRAM = "flwr.superlink.cli.flower_superlink"
 
 
 class OperatorLogin(NoOpControlAuthnPlugin):
-    """Lets in whoever knows the secret, as the one account that there is.
+    """Accepts whoever knows the secret, as the only account.
 
     Args:
         secret: file that holds it.
@@ -42,7 +42,7 @@ class OperatorLogin(NoOpControlAuthnPlugin):
 
 
 def main() -> None:
-    """Runs Flower's program with this login in the place of none."""
+    """Runs Flower's program with this login."""
     secret = Path(sys.argv[1])
     sys.argv = ["flower-superlink", *sys.argv[2:]]
     module = importlib.import_module(_PROGRAM)

@@ -1,4 +1,4 @@
-"""Hospitals' nodes as the SuperLink knows them: their keys, and how they stand."""
+"""Hospitals' nodes as the SuperLink knows them: keys and status."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
     """A node's public key, as `silogan node init` prints it.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a valid key.
     """
     try:
         key = load_ssh_public_key(text.strip().encode())
@@ -45,6 +45,6 @@ def key_bytes(public_key: str) -> bytes:
     """A node's public key as the SuperLink keeps it.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a valid key.
     """
     return parse_node_key(public_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, on the loopback address only: how the federation stands, nothing of any patient."""
+"""Metrics for Prometheus, on the loopback address only: the state of the federation, nothing about patients."""
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ def serve_metrics(coordinator: Coordinator) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """One line a question would fill the log."""
+            """Logs nothing: one line per request would fill the log."""
 
     port = coordinator.settings.metrics_port
     try:

@@ -1,4 +1,4 @@
-"""The reverse proxy in front of the SuperLink: nginx, which lets through what an enrolled hospital needs, no more.
+"""The reverse proxy in front of the SuperLink: nginx, which passes only what an enrolled hospital needs.
 
 The SuperLink has one port for all its interfaces. Those for its operator (/v1/control) and for its own processes
 (/v1/runtime) must not be open to the network, so it listens on 127.0.0.1 only and nginx listens outside.
@@ -97,7 +97,7 @@ class Proxy:
         all_connections: most in all, for which nginx may hold as many bodies in files.
 
     Raises:
-        ConfigError: a value is none that nginx could use.
+        ConfigError: nginx cannot use a value.
     """
 
     folder: Path
@@ -142,7 +142,7 @@ class Proxy:
 
     @property
     def run_folder(self) -> Path:
-        """Where nginx has its files."""
+        """The folder of nginx's files."""
         return self.folder / "proxy"
 
     def write(self) -> Path:
@@ -161,7 +161,7 @@ class Proxy:
         return path
 
     def check(self) -> None:
-        """Has nginx read what `write` wrote, and the certificates.
+        """Has nginx test the configuration and the certificates.
 
         Raises:
             ConfigError: nginx is missing, or refuses it.

@@ -1,7 +1,7 @@
-"""Checking every file of a coordinator's folder, and mending what can be mended from what is left.
+"""Checks every file of a coordinator's folder, and repairs what can be repaired from the rest.
 
-What is mended is made anew from the coordinator's own files; nothing is guessed, and nothing is deleted: a file that is
-replaced stays beside its successor. What cannot be mended is named with the one command or step that does.
+Repairs use only the coordinator's own files; nothing is guessed, and nothing is deleted: a replaced file is kept beside
+its successor. What cannot be repaired is reported with the one command or step that repairs it.
 """
 
 import shutil
@@ -31,7 +31,7 @@ _PRIVATE = (*SECRETS, "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/serve
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was wrong.
+    """One problem.
 
     Attributes:
         thing: a file, a hospital or a run.
@@ -47,7 +47,7 @@ class Finding:
 
 
 def require_folder(folder: Path) -> None:
-    """Refuses what is no coordinator's folder, however damaged.
+    """Refuses a folder that is not a coordinator's, however damaged.
 
     Raises:
         UsageError: there is no such folder.
@@ -60,7 +60,7 @@ def require_folder(folder: Path) -> None:
 
 
 def repair(folder: Path) -> list[Finding]:
-    """Looks at everything in a coordinator's folder, whether it runs or not; returns what was wrong."""
+    """Checks everything in a coordinator's folder, whether it runs or not; returns the problems."""
     folder = folder.absolute()
     runs = bool(running(folder))
     with ExitStack() as stack:
@@ -219,14 +219,14 @@ def _run(runs: Runs, name: str) -> Iterator[Finding]:
 
 
 def _damaged_checkpoints(folder: Path) -> list[Path]:
-    """Those that are newer than the one from which the run goes on."""
+    """Those that are newer than the one from which the run continues."""
     found = recover(folder).checkpoint
     kept = "" if found is None else checkpoint_path(folder, found.round).name
     return [path for path in checkpoint_paths(folder) if path.name > kept]
 
 
 def _damaged_lines(path: Path, readable: int) -> int:
-    """How many lines of a file of JSON lines are none."""
+    """The number of unreadable lines in a file of JSON lines."""
     try:
         return len(path.read_bytes().split(b"\n")) - 1 - readable
     except OSError:

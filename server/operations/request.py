@@ -1,4 +1,4 @@
-"""What a hospital sends to be enrolled: its node's public key, alone or in a `request.json` with its declared size."""
+"""An enrolment request: a node's public key, alone or in a `request.json` with the declared size."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,6 +1,6 @@
-"""How a federation stands, as plain facts: for people, for scripts and for metrics.
+"""The status of a federation, as plain values for people, scripts and metrics.
 
-Whatever is damaged, the rest is told: what cannot be read is a line among the `problems`, or the `problem` of its run.
+Whatever is damaged, the rest is reported: what cannot be read is a line among the `problems`, or the `problem` of its run.
 """
 
 import time
@@ -22,7 +22,7 @@ SILENT_SECONDS = 40.0
 
 
 def status(coordinator: Coordinator) -> dict[str, Any]:
-    """Programs that run, certificate, hospitals and runs; nothing in it comes from a patient."""
+    """Running services, certificate, hospitals and runs; nothing in it comes from patients' data."""
     problems: list[str] = []
     services = running(coordinator.folder)
     nodes: dict[int, NodeFacts] | None = None

@@ -1,4 +1,4 @@
-"""How the run went: curves over the rounds, replies that were refused, and the numbers behind the curves."""
+"""The course of a run: curves over the rounds, refused replies, and the numbers behind the curves."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

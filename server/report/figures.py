@@ -1,4 +1,4 @@
-"""Key figures: use and likeness of the records, privacy loss, time and memory."""
+"""Key figures: utility and fidelity of the records, privacy loss, time and memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -78,7 +78,7 @@ NO_REASON = "no reason was recorded"
 
 
 def view(report: Report) -> dict[str, Any]:
-    """Each measure that was taken, with what it means; or why there is none."""
+    """Each measure with its meaning, or the reason why there is none."""
     utility, fidelity = report["utility"], report["fidelity"] or {}
     return {
         "utility": [

@@ -1,4 +1,4 @@
-"""What the report says of privacy: exact about the guarantee, and as plain about what it does not cover."""
+"""The report's part about privacy: the guarantee, exactly, and what it does not cover."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,7 +176,7 @@ class Group:
 
 
 def view(report: Report) -> dict[str, Any]:
-    """The groups, and those against which an attacker could do most."""
+    """The groups, and those with the weakest guarantees."""
     found: dict[tuple[str, float], list[Site]] = {}
     for site in report["sites"]:
         found.setdefault((site["unit"], site["delta"]), []).append(site)

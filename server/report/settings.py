@@ -1,4 +1,4 @@
-"""What the run was made of, and how to repeat it."""
+"""The settings of the run, and how to repeat it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, cast

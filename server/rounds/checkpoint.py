@@ -1,4 +1,4 @@
-"""The coordinator's state after a round: one file, atomically written, enough to go on from.
+"""The checkpoint: the coordinator's state after a round, in one atomically written file.
 
 Going back by one round (`recover`) costs no privacy, whatever happens. Asked again on the same weights, a hospital
 sends the reply that it has kept of each of its last two rounds (`client/state.py`); asked on others, its ledger
@@ -35,7 +35,7 @@ _NO_WAY_BACK = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
         study_id: the run it belongs to.
@@ -105,7 +105,7 @@ class Checkpoint:
 
 
 class Recovered(NamedTuple):
-    """Where a run can go on.
+    """The state from which a run can continue.
 
     Attributes:
         checkpoint: the newest that is whole; None if the run begins.
@@ -117,7 +117,7 @@ class Recovered(NamedTuple):
 
 
 def recover(run_dir: Path) -> Recovered:
-    """The checkpoint from which a run goes on: the newest, or the one of the round before if that is damaged or gone.
+    """The checkpoint to continue from: the newest, or that of the previous round if the newest is damaged or missing.
 
     Raises:
         VerificationError: neither is whole, so that hospitals would be asked for rounds that they have answered.
@@ -157,7 +157,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _digest(header: str, tensors: Weights) -> str:
-    """SHA-256 of all that a checkpoint holds: a disk that loses a bit is noticed."""
+    """SHA-256 of a checkpoint's content, which reveals a flipped bit."""
     digest = hashlib.sha256(header.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())

@@ -1,4 +1,4 @@
-"""Replies on their way to the server, each of them bounded before it is fetched and before it is parsed.
+"""Incoming replies: each is checked against bounds before it is fetched and before it is parsed.
 
     SuperLink ── which objects a reply consists of ──► so many? of such kinds? ── object by object ──► a message
 
@@ -50,14 +50,14 @@ _KINDS = (
     {"ArrayChunk"},
 )
 _OBJECTS = 8  # of a reply, besides the pieces of its arrays
-_ENVELOPE_BYTES = 64 << 10  # of an object that is no piece of an array; names of 800 pieces
+_ENVELOPE_BYTES = 64 << 10  # of an object that is not a piece of an array; names of 800 pieces
 _ARRAY_BYTES = 1024  # for name, type and shape of an array
 
 _log = logging.getLogger("silogan.inbox")
 
 
 class Fault(IntEnum):
-    """What can be wrong with a reply before its content is looked at, as the code of an error message."""
+    """Faults of a reply that are found before its content is read, as codes of an error message."""
 
     TOO_LARGE = 1001
     MALFORMED = 1002
@@ -112,7 +112,7 @@ class Inbox:
         return reply
 
     def give_up(self, message_id: str) -> Message | None:
-        """What to say of a reply that has begun to arrive and did not end in time; None for one that has not begun."""
+        """The error for a reply that is incomplete at the deadline; None if it has not begun to arrive."""
         begun = self._begun.get(message_id)
         if begun is None:
             return None
@@ -168,7 +168,7 @@ class Inbox:
             inflated = inflate_object_from_contents(root.object_id, begun.contents)
             content = unfold(cast(RecordDict, inflated))
             return make_message(metadata=message_from_proto(begun.proto).metadata, content=content)
-        except FederationError:  # it was no weights that were folded
+        except FederationError:  # the packed bytes were not weights
             return _fault(begun.proto, Fault.MALFORMED)
         except Exception as error:  # whatever Flower makes of hostile bytes
             _log.warning("a reply cannot be unpacked (%s)", type(error).__name__)

@@ -1,4 +1,4 @@
-"""How a federation ended, as a file: engines that run the server in another process have no other way to know."""
+"""The outcome of a federation as a file, for engines that run the server in another process."""
 
 import json
 from pathlib import Path

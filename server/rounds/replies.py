@@ -1,4 +1,4 @@
-"""The replies of a round, checked: nothing in them is trusted, and what no honest site sends is a violation."""
+"""Checks the replies of a round: nothing in them is trusted, and what no honest site sends is a violation."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -111,7 +111,7 @@ class RoundReplies:
             raise ProtocolViolation("reply", "answers another round", _LEFT_OUT)
 
     def _check_new(self, weights: Weights) -> None:
-        """Training under noise never ends where it began, nor twice in one place."""
+        """Detects repeated weights: training under noise never returns the same weights twice."""
         found = digest(weights)
         if found in self._known:
             raise ProtocolViolation("reply", "repeats weights that were sent before", _LEFT_OUT)
@@ -154,7 +154,7 @@ def checked_weights(record: ArrayRecord, reference: Weights, max_update_norm: fl
 
 
 def _no_reply(code: int) -> SiloganError:
-    """What an error instead of a reply means. A reply that ends too early can be a lost connection's: no violation."""
+    """The meaning of an error in place of a reply. A reply that ends too early can be a lost connection's: no violation."""
     match code:
         case Fault.TOO_LARGE:
             return ProtocolViolation("reply", "is larger than requested", _LEFT_OUT)
@@ -167,7 +167,7 @@ def _no_reply(code: int) -> SiloganError:
 
 
 def _read(from_record: Callable[[RecordDict], _T], content: RecordDict) -> _T:
-    """What `from_record` makes of a message; one that it cannot read is a violation."""
+    """The message that `from_record` parses; an unreadable one is a violation."""
     try:
         return from_record(content)
     except SiloganError as error:

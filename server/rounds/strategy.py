@@ -1,4 +1,4 @@
-"""The coordinator's strategy: ask every site for a round, check, combine, remember.
+"""The coordinator's strategy: instruct every site, check the replies, aggregate, checkpoint.
 
 What is done with the combined weights stands in `server/rounds/after`, one file each.
 
@@ -43,7 +43,7 @@ class FederatedGAN(Strategy):
 
     Args:
         study: what is trained, by whom.
-        start: where to go on from.
+        start: the checkpoint to continue from.
         run_dir: where checkpoints, events and samples go.
         quarantine: the sites' violations; in `quarantine.json` of the run folder if None.
 
@@ -69,7 +69,7 @@ class FederatedGAN(Strategy):
         self._asked_at = 0.0
 
     def summary(self) -> None:
-        """Nothing to say: the command line shows the study."""
+        """Prints nothing: the command line shows the study."""
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -181,7 +181,7 @@ class FederatedGAN(Strategy):
         return None
 
     def _instructions(self, phase: Phase, number: int, arrays: ArrayRecord, nodes: list[int]) -> list[Message]:
-        """What each node is asked, with the head of its ledger that was last seen."""
+        """The instruction for each node, with the last known head of its ledger."""
         guard = GuardState(**self._state.guard)
         instruction = Instruction(
             self._study.study_id,

@@ -1,4 +1,4 @@
-"""How well a score tells members from others: the area under the ROC curve, and the rate of sure finds."""
+"""How well a score distinguishes members: the area under the ROC curve, and the true positive rate at few false ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What it saves to tell glibc to keep freed memory (`common/allocator.py`): rounds of a private run with and without.
+"""The saving when glibc keeps freed memory (`common/allocator.py`): rounds of a private run with and without it.
 
 Both take turns; the ratio is of medians of the rounds' wall time.
 

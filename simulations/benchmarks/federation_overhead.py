@@ -1,4 +1,4 @@
-"""What a federation costs over its steps: wall time of a whole `silogan simulate` over the same steps taken bare.
+"""The overhead of a federation: wall time of a whole `silogan simulate` over that of its bare steps.
 
 The wall time is that of the process as a user starts it, without the evaluation of the images: imports, data,
 partition, weights to and from the sites, ledgers, states and checkpoints on the disk, sample grids and report are in

@@ -1,4 +1,4 @@
-"""What a classifier learns from synthetic images alone, for a data set, a budget, a number of sites and a split.
+"""Quality: the accuracy of a classifier trained on synthetic images only, by data set, budget, sites and split.
 
     python simulations/benchmarks/quality.py --dataset mnist --epsilon 10 --sites 10 --split iid [--json]
 

@@ -1,4 +1,4 @@
-"""How time and memory of a private run grow with sites, batch, image size and rounds: one is varied, the others stay.
+"""Scaling of a private run's time and memory with sites, batch, image size and rounds, one varied at a time.
 
 A sample is an image, real or generated, in a private discriminator step; where time is linear in them, the seconds for
 a million stay the same along sites and rounds. Memory is the peak of the process; each further site has only its images

@@ -1,4 +1,4 @@
-"""What a step costs in this checkout and in another one of the project, each as its launcher sets it up.
+"""The cost of a step in this checkout compared with another checkout of the project.
 
 They take turns on one machine. Each has a process of its own, which waits while another works; so a disturbance of the
 machine meets all of them.
@@ -46,7 +46,7 @@ for _ in sys.stdin:
 
 @contextmanager
 def worker(checkout: Path, engine: str, size: int, threads: int) -> Generator[Callable[[], float]]:
-    """A process that takes a step when it is asked, and says the seconds."""
+    """A process that takes a step on request and reports the seconds."""
     command = [sys.executable, "-c", _WORKER.format(batch=BATCH), str(checkout), engine, str(size), str(threads)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  (ours)
     asks, says = cast(TextIO, process.stdin), cast(TextIO, process.stdout)
@@ -66,7 +66,7 @@ def compare(other: Path, engine: str, size: int, threads: int, rounds: int) -> d
     """Medians of plain, before and now, and the ratio of the latter two.
 
     Raises:
-        SystemExit: the other folder is no checkout, or one of the three ended; it has said why.
+        SystemExit: the other folder is not a checkout, or one of the three processes ended and printed why.
     """
     if not (other / "simulations" / "benchmarks" / "step_cost.py").exists():  # the installed one would step in
         raise SystemExit(f"{other} is not a checkout of this project with this benchmark")

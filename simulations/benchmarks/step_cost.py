@@ -1,4 +1,4 @@
-"""What a private discriminator step costs over the plain one: ours, Opacus' hooks, its ghost clipping, vmap.
+"""The cost of a private discriminator step over the plain one: ours, Opacus' hooks, its ghost clipping, vmap.
 
 Each step is whole, from bytes to Adam: `batch` real and as many fake images, each clipped by itself, and noise. Ours is
 the product's, through the door; with q = 1, so that each step has as many real images as any other. The steps take
@@ -59,7 +59,7 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True)
 class Work:
-    """What every step is given: the same network, images and labels.
+    """The input of every step: the same network, images and labels.
 
     Attributes:
         discriminator: of random weights, the same each time.

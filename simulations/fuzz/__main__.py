@@ -1,4 +1,4 @@
-"""Spoils every input of the product and says what came of it.
+"""Mutates every input of the product and reports the outcomes.
 
     python -m simulations.fuzz [--mutations N] [--seed S] [--only KIND] [--json FILE]
 

@@ -68,7 +68,7 @@ def from_bytes(content: bytes) -> RecordDict:
 
 
 def message(rng: Random, original: bytes) -> bytes:
-    """A message that is spoilt in its header, its arrays or its bytes, folded or not."""
+    """A message that is mutated in its header, its arrays or its bytes, packed or not."""
     if rng.randrange(5) == 0:
         return bytes_file(rng, original)
     record = from_bytes(original)

@@ -1,4 +1,4 @@
-"""A federation on one machine, as hospitals would run it: real processes, TLS, keys, policies and ledgers.
+"""A realistic federation on one machine: real processes, TLS, keys, policies and ledgers.
 
     python -m simulations.rehearsal.federation --out runs/federation
 

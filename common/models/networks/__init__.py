@@ -45,7 +45,7 @@ def build(model: Model, schema: Schema) -> GAN:
 
 
 def blueprint(model: Model, schema: Schema) -> GAN:
-    """Both networks without values: layers, names, shapes and types alone. Takes no memory and no random numbers.
+    """Both networks without values: only layers, names, shapes and types. Takes no memory and no random numbers.
 
     Raises:
         ConfigError: as for `build`.

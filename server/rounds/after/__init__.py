@@ -1,4 +1,4 @@
-"""What the coordinator does after the replies of a round were combined: one file each, in the order of `AFTER_ROUND`.
+"""The steps after a round's replies were combined: one file each, in the order of `AFTER_ROUND`.
 
 Whatever stands before `events.record` is in the checkpoint; whatever stands after it is not missed if the server dies
 before it comes to that.

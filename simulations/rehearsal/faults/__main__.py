@@ -79,7 +79,7 @@ def _print(console: Console, row: tuple[str, ...]) -> None:
 
 
 def _missing(fault: Fault, *, isolated: bool, mounted: bool) -> str:
-    """What this machine lacks for a fault; empty if nothing."""
+    """What this machine lacks for a fault; empty if it lacks nothing."""
     if fault.__name__.startswith("network") and not isolated:
         return "needs network namespaces"
     if fault in {disk_full, coordinator_disk_full, read_only} and not mounted:

@@ -1,4 +1,4 @@
-"""Those who pretend to be others, and sites whose software is not what it should be."""
+"""Faults by impostors, and by sites with modified software."""
 
 import shutil
 import time
