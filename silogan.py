@@ -201,9 +201,9 @@ def audit(
 
 
 def main() -> None:
-    """Entry point: runs a command; whatever goes wrong becomes one line and an exit code.
+    """Entry point: runs a command; every error becomes one line and an exit code.
 
-    Of an error that nobody foresaw only the type is said, since its text may quote data.
+    Of an unexpected error only the type is printed, since its text may quote data.
     """
     try:
         code = app(prog_name="silogan", standalone_mode=False)
@@ -222,13 +222,13 @@ def main() -> None:
 
 
 def _with_hint(fault: UsageFault) -> str:
-    """What was wrong with the arguments, and where to read on; empty where the help has been shown already."""
+    """The problem with the arguments, and where to find help; empty if the help was already shown."""
     message = fault.format_message()
     return f"{message} See '{fault.ctx.command_path} --help'." if message and fault.ctx else message
 
 
 def _fail(message: str, code: int) -> int:
-    """Says in one line why, if there is anything to say."""
+    """Prints the error in one line, if there is one."""
     if message:
         print(f"silogan: {' '.join(message.split())}", file=sys.stderr)
     return code
@@ -242,9 +242,7 @@ def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Sce
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
-        raise UsageError(
-            f"--seeds {seeds}", "is not a list of whole numbers", "for example: --seeds 0,1,2"
-        ) from None
+        raise UsageError(f"--seeds {seeds}", "is not a list of whole numbers", "for example: --seeds 0,1,2") from None
     plain = study.model_dump(mode="json")
     return [(parse_scenario({**plain, "seed": seed}), folder / f"seed-{seed}") for seed in numbers]
 

@@ -1,7 +1,7 @@
 """Only printable characters may reach a terminal, a log or a page.
 
-A title, a site's name or a hash that somebody else chose could hold an escape sequence, which moves a terminal's
-cursor, renames its window or answers in the reader's place; or marks that turn the direction of writing.
+A title, a site's name or a hash from somebody else could contain an escape sequence, which moves a terminal's cursor,
+renames its window or sends input in the reader's place, or marks that change the direction of writing.
 """
 
 

@@ -51,7 +51,7 @@ def main(grid: Grid, context: Context) -> None:
     except SiloganError as error:
         write_outcome(run_dir, error)
         raise
-    except Exception as error:  # the SuperExec shows nobody what its processes say
+    except Exception as error:  # the SuperExec does not show its processes' output
         write_outcome(run_dir, FederationError("server", f"failed with {type(error).__name__}", "see the traceback"))
         raise
     write_outcome(run_dir, None)
@@ -70,7 +70,9 @@ def federate(grid: Grid, run_dir: Path) -> None:
         start = Checkpoint(study.study_id, 0, weights, generator_weights(weights))
         start.save(run_dir)
     if start.study_id != study.study_id:
-        raise VerificationError("checkpoint", "belongs to another study", "delete it, or restore the study's own checkpoint")
+        raise VerificationError(
+            "checkpoint", "belongs to another study", "delete it, or restore the study's own checkpoint"
+        )
     restore_events(run_dir, start.round, start.event)
     strategy, warm_start = FederatedGAN(study, start, run_dir), study.scenario.training.warm_start
     for phase in study.plan.phases:

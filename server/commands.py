@@ -38,7 +38,9 @@ def server_init(
     certificate: Annotated[Path | None, typer.Option(help="The institution's certificate chain (PEM).")] = None,
     key: Annotated[Path | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
     authorities: Annotated[Path | None, typer.Option(help="Authorities that hospitals trust (PEM).")] = None,
-    readers: Annotated[str | None, typer.Option(metavar="GROUP", help="System group whose members may see the status.")] = None,
+    readers: Annotated[
+        str | None, typer.Option(metavar="GROUP", help="System group whose members may see the status.")
+    ] = None,
 ) -> None:
     """Create the coordinator's folder: settings, secret, and a certificate from a private authority or a given one."""
     from server.operations.coordinator import Coordinator, Given
@@ -78,10 +80,14 @@ def server_start(
 @server.command("enrol", epilog=epilog("silogan server enrol bergen node.pub --size 300"))
 def server_enrol(
     site: Annotated[str, typer.Argument(help="The hospital's name in rosters.")],
-    key: Annotated[Path | None, typer.Argument(help="Its node.pub, or its request.json, which includes the size.")] = None,
+    key: Annotated[
+        Path | None, typer.Argument(help="Its node.pub, or its request.json, which includes the size.")
+    ] = None,
     folder: ServerFolder = HERE,
     size: Annotated[int | None, typer.Option(min=1, help="Its declared size.")] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove the hospital: its node can no longer connect.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the hospital: its node can no longer connect.")
+    ] = False,
     readmit: Annotated[str | None, typer.Option(metavar="RUN", help="End the hospital's quarantine in a run.")] = None,
 ) -> None:
     """Enrol or remove a hospital. A new key for a name replaces the old one."""
@@ -117,7 +123,9 @@ def server_submit(
     scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
     folder: ServerFolder = HERE,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
-    sites: Annotated[str | None, typer.Option(help="Names of the hospitals, as in bergen,oslo; all if not given.")] = None,
+    sites: Annotated[
+        str | None, typer.Option(help="Names of the hospitals, as in bergen,oslo; all if not given.")
+    ] = None,
     propose: Annotated[bool, typer.Option("--propose", help="Only write run.yaml, for review.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
@@ -153,7 +161,10 @@ def server_submit(
     print(f"run {name} is {state}")
     print(f"study {study.study_id}")
     print(f"plan  {plan.plan_id}")
-    print(f"costs each of {counted(len(study.sites), 'site')} at most ε = {epsilon:.4g} at δ = {plan.delta:g} ({plan.unit}-level)")
+    print(
+        f"costs each of {counted(len(study.sites), 'site')} at most ε = {epsilon:.4g} "
+        f"at δ = {plan.delta:g} ({plan.unit}-level)"
+    )
     if state in ("proposed", "queued"):
         print(f"the hospitals review and approve {run_yaml}")
 
@@ -245,7 +256,9 @@ def server_restore(
 
     runs = restore(path, folder).runs.all()
     with acting(folder, "restore", file=path.name):
-        print(f"restored into {folder} with {counted(len(runs), 'run')}; hospitals removed since that backup are enrolled again")
+        print(
+            f"restored into {folder} with {counted(len(runs), 'run')}; hospitals removed since then are enrolled again"
+        )
         print("check it with `silogan server repair`, then start it with `silogan server start --supervise`")
 
 

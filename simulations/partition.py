@@ -97,7 +97,9 @@ def by_natural_site(sites: Sites, _labels: Ints, natural: Ints | None, _rng: Gen
         raise ConfigError("sites.partition", problem, "use another partition or add the column")
     codes = np.unique(natural)
     if len(codes) != sites.count:
-        raise ConfigError("sites.count", f"is {sites.count}, but the data comes from {len(codes)} sites", "use that number")
+        raise ConfigError(
+            "sites.count", f"is {sites.count}, but the data comes from {len(codes)} sites", "use that number"
+        )
     return [np.flatnonzero(natural == code) for code in codes]
 
 

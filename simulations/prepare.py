@@ -94,7 +94,9 @@ def _names(scenario: Scenario, data: DataSet) -> list[str]:
 def _file_name(site: str) -> str:
     """A site's own name, which becomes the name of its files."""
     if not _SITE_NAME.fullmatch(site):
-        problem = "is not 1 to 64 letters, digits, spaces, dots, hyphens and underscores, starting with a letter or digit"
+        problem = (
+            "is not 1 to 64 letters, digits, spaces, dots, hyphens and underscores, starting with a letter or digit"
+        )
         raise DataError(f"site name {site!r}", problem, "rename the site in the data")
     return site
 

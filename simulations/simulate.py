@@ -88,7 +88,9 @@ def _with_absolute_paths(scenario: Scenario) -> Scenario:
 def _prepare_memory(scenario: Scenario, console: Console) -> None:
     on_cpu = choose_device(scenario.training.device).type == "cpu"
     if on_cpu and keep_freed_memory() and console.is_terminal:
-        console.print("glibc keeps the memory that a step frees for the next (MALLOC_* variables override this)", style="dim")
+        console.print(
+            "glibc keeps the memory that a step frees for the next (MALLOC_* variables override this)", style="dim"
+        )
 
 
 def _default_workers(sites: int) -> int:

@@ -89,7 +89,7 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
     Args:
         path: the ledger's file or a copy of it; nothing is written.
         public_key: the site's, where it is known from elsewhere; else the one that the ledger names is believed.
-        known_heads: hashes that were its last entry's when somebody else saw it.
+        known_heads: heads of this ledger that somebody else has seen earlier.
     """
     name = path.stem
     try:

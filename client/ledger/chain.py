@@ -1,7 +1,7 @@
 """An append-only list: entries in one SQLite file, each with the hash of the previous one and the site's signature.
 
 A change of any entry breaks the hashes after it; whoever recomputes the hashes cannot sign them. Cutting off the end is
-the one change that the file itself cannot show: whoever was told a later head can.
+the only change that the file itself cannot reveal; someone who knows a later head can detect it.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ class Entry:
         """The body's values.
 
         Raises:
-            VerificationError: it has none; whoever has the key can sign anything.
+            VerificationError: it is not a mapping; the holder of the key can sign anything.
         """
         with suppress(ValueError, RecursionError):
             values: object = json.loads(self.body)
@@ -161,13 +161,13 @@ def broken_links(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """The entries of a file as they stand, nothing verified; nothing is written, also not beside the file.
+    """The entries of a file, not verified; writes nothing, not even beside the file.
 
     Raises:
         DataError: the file is missing or not such a list.
     """
     try:
-        # Without a write-ahead log nobody is writing, and a copy may lie where no lock can be made.
+        # Without a write-ahead log nobody is writing, and a copy may be in a place where locks are impossible.
         mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
         db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
         try:

@@ -46,8 +46,8 @@ class Cohort:
         unit: the patient, or the record.
         delta: at which ε is counted.
         fingerprint: of the patients, as the site registered them (`client/ledger/register.py`); empty in a simulation.
-        rehearsal: whether the noise of its studies comes from a seed that others know, and the data is nobody's; such a
-            ledger takes no other study, and no other ledger takes such a one.
+        rehearsal: whether the noise of its studies comes from a seed that others know, and the data holds no patients;
+            such a ledger takes no other study, and no other ledger takes such a one.
     """
 
     unit: Unit
@@ -124,7 +124,7 @@ class Approval:
         family: the model family.
         server: the coordinator who asked for it.
         override: why ε above 20 is accepted; empty where it is not above.
-        approver: who approved it, by name or role; empty where nobody said, as in a simulation.
+        approver: who approved it, by name or role; empty if not given, as in a simulation.
         reason: why.
 
     Raises:

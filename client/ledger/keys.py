@@ -1,6 +1,6 @@
 """The site's signing key: Ed25519 (Bernstein et al., 2011), made at the site, and never sent anywhere.
 
-A key may be under a passphrase: its file is then PKCS#12 (RFC 7292) with PBES2, PBKDF2-HMAC-SHA256 and AES-256.
+A passphrase may protect a key: its file is then PKCS#12 (RFC 7292) with PBES2, PBKDF2-HMAC-SHA256 and AES-256.
 """
 
 import os
@@ -64,7 +64,7 @@ class SiteKey:
         Raises:
             DataError: the file is missing or holds no Ed25519 key.
             VerificationError: the file is open to others than its owner, or does not open with the passphrase.
-            UsageError: it is under a passphrase, and nobody gives one.
+            UsageError: a passphrase protects it, and none is given.
         """
         try:
             with path.open("rb") as file:
@@ -101,8 +101,8 @@ def opened_key(name: str, content: bytes) -> PrivateKey | None:
     """The private key that a file holds, in memory; None if it holds none of ours.
 
     Raises:
-        VerificationError: it is under a passphrase, and does not open with the one that was given.
-        UsageError: it is under a passphrase, and nobody gives one.
+        VerificationError: a passphrase protects it, and the given one is wrong.
+        UsageError: a passphrase protects it, and none is given.
     """
     if is_protected(content):
         private = _unlocked(content, passphrase())

@@ -2,14 +2,14 @@
 
 The protocol is reserve → train → settle: a reservation for the most that the coming steps can cost is on the disk
 (fsync) before the first gradient; settling lowers it to the steps that were taken. A crash in between leaves the whole
-reservation charged. The book also holds what the hospital decided: its policy and every change of it, the plans that it
-approved and rejected, and what it refused. The file is a `Chain`: it only grows, and is signed.
+reservation charged. The ledger also records what the hospital decided: its policy and every change of it, the plans
+that it approved and rejected, and its refusals. The file is a `Chain`: append-only and signed.
 
 Privacy:
     Unit and δ are fixed when the ledger is opened. ε composes over everything the file holds, whatever run, server or
-    purpose it came from, by the rule of `charged_epsilon`. What the policy in force forbids, what was not approved,
-    what would pass the approved plan and what would pass the budget is refused before any data is read, also when two
-    processes ask at once.
+    purpose it came from, by the rule of `charged_epsilon`. Whatever the policy in force forbids, was not approved,
+    or would exceed the approved plan or the budget is refused before any data is read, even if two processes ask at
+    once.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

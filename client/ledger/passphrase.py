@@ -24,7 +24,7 @@ def passphrase() -> bytes:
     """The passphrase, one line without its end.
 
     Raises:
-        UsageError: nobody gives one.
+        UsageError: no passphrase is given.
     """
     global _given  # noqa: PLW0603  (asked for once)
     if _given is None:
@@ -36,7 +36,7 @@ def new_passphrase() -> bytes:
     """A new passphrase: from the credential, else asked for twice on a terminal.
 
     Raises:
-        UsageError: nobody gives one, it is empty or too long, or the second one differs.
+        UsageError: none is given, it is empty or too long, or the second one differs.
     """
     new = _from_credential(NEW_CREDENTIAL)
     if new is None:

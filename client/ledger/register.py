@@ -1,9 +1,9 @@
 """The cohorts of a hospital: which patients a ledger protects, recognised under any name of their data.
 
 A data set that shares patients with a registered one has no budget of its own: it joins the ledger of those patients,
-where everything composes. Patients are known by keyed fingerprints, so that neither the register nor a copy of it says
-who they are. The register only grows and is signed, so that a ledger that was deleted is missed. Data that moves to
-another place is an entry of its own, which changes where it is read from and nothing else.
+where everything composes. Patients are recognised by keyed fingerprints, so that neither the register nor a copy of it
+reveals who they are. The register is append-only and signed, so that a deleted ledger is noticed. If data moves to
+another place, a new entry changes only the place.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Registration:
         unit: patient, or record where the data does not say who is who.
         declared_size: number of units as the hospital makes it public.
         fingerprints: of its units and records, 32 hexadecimal digits each, sorted.
-        rehearsal: whether it is nobody's data, for studies with a seed. A node's data sets are all of one kind.
+        rehearsal: whether it holds no patients, for studies with a seed. A node's data sets are all of one kind.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Registration:
         """The registration that an entry of the register holds.
 
         Raises:
-            VerificationError: it holds none, whoever signed it.
+            VerificationError: the entry holds no valid registration.
         """
         try:
             return Registration._of_content(entry.content)

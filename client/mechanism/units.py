@@ -6,7 +6,7 @@ Privacy:
     two places alone: the extra unit takes the place of another, which goes to the end (the inside-out shuffle of Fisher
     and Yates). Blocks have the same shape however many units there are, so that what is computed for a unit depends on
     neither the others nor their number; and their rows fill whole vectors of the processor, so that it does not depend
-    on the unit's place either. `client/training/isolation.py` tries both on the machine that works.
+    on the unit's place either. `client/training/isolation.py` tests both on the machine in use.
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from client.mechanism.randomness import Randomness
 
 MOST_UNITS = 2**19
-"""Of a hospital: up to so many the rounding of a sum is proven to be small (`noisy_sum.py`)."""
+"""Most units of a hospital for which the rounding of a sum is proven to be small (`noisy_sum.py`)."""
 
 
 class Bags(NamedTuple):
-    """Records of units, one unit a row.
+    """Records of units, one unit per row.
 
     Attributes:
         positions: int64[n, V], positions of records.

@@ -1,13 +1,13 @@
-"""The warm executor: takes the SuperNode's tasks and has them done by the worker, in place of a process a message.
+"""The warm executor: passes the SuperNode's tasks to the worker, instead of starting a process for each message.
 
 Flower starts a new process for every message, which imports torch again (12–15 s a round), and runs the code that came
-with it. This one asks the SuperNode's Runtime API for tasks as Flower's own SuperExec does, hands what the server sent
-to a worker that is warm, and runs no code but what is installed here; a bundle of other software is refused.
+with it. This executor asks the SuperNode's Runtime API for tasks as Flower's own SuperExec does, and hands the messages
+to a warm worker. It runs only the code that is installed here and refuses a bundle of other software.
 
-It waits for nothing without a deadline. A SuperNode drops a message whose run has ended, and leaves its task behind: to
-whoever takes it, the message stays on its way for ever. What is not there when the server's patience ends, or has made
-way for newer work, is given up (`StuckError`): this process then ends, and the SuperNode with it, since that may be
-waiting for an answer that nobody can give (`client/node/service.py`).
+It never waits without a deadline. A SuperNode drops a message whose run has ended but leaves its task behind, so the
+message would never arrive. If a message is missing when the server's time limit ends, or was replaced by newer work,
+the executor gives up (`StuckError`): this process ends, and the SuperNode with it, since that may be waiting for an
+answer that nobody can give (`client/node/service.py`).
 
 It uses functions of flwr 1.41 that are not documented, which is why flwr is pinned to one minor version.
 """

@@ -124,14 +124,15 @@ class Node:
             data: how to read it.
             declared_size: number of units, as the hospital makes it public.
             rehearsal: makes this a rehearsal node, for good: one that takes studies with a seed, whose noise others
-                know, and therefore nobody's data. A node is what its first data set made it.
+                know, and therefore no patients' data. The first data set decides the kind of node.
 
         Returns:
             What is registered, and the names of the data sets that it shares patients with.
 
         Raises:
             DataError: the data is unusable, or the ledger of its patients is missing.
-            PrivacyRefusal: see `Register.add`; or the policy's unit does not fit the data, or it is somebody's.
+            PrivacyRefusal: see `Register.add`; or the policy's unit does not fit the data, or a rehearsal's data holds
+                patients.
         """
         from client.node.reading import to_register  # noqa: PLC0415  (torch)
 
@@ -165,7 +166,7 @@ class Node:
             patients: its manifest, if that has moved too.
 
         Raises:
-            DataError: what is there cannot be read, is of nobody who was registered, or of others too. Nothing changed.
+            DataError: the data cannot be read, holds no registered patient, or also holds others. Nothing changed.
         """
         from client.node.reading import moved  # noqa: PLC0415  (torch)
 
@@ -308,7 +309,7 @@ class Node:
         return {name: state(self.ledger(one).entries()) for name, one in ledgers.items()}
 
     def _roster(self, study_id: str) -> tuple[SiteDeclaration, ...]:
-        """Who takes part in a study that was approved; nobody where it cannot be read, which `site` then refuses."""
+        """The sites of an approved study; empty if it cannot be read, which `site` then refuses."""
         try:
             return self._approved(study_id).sites
         except SiloganError:

@@ -47,7 +47,7 @@ def node_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
     Raises:
         DataError: the file is missing or holds none of this kind.
-        VerificationError, UsageError: it is under a passphrase, and another or none is given.
+        VerificationError, UsageError: a passphrase protects it, and a wrong one or none is given.
     """
     try:
         private = opened_key(path.name, path.read_bytes())

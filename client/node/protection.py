@@ -14,13 +14,13 @@ from common.operations.supervise import only_one
 
 
 def protect(folder: Path) -> None:
-    """Puts the keys under a passphrase, which is asked for; where they are under one, that one is asked for first.
+    """Protects the keys by a new passphrase, which is asked for, after the current one if there is one.
 
     Killed half-way it leaves one key under each passphrase; run again, it asks for one after the other.
 
     Raises:
         DataError: a file is missing, holds no key, or cannot be written.
-        UsageError: nobody gives a passphrase, or the node runs.
+        UsageError: no passphrase is given, or the node is running.
         VerificationError: a key does not open with the passphrase that it is under.
     """
     with only_one(folder, "node"):

@@ -27,7 +27,7 @@ def to_register(
 
     Raises:
         DataError: the data is unusable.
-        PrivacyRefusal: its unit does not fit it; or it is for a rehearsal, and is somebody's.
+        PrivacyRefusal: its unit does not fit it; or it is for a rehearsal, but holds patients.
     """
     data = absolute(data)
     found = _real(data, rehearsal)
@@ -64,7 +64,7 @@ def moved(registration: Registration, places: dict[str, Path], key: SiteKey) -> 
     """A cohort's data with new places (`root`, `patients`), which are read and checked.
 
     Raises:
-        DataError: what is there cannot be read, is of nobody who was registered, or of others too.
+        DataError: the data cannot be read, holds no registered patient, or also holds others.
     """
     data = absolute(registration.data.model_copy(update=places))
     check_readable(data)

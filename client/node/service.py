@@ -2,13 +2,14 @@
 
     this process ── supernode            connects outwards to the coordinator; fetches messages, sends replies
                  │                       (`client/node/supernode.py`)
-                 └─ executor ── worker   does the rounds (`client/node/executor.py`, `client/node/worker.py`)
+                 └─ executor ── worker   runs the rounds (`client/node/executor.py`, `client/node/worker.py`)
 
-No state lasts for ever: a round has a deadline, and so has all that is around it. A SuperNode that has not sent a reply
-in time, or has given up, is started again; so are both where the executor finds the SuperNode stuck.
+No state lasts for ever: a round has a deadline, and so has everything around it. A SuperNode that has not sent a reply
+in
+time, or has given up, is restarted. If the executor finds the SuperNode stuck, both are restarted.
 
-All of them run as the user who started this process, who needs no rights but to read the data and write the node's
-folder. Nothing listens but the SuperNode's Runtime API, on the loopback address, behind a secret.
+All of them run as the user who started this process, who only needs to read the data and write the node's folder. Only
+the SuperNode's Runtime API listens, on the loopback address, protected by a secret.
 """
 
 import logging
@@ -40,12 +41,12 @@ _SUPERNODE_RESTART_SECONDS = 12.0
 _FATAL = (
     # After such an error, as where the coordinator's certificate has expired, it stays without ever trying again.
     "SSL/TLS handshake error detected",
-    # Where a run is stopped while its message is fetched, half of that stays, and a task that nobody can do.
+    # If a run is stopped while its message is fetched, half of the message stays, and a task that cannot be done.
     "Ignoring message",
 )
 _BEGINS = "Receiving: "
 _ENDS = ("Sent successfully", "Failed to send", "Failed to receive", "Ignoring message", "Ignoring reply message")
-_TRANSFER_SECONDS = 300.0  # for a message and its reply on a slow line, beside the round's own deadline
+_TRANSFER_SECONDS = 300.0  # for a message and its reply on a slow line, in addition to the round's deadline
 
 _log = logging.getLogger("silogan.node")
 

@@ -1,7 +1,7 @@
 """The warm worker: a process that has imported torch once, holds the hospital's data, and answers round after round.
 
-It is a process of its own so that one that hangs, is killed or runs out of memory can be replaced without a word lost:
-what it has reserved stays charged, and what it has finished is on the disk (`client/state.py`).
+It is a separate process, so that one that hangs, is killed or runs out of memory can be replaced without loss: its
+reservations stay charged, and its finished rounds are on the disk (`client/state.py`).
 """
 
 import logging
@@ -23,7 +23,7 @@ from common.errors import FederationError
 from common.operations.logs import describe, log_to_stderr
 
 READY = "ready"
-"""What a worker says first."""
+"""The first message of a worker."""
 _ENDED = "ended"
 _START_SECONDS = 300.0  # to import torch, on a slow disk
 
@@ -80,7 +80,10 @@ class Worker:
         if answer == _ENDED:
             problem, hint = "ended during the round", "see the site's own log; the site rejoins automatically"
         else:
-            problem, hint = f"did not finish the round within {seconds:.0f} s", "allow more time or use a faster machine"
+            problem, hint = (
+                f"did not finish the round within {seconds:.0f} s",
+                "allow more time or use a faster machine",
+            )
         raise FederationError("site's worker", problem, hint)
 
     def stop(self) -> None:

@@ -34,7 +34,7 @@ def check_isolation(
     views: int,
     precision: AbstractContextManager[Any],
 ) -> None:
-    """Passes if a unit gives the same bits at every place of a block and beside any others; remembers what has passed.
+    """Passes if a unit gives the same bits at every place of a block, with any other units; remembers passed cases.
 
     Args:
         discriminator: whose layers are tried; it stays as it is.

@@ -18,7 +18,7 @@ ROWS = 32
 """Records of a block are a multiple of this: whole vectors of a processor, so that no place is computed otherwise."""
 
 OVERHEAD = 8
-"""What a block costs beside its records, in records: 4 to 15 for 28x28, about 5 for 64x64, on a CPU."""
+"""The overhead of a block, in records:  4 to 15 for 28x28, about 5 for 64x64, on a CPU."""
 
 
 def largest_block(views: int, most: int) -> int:

@@ -68,11 +68,13 @@ class WarmStart(Section):
     """Noisy class-wise statistics, released once; the server trains both networks on images drawn from them."""
 
     noise_multiplier: Noise | None = Field(
-        default=None, description="σ (noise_multiplier) of the release, charged like a step with q = 1; computed from share if not given"
+        default=None,
+        description="σ of the release (noise multiplier), charged like a step with q = 1; computed from share if none",
     )
     share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
-        description="share of the budget for the release, in information μ² = 1/σ²; 0.314 if not given, or all of it with rounds=0",
+        description="share of the budget for the release, in information μ² = 1/σ²; 0.314 if not given, or all of it "
+        "with rounds=0",
     )
     frequencies: Annotated[int, Field(ge=1, le=32)] = Field(
         default=12, description="number of the lowest spatial frequencies that are used, in each direction of an image"
@@ -80,7 +82,9 @@ class WarmStart(Section):
     largest_norm: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.4, description="clipping norm of an image, as a share of the norm of an all-white one"
     )
-    steps: LocalSteps = Field(default=1000, description="training steps of each network at the server; they cost no privacy")
+    steps: LocalSteps = Field(
+        default=1000, description="training steps of each network at the server; they cost no privacy"
+    )
     lr_generator: _Rate = 5e-4
     lr_discriminator: _Rate = 1e-3
 
@@ -109,15 +113,20 @@ class Training(Section):
         default=10, description="0 with a warm start: only the release, on which the server trains both networks"
     )
     local_steps: LocalSteps = Field(default=100, description="private discriminator steps per site and round")
-    sample_rate: Rate = Field(default=0.1, description="q: probability that a patient is in a step's batch (Poisson sampling)")
+    sample_rate: Rate = Field(
+        default=0.1, description="q: probability that a patient is in a step's batch (Poisson sampling)"
+    )
     generator_batch_size: Size = Field(default=64, description="generated images in a generator step")
-    d_steps_per_g_step: Size | Adaptive = Field(default=5, description="discriminator steps before each generator step, or the adaptive rule")
+    d_steps_per_g_step: Size | Adaptive = Field(
+        default=5, description="discriminator steps before each generator step, or the adaptive rule"
+    )
     warm_start: WarmStart | None = Field(
         default=None, description="noisy class statistics to start from; random weights if not given"
     )
     server_generator_steps: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0,
-        description="generator steps per round at the server, against the averaged discriminator; if 0, sites train the generator",
+        description="generator steps per round at the server, against the averaged discriminator; if 0, sites train "
+        "the generator",
     )
     loss: Text = "nonsaturating"
     weight_clip: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
@@ -125,7 +134,8 @@ class Training(Section):
     )
     discriminator_adam: Literal["site", "server"] = Field(
         default="site",
-        description="where Adam runs for the discriminator: at each site, or at the server on the average of the sites' plain steps",
+        description="where Adam runs for the discriminator: at each site, or at the server on the average of the "
+        "sites' plain steps",
     )
     lr_generator: _Rate = 1e-3
     lr_discriminator: _Rate = 1e-3
@@ -150,13 +160,17 @@ class Privacy(Section):
     epsilon: Epsilon = Field(default=10.0, description="privacy budget ε of each site for this run")
     delta: Delta = 1e-5
     unit: Unit | None = Field(
-        default=None, description="unit of privacy; if not given, the patient where the data names patients, else the record"
+        default=None,
+        description="unit of privacy; if not given, the patient where the data names patients, else the record",
     )
     records_per_patient: RecordsPerPatient = Field(
         default=1, description="k: most records of a patient in a step, drawn again each time"
     )
     clip_norm: Clip = 1.0
-    noise_multiplier: Noise | None = Field(default=None, description="σ: standard deviation of the noise over the clipping norm; computed from epsilon if not given")
+    noise_multiplier: Noise | None = Field(
+        default=None,
+        description="σ: standard deviation of the noise over the clipping norm; computed from epsilon if not given",
+    )
     spare_rounds: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0, description="extra rounds in the budget, for rounds lost to interruptions"
     )
@@ -171,7 +185,9 @@ class Privacy(Section):
 class Federation(Section):
     """How the coordinator combines the sites (`server/rounds/strategy.py`), and how it handles hostile ones."""
 
-    quorum: Size | None = Field(default=None, description="replies needed in each round; more than half of the sites if not given")
+    quorum: Size | None = Field(
+        default=None, description="replies needed in each round; more than half of the sites if not given"
+    )
     weights: Literal["uniform", "declared_size"] = "uniform"
     aggregation: Text = Field(
         default="mean",
@@ -183,12 +199,10 @@ class Federation(Section):
     max_update_norm: Positive = Field(default=1000.0, description="largest L2 change of a site's weights in a round")
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         default=None,
-        description="smallest cosine of a site's generator update with the median of all; off if not given. 0 is recommended: "
-        "with digits on four sites, evenly or by class, honest ones had 0.71 or more and reversed ones -0.40 or less",
+        description="smallest cosine of a site's generator update with the median of all; off if not given. "
+        "0 is recommended: with digits on four sites, evenly or by class, honest ones had 0.71 or more and reversed ones -0.40 or less",
     )
-    quarantine_after: Size = Field(
-        default=3, description="protocol violations after which a site is quarantined"
-    )
+    quarantine_after: Size = Field(default=3, description="protocol violations after which a site is quarantined")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.5, description="decay per round of the generator's moving average, which is released"
     )
@@ -200,9 +214,12 @@ class Evaluation(Section):
     """Measurements after training, outside the guarantee: they use real test data (`server/evaluation`)."""
 
     enabled: bool = True
-    samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=5000, description="number of synthetic images to draw")
+    samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=5000, description="number of synthetic images to draw"
+    )
     epochs: Size = Field(
-        default=20, description="most epochs of the classifier; the epoch that is best on held-out synthetic images is used"
+        default=20,
+        description="most epochs of the classifier; the epoch that is best on held-out synthetic images is used",
     )
     real_ceiling: bool = Field(default=True, description="also train the classifier on the real training split")
 

@@ -1,4 +1,4 @@
-"""Reading and writing YAML that somebody else may have written: plain values, within limits."""
+"""Reading and writing YAML from untrusted sources: plain values, within limits."""
 
 import re
 from pathlib import Path

@@ -1,8 +1,8 @@
 """A kind of record: its public schema, its data sources, and the networks that can generate it.
 
 A batch of records is always one float tensor; only the schema knows what stands in it. The options of sources and
-families are here and not beside `client/data` and `common/models/networks`: the coordinator has no client, and whoever
-reads a scenario need not wait for torch.
+families are here and not beside `client/data` and `common/models/networks`: the coordinator has no client, and a reader
+who reads a scenario need not wait for torch.
 """
 
 from abc import ABC, abstractmethod
@@ -93,7 +93,9 @@ class Data(Section):
     """Which records the hospitals hold: what may be said of every source (`client/data`)."""
 
     source: str
-    root: Path | None = Field(default=None, strict=False, description="folder or file with the data; not needed for embedded data")
+    root: Path | None = Field(
+        default=None, strict=False, description="folder or file with the data; not needed for embedded data"
+    )
     classes: Classes | None = Field(
         default=None, description="public class names, where the source has no class names of its own"
     )

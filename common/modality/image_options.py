@@ -22,7 +22,8 @@ class ImageSource(Data):
     )
     channels: Literal[1, 3] | None = Field(default=None, description="1 for grey, 3 for colour; unchanged if not given")
     images_per_patient: RecordsPerPatient = Field(
-        default=1, description="simulated patients: images of one class per patient, where the data does not name patients"
+        default=1,
+        description="simulated patients: images of one class per patient, where the data does not name patients",
     )
 
     def declared_schema(self) -> ImageSchema:

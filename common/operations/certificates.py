@@ -1,6 +1,6 @@
 """Server certificates (X.509, RFC 5280): their content, their validity, and the one that a server presents.
 
-Whoever checks a certificate here learns which of its parts fails, in one line: the name, the date, or the signature.
+A failed check says in one line which part is wrong: the name, the date, or the signature.
 `ca.pem` may hold several authorities, so that a new one can be trusted before the old one goes.
 """
 
@@ -172,7 +172,9 @@ def verify_server_certificate(
     for name in names:
         if not facts.covers(name):
             has = ", ".join(facts.names) or "no name"
-            raise VerificationError("server certificate", f"is for {has}, not for {name}", "have it issued for that name")
+            raise VerificationError(
+                "server certificate", f"is for {has}, not for {name}", "have it issued for that name"
+            )
     current = [one for one in authorities if one.not_valid_before_utc <= at <= one.not_valid_after_utc]
     if not current:
         _check_dates(f"authority {_subject(authorities[0])}", CertificateFacts.of(authorities[0]), at)
@@ -268,7 +270,11 @@ def _fault(error: httpx.TransportError, host: str, port: int) -> SiloganError:
         (gaierror, "has a name that cannot be resolved", "check the name, and this machine's DNS"),
         (ConnectionRefusedError, "refuses the connection", "check the port, and that the server is running"),
         (httpx.TimeoutException, "does not answer in time", "check the address, and that firewalls allow it"),
-        (ssl.SSLEOFError, "closes the connection during the TLS handshake", "check the port, and that firewalls allow TLS"),
+        (
+            ssl.SSLEOFError,
+            "closes the connection during the TLS handshake",
+            "check the port, and that firewalls allow TLS",
+        ),
         (ConnectionError, "closes the connection", "check the port, and that firewalls allow TLS"),
     )
     for kind, problem, hint in faults:
@@ -281,7 +287,10 @@ def _fault(error: httpx.TransportError, host: str, port: int) -> SiloganError:
 
 def _distrust(error: ssl.SSLCertVerificationError, thing: str) -> VerificationError:
     faults = {
-        _EXPIRED: ("has a certificate that has expired", "have the coordinator renew it, or correct this machine's clock"),
+        _EXPIRED: (
+            "has a certificate that has expired",
+            "have the coordinator renew it, or correct this machine's clock",
+        ),
         _NOT_YET_VALID: ("has a certificate that is not yet valid", "correct this machine's clock"),
     }
     wrong_name = ("has a certificate for another name", "use a name in its certificate, or have it reissued")

@@ -125,14 +125,14 @@ def check_free(host: str, port: int, name: str) -> None:
         ConfigError: somebody does, or the address is not this machine's.
     """
     deadline = time.monotonic() + _ENDING_SECONDS
-    while (problem := _problem_with(host, port)) is not None:
+    while (problem := _hindrance(host, port)) is not None:
         if time.monotonic() > deadline:
             hint = "stop the program that uses it, or choose another"
             raise ConfigError(f"{name} {port} on {host}", f"cannot be used ({problem})", hint)
         time.sleep(0.1)
 
 
-def _problem_with(host: str, port: int) -> str | None:
+def _hindrance(host: str, port: int) -> str | None:
     """Why a port cannot be used; None if it can."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections that have ended

@@ -1,8 +1,8 @@
 """Supervision of programs: start them, restart them when they end, log their output, stop them together.
 
-A service that ends is started again after its delay, and so is one that says that it can do no more, or that begins a
-piece of work and does not end it in time. All services, and what they start in turn, are in one process group, which a
-guard ends when the supervisor ends, however that ends.
+A service that ends is restarted after its delay. So is one that reports that it can no longer work, or that does not
+finish a piece of work in time. All services and their children are in one process group, which a guard kills when the
+supervisor ends, however it ends.
 """
 
 import json

@@ -113,7 +113,7 @@ def epsilon_filtered(mechanisms: Iterable[Mechanism], delta: float, order: int) 
     Privacy:
         Feldman and Zrnic (2021, "Individual privacy accounting via a Rényi filter", theorem 3.1): if the RDP parameters
         at one fixed order α, chosen adaptively, never sum to more than B, all together are (α, B)-RDP. The sum may
-        be anything below B when it is asked for; what is promised is B, so whoever refuses must compare with a budget
+        be anything below B when it is asked for; the guarantee is B, so a refusal must compare with a budget
         that was set beforehand. B as (ε, δ): Balle et al. (2020), theorem 21, and Canonne, Kamath and Steinke (2020).
         Of the two directions of add or remove, the one that is summed is the larger (Mironov, Talwar and Zhang, 2019,
         theorem 5).

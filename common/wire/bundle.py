@@ -1,7 +1,7 @@
 """Flower's app bundle of the three packages that both sides run, and its digest.
 
-A SuperNode is made to run whatever code a server ships. A hospital's node runs its own installed software instead, and
-only where the bundle that the server submitted has the digest of that software: the two sides then run the same code.
+Flower's SuperNode runs whatever code a server ships. A hospital's node runs its own installed software instead, and
+only if the server's bundle has the digest of that software: both sides then run the same code.
 """
 
 import hashlib

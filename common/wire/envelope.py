@@ -1,10 +1,10 @@
 """Packing of weights between machines: one object per message instead of one per tensor.
 
-Flower carries each array of a record in an HTTP request of its own, at four places on its way there and back: dozens of
-small requests, which take longer than the round where networks are small (measured with three sites on two cores).
+Flower sends each array of a record in a separate HTTP request, at four places on the way there and back. For small
+networks these dozens of small requests take longer than the round (measured with three sites on two cores).
 
-What is folded is in the format of safetensors, whose reader checks names, types, shapes and places against the length
-of what arrived before it makes anything; the part that describes them is bounded here.
+The packed format is safetensors, whose reader checks names, types, shapes and positions against the length of the data
+before it allocates anything; the size of its header is bounded here.
 """
 
 import numpy as np

@@ -18,7 +18,12 @@ _SENTENCES: dict[Code, tuple[type[SiloganError], str, str, str]] = {
     Code.NOT_APPROVED: (PrivacyRefusal, "study", "is not approved by this site", "have the hospital review it"),
     Code.PLAN: (PrivacyRefusal, "privacy plan", "is not what this site approved", "have the hospital review the plan"),
     Code.POLICY: (PrivacyRefusal, "site policy", "forbids the plan", "propose what it allows"),
-    Code.BUDGET: (PrivacyRefusal, "privacy budget", "does not pay for the round", "stop here, or ask for a larger budget"),
+    Code.BUDGET: (
+        PrivacyRefusal,
+        "privacy budget",
+        "does not pay for the round",
+        "stop here, or ask for a larger budget",
+    ),
     Code.ROUND_DONE: (PrivacyRefusal, "round", "was already answered", "continue with the next round"),
     Code.LEDGER: (VerificationError, "site's ledger", "is not valid", "have the hospital audit it"),
     Code.SOFTWARE: (
@@ -71,7 +76,7 @@ def without_reason() -> Generator[None]:
     """Turns every error inside into `Code.UNAVAILABLE`; it wraps all code that has patients' data in memory.
 
     Privacy:
-        An error that depends on the data cannot be told from any other, whoever raises it and as what.
+        An error that depends on the data cannot be distinguished from any other, whatever its origin and type.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""The names of a run's files: the only place that knows them. Imports nothing that takes time.
+"""The names of a run's files: the only place that knows them. Imports nothing slow.
 
-A coordinator's run has the first block; a simulation stands in for its hospitals' disks too, and has all.
+A coordinator's run has only the first block; a simulation also holds its hospitals' files, and has all of them.
 """
 
 import shutil

@@ -5,8 +5,8 @@ ca.key      signs with the authority in ca.pem; may be kept offline between rene
 server.pem  the server's certificate, then intermediate ones
 server.key  its key, which is kept when the certificate is renewed: delete it first to have a new one
 
-A new server certificate from the same authority needs nothing at the hospitals. A new authority does: have ca.pem hold
-both (`trust`), give it to every hospital, only then sign with the new one, and take the old one out at last.
+A new server certificate from the same authority requires no change at the hospitals. A new authority does: put both
+into ca.pem (`trust`), give it to every hospital, only then sign with the new one, and finally remove the old one.
 """
 
 from collections.abc import Callable, Sequence
@@ -200,7 +200,11 @@ class Authority:
         chain = load_certificates(self.server_pem)
         server, *intermediate = (CertificateFacts.of(one) for one in chain)
         authorities = tuple(CertificateFacts.of(one) for one in load_authorities(self.ca_pem))
-        hint = "renew it" if self.ca_key.exists() else "bring ca.key and renew the certificate, or install the institution's new one"
+        hint = (
+            "renew it"
+            if self.ca_key.exists()
+            else "bring ca.key and renew the certificate, or install the institution's new one"
+        )
         ages = [("server.pem", server, hint)]
         ages += [("intermediate certificate", one, "install the institution's new chain") for one in intermediate]
         longest = max(authorities, key=lambda one: one.not_after)

@@ -1,9 +1,9 @@
 """Backup and restore of a coordinator's folder, in one file.
 
-It holds what a coordinator cannot recreate: settings, keys and certificates, who is enrolled, the log of actions and
-the runs; and Flower's own database, unless that is damaged: `silogan server repair` does without. Logs are left out. It
-may be made while the coordinator runs: every file is replaced whole, and a run's checkpoints are read before its
-events, which are cut to the checkpoint when the run continues.
+It holds what a coordinator cannot recreate: settings, keys and certificates, enrolled hospitals, the action log and the
+runs. It also holds Flower's own database, unless that is damaged: `silogan server repair` can recreate it. Logs are
+left out. It can be made while the coordinator runs: every file is replaced whole, and a run's checkpoints are read
+before its events, which are cut to the checkpoint when the run continues.
 
 Whoever has a backup has every key of the coordinator. Nothing that a hospital's guarantee depends on is in it: what was
 spent is in the hospitals' own ledgers, which an older coordinator cannot set back.

@@ -8,8 +8,8 @@
 server.yaml         settings (`server/operations/settings.py`)
 ca.pem ca.key server.pem server.key   certificates for the outside (`server/operations/authority.py`)
 inner/              certificates of its own for the loopback address
-superexec.secret    lets the SuperExec, and nobody else, take a run and its token
-control.secret      lets whoever can read it, and nobody else, be the SuperLink's operator
+superexec.secret    lets only the SuperExec take a run and its token
+control.secret      lets only those who can read it be the SuperLink's operator
 view/               what readers may see, if a group was admitted (`server/operations/view.py`)
 superlink.sqlite    Flower's own state
 sites.json          who is enrolled (`server/operations/enrolment.py`)
@@ -178,7 +178,7 @@ class Coordinator:
 
         Args:
             supervise: begin runs again that were lost, from their checkpoints.
-            as_root: run as root, where there is nobody else.
+            as_root: run as root, on a dedicated machine.
             also: called once everything is started, as for metrics.
             say: gets lines for a person: `about` at first, and `ready` when hospitals can connect.
             watch: called about every second.
@@ -197,7 +197,7 @@ class Coordinator:
         with only_one(self.folder, "server"):
             open_log(self.folder / LOG_FILE)
             if is_damaged(self.folder):
-                lost = f"the SuperLink's database was damaged and is renamed {set_aside(self.folder)}; a new one is created"
+                lost = f"the SuperLink's database was damaged and is now {set_aside(self.folder)}; a new one is made"
                 _log.warning("%s", lost)
                 say([lost])
             services = self.services()

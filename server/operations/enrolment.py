@@ -112,7 +112,9 @@ class Enrolment:
         with self._changing() as sites:
             for other in sites.values():
                 if other.public_key == key and other.name != name:
-                    raise ConfigError("node's key", f"is already the key of '{other.name}'", "have each hospital create its own key")
+                    raise ConfigError(
+                        "node's key", f"is already the key of '{other.name}'", "have each hospital create its own key"
+                    )
             old = sites.get(name)
             new = EnrolledSite(name, key, declared_size)
             if old is not None and old.public_key == key:

@@ -1,8 +1,8 @@
 """Flower's SuperLink, with a login for its operator: `python -m server.operations.hub SECRET_FILE ARGUMENT...`.
 
-Flower 1.41 lets whoever reaches the SuperLink's address use its interface for operators, unless a plug-in of its
-enterprise edition is there. On the loopback address that is every user of the machine. Here a caller needs the secret
-in a file that is its owner's alone, so that the rights of that file say who is an operator.
+Flower 1.41 lets everybody who can reach the SuperLink's address use its interface for operators, unless a plug-in of
+its enterprise edition is present. On the loopback address that is every user of the machine. Here a caller needs the
+secret in a file that only its owner can read, so that the permissions of that file decide who is an operator.
 """
 
 import hmac
@@ -47,7 +47,9 @@ def main() -> None:
     sys.argv = ["flower-superlink", *sys.argv[2:]]
     module = importlib.import_module(_PROGRAM)
     if not hasattr(module, "load_control_authn_plugin"):  # never without the login
-        raise SystemExit("this version of Flower loads its login differently: install the version that silogan requires")
+        raise SystemExit(
+            "this version of Flower loads its login differently: install the version that silogan requires"
+        )
     module.__dict__["load_control_authn_plugin"] = lambda: OperatorLogin(secret)
     cast(Callable[[], None], module.__dict__["flower_superlink"])()
 

@@ -37,7 +37,9 @@ def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
     except (ValueError, UnsupportedAlgorithm, InternalError, NotImplementedError):
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
-        raise ConfigError("node's key", "is not an ECDSA public key", "give the node.pub that `silogan node init` wrote")
+        raise ConfigError(
+            "node's key", "is not an ECDSA public key", "give the node.pub that `silogan node init` wrote"
+        )
     return key
 
 

@@ -6,10 +6,10 @@ The SuperLink has one port for all its interfaces. Those for its operator (/v1/c
     hospital ── TLS ── nginx ── TLS, verified ── SuperLink on 127.0.0.1
                        │ ten routes, compared byte by byte; anything else is 404 and goes nowhere
 
-The SuperLink reads a whole request, several times over, before it looks at who sent it. So what reaches it is bounded
-whoever sends: each route's body by what an honest node needs, and for the routes with weights the requests at one time
-(`Proxy.pieces_at_once`); nginx holds back the others' bodies in files, and answers 502 where there are too many, after
-which a SuperNode tries again. `tests/hostile/test_wire_strangers.py` measures what the SuperLink then takes.
+The SuperLink reads a whole request, several times, before it checks the sender. So nginx limits what reaches it: each
+route's body to what an honest node needs, and for routes with weights the number of simultaneous requests
+(`Proxy.pieces_at_once`). nginx holds back further bodies in files, and answers 502 if there are too many, after which a
+SuperNode tries again. `tests/hostile/test_wire_strangers.py` measures the load that the SuperLink then has.
 
 Privacy:
     A request passes only if its method and its target as sent, before any decoding, are one of `ROUTES`; what nginx

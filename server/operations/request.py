@@ -30,7 +30,7 @@ def read_request(site: str, path: Path, size: int | None) -> tuple[str, int]:
 
     Raises:
         ConfigError: the file cannot be read, is longer than any key, or is another hospital's request.
-        UsageError: nobody says the size.
+        UsageError: the size is not given.
     """
     content = _read(path)
     if path.suffix == ".json":

@@ -36,7 +36,9 @@ class Settings(Section):
             ConfigError: the folder is not a coordinator's, or a key is unknown, missing or wrong.
         """
         if not (folder / SETTINGS_FILE).is_file():
-            raise ConfigError(f"server folder '{folder}'", "is not a coordinator folder", "make one with `silogan server init`")
+            raise ConfigError(
+                f"server folder '{folder}'", "is not a coordinator folder", "make one with `silogan server init`"
+            )
         return parse(Settings, read_keys(folder / SETTINGS_FILE, "settings", "write names: [HOST]"), "settings")
 
 

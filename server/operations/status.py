@@ -1,6 +1,7 @@
 """The status of a federation, as plain values for people, scripts and metrics.
 
-Whatever is damaged, the rest is reported: what cannot be read is a line among the `problems`, or the `problem` of its run.
+Whatever is damaged, the rest is reported: what cannot be read is a line among the `problems`, or the `problem` of its
+    run.
 """
 
 import time

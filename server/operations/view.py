@@ -39,10 +39,14 @@ def admit_readers(folder: Path, group: str) -> None:
             os.chown(path, -1, number)
             path.chmod(mode)
     except KeyError:
-        raise ConfigError(f"group '{group}'", "does not exist", "create it with `groupadd`, or correct the name") from None
+        raise ConfigError(
+            f"group '{group}'", "does not exist", "create it with `groupadd`, or correct the name"
+        ) from None
     except OSError as error:
         hint = "run this as a member of the group"
-        raise ConfigError(f"group '{group}'", f"cannot be given access to the status ({error.strerror})", hint) from None
+        raise ConfigError(
+            f"group '{group}'", f"cannot be given access to the status ({error.strerror})", hint
+        ) from None
     _close(folder)
 
 

@@ -40,7 +40,9 @@ def generate(
     generator = load_generator(run_dir / GENERATOR_FILE)
     formats = OUTPUTS[generator.schema.kind].formats
     if file_format not in (None, *formats):
-        raise UsageError(f"--format {file_format}", f"is not available for {generator.schema.noun}", f"use {', '.join(formats)}")
+        raise UsageError(
+            f"--format {file_format}", f"is not available for {generator.schema.noun}", f"use {', '.join(formats)}"
+        )
     write = formats[file_format or next(iter(formats))]
     chosen = _label_codes(generator, labels)
     codes = None if chosen is None else torch.tensor(chosen)[torch.arange(count) % len(chosen)]

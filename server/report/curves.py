@@ -78,7 +78,5 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
         points("variety"),
         number,
     )
-    yield Chart(
-        "Size of a round's change", "L2 norm of the average weight update.", points("update_norm"), number
-    )
+    yield Chart("Size of a round's change", "L2 norm of the average weight update.", points("update_norm"), number)
     yield Chart("Time per round", "Seconds; not covered by the guarantee.", points("seconds"), duration, tick=number)

@@ -1,8 +1,8 @@
 """The checkpoint: the coordinator's state after a round, in one atomically written file.
 
-Going back by one round (`recover`) costs no privacy, whatever happens. Asked again on the same weights, a hospital
-sends the reply that it has kept of each of its last two rounds (`client/state.py`); asked on others, its ledger
-refuses a round that it has answered. What a damaged checkpoint can cost is therefore the run, never the guarantee.
+Going back by one round (`recover`) costs no privacy, whatever happens. For the same weights, a hospital sends
+the stored reply again, which it keeps for its last two rounds (`client/state.py`). For other weights, its ledger
+refuses a round that it has answered. A damaged checkpoint can therefore cost the run, never the guarantee.
 """
 
 import hashlib

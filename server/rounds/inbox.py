@@ -1,13 +1,13 @@
 """Incoming replies: each is checked against bounds before it is fetched and before it is parsed.
 
-    SuperLink ── which objects a reply consists of ──► so many? of such kinds? ── object by object ──► a message
+    SuperLink ── list of a reply's objects ──► check number and kinds ── object by object ──► a message
 
 A reply is a tree of Flower's objects, each named by the hash of its content. A site announces the tree, and sends the
 objects one by one. Flower's own grid (flwr 1.41) waits for a missing object for minutes, with all other replies behind
-it; fetches trees of any size; builds whatever arrays they describe; and believes what a message says of its sender. So
-here the tree is compared with the largest honest reply first; an object that is not there yet is asked for again in
-the next turn, after all other replies; what an array unfolds to is added up before it is built; and the sender is the
-node that was asked.
+it; fetches trees of any size; builds whatever arrays they describe; and trusts the sender named in a message. Here,
+the tree is first compared with the largest honest reply. A missing object is requested again in the next turn, after
+all other replies. The unpacked size of the arrays is added up before they are built. The sender is the node that was
+asked.
 
 It uses functions of flwr 1.41 that are not documented, which is why flwr is pinned to one minor version.
 """

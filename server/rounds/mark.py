@@ -14,7 +14,7 @@ DAMAGE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionEr
 
 
 class Header(BaseModel):
-    """What stands in a checkpoint beside the tensors; people read the names and heads on terminals."""
+    """The metadata in a checkpoint beside the tensors; names and heads are shown on terminals."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     study_id: str

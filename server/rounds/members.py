@@ -10,16 +10,16 @@ from server.rounds.quarantine import ProtocolViolation, Quarantine
 class Members:
     """The sites of a run and their nodes.
 
-    In a federation of hospitals every node is registered under its site's name and proves itself with its key: the name
-    that Flower gives is the site, and a node under another name, or none, is never asked. In a simulation nodes have no
-    names, and a site stays with the node that first gave its name.
+    In a federation of hospitals every node is registered under its site's name and authenticates with its key: the name
+    that Flower gives is the site, and a node with another name, or without one, is never asked. In a simulation nodes
+    have no names, and a site belongs to the node that first gave its name.
 
     Args:
         roster: the names of the sites.
         quarantine: who is not asked.
 
     Attributes:
-        named: whether names are proven; once they are, no node is taken at its own word again.
+        named: whether names are authenticated; once they are, a node's own claim is never trusted again.
     """
 
     def __init__(self, roster: Iterable[str], quarantine: Quarantine) -> None:

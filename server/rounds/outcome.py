@@ -28,6 +28,8 @@ def raise_outcome(run_dir: Path) -> None:
         kind = ERRORS_BY_EXIT_CODE.get(content["exit_code"], FederationError)
         parts = [str(content["error"][part]) for part in ("thing", "problem", "hint")] if content["exit_code"] else []
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        raise FederationError("server", "exited without reporting a result", "see the run folder's logs, then use --resume") from None
+        raise FederationError(
+            "server", "exited without reporting a result", "see the run folder's logs, then use --resume"
+        ) from None
     if parts:
         raise kind(*parts)

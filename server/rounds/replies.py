@@ -91,7 +91,9 @@ class RoundReplies:
             if cosine >= min_cosine:
                 passed.append(usable)
                 continue
-            problem = f"points away from the other sites' updates (cosine {cosine:.2f}, at least {min_cosine:g} is asked)"
+            problem = (
+                f"points away from the other sites' updates (cosine {cosine:.2f}, at least {min_cosine:g} is asked)"
+            )
             self._refuse(site, ProtocolViolation("reply", problem, _LEFT_OUT), site)
         return passed
 
@@ -104,7 +106,9 @@ class RoundReplies:
     def _check_header(self, reply: Reply, node: int) -> None:
         self._members.claim(node, reply.site)
         if reply.site in self._quarantine.sites:
-            raise FederationError("reply", "comes from a site in quarantine", "readmit the site, or leave it in quarantine")
+            raise FederationError(
+                "reply", "comes from a site in quarantine", "readmit the site, or leave it in quarantine"
+            )
         if reply.site in self._seen:
             raise ProtocolViolation("reply", "is the site's second reply in one round", _LEFT_OUT)
         if (reply.phase, reply.round) != (self._phase, self._number):
@@ -154,7 +158,7 @@ def checked_weights(record: ArrayRecord, reference: Weights, max_update_norm: fl
 
 
 def _no_reply(code: int) -> SiloganError:
-    """The meaning of an error in place of a reply. A reply that ends too early can be a lost connection's: no violation."""
+    """The meaning of an error in place of a reply. An incomplete reply may be a lost connection, not a violation."""
     match code:
         case Fault.TOO_LARGE:
             return ProtocolViolation("reply", "is larger than requested", _LEFT_OUT)

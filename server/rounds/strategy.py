@@ -1,9 +1,9 @@
 """The coordinator's strategy: instruct every site, check the replies, aggregate, checkpoint.
 
-What is done with the combined weights stands in `server/rounds/after`, one file each.
+The steps after aggregation are in `server/rounds/after`, one file each.
 
-Flower averages whatever arrives, waits for ever where sites are missing, and calls a run without a single reply a
-success (flwr 1.41); so quorum, refusal of unusable replies and checkpoints are this class's own.
+Flower averages whatever arrives, waits for ever if sites are missing, and reports success for a run without a single
+reply (flwr 1.41). So this class implements quorum, refusal of unusable replies and checkpoints itself.
 """
 
 import time

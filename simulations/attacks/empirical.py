@@ -133,9 +133,9 @@ def audit_one_run(
         SiloganError: it cannot be trained.
 
     Privacy:
-        The canaries are nobody, but the hospital's own images are trained on as in any run of the scenario: what is
-        returned has seen them through the plan's mechanism, the coins and the made-up canaries alone. All that the run
-        writes is deleted. `noise` is for simulated hospitals: nothing but the wrapper below knows of it.
+        The canaries are not patients, but the hospital's own images are trained on as in any run of the scenario: what
+        is returned has seen them through the plan's mechanism, the coins and the made-up canaries alone. All that the
+        run writes is deleted. `noise` is for simulated hospitals: nothing but the wrapper below knows of it.
     """
     refuse_without_privacy(scenario)
     with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder, registered(), _noise_scaled(noise):

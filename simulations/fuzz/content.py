@@ -391,7 +391,7 @@ def _canonical(text: str) -> str:
 
 
 def _sign_anew(db: sqlite3.Connection) -> None:
-    """Makes hashes and signatures right again, as whoever has the site's key can."""
+    """Makes hashes and signatures valid again, as a holder of the site's key can."""
     previous = GENESIS
     for seq, body in db.execute("SELECT seq, body FROM entries ORDER BY seq").fetchall():
         digest = hashlib.sha256(f"{seq}\n{previous}\n{body}".encode("utf-8", "surrogatepass")).hexdigest()

@@ -47,7 +47,7 @@ _WORDS = (
 
 
 class NotDeliveredError(Exception):
-    """Flower itself can make nothing of the bytes: they reach nobody."""
+    """Flower itself cannot decode the bytes: they reach nobody."""
 
 
 def as_bytes(record: RecordDict) -> bytes:

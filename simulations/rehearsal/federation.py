@@ -326,7 +326,7 @@ def _pace(nodes: list[Path]) -> str:
     work = [max(worked[number]) for number in rounds]
     beside = statistics.median(whole - part for whole, part in zip(lasted, work, strict=True))
     whole, part = statistics.median(lasted), statistics.median(work)
-    return f"a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s beside it (medians)"
+    return f"a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s overhead (medians)"
 
 
 def memory_of(folder: Path) -> dict[str, int]:

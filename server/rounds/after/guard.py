@@ -1,11 +1,11 @@
 """The collapse guard: detects collapse from generated images alone, and rolls back to a healthy round.
 
-A generator that has collapsed makes the same image again and again; one that has lost is told apart by the
-discriminator every time, and learns nothing more from it. Both show in images of the server's own making.
+A collapsed generator makes the same image again and again. A losing generator is recognised by the discriminator every
+time, and learns nothing more from it. Both are visible in images that the server generates.
 
 Privacy:
     Uses only the networks, which the sites have released under their plans: post-processing, never real data.
-    The rounds that are given up stay charged; the plan's number of rounds holds whatever the guard does.
+    Discarded rounds stay charged; the guard never changes the plan's number of rounds.
 """
 
 from dataclasses import asdict, dataclass, replace

@@ -25,7 +25,7 @@ class Contribution(NamedTuple):
         squared: float64[N], upper bounds of ‖gᵢ‖² of its part of each unit's gradient.
         reach: float64[N], squared reaches (`client/mechanism/clip.py`).
         weighted_sum: Σᵢ factorᵢ·gᵢ, float64, shaped like the parameter; within the errors of `noisy_sum.py`.
-        public_sum: the same as the library adds it up: quicker, with errors that nobody has bounded; None if there is
+        public_sum: the same as the library adds it up: quicker, without a bound on its errors; None if there is
             no such way.
     """
 
