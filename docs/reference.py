@@ -109,7 +109,7 @@ def _kind(whole: Schema, value: Schema) -> str:
     if value.get("type") == "array":
         parts = value.get("prefixItems", [value.get("items", {})])
         return "list: " + ", ".join(dict.fromkeys(_kind(whole, one) for one in parts))
-    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "yes or no", "null": "nothing"}
+    names = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
     return names.get(value.get("type", ""), "anything") + _range(value)
 
 

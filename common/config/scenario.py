@@ -200,7 +200,8 @@ class Federation(Section):
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         default=None,
         description="smallest cosine of a site's generator update with the median of all; off if not given. "
-        "0 is recommended: with digits on four sites, evenly or by class, honest ones had 0.71 or more and reversed ones -0.40 or less",
+        "0 is recommended: with digits on four sites, evenly or by class, honest sites had 0.71 or more "
+        "and reversed ones -0.40 or less",
     )
     quarantine_after: Size = Field(default=3, description="protocol violations after which a site is quarantined")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(

@@ -218,7 +218,7 @@ def _follow(flower: _Flower, run_id: str, outcome: Path) -> str:
 
 
 def _conclude(run_dir: Path, end: str) -> None:
-    """Returns if Flower and the server both report success; else raises the server's error, or that the run was lost."""
+    """Returns if Flower and the server both report success; else raises the server's error, or that it was lost."""
     reported = (run_dir / OUTCOME_FILE).exists()
     if reported:
         raise_outcome(run_dir)
