@@ -425,7 +425,7 @@ def test_bad_settings_are_refused_in_one_line(case: str, scenario: Path, tmp_pat
         ),
         (("generate", "<new>", "--count", "1", "--out", "<new>"), 4, ("generator.safetensors", "finished run")),
         (("evaluate", "<new>"), 2, ("<new>", "does not exist", "run folder")),
-        (("audit", "<new>"), 2, ("<new>", "does not exist", "a ledger's file")),
+        (("audit", "<new>"), 2, ("<new>", "does not exist", "a ledger file")),
         (("audit",), 2, ("audit", "needs something to audit", "--empirical SCENARIO")),
         (("evaluate", "<scenario>"), 2, ("--real", "is missing")),
         (("evaluate", "<scenario>", "--real", "<scenario>"), 4, ("<scenario>", "silogan generate")),
@@ -567,7 +567,7 @@ def test_a_budget_that_is_used_up_ends_the_run_with_what_it_paid_for(scenario: P
     words = ("simulate", scenario, "--out", folder, *UNMEASURED, "--set", "training.rounds=5")
     words += ("--set", f"privacy.epsilon={budget}")
     done = silogan(*words)
-    assert_refused(done, 5, "round 3", "privacy budget", "rounds before it stand")
+    assert_refused(done, 5, "round 3", "privacy budget", "rounds before it are kept")
     told = [json.loads(line)["message"] for line in (folder / "sites.log").read_text(encoding="utf-8").splitlines()]
     assert len(told) == 2
     assert all("refuses (budget): privacy budget" in line and f"above {budget:g}" in line for line in told)

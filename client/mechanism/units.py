@@ -45,7 +45,7 @@ class Units:
 
     Args:
         records: how many records there are.
-        patients: int64[N], a code for the patient of each record; None if each record is a unit of its own.
+        patients: int64[N], a code for the patient of each record; None if each record is its own unit.
         views: V, the most records of a unit in a sum: public, whatever the patients have.
 
     Attributes:

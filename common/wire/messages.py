@@ -149,7 +149,7 @@ def _tensor(array: Array) -> torch.Tensor:
     _check(possible, "holds an array of an invalid shape")
     expected = _npy_header(dtype, shape)
     fits = len(content) == len(expected) + math.prod(shape) * dtype.itemsize and content.startswith(expected)
-    _check(fits, "holds an array whose size differs from its declaration")
+    _check(fits, "holds an array of another size than declared")
     return torch.from_numpy(np.frombuffer(content, dtype, offset=len(expected)).reshape(shape).copy())
 
 

@@ -70,7 +70,7 @@ def test_a_key_that_was_taken_back_is_said_and_stops_nobody_else(coordinator: Co
     coordinator.enrolment.enrol("tromso", new_line(), 100)
     problems = tell(coordinator, link)
     assert list(problems) == ["bergen"]
-    assert "have the hospital make a new key" in problems["bergen"]
+    assert "have the hospital create a new key" in problems["bergen"]
     assert coordinator.enrolment.all()["tromso"].node in link.keys
 
 

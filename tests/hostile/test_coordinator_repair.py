@@ -63,7 +63,7 @@ def test_what_needs_a_person_is_named_with_what_mends_it(coordinator: Coordinato
     done = server(folder, "repair")
     assert done.code == 6
     assert "run `silogan server init --name NAME`" in done.out
-    assert "though round 2 was completed; put one of the last two rounds back from a backup" in done.out
+    assert "though round 2 was completed; restore one of the last two rounds from a backup" in done.out
     assert "2 problems left" in done.out
 
 

@@ -147,7 +147,7 @@ def test_damaged_key_is_a_finding_of_its_site(run: tuple[Study, Path]) -> None:
     (run_dir / "ledgers" / "Bergen.key").write_bytes(b"no key")
     ((site, entry, problem),) = problems(run_dir)
     assert (site, entry) == ("Bergen", 0)
-    assert "is no Ed25519 key" in problem
+    assert "not an Ed25519 key" in problem
 
 
 def test_node_is_audited_by_its_register(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_name_that_is_not_resolved(good: Authority, monkeypatch: pytest.MonkeyPa
 
 
 def test_faults_of_the_arguments_come_first(good: Authority, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no host name"):
+    with pytest.raises(ConfigError, match="not a host name"):
         fetch_certificate("https://localhost", 443, good.ca_pem)
     with pytest.raises(ConfigError, match=r"'none\.pem': cannot be read"):
         fetch_certificate("localhost", 443, tmp_path / "none.pem")
@@ -339,7 +339,7 @@ def test_proxy_that_refuses_is_told_from_the_server(
     good: Authority, http_proxy: Callable[[bytes], list[bytes]]
 ) -> None:
     http_proxy(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
-    with pytest.raises(FederationError, match=r"through the proxy of HTTPS_PROXY.*not let through") as refused:
+    with pytest.raises(FederationError, match=r"through the proxy of HTTPS_PROXY.*blocked by the proxy") as refused:
         fetch_certificate("fl.example.org", 443, good.ca_pem)
     assert "hidden" not in str(refused.value)
 

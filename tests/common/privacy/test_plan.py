@@ -338,7 +338,7 @@ def test_a_plan_for_patients_needs_a_scenario_that_may_know_them() -> None:
     for unit in ("record", "patient"):
         assert plan_problem(open_scenario, make_plan(open_scenario, unit)) is None
     several = parse_scenario({"name": "x", "privacy": {"noise_multiplier": 3.0, "records_per_patient": 2}})
-    with pytest.raises(ConfigError, match="each record is a unit of its own"):
+    with pytest.raises(ConfigError, match="each record is its own unit"):
         plan_problem(several, replace(make_plan(several, "patient"), unit="record"))
 
 

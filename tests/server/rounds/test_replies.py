@@ -199,7 +199,7 @@ def test_a_second_reply_is_an_violation(
 ) -> None:
     federate(honest(), names=NAMES, order=lambda replies: [*replies, replies[1]])
     assert violations(run_dir) == {"site-2": 1}
-    assert "second in one round" in refused(run_dir)[0]["why"]
+    assert "second reply in one round" in refused(run_dir)[0]["why"]
     assert moved(start, run_dir) == 2.0
 
 

@@ -296,7 +296,7 @@ def test_a_second_reply_of_a_site_is_left_out(
 ) -> None:
     federate(honest(), order=lambda replies: [replies[0], *replies])
     assert_close(latest(run_dir).weights, shifted(start, 2.0))
-    assert "second in one round" in refused(run_dir)[0]["why"]
+    assert "second reply in one round" in refused(run_dir)[0]["why"]
 
 
 def test_one_site_alone_is_no_quorum_however_often_it_answers(
