@@ -142,8 +142,8 @@ def test_a_run_goes_on_from_the_round_before(
     assert found.checkpoint.round == 1
     dispatcher.step()
     assert link.started == [name]
-    assert "goes on from round 1" in coordinator.runs.get(name).problem
-    assert "goes on from round 1" in server(coordinator.folder, "status").out
+    assert "continuing from round 1" in coordinator.runs.get(name).problem
+    assert "continuing from round 1" in server(coordinator.folder, "status").out
 
 
 def test_an_older_checkpoint_is_never_released_as_the_last(coordinator: Coordinator) -> None:

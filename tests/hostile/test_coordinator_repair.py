@@ -47,7 +47,7 @@ def test_everything_is_mended_that_can_be(coordinator: Coordinator) -> None:
     assert all(finding["mended"] for finding in found.values())
     named = {f"file '{SITES_FILE}'", "file 'superexec.secret'", "file 'ca.key'", f"folder '{INNER}'"}
     assert found.keys() == named | {f"run '{name}'" for name in (checkpoint, events, state, aside)}
-    assert recover(folder / "runs" / checkpoint).problem == "checkpoint of round 2 is missing: goes on from round 1"
+    assert recover(folder / "runs" / checkpoint).problem == "checkpoint of round 2 is missing: continuing from round 1"
     assert len(read_events(folder / "runs" / events)) == 2
     assert [coordinator.runs.get(name).state for name in (state, aside)] == ["stopped", "queued"]
     assert (folder / "ca.key").stat().st_mode & 0o777 == 0o600

@@ -196,7 +196,7 @@ def test_init_asks_on_a_terminal_and_explains(tmp_path: Path) -> None:
     os.close(ours)
     assert process.wait() == 0, said.decode()
     assert "keeps it permanently" in said.decode()
-    assert "counts at δ = 0.0001 for good" in said.decode()
+    assert "fixed at δ = 0.0001" in said.decode()
     registration = Node(tmp_path / "node").register.get("xrays")
     assert (registration.site, registration.unit, registration.declared_size) == ("bergen", "record", 300)
 

@@ -183,7 +183,7 @@ def test_files_that_are_no_archive_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("train_images", b"no numpy header")
         archive.writestr("train_labels", b"no numpy header")
-    with pytest.raises(DataError, match="holds something else than an array as 'train_labels'"):
+    with pytest.raises(DataError, match="holds no array under 'train_labels'"):
         read(data)
 
 

@@ -399,7 +399,7 @@ def test_names_and_dates_are_checked_before_copying(
 def test_authority_of_its_own_is_not_mixed_with_another(server: Path, given: Given) -> None:
     own = Authority.create(server)
     before = contents(own)
-    with pytest.raises(ConfigError, match="authority of its own"):
+    with pytest.raises(ConfigError, match="private authority"):
         Authority.install(server, **given._asdict(), names=NAMES)
     assert contents(own) == before
 

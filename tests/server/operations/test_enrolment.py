@@ -84,7 +84,7 @@ def test_a_removed_site_is_let_in_no_more(enrolment: Enrolment) -> None:
 def test_a_key_is_one_hospitals(enrolment: Enrolment) -> None:
     key = new_key()
     enrolment.enrol("bergen", key, 300)
-    with pytest.raises(ConfigError, match="is that of 'bergen'"):
+    with pytest.raises(ConfigError, match="is already the key of 'bergen'"):
         enrolment.enrol("oslo", f"{key} comment", 300)
 
 
