@@ -68,7 +68,7 @@ def test_no_policy_lets_a_seed_in(hospital_node: HospitalNode) -> None:
 def test_a_node_with_patients_cannot_become_a_rehearsal(hospital_node: HospitalNode) -> None:
     data = hospital_node.registration.data
     for name in ("cohort", "other"):
-        with pytest.raises(PrivacyRefusal, match="is not a rehearsal node, and stays what it was made"):
+        with pytest.raises(PrivacyRefusal, match="is not a rehearsal node, and this cannot change"):
             hospital_node.node.add_cohort(name=name, site="bergen", data=data, declared_size=1000, rehearsal=True)
 
 

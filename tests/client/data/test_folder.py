@@ -142,7 +142,7 @@ def test_folders_must_be_the_declared_classes(tmp_path: Path) -> None:
     assert "has no images" in refusal(tmp_path)
     fill(tmp_path)
     (tmp_path / "c").mkdir()
-    assert refusal(tmp_path).startswith("folder 'c': is none of a, b; remove it or correct data.classes")
+    assert refusal(tmp_path).startswith("folder 'c': is not one of a, b;  remove it or correct data.classes")
 
 
 def test_a_class_without_images_is_no_error(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_splits_must_come_together(tmp_path: Path) -> None:
     assert "has only one of 'train' and 'test'" in refusal(tmp_path)
     fill(tmp_path / "test/south")
     fill(tmp_path / "other")
-    assert "folder 'other': is none of test, train" in refusal(tmp_path)
+    assert "folder 'other': is not one of test, train" in refusal(tmp_path)
 
 
 def test_a_site_may_have_images_in_one_split_only(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_study_that_cannot_be_allowed_says_why(
 def test_study_of_other_images_or_without_this_hospital_is_refused(node: Node, study: Study) -> None:
     cohort = node.register.get(None)
     for other, problem in (
-        (replace(study, schema=replace(DIGITS, size=28)), "of another shape"),
+        (replace(study, schema=replace(DIGITS, size=28)), "differ from the cohort's"),
         (replace(study, sites=study.sites[1:]), "roster does not hold 'bergen'"),
         (replace(study, sites=(SiteDeclaration("bergen", 1001),)), "declared size 1000"),
     ):
@@ -278,7 +278,7 @@ def test_a_rehearsal_node_takes_seeded_studies_and_no_others(
 def test_a_node_stays_what_it_was_made(node: Node, rehearsal: Node) -> None:
     for one, other in ((node, True), (rehearsal, False)):
         for name in ("digits", "again"):
-            with pytest.raises(PrivacyRefusal, match="rehearsal node, and stays what it was made"):
+            with pytest.raises(PrivacyRefusal, match="rehearsal node, and this cannot change"):
                 one.add_cohort(name=name, site="bergen", data=Digits(), declared_size=1000, rehearsal=other)
         assert [cohort.name for cohort in one.register.all()] == ["digits"]
 
