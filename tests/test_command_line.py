@@ -663,6 +663,8 @@ def test_data_that_does_not_know_its_patients_is_refused(tmp_path: Path) -> None
     data = tmp_path / "data.yaml"
     data.write_text("source: digits\n", encoding="utf-8")
     words = ("--cohort", "digits", "--site", "bergen", "--data", data, "--size", 1000)
-    assert_refused(silogan("node", "init", tmp_path / "node", *words), 5, "does not say whose each image is")
+    assert_refused(
+        silogan("node", "init", tmp_path / "node", *words), 5, "does not say which patient each record belongs to"
+    )
     data.write_text("sauce: digits\n", encoding="utf-8")
     assert_refused(silogan("node", "init", tmp_path / "node", *words), 3, "sauce", "source")

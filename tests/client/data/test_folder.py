@@ -142,7 +142,7 @@ def test_folders_must_be_the_declared_classes(tmp_path: Path) -> None:
     assert "has no images" in refusal(tmp_path)
     fill(tmp_path)
     (tmp_path / "c").mkdir()
-    assert refusal(tmp_path).startswith("folder 'c': is not one of a, b;  remove it or correct data.classes")
+    assert refusal(tmp_path).startswith("folder 'c': is not one of a, b; remove it or correct data.classes")
 
 
 def test_a_class_without_images_is_no_error(tmp_path: Path) -> None:
