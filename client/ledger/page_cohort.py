@@ -93,7 +93,11 @@ patient with several records, ε grows about in proportion.</p>
 standard deviation in units of the clipping norm C. q: sample rate, the probability that a patient or record is in a
 step. k: most records of one patient in a step. Not settled: steps that were reserved and are charged in full, for
 example after a crash. ε alone: ε of this run if it were the only one; these values do not simply add up to the cohort's
-ε.</p> {% endcall %} {% else %} <p>Nothing has been charged yet.</p> {% endif %}
+ε.</p>
+{% endcall %}
+{% else %}
+<p>Nothing has been charged yet.</p>
+{% endif %}
 
 {% if statement.refused %}
 {% set newest, total = statement.refused[:-11:-1], statement.refused | length %}
