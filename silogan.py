@@ -1,4 +1,4 @@
-"""The front door: the command line of SiloGAN. Parses arguments and calls into the four rooms."""
+"""The command line of SiloGAN. Parses arguments and calls the four packages."""
 
 import json
 import os
@@ -66,13 +66,13 @@ def _root(debug: Annotated[bool, typer.Option("--debug", help="Show a traceback 
 def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME if not given.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that the folder holds.")] = False,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder first.")] = False,
     engine: Annotated[
         EngineName, typer.Option(help="Threads in this process, or Flower on Ray.")
     ] = EngineName.inprocess,
-    workers: Annotated[int | None, typer.Option(min=1, help="Sites at work at the same time.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Sites that train at the same time.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Run once for each seed, as in 0,1,2.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -111,14 +111,14 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
 def generate(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images.")],
-    out: Annotated[Path, typer.Option(help="New folder (png) or file (npz).")],
+    out: Annotated[Path, typer.Option(help="New folder (png) or new file (npz).")],
     file_format: Annotated[
-        str | None, typer.Option("--format", help="Of images: png, folders by class, if not given; or npz, one file.")
+        str | None, typer.Option("--format", help="For images: png (default, one folder a class) or npz.")
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Classes to draw, by name, as in 3,7; all in turn if not given.")
+        str | None, typer.Option(help="Names of the classes to draw, as in 3,7; all in turn if not given.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Draw the same images again; else they are new.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draw the same images each time.")] = None,
 ) -> None:
     """Draw synthetic images from a finished run's generator."""
     from common.wire.run_folder import GENERATOR_FILE
@@ -156,24 +156,24 @@ def audit(
     ledgers: Annotated[
         list[Path] | None, typer.Argument(help="Ledgers, copies of them, nodes, or run folders.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page to read, print and file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML page to read, print and file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     empirical: Annotated[
         Path | None,
-        typer.Option(metavar="SCENARIO", help="Train this scenario with canaries, and bound ε from below by attacks."),
+        typer.Option(metavar="SCENARIO", help="Train this scenario with canaries and measure a lower bound on ε."),
     ] = None,
     power: Annotated[
-        bool, typer.Option("--power/--no-power", help="With --empirical: also audit less noise, in two more runs.")
+        bool, typer.Option("--power/--no-power", help="With --empirical: two more audits, with less noise.")
     ] = True,
     adversary: Annotated[
-        float, typer.Option(min=0, help="With --empirical: seconds of search for weights that defeat clipping.")
+        float, typer.Option(min=0, help="With --empirical: seconds to search for weights that defeat clipping.")
     ] = 20.0,
 ) -> None:
     """Verify ledgers: hashes, signatures, heads that the server saw, arithmetic; and ε by three accountants."""
     if not ledgers and empirical is None:
-        raise UsageError("audit", "was given nothing", "name ledgers or run folders, or --empirical SCENARIO")
+        raise UsageError("audit", "needs something to audit", "name ledgers or run folders, or --empirical SCENARIO")
     if not ledgers and html is not None:
-        raise UsageError("--html", "is a page of ledgers, and none is given", "name ledgers or run folders")
+        raise UsageError("--html", "needs a ledger or run folder to show", "name ledgers or run folders")
     from simulations.audit import as_plain, audit_all
 
     audits = audit_all(ledgers or [])
@@ -196,14 +196,14 @@ def audit(
         attacks.check()
     if found["findings"]:
         count = len(found["findings"])
-        problem = "1 thing does not hold" if count == 1 else f"{count} things do not hold"
-        raise VerificationError("audit", problem, "ask the hospital, and restore the newest copy of its ledger")
+        problem = "1 problem found" if count == 1 else f"{count} problems found"
+        raise VerificationError("audit", problem, "ask the hospital to restore the newest copy of its ledger")
 
 
 def main() -> None:
-    """Entry point: runs a command; whatever goes wrong becomes one line and an exit code.
+    """Entry point: runs a command; every error becomes one line and an exit code.
 
-    Of an error that nobody foresaw only the type is said, since its text may quote data.
+    Of an unexpected error only the type is printed, since its text may quote data.
     """
     try:
         code = app(prog_name="silogan", standalone_mode=False)
@@ -217,18 +217,18 @@ def main() -> None:
         else:
             code = _fail(f"unexpected {type(error).__name__}; run 'silogan --debug ...' to see where", 1)
     if code == INTERRUPTED:
-        _fail("interrupted; a simulation goes on with --resume", code)
+        _fail("interrupted; continue a simulation with --resume", code)
     sys.exit(code)
 
 
 def _with_hint(fault: UsageFault) -> str:
-    """What was wrong with the arguments, and where to read on; empty where the help has been shown already."""
+    """The problem with the arguments, and where to find help; empty if the help was already shown."""
     message = fault.format_message()
     return f"{message} See '{fault.ctx.command_path} --help'." if message and fault.ctx else message
 
 
 def _fail(message: str, code: int) -> int:
-    """Says in one line why, if there is anything to say."""
+    """Prints the error in one line, if there is one."""
     if message:
         print(f"silogan: {' '.join(message.split())}", file=sys.stderr)
     return code
@@ -242,9 +242,7 @@ def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Sce
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
-        raise UsageError(
-            f"--seeds {seeds}", "is not a list of whole numbers", "write for example --seeds 0,1,2"
-        ) from None
+        raise UsageError(f"--seeds {seeds}", "is not a list of whole numbers", "for example: --seeds 0,1,2") from None
     plain = study.model_dump(mode="json")
     return [(parse_scenario({**plain, "seed": seed}), folder / f"seed-{seed}") for seed in numbers]
 
@@ -286,7 +284,7 @@ def _print_audit(found: dict[str, Any]) -> None:
         console.print(told, style="red", soft_wrap=True)
     if found["ok"]:
         console.print(
-            "Every entry holds. Neighbouring: add or remove one unit. Outside: figures on real test data.",
+            "All checks passed. Neighbouring: add or remove one unit. Not covered: figures on real test data.",
             soft_wrap=True,
         )
 
@@ -304,7 +302,7 @@ def _attack(scenario: Path, power: bool, adversary_seconds: float) -> "Attacks":
 def _print_attacks(found: dict[str, Any]) -> None:
     console = Console(markup=False)
     audit = found["empirical"]
-    table = Table("unit", "δ", "ε at least", "ε at most", title="what canaries prove, beside what the ledger charges")
+    table = Table("unit", "δ", "ε at least", "ε at most", title="lower bound by canaries, upper bound by the ledger")
     shown = (f"{audit[key]:.2f}" for key in ("epsilon_lower_bound", "epsilon_analytic"))
     table.add_row(audit["unit"], f"{audit['delta']:g}", *shown)
     console.print(table)
@@ -318,7 +316,7 @@ def _print_attacks(found: dict[str, Any]) -> None:
         console.print(f"Noise x {power['noise']:g} shows ε of at least {power['epsilon_lower_bound']:.2f}: {verdict}.")
     if found["weights_tried"]:
         console.print(
-            f"A hostile coordinator tried {found['weights_tried']:,} weights: one record adds at most "
+            f"A hostile coordinator tried {found['weights_tried']:,} sets of weights: one record adds at most "
             f"{found['largest_contribution']:.4g} times the clipping norm.",
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""A site's answer to a message of the server: unpack, do the round, pack; refuse by a code."""
+"""A site's answer to a message of the server: unpack, run the round, pack; refuse with a code."""
 
 import logging
 from collections.abc import Callable
@@ -16,15 +16,15 @@ _log = logging.getLogger("silogan.client")
 
 
 def answer(content: RecordDict, name: str, find_site: Callable[[str], Site]) -> RecordDict:
-    """Does the round that the server asks for; every fault becomes a refusal by one code.
+    """Runs the round that the server asks for; every fault becomes a refusal with one code.
 
     Args:
         content: what the server sent, folded or not.
-        name: what to call the site as long as it is not found.
+        name: the site's name in errors until it is found.
         find_site: the site in the study whose hash is given.
 
     Privacy:
-        What comes back is a `Reply`, or a `Code` that does not depend on patients' data. Why the site refuses is in its
+        The result is a `Reply`, or a `Code` that does not depend on patients' data. Why the site refuses is in its
         own log alone, and also there the text of an exception that is not a `SiloganError`, which could quote data, is
         not told.
     """

@@ -1,4 +1,4 @@
-"""The Flower ClientApp of a simulated site; a hospital's node answers by itself (`client/node/executor.py`)."""
+"""The Flower ClientApp of a simulated site. A hospital's node answers without it (`client/node/executor.py`)."""
 
 from pathlib import Path
 

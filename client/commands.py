@@ -1,4 +1,4 @@
-"""`silogan node`: a hospital's commands. Parses arguments and calls into this room."""
+"""`silogan node`: a hospital's commands. Parses arguments and calls this package."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from common.printable import printable
 
 node = typer.Typer(
     name="node",
-    help="A hospital: what it holds, what it allows, what it has spent.",
+    help="For hospitals: register data, set a policy, approve studies, run a node.",
     epilog=epilog("silogan node status node"),
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -22,7 +22,7 @@ node = typer.Typer(
 NodeFolder = Annotated[Path, typer.Argument(help="The hospital's own folder.")]
 Proposal = Annotated[Path, typer.Argument(help="The study as the coordinator sent it (run.yaml).")]
 CohortName = Annotated[str | None, typer.Option("--cohort", help="Registered cohort; the only one if not given.")]
-Server = Annotated[str, typer.Option("--server", help="The coordinator that asks.")]
+Server = Annotated[str, typer.Option("--server", help="The coordinator that proposes the study.")]
 
 
 @node.command("init", epilog=epilog("silogan node init node --cohort xrays --site bergen --data data.yaml --size 300"))
@@ -31,19 +31,19 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     cohort: Annotated[str | None, typer.Option(help="Name of the data set at this hospital.")] = None,
     site: Annotated[str | None, typer.Option(help="The hospital's name in rosters.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="How to read it: the keys of a scenario's data section (YAML).")
+        Path | None, typer.Option(help="How to read the data: the keys of a scenario's data section (YAML).")
     ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Number of patients as you make it public; round it.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Number of patients to make public. Round it.")] = None,
     record_level: Annotated[
         bool | None,
         typer.Option(
-            "--record-level/--patient-level", help="Protect single records, where nobody knows whose they are."
+            "--record-level/--patient-level", help="Protect single records: only if their patients are unknown."
         ),
     ] = None,
-    epsilon: Annotated[float, typer.Option(min=0, help="Budget that a new policy starts with.")] = 1.0,
+    epsilon: Annotated[float, typer.Option(min=0, help="Budget in a new policy.")] = 1.0,
     delta: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="δ of a new policy, 0.00001 if not given; a ledger keeps the one it has."),
+        typer.Option(min=0, max=1, help="δ of a new policy, 0.00001 if not given. An existing ledger keeps its δ."),
     ] = None,
     server: Annotated[str, typer.Option(help="Coordinator to connect to, as host:port.")] = "",
     ca: Annotated[Path | None, typer.Option(help="The coordinator's ca.pem.")] = None,
@@ -52,14 +52,14 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
         bool,
         typer.Option(
             "--rehearsal",
-            help="For good: take studies with a seed, whose noise others know, and no others. Only with the embedded "
-            "digits, which are nobody's.",
+            help="Permanent: accept only studies with a seed, whose noise others know. Works only with the embedded "
+            "digits, which are no patient's data.",
         ),
     ] = False,
 ) -> None:
-    """Register a data set: make the key, a policy to edit and the ledger, or join the ledger of its patients.
+    """Register a data set: create the key, a policy to edit and the ledger, or join the ledger of its patients.
 
-    On a terminal, what is left out is asked for and explained.
+    On a terminal, it asks for missing options and explains them.
     """
     from client.ledger.policy import template
     from client.node.joining import prepare_connection
@@ -70,7 +70,7 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
 
     name, site = answered("cohort", cohort, str), answered("site", site, str)
     source = Path(answered("data", None if data is None else str(data), str))
-    section = parse_data(read_keys(source, "data", "write for example source: folder"))
+    section = parse_data(read_keys(source, "data", "for example: source: folder"))
     unit = "record" if asked_level(record_level) else "patient"
     size = answered("size", size, int)
     if not Node.is_at(folder):
@@ -84,7 +84,7 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     kind = ", for rehearsals" if registration.rehearsal else ""
     print(f"cohort '{registration.name}' ({registration.unit}-level{kind}) is registered in {folder}")
     terms = hospital.ledger(registration).cohort
-    print(f"its ledger counts at δ = {terms.delta:g} for good: no study with a larger δ can be approved")
+    print(f"its ledger is fixed at δ = {terms.delta:g}: no study with a larger δ can be approved")
     print(f"the ledger's key, for auditors: {hospital.key.public}")
     request = prepare_connection(folder, registration, server=server, ca=ca, proxy=proxy)
     print(f"send the coordinator {request}:")
@@ -99,10 +99,10 @@ def node_plan(
     proposal: Proposal,
     server: Server,
     cohort: CohortName = None,
-    override: Annotated[str, typer.Option(help="As for `approve`: why ε above 20 would be accepted.")] = "",
+    override: Annotated[str, typer.Option(help="Reason to accept ε above 20, as for `approve`.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Show in plain words what a study asks and what it would cost. Exit code 5 if `approve` would refuse it."""
+    """Show in plain words what a study does and what it would cost. Exit code 5 if `approve` would refuse it."""
     from dataclasses import asdict
 
     from client.node.explanation import explain
@@ -129,15 +129,15 @@ def node_plan(
 def node_relocate(
     folder: NodeFolder,
     root: Annotated[Path, typer.Option(help="Where the data is now.")],
-    patients: Annotated[Path | None, typer.Option(help="Where its manifest is now, if that has moved too.")] = None,
+    patients: Annotated[Path | None, typer.Option(help="Where its manifest is now, if it has moved too.")] = None,
     cohort: CohortName = None,
 ) -> None:
-    """Have a cohort's data read from another place, where it must be the same patients'."""
+    """Change the place that a cohort's data is read from. The patients must be the same."""
     from client.node.node import Node
 
     hospital = Node(folder)
     moved = hospital.relocate(hospital.register.get(cohort), root=root, patients=patients)
-    print(f"cohort '{moved.name}' is read from {moved.data.root} from now on; its ledger is as it was")
+    print(f"cohort '{moved.name}' is now read from {moved.data.root}; its ledger is unchanged")
 
 
 @node.command("approve", epilog=epilog("silogan node approve node run.yaml --server coordinator.example.org"))
@@ -146,11 +146,11 @@ def node_approve(
     proposal: Proposal,
     server: Server,
     cohort: CohortName = None,
-    override: Annotated[str, typer.Option(help="Why ε above 20 is accepted; is signed.")] = "",
-    by: Annotated[str, typer.Option(help="Who approves it, by name or role; is signed.")] = "",
-    reason: Annotated[str, typer.Option(help="Why; is signed.")] = "",
+    override: Annotated[str, typer.Option(help="Reason to accept ε above 20. It is signed.")] = "",
+    by: Annotated[str, typer.Option(help="Name or role of the person who approves. It is signed.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason. It is signed.")] = "",
 ) -> None:
-    """Sign a study's hash: just this study may then be run, within policy and budget."""
+    """Sign a study's hash. Only this study may then run, within policy and budget."""
     from client.node.node import Node, read_proposal
 
     hospital, study = Node(folder), read_proposal(proposal)
@@ -165,10 +165,10 @@ def node_approve(
 def node_reject(
     folder: NodeFolder,
     proposal: Proposal,
-    reason: Annotated[str, typer.Option(help="Why; is signed.")],
+    reason: Annotated[str, typer.Option(help="The reason. It is signed.")],
     cohort: CohortName = None,
 ) -> None:
-    """Write down that the hospital does not agree to a study, or no longer."""
+    """Record that the hospital rejects a study, or withdraws its approval."""
     from client.node.node import Node, read_proposal
 
     hospital, study = Node(folder), read_proposal(proposal)
@@ -180,7 +180,7 @@ def node_reject(
 def node_status(
     folder: NodeFolder, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False
 ) -> None:
-    """Show what has been spent, reserved and left on each cohort's patients, run by run."""
+    """Show the privacy budget spent, reserved and left for each cohort, run by run."""
     from dataclasses import asdict
 
     from client.node.node import Node
@@ -214,9 +214,9 @@ def node_status(
 @node.command("protect", epilog=epilog("silogan node protect node"))
 def node_protect(
     folder: NodeFolder,
-    remove: Annotated[bool, typer.Option("--remove", help="Put the keys under none from now on.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the passphrase from the keys.")] = False,
 ) -> None:
-    """Put the node's keys under a passphrase, or under another one. If it is lost, so are the keys.
+    """Protect the node's keys by a passphrase, or change it. If it is lost, so are the keys.
 
     It is asked for on a terminal, else read from the credentials silogan.passphrase and silogan.new-passphrase.
     """
@@ -224,21 +224,21 @@ def node_protect(
 
     if remove:
         unprotect(folder)
-        print("the keys are under no passphrase: whoever can read the folder can use them")
+        print("the keys have no passphrase: whoever can read the folder can use them")
     else:
         protect(folder)
-        print("the keys are under the passphrase: keep it where the folder is not, and never lose it")
+        print("the keys are protected by the passphrase: keep it apart from the folder, and do not lose it")
 
 
 @node.command("check", epilog=epilog("silogan node check node"))
 def node_check(
     folder: NodeFolder,
     review: Annotated[
-        bool, typer.Option("--review", help="First write down that the installed software was reviewed.")
+        bool, typer.Option("--review", help="First record that the installed software was reviewed.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Check everything that a round needs, each with its hint. Exit code 6 if something does not hold."""
+    """Check everything that a round needs. Exit code 6 if a check fails."""
     from dataclasses import asdict
 
     from client.node.preflight import preflight
@@ -257,16 +257,16 @@ def node_check(
         Console(markup=False).print(table)
     failed = [check for check in checks if not check.ok]
     if failed:
-        problem = f"{len(failed)} of {len(checks)} checks fail, first: {failed[0].name}"
+        problem = f"{len(failed)} of {len(checks)} checks failed; first: {failed[0].name}"
         raise VerificationError("node", problem, failed[0].hint)
 
 
 @node.command("start", epilog=epilog("silogan node start node"))
 def node_start(
     folder: NodeFolder,
-    as_root: Annotated[bool, typer.Option("--as-root", help="Run as root, which a node does not need.")] = False,
+    as_root: Annotated[bool, typer.Option("--as-root", help="Run as root. A node does not need it.")] = False,
 ) -> None:
-    """Connect to the coordinator and take part in approved studies, until it is stopped. Only connects outwards."""
+    """Connect to the coordinator and take part in approved studies until stopped. Only connects outwards."""
     from client.node.service import start
 
     start(folder, as_root=as_root, say=tell)

@@ -1,4 +1,4 @@
-"""One site and one round of its work: check the plan, reserve, train, settle, reply."""
+"""One round at one site: check the plan, reserve, train, settle, reply."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ MICRO_BATCH = {"cpu": 320, "cuda": 2048}
 
 @dataclass(frozen=True)
 class Site:
-    """A hospital as its own software sees it.
+    """A hospital, as its own software sees it.
 
     Attributes:
         name: its name in the study's roster.
@@ -76,7 +76,7 @@ class Site:
 
 
 class _Outcome(NamedTuple):
-    """What the work of a round came to; `state` stays at the site."""
+    """The outcome of a round; `state` stays at the site."""
 
     steps: int
     weights: Weights
@@ -97,7 +97,7 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
         Before any record is read the ledger holds a durable charge for the whole round, and the round's outcome is on
         the disk before it is settled and sent. What can fail without a look at a record is tried before the charge:
         whether files can be opened, and whether the outcome can be written. What returns is post-processing of the
-        plan's mechanism. An error that is raised where the data is at hand has the code of any other fault of the
+        plan's mechanism. An error raised while the data is in memory has the same code as any other fault of the
         machine.
     """
     ledger = site.open_ledger()
@@ -144,7 +144,7 @@ _Work = Callable[[], _Outcome]
 
 
 def _training(site: Site, instruction: Instruction, weights: Weights, states: SiteState) -> _Work:
-    """Both networks are trained from the weights that were sent."""
+    """Prepares a phase of training from the weights that were sent."""
     device = choose_device(site.study.scenario.training.device)
     gan, before = _load(site.study, weights), states.load(instruction.phase, instruction.round - 1)
     for network in gan:
@@ -164,9 +164,9 @@ def _training(site: Site, instruction: Instruction, weights: Weights, states: Si
 
 
 def _statistics(site: Site, instruction: Instruction, weights: Weights, states: SiteState) -> _Work:  # noqa: ARG001
-    """The sums of the site's classes are released; no weights are needed, and no state is kept."""
+    """Prepares a phase of statistics: no weights are needed, and no state is kept."""
     if weights:
-        raise _misfit("are of no use to statistics", "run the same version of silogan on both sides")
+        raise _misfit("were sent, but statistics need none", "run the same version of silogan on both sides")
     return lambda: _release_statistics(site, instruction)
 
 
@@ -220,7 +220,7 @@ def _release_statistics(site: Site, asked: Instruction) -> _Outcome:
 
 
 def _refuse_if(reason: SiloganError | None, instruction: Instruction, ledger: Ledger | None) -> None:
-    """Writes a refusal down and raises it, if there is one."""
+    """Records a refusal and raises it, if there is one."""
     if reason is None:
         return
     if ledger is not None:
@@ -238,10 +238,10 @@ def _policy(site: Site, instruction: Instruction, ledger: Ledger) -> Policy:
 
 
 def _missing_history(ledger: Ledger, known: set[str]) -> VerificationError | None:
-    """What is wrong if the ledger lacks an entry that the server, or the site's own state, has seen in it."""
+    """The problem if the ledger lacks an entry that the server, or the site's own state, has seen in it."""
     if known - {""} <= {entry.hash for entry in ledger.entries()}:
         return None
-    problem = "lacks entries that it has held: it is an older copy"
+    problem = "lacks entries that it held before: it is an older copy"
     return VerificationError("ledger", problem, "restore the newest copy, then audit it")
 
 
@@ -333,12 +333,12 @@ def _at_once(training: Training, device: torch.device) -> int:
 
 
 def _patients(site: Site, device: torch.device, terms: Terms, randomness: Randomness) -> Patients:
-    """The door to the site's patients; from here on its records are behind it."""
+    """The door to the site's patients; after this the records are reachable only through it."""
     records = site.read_records().to(device)
     codes = None
     if site.study.plan.unit == "patient":
         if records.patients is None:
-            raise DataError("records", "do not say whose they are", "give the patients, or approve a record-level plan")
+            raise DataError("records", "name no patients", "give the patients, or approve a record-level plan")
         codes = records.patients.cpu()
     try:
         return Patients(
@@ -359,6 +359,6 @@ def _unprotected(site: Site, phase: Phase, device: torch.device, randomness: Ran
 
 
 def _randomness(site: Site, phase: Phase, number: int) -> Randomness:
-    """That of one round of a phase, which is no other's."""
+    """The randomness of one round of a phase, different for every round."""
     seed, unique = site.study.scenario.seed, site.study.plan.number(phase.name, number)
     return Randomness.secure() if seed is None else Randomness(derive_key(seed, site.name, unique, "private"))

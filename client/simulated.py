@@ -1,4 +1,4 @@
-"""Simulated hospitals: sites whose data is a share of one data set, and whose disk is the run folder."""
+"""Simulated hospitals: their data is a share of one data set, and their disk is the run folder."""
 
 import functools
 import json
@@ -40,7 +40,7 @@ def simulated_site(study: Study, run_dir: Path, index: int) -> Site:
 
 
 def open_ledgers(study: Study, run_dir: Path) -> None:
-    """What simulated hospitals do before the first round: each makes a key, opens its ledger and approves the plan.
+    """Prepares simulated hospitals for the first round: each creates a key, opens its ledger and approves the plan.
 
     Ledgers that are there stay as they are.
     """

@@ -1,8 +1,8 @@
-"""What a site keeps between rounds: its optimizers' state, and its last replies in case the server asks again.
+"""A site's state between rounds: its optimizers' state, and its last replies in case the server asks again.
 
-A round's state is on the disk before the ledger settles it, and that before its reply leaves. If the server (or the
-site) is killed, at whatever moment, and the same round comes back on the same weights, the stored reply is sent once
-more: nothing new is released and nothing is charged. Where the site was killed before it settled, it settles then.
+A round's state is on the disk before the ledger settles the round, and the ledger settles before the reply leaves. If
+the server or the site is killed at any moment, and the same round comes back on the same weights, the stored reply is
+sent again: nothing new is released and nothing is charged. If the site was killed before it settled, it settles then.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from common.files import write_atomically, write_bytes_atomically
 from common.wire.messages import Instruction, Reply, Weights
 
 _HEAD = ".head"
-"""Suffix of the file beside a round's state that names the ledger's head once that has settled it."""
+"""Suffix of the file beside a round's state that holds the ledger's head after settling."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class SiteState:
         except OSError as error:
             raise DataError("site state", f"cannot be written ({error.strerror})", "repair the disk") from None
         if free < size:
-            raise DataError("site state", "has no room on the disk", "free it")
+            raise DataError("site state", "does not fit on the disk", "free it")
 
     def load(self, phase: str, round_number: int) -> RoundState | None:
         """The state after a round of a phase; None if there is none.

@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what a training step frees: the next step asks for the same again."""
+"""Makes the C library's allocator keep the memory that a training step frees, for the next step."""
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 """The type and range of every number and text that comes from outside.
 
-Each is wide enough for any study that makes sense, and narrow enough that nobody's memory or time is at the mercy of
-whoever wrote the value. In strict fields (`STRICT`) a truth is no number, a fraction no count, and a text neither.
+Each range is wide enough for any sensible study, and narrow enough that no value can exhaust memory or time. In strict
+fields (`STRICT`) a boolean is not a number, a fraction is not a count, and a text is neither.
 """
 
 from typing import Annotated
@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field
 
 STRICT = ConfigDict(strict=True, extra="forbid")
-"""Of a dataclass that checks type and range of each field, whoever makes it."""
+"""For a dataclass that checks type and range of each field on every construction."""
 
 LEAST_NOISE, MOST_NOISE = 1e-3, 2**15
 LEAST_SAMPLE_RATE = 1e-6

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Devices, cores and threads."""
 
 import os
 
@@ -26,7 +26,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use: containers and batch systems often give fewer than there are."""
+    """Processor cores that this process may use: containers and batch systems often grant fewer than exist."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,6 +1,6 @@
 """The exceptions of SiloGAN, and the exit code that each one stands for.
 
-Every message is one line that names the thing, what is wrong with it, and the hint. It never holds patient data, the
+Every message is one line that names the thing, its problem, and a hint. It never holds patient data, the
 path of a patient's file or an exact count: errors are logged, and a hospital's log may be read by others.
 
     SiloganError
@@ -8,10 +8,10 @@ path of a patient's file or an exact count: errors are logged, and a hospital's 
     ├── ConfigError         3  bad configuration
     ├── DataError           4  bad data
     ├── PrivacyRefusal      5  refused for privacy: budget, policy, missing approval
-    ├── VerificationError   6  evidence that does not hold
+    ├── VerificationError   6  invalid evidence
     └── FederationError     7  the federation failed: quorum, network
 
-A site that refuses tells the coordinator none of this but a code (`common/wire/refusals.py`).
+A site that refuses sends the coordinator only a code (`common/wire/refusals.py`).
 """
 
 from enum import StrEnum
@@ -23,7 +23,7 @@ _LONGEST = 1000  # characters of each part
 
 
 class Code(StrEnum):
-    """All that a site tells the coordinator of why it refuses.
+    """The codes of a refusal: all that a site tells the coordinator about the reason.
 
     Privacy:
         Each but the last says something of the study, the policy or the ledger, which are settled before a patient's
@@ -42,7 +42,7 @@ class Code(StrEnum):
 
 
 class SiloganError(Exception):
-    """Base of all errors that a user can mend.
+    """Base of all errors that a user can fix.
 
     Args:
         thing: what is wrong: a key, a file's role, a site.
@@ -62,18 +62,18 @@ class SiloganError(Exception):
 
 
 def reason(error: Exception) -> str:
-    """What may be said of any exception: the text of ours, which is made for it, else its type alone."""
+    """A safe description of any exception: the text if it is ours, else only its type."""
     return str(error) if isinstance(error, SiloganError) else type(error).__name__
 
 
 def one_line(text: str) -> str:
-    """A text as one line: what a terminal would obey is escaped, and not all of it is shown where it is long."""
+    """A text as one line: control characters are escaped, and a long text is shortened."""
     shortened = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return printable(" ".join(shortened.split()))
 
 
 class UsageError(SiloganError):
-    """A command was called in a way it cannot be."""
+    """A command was called with wrong arguments."""
 
     exit_code = 2
 
@@ -98,7 +98,7 @@ class PrivacyRefusal(SiloganError):  # noqa: N818  (it is a decision, not a faul
 
 
 class VerificationError(SiloganError):
-    """Evidence (a ledger, a checkpoint, a signature) does not hold."""
+    """Evidence (a ledger, a checkpoint, a signature) is invalid."""
 
     exit_code = 6
     code = Code.LEDGER

@@ -1,4 +1,4 @@
-"""Files that are either there whole or not there at all, whatever kills the process."""
+"""Atomic files: either complete or absent, whatever kills the process."""
 
 import os
 import tempfile
@@ -36,7 +36,7 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
 
 
 def create_privately(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file that only its owner can read, whole or not at all, and never over another.
+    """Atomically writes a new file that only its owner can read; never overwrites one.
 
     Args:
         path: the final path; its folder must exist.
@@ -63,7 +63,7 @@ def create_secret(path: Path, content: bytes) -> None:
 
 
 def replace_secret(path: Path, content: bytes) -> None:
-    """Writes a file that only its owner can read in the place of another, whole or not at all.
+    """Atomically replaces a file by one that only its owner can read.
 
     Raises:
         OSError: the disk is full or the folder not writable; the old file is untouched.

@@ -1,12 +1,12 @@
-"""What may reach a terminal, a log or a page: characters that can be printed, and no others.
+"""Only printable characters may reach a terminal, a log or a page.
 
-A title, a site's name or a hash that somebody else chose could hold an escape sequence, which moves a terminal's
-cursor, renames its window or answers in the reader's place; or marks that turn the direction of writing.
+A title, a site's name or a hash from somebody else could contain an escape sequence, which moves a terminal's cursor,
+renames its window or sends input in the reader's place, or marks that change the direction of writing.
 """
 
 
 def printable(text: str) -> str:
-    r"""The text with everything that cannot be printed written out, as \x1b; ends of lines too."""
+    r"""The text with everything unprintable escaped, as \x1b; ends of lines too."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

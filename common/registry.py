@@ -1,4 +1,4 @@
-"""Looking a name up in a registry, with a helpful answer when it is not there.
+"""Looking up a name in a registry, with a helpful error if it is missing.
 
 A registry is a plain dictionary from the name used in a scenario to the thing it stands for; a new variant is one file
 and one line in it.

@@ -1,4 +1,4 @@
-"""What sections of a scenario have in common, and sections that are one of several, told apart by a tag."""
+"""Common base of a scenario's sections, and sections chosen by a tag."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
@@ -12,7 +12,7 @@ _SHOWN = 60  # characters of a wrong value
 
 
 class Section(BaseModel):
-    """A part of a scenario: frozen, strict about types, and without room for keys that nobody reads."""
+    """A part of a scenario: frozen, strict about types, and without unknown keys."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
@@ -60,12 +60,12 @@ def unknown_key(path: list[str], known: Iterable[str]) -> ConfigError:
 
 
 def shown_key(path: list[str]) -> str:
-    """A dotted key as errors show it."""
+    """A dotted key, as shown in errors."""
     key = ".".join(path)
     return key if key.isprintable() and len(key) <= _SHOWN else shown(key)
 
 
 def shown(value: Any) -> str:
-    """A value as errors show it: on one line, and not all of it where it is long."""
+    """A value as shown in errors: on one line, and shortened if it is long."""
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

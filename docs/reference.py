@@ -1,4 +1,4 @@
-"""Every key of a scenario as a page: `docs/scenarios.md`, written from the models that read a scenario.
+"""Writes `docs/scenarios.md`, the reference of all scenario keys, from the models that read a scenario.
 
 make docs
 """
@@ -29,11 +29,11 @@ CHOICES = {
 }
 OPENING = """# Scenarios
 
-A study is one YAML file. Every key has a default unless it says *required*; a key that is not listed here is refused
-with the nearest one that is. `--set KEY=VALUE` changes one from the command line, as `--set training.rounds=5`. This
-page is written by `docs/reference.py`.
+A study is one YAML file. Every key has a default unless it says *required*; an unknown key is an error that suggests
+the nearest known one. `--set KEY=VALUE` changes a key from the command line, for example `--set training.rounds=5`.
+`docs/reference.py` generates this page.
 
-## Those that come with it
+## Included scenarios
 
 """
 
@@ -51,7 +51,7 @@ def _shipped() -> Iterator[str]:
 
 
 def _rules() -> Iterator[str]:
-    """What the aggregation rules say of themselves."""
+    """The table of aggregation rules."""
     yield "\n## Rules of `federation.aggregation`, for n replies of which f = `byzantine` are hostile\n"
     yield "| rule | result | needs | uses | replies in memory |\n|---|---|---|---|---|"
     for name, rule in RULES.items():
@@ -95,7 +95,7 @@ def _nested(whole: Schema, value: Schema) -> Iterator[Schema]:
 
 
 def _kind(whole: Schema, value: Schema) -> str:
-    """What a key takes, in words."""
+    """The values of a key, in words."""
     if "$ref" in value:
         found = whole["$defs"][value["$ref"].rpartition("/")[2]]
         return "`{}` or its keys below" if "properties" in found else _kind(whole, found)
@@ -109,7 +109,7 @@ def _kind(whole: Schema, value: Schema) -> str:
     if value.get("type") == "array":
         parts = value.get("prefixItems", [value.get("items", {})])
         return "list: " + ", ".join(dict.fromkeys(_kind(whole, one) for one in parts))
-    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "yes or no", "null": "nothing"}
+    names = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
     return names.get(value.get("type", ""), "anything") + _range(value)
 
 

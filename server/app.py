@@ -1,4 +1,4 @@
-"""The Flower ServerApp of the coordinator: begin or go on, and say how it ended."""
+"""The Flower ServerApp of the coordinator: start or continue a run, and record its outcome."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Runs the rounds that are still to do; `run-dir` in the run's configuration holds the study.
+    """Runs the remaining rounds; `run-dir` in the run's configuration holds the study.
 
     A coordinator gives the name of a run in its own folder of runs, and the generator is released at the end; a
     simulation gives a whole path, and does that itself.
@@ -44,14 +44,14 @@ def main(grid: Grid, context: Context) -> None:
             conclude(run_dir)
     except OSError as error:
         failure = FederationError(
-            "server", f"cannot write the run folder ({error.strerror})", "repair the disk, then --resume"
+            "server", f"cannot write the run folder ({error.strerror})", "repair the disk, then use --resume"
         )
         write_outcome(run_dir, failure)
         raise failure from error
     except SiloganError as error:
         write_outcome(run_dir, error)
         raise
-    except Exception as error:  # the SuperExec shows nobody what its processes say
+    except Exception as error:  # the SuperExec does not show its processes' output
         write_outcome(run_dir, FederationError("server", f"failed with {type(error).__name__}", "see the traceback"))
         raise
     write_outcome(run_dir, None)
@@ -70,7 +70,9 @@ def federate(grid: Grid, run_dir: Path) -> None:
         start = Checkpoint(study.study_id, 0, weights, generator_weights(weights))
         start.save(run_dir)
     if start.study_id != study.study_id:
-        raise VerificationError("checkpoint", "belongs to another study", "delete it or restore the study's own")
+        raise VerificationError(
+            "checkpoint", "belongs to another study", "delete it, or restore the study's own checkpoint"
+        )
     restore_events(run_dir, start.round, start.event)
     strategy, warm_start = FederatedGAN(study, start, run_dir), study.scenario.training.warm_start
     for phase in study.plan.phases:
@@ -95,13 +97,13 @@ def conclude(run_dir: Path) -> None:
     """
     study, checkpoint = Study.load(run_dir), recover(run_dir).checkpoint
     if checkpoint is None or checkpoint.round < study.scenario.training.rounds:
-        hint = "submit the run again: it goes on from the round before"
+        hint = "submit the run again: it continues from the previous round"
         raise FederationError("checkpoint of the last round", "is missing or damaged", hint)
     publish(study, checkpoint.ema, run_dir)
 
 
 def initial_weights(study: Study) -> Weights:
-    """Freshly drawn weights of both networks, from the scenario's seed where there is one."""
+    """Initial random weights of both networks, from the scenario's seed if there is one."""
     gan = build(study.scenario.model, study.schema)
     initialise(gan, random_generator(study.scenario.seed, "initial weights"))
     return weights_of(gan)

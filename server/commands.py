@@ -1,4 +1,4 @@
-"""`silogan server`: the coordinator's commands. Parses arguments and calls into this room."""
+"""`silogan server`: the coordinator's commands. Parses arguments and calls this package."""
 
 import json
 import time
@@ -14,11 +14,12 @@ from rich.table import Table
 
 from common.errors import UsageError, VerificationError
 from common.operations.command_line import epilog, tell
+from common.pages.words import counted
 from common.printable import printable
 
 server = typer.Typer(
     name="server",
-    help="The coordinator: enrol hospitals, submit studies, keep runs going.",
+    help="For coordinators: enrol hospitals, submit studies, supervise runs.",
     epilog=epilog("silogan server status server"),
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -33,13 +34,15 @@ def server_init(
     name: Annotated[list[str], typer.Option("--name", help="Host name or address that hospitals use; repeatable.")],
     folder: ServerFolder = HERE,
     listen: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
-    port: Annotated[int, typer.Option(min=1, max=65533, help="The one port that is open to the network.")] = 9443,
+    port: Annotated[int, typer.Option(min=1, max=65533, help="The only port that is open to the network.")] = 9443,
     certificate: Annotated[Path | None, typer.Option(help="The institution's certificate chain (PEM).")] = None,
-    key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
-    authorities: Annotated[Path | None, typer.Option(help="What hospitals are to trust (PEM).")] = None,
-    readers: Annotated[str | None, typer.Option(metavar="GROUP", help="Whose members may see the status.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
+    authorities: Annotated[Path | None, typer.Option(help="Authorities that hospitals trust (PEM).")] = None,
+    readers: Annotated[
+        str | None, typer.Option(metavar="GROUP", help="System group whose members may see the status.")
+    ] = None,
 ) -> None:
-    """Make the coordinator's folder: settings, secret, and a certificate from a private authority or a given one."""
+    """Create the coordinator's folder: settings, secret, and a certificate from a private authority or a given one."""
     from server.operations.coordinator import Coordinator, Given
 
     given = None
@@ -55,16 +58,16 @@ def server_init(
         admit_readers(folder, readers)
     print(f"coordinator '{name[0]}' in {folder}; give the hospitals {folder / 'ca.pem'} and {name[0]}:{port}")
     if given is None:
-        print(f"keep a copy of {folder / 'ca.key'} off-line: whoever has it can pretend to be this coordinator")
+        print(f"keep a copy of {folder / 'ca.key'} offline: whoever has it can impersonate this coordinator")
 
 
 @server.command("start", epilog=epilog("silogan server start --supervise"))
 def server_start(
     folder: ServerFolder = HERE,
-    supervise: Annotated[bool, typer.Option("--supervise", help="Begin lost runs again where they were.")] = False,
-    as_root: Annotated[bool, typer.Option("--as-root", help="Run as root, which it does not need.")] = False,
+    supervise: Annotated[bool, typer.Option("--supervise", help="Restart lost runs from their last round.")] = False,
+    as_root: Annotated[bool, typer.Option("--as-root", help="Run as root. The coordinator does not need it.")] = False,
 ) -> None:
-    """Run the coordinator until it is stopped: SuperLink, ServerApp and proxy, kept running."""
+    """Run the coordinator (SuperLink, ServerApp and proxy) until it is stopped."""
     from server.operations.coordinator import Coordinator
     from server.operations.prometheus import serve_metrics
     from server.operations.view import View
@@ -77,13 +80,17 @@ def server_start(
 @server.command("enrol", epilog=epilog("silogan server enrol bergen node.pub --size 300"))
 def server_enrol(
     site: Annotated[str, typer.Argument(help="The hospital's name in rosters.")],
-    key: Annotated[Path | None, typer.Argument(help="Its node.pub, or its request.json, which says the size.")] = None,
+    key: Annotated[
+        Path | None, typer.Argument(help="Its node.pub, or its request.json, which includes the size.")
+    ] = None,
     folder: ServerFolder = HERE,
     size: Annotated[int | None, typer.Option(min=1, help="Its declared size.")] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Let it in no more.")] = False,
-    readmit: Annotated[str | None, typer.Option(metavar="RUN", help="End its quarantine in a run.")] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the hospital: its node can no longer connect.")
+    ] = False,
+    readmit: Annotated[str | None, typer.Option(metavar="RUN", help="End the hospital's quarantine in a run.")] = None,
 ) -> None:
-    """Let a hospital in, or out. A new key for a name replaces the old one."""
+    """Enrol or remove a hospital. A new key for a name replaces the old one."""
     from common.wire.run_folder import QUARANTINE_FILE
     from common.wire.study import Study
     from server.operations.actions import acting
@@ -97,11 +104,11 @@ def server_enrol(
         after = Study.load(run).scenario.federation.quarantine_after
         with acting(folder, "readmit", site=site, run=readmit):
             Quarantine(run / QUARANTINE_FILE, after).readmit(site)
-        print(f"'{site}' is asked again in {readmit}")
+        print(f"'{site}' takes part in {readmit} again")
     elif remove:
         with acting(folder, "remove", site=site):
             coordinator.enrolment.remove(site)
-        print(f"'{site}' is let in no more")
+        print(f"'{site}' is removed: its node can no longer connect")
     elif key is None:
         raise UsageError("enrol", f"has no key of '{site}'", "give its node.pub or request.json")
     else:
@@ -115,12 +122,14 @@ def server_enrol(
 def server_submit(
     scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
     folder: ServerFolder = HERE,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")] = None,
-    sites: Annotated[str | None, typer.Option(help="Hospitals, as in bergen,oslo; all if not given.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
+    sites: Annotated[
+        str | None, typer.Option(help="Names of the hospitals, as in bergen,oslo; all if not given.")
+    ] = None,
     propose: Annotated[bool, typer.Option("--propose", help="Only write run.yaml, for review.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Propose a study, and queue it. A run that failed or was stopped goes on from its last round."""
+    """Propose a study and queue it. A run that failed or was stopped continues from its last round."""
     from common.config.scenario import load_scenario
     from common.wire.run_folder import RUN_FILE
     from server.operations.actions import acting
@@ -152,7 +161,10 @@ def server_submit(
     print(f"run {name} is {state}")
     print(f"study {study.study_id}")
     print(f"plan  {plan.plan_id}")
-    print(f"costs each of {len(study.sites)} sites at most ε = {epsilon:.4g} at δ = {plan.delta:g} ({plan.unit}-level)")
+    print(
+        f"costs each of {counted(len(study.sites), 'site')} at most ε = {epsilon:.4g} "
+        f"at δ = {plan.delta:g} ({plan.unit}-level)"
+    )
     if state in ("proposed", "queued"):
         print(f"the hospitals review and approve {run_yaml}")
 
@@ -160,11 +172,11 @@ def server_submit(
 @server.command("status", epilog=epilog("silogan server status --live"))
 def server_status(
     folder: ServerFolder = HERE,
-    live: Annotated[bool, typer.Option("--live", help="Look again every second, until Ctrl-C.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Refresh every second, until Ctrl-C.")] = False,
     actions: Annotated[bool, typer.Option("--actions", help="Show who did what, the latest last.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Show programs, certificates, hospitals and runs: rounds, who answered, ledger heads, time left."""
+    """Show services, certificates, hospitals and runs: rounds, replies, ledger heads, time left."""
     from server.operations.actions import read_actions
     from server.operations.coordinator import Coordinator
     from server.operations.status import status
@@ -198,7 +210,7 @@ def server_stop(
     run: Annotated[str | None, typer.Argument(help="A run to stop; the whole coordinator if not given.")] = None,
     folder: ServerFolder = HERE,
 ) -> None:
-    """Stop a run after what it is doing, or the coordinator."""
+    """Stop a run once its current work is done, or stop the coordinator."""
     from dataclasses import replace
 
     from server.operations.actions import acting
@@ -212,17 +224,17 @@ def server_stop(
             return
         submission = coordinator.runs.get(run)
         if submission.state not in ("queued", "running"):
-            raise UsageError(f"run '{run}'", f"is {submission.state}", "nothing is to be stopped")
+            raise UsageError(f"run '{run}'", f"is {submission.state}", "only queued and running runs can be stopped")
         coordinator.runs.set(run, replace(submission, state="stopped", problem="stopped by the coordinator"))
-    print(f"run {run} is stopped; submit it again to go on")
+    print(f"run {run} is stopped; submit it again to continue")
 
 
 @server.command("backup", epilog=epilog("silogan server backup monday.tar.gz"))
 def server_backup(
-    path: Annotated[Path, typer.Argument(help="File to make.")],
+    path: Annotated[Path, typer.Argument(help="Backup file to create.")],
     folder: ServerFolder = HERE,
 ) -> None:
-    """Copy the coordinator's folder into one file, also while it runs. Keep it safe: all of its keys are in it."""
+    """Copy the coordinator's folder into one file, even while it runs. Keep it safe: it contains all keys."""
     from server.operations.actions import acting
     from server.operations.backup import back_up
     from server.operations.coordinator import Coordinator
@@ -230,22 +242,24 @@ def server_backup(
     coordinator = Coordinator(folder)
     with acting(folder, "backup", file=path.name):
         count = back_up(coordinator, path)
-    print(f"{count} files in {path}; it holds the coordinator's keys: keep it as safe as these")
+    print(f"{counted(count, 'file')} in {path};  it holds the coordinator's keys: protect it like them")
 
 
 @server.command("restore", epilog=epilog("silogan server restore monday.tar.gz --folder server"))
 def server_restore(
-    path: Annotated[Path, typer.Argument(help="What `silogan server backup` has made.")],
+    path: Annotated[Path, typer.Argument(help="Backup file, made by `silogan server backup`.")],
     folder: ServerFolder = HERE,
 ) -> None:
-    """Make a coordinator's folder from a backup."""
+    """Restore a coordinator's folder from a backup."""
     from server.operations.actions import acting
     from server.operations.backup import restore
 
     runs = restore(path, folder).runs.all()
     with acting(folder, "restore", file=path.name):
-        print(f"restored into {folder} with {len(runs)} runs; hospitals removed since that backup are in it again")
-        print("look it over with `silogan server repair`, then start it with `silogan server start --supervise`")
+        print(
+            f"restored into {folder} with {counted(len(runs), 'run')}; hospitals removed since then are enrolled again"
+        )
+        print("check it with `silogan server repair`, then start it with `silogan server start --supervise`")
 
 
 @server.command("repair", epilog=epilog("silogan server repair --folder server"))
@@ -253,7 +267,7 @@ def server_repair(
     folder: ServerFolder = HERE,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Check every file of the coordinator, mend what can be mended, and say what mends the rest.
+    """Check every file of the coordinator, repair what can be repaired, and say how to repair the rest.
 
     Hospitals that the SuperLink does not know, because its database was lost, are registered again. Exits with 6 if
     something is left that needs a person.
@@ -271,8 +285,8 @@ def server_repair(
         print(json.dumps({"ok": not left, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         for finding in findings:
-            print(f"{'mended ' if finding.mended else 'PROBLEM'} {finding.thing}: {finding.problem}; {finding.hint}")
-        print(f"{len(left)} problems left" if left else "All checks passed")
+            print(f"{'repaired' if finding.mended else 'PROBLEM '} {finding.thing}: {finding.problem}; {finding.hint}")
+        print(f"{counted(len(left), 'problem')} left" if left else "All checks passed")
     if left:
         raise typer.Exit(VerificationError.exit_code)
 
@@ -296,7 +310,7 @@ def _heard(site: dict[str, Any]) -> str:
 
 
 def _tables(found: dict[str, Any]) -> Group:
-    """The facts of `server.operations.status.status` for a person."""
+    """The status of `server.operations.status.status` as tables."""
     certificate, services = found["certificate"], found["services"]
     up = ", ".join(services) if services else "not running"
     days = "cannot be read" if certificate["days_left"] is None else f"{certificate['days_left']} days left"

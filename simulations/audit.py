@@ -1,4 +1,4 @@
-"""`silogan audit`: ledgers by themselves, those of a node, or those of a run beside what its coordinator knows."""
+"""`silogan audit`: audits ledger files, the ledgers of a node, or those of a run against its coordinator's state."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -33,7 +33,7 @@ def audit_all(paths: Sequence[Path]) -> list[Audit]:
 
 
 def as_plain(audits: Sequence[Audit]) -> dict[str, Any]:
-    """What `silogan audit --json` prints."""
+    """The result as printed by `silogan audit --json`."""
     return {
         "ok": not any(found.findings for found in audits),
         "findings": [
@@ -53,11 +53,11 @@ def _cohort(found: Audit) -> dict[str, Any]:
 
 
 def _audit(path: Path) -> Iterable[Audit]:
-    hint = "give a ledger's file, a node's folder or a run's folder"
+    hint = "give a ledger file, a node folder or a run folder"
     if path.is_file():
         return [audit(path)]
     if not path.is_dir():
-        raise UsageError(f"'{path}'", "is no file" if path.exists() else "does not exist", hint)
+        raise UsageError(f"'{path}'", "is not a file" if path.exists() else "does not exist", hint)
     if Node.is_at(path):
         return _audit_node(Node(path))
     if not holds_run(path):
@@ -72,7 +72,7 @@ def _audit_node(node: Node) -> Iterator[Audit]:
 
 
 def _audit_run(run_dir: Path) -> Iterator[Audit]:
-    """Every site's ledger, beside the plan of the run, and the heads and rounds of its last checkpoint."""
+    """Audits every site's ledger against the run's plan and the heads and rounds of its last checkpoint."""
     from server.rounds.checkpoint import Checkpoint  # noqa: PLC0415  (torch, which auditing ledgers does without)
 
     study = Study.load(run_dir)
@@ -90,7 +90,7 @@ def _audit_run(run_dir: Path) -> Iterator[Audit]:
         try:
             public_key = SiteKey.load(key_path(run_dir, site.name)).public
         except SiloganError as error:
-            yield Audit(site.name, (Finding(THE_LEDGER, f"cannot be held against the site's key: {error}"),))
+            yield Audit(site.name, (Finding(THE_LEDGER, f"cannot be checked against the site's key: {error}"),))
             continue
         found = audit(path, public_key=public_key, known_heads=known)
         if not found.findings:  # else it may not even be readable
@@ -102,7 +102,7 @@ def _run_findings(study: Study, entries: Sequence[Entry], rounds: int) -> Iterat
     """An approval of another plan than the run's, and charges that do not cover the rounds the coordinator has."""
     approval = approval_of(entries, study.study_id)
     if approval is None or approval.plan != study.plan:
-        yield Finding(THE_LEDGER, "does not hold an approval of the run's plan")
+        yield Finding(THE_LEDGER, "contains no approval of the run's plan")
     steps = sum(mechanism.steps for mechanism in spent(entries))
     training = [phase for phase in study.plan.phases if phase.takes_batches]
     taken = sum(rounds * phase.steps_per_round for phase in training)

@@ -1,4 +1,4 @@
-"""`silogan evaluate`: a run's generator, or images written by `silogan generate`, against real images."""
+"""`silogan evaluate`: compares a run's generator, or images from `silogan generate`, with real images."""
 
 import zipfile
 import zlib
@@ -45,7 +45,7 @@ def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
         generator = load_generator(synthetic / GENERATOR_FILE)
         return measure_generator(generator, data, study.scenario.evaluation, study.scenario.training.device)
     if real is None:
-        raise UsageError("--real", "is missing", "say where the real images are")
+        raise UsageError("--real", "is missing", "give the path of the real images")
     images, labels, classes = _read_npz(synthetic) if synthetic.is_file() else _read_folder(synthetic)
     data = read(_guess(real, images, classes, ordered=synthetic.is_file()))
     if labels is not None:
@@ -90,7 +90,7 @@ def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: boo
         known = medmnist.set_name(real) in medmnist.CLASSES
         if not known and not ordered:
             hint = "evaluate the run folder, or generate with --format npz"
-            raise UsageError(f"--real {real}", "has no class names to match the class folders by", hint)
+            raise UsageError(f"--real {real}", "has no class names to match with the class folders", hint)
         return parse_data({"source": "medmnist", "classes": None if known else classes, **shape})
     for folder, source in (("MNIST", "mnist"), ("FashionMNIST", "fashion-mnist")):
         if (real / folder / "raw").is_dir():
@@ -103,9 +103,9 @@ def _recoded(labels: Tensor, own: tuple[str, ...], real: tuple[str, ...]) -> Ten
     for name in own:
         if name not in real:
             hint = f"give the real data of the same study, with {', '.join(real)}"
-            raise DataError("synthetic images", f"have a class '{name}' that the real ones have not", hint)
+            raise DataError("synthetic images", f"have a class '{name}' that the real images do not have", hint)
     if not bool(((labels >= 0) & (labels < len(own))).all()):
-        raise DataError("synthetic images", "have a label without a class name", "generate them again")
+        raise DataError("synthetic images", "have a label without a class name", "generate the images again")
     return torch.tensor([real.index(name) for name in own])[labels]
 
 
@@ -125,7 +125,7 @@ def _read_npz(path: Path) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
         codes = None if labels is None else torch.from_numpy(labels.astype(np.int64).flatten())
         return images.contiguous(), codes, classes
     except (*(OSError, KeyError, ValueError, TypeError, EOFError), zipfile.BadZipFile, zlib.error, NotImplementedError):
-        raise DataError(f"'{path}'", "is not a file written by silogan generate", "generate it again") from None
+        raise DataError(f"'{path}'", "is not a file written by silogan generate", "generate the file again") from None
 
 
 def _read_folder(path: Path) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
@@ -135,7 +135,7 @@ def _read_folder(path: Path) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
     """
     classes = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir()))
     if not classes:
-        raise DataError(f"'{path}'", "holds no class folders", "give what silogan generate wrote")
+        raise DataError(f"'{path}'", "holds no class folders", "give the output of silogan generate")
     data = read(Folder(root=path, classes=classes))
     images = torch.cat((data.train.stored[PIXELS], data.test.stored[PIXELS]))
     labels = None if classes == (UNLABELLED,) else torch.cat((data.train.labels, data.test.labels))

@@ -1,4 +1,4 @@
-"""After the last round: release the generator, measure its records, write the report."""
+"""The end of a simulation: release the generator, evaluate its records, write the report."""
 
 import json
 import math
@@ -33,7 +33,7 @@ _SMALL = 3 * 16 * 16  # values of a record
 
 
 def finished_report(run_dir: Path) -> dict[str, Any] | None:
-    """The report of a run that was finished before, else None."""
+    """The report of a run that is already finished, else None."""
     try:
         return json.loads((run_dir / REPORT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

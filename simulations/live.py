@@ -1,4 +1,4 @@
-"""What a person sees while a simulation runs: a line a round, a progress bar, the time left."""
+"""The live view of a simulation: one line per round, a progress bar, the time left."""
 
 import threading
 from collections.abc import Generator
@@ -17,7 +17,7 @@ _LOOK_SECONDS = 0.25
 
 @contextmanager
 def live_view(study: Study, run_dir: Path, console: Console) -> Generator[None]:
-    """Shows rounds as they end, for as long as the context lasts; silent where `console` is not a terminal."""
+    """Shows rounds as they end, within the context; silent if `console` is not a terminal."""
     if not console.is_terminal:
         yield
         return
@@ -59,9 +59,9 @@ def round_line(event: Event, study: Study) -> str:
 
 
 def _rollback(event: Event) -> str:
-    """What the collapse guard did, if it did anything."""
+    """The rollback by the collapse guard, if any."""
     back = event.get("rolled_back_to")
-    return "" if back is None else f"  [yellow]went wrong: back to round {back}[/yellow]"
+    return "" if back is None else f"  [yellow]rolled back to round {back}[/yellow]"
 
 
 def _follow(study: Study, run_dir: Path, progress: Progress, done: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Spreading one data set over simulated hospitals, in ways that real federations are uneven.
+"""Partitions of one data set over simulated hospitals, even and uneven like real federations.
 
 A partition is a list of int64 arrays, one a site: sorted positions in the data set, disjoint, together all of it, and
 none of them empty.
@@ -93,11 +93,13 @@ def size_skew(sites: Sites, labels: Ints, _natural: Ints | None, rng: Generator)
 def by_natural_site(sites: Sites, _labels: Ints, natural: Ints | None, _rng: Generator) -> list[Ints]:
     """The sites that the images came from, in the order of their codes."""
     if natural is None:
-        problem = "'natural' needs data with a site column, which this data has not"
+        problem = "'natural' needs data with a site column, which this data does not have"
         raise ConfigError("sites.partition", problem, "use another partition or add the column")
     codes = np.unique(natural)
     if len(codes) != sites.count:
-        raise ConfigError("sites.count", f"is {sites.count}, but the data comes from {len(codes)} sites", "use that")
+        raise ConfigError(
+            "sites.count", f"is {sites.count}, but the data comes from {len(codes)} sites", "use that number"
+        )
     return [np.flatnonzero(natural == code) for code in codes]
 
 
@@ -155,7 +157,7 @@ def save(path: Path, parts: list[Ints]) -> None:
         write_atomically(path, lambda file: np.savez(file, **arrays))
     except OSError as error:
         problem = f"cannot be written ({error.strerror})"
-        raise DataError(f"partition '{path}'", problem, "check the folder and the space on it") from None
+        raise DataError(f"partition '{path}'", problem, "check the folder and its free space") from None
 
 
 def _check_enough(sites: Sites, units: int, name: str) -> None:

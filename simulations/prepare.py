@@ -1,4 +1,4 @@
-"""From a scenario to a run folder that every engine can run: check everything, partition, plan, write."""
+"""Prepares a run folder for every engine: check the scenario, partition the data, plan, write."""
 
 import re
 from pathlib import Path
@@ -60,7 +60,7 @@ def reopen(scenario: Scenario, run_dir: Path) -> Study:
     difference = _first_difference(study.scenario.model_dump(mode="json"), scenario.model_dump(mode="json"))
     if difference is not None:
         key, there, here = difference
-        problem = f"was begun with {key}={there!r}, not {here!r}"
+        problem = f"was started with {key}={there!r}, not {here!r}"
         raise ConfigError(
             f"run folder '{run_dir}'", problem, "resume with the same configuration or choose another --out"
         )
@@ -94,7 +94,9 @@ def _names(scenario: Scenario, data: DataSet) -> list[str]:
 def _file_name(site: str) -> str:
     """A site's own name, which becomes the name of its files."""
     if not _SITE_NAME.fullmatch(site):
-        problem = "is not 1 to 64 letters, digits, spaces, points, hyphens and underscores, a letter or digit first"
+        problem = (
+            "is not 1 to 64 letters, digits, spaces, dots, hyphens and underscores, starting with a letter or digit"
+        )
         raise DataError(f"site name {site!r}", problem, "rename the site in the data")
     return site
 

@@ -1,4 +1,4 @@
-"""`silogan simulate`: prepare or reopen a run folder, train, release, evaluate, report."""
+"""`silogan simulate`: prepare or resume a run folder, train, release, evaluate, report."""
 
 import time
 from pathlib import Path
@@ -37,7 +37,7 @@ def simulate(
         run_dir: the run folder; must not hold a run unless `resume` or `overwrite`.
         engine: a name in `ENGINES`.
         workers: sites at work at the same time; as many as there are processors if None.
-        resume: go on from the last checkpoint; a run that is finished is reported as it is.
+        resume: continue from the last checkpoint; a run that is finished is reported as it is.
         overwrite: delete the run that the folder holds.
         console: where to show progress.
 
@@ -55,8 +55,8 @@ def simulate(
         if holds_run(run_dir) and overwrite:
             delete_run(run_dir)
         if holds_run(run_dir) and not resume:
-            hint = "add --resume to go on, --overwrite to start again, or choose another --out"
-            raise ConfigError(f"run folder '{run_dir}'", "holds a run already", hint)
+            hint = "add --resume to continue, --overwrite to start again, or choose another --out"
+            raise ConfigError(f"run folder '{run_dir}'", "already holds a run", hint)
         study = reopen(scenario, run_dir) if holds_run(run_dir) else prepare(scenario, run_dir)
         report = finished_report(run_dir)
         if report is not None:
@@ -88,7 +88,9 @@ def _with_absolute_paths(scenario: Scenario) -> Scenario:
 def _prepare_memory(scenario: Scenario, console: Console) -> None:
     on_cpu = choose_device(scenario.training.device).type == "cpu"
     if on_cpu and keep_freed_memory() and console.is_terminal:
-        console.print("memory that a step frees is kept for the next (glibc; MALLOC_* variables overrule)", style="dim")
+        console.print(
+            "glibc keeps the memory that a step frees for the next (MALLOC_* variables override this)", style="dim"
+        )
 
 
 def _default_workers(sites: int) -> int:
@@ -104,12 +106,12 @@ def _unless_stopped(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 
 
 def _locked(run_dir: Path) -> "AcquireReturnProxy[FileLock]":
-    """Keeps a second process out of the run folder."""
+    """Locks the run folder against a second process."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         return FileLock(run_dir / LOCK_FILE).acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"run folder '{run_dir}'", "is in use by another process", "wait for it") from None
+        raise UsageError(f"run folder '{run_dir}'", "is in use by another process", "wait until it ends") from None
     except OSError as error:
         raise ConfigError(
             f"run folder '{run_dir}'", f"cannot be written ({error.strerror})", "choose another --out"

@@ -280,7 +280,7 @@ def test_audit_of_a_run_finds_that_everything_holds(run: Path) -> None:
         assert cohort["epsilon_rdp"] > max(cohort["epsilon_prv"], cohort["epsilon_pld"])
     shown = silogan("audit", run)
     assert shown.code == 0
-    assert "Every entry holds" in shown.out
+    assert "All checks passed" in shown.out
 
 
 def test_audit_names_what_was_changed_and_ends_with_its_own_code(run: Path, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_audit_names_what_was_changed_and_ends_with_its_own_code(run: Path, tmp_
     db.close()
     done = silogan("audit", copy)
     assert done.code == 6
-    assert done.err.startswith("silogan: audit: 1 thing does not hold; ")
+    assert done.err.startswith("silogan: audit: 1 problem found; ")
     assert "copy: entry 3 was changed after it was written" in done.out
     found = json.loads(silogan("audit", copy, "--json").out)
     assert not found["ok"]
@@ -304,16 +304,16 @@ def test_audit_names_what_was_changed_and_ends_with_its_own_code(run: Path, tmp_
 def test_audit_writes_a_page_also_of_what_does_not_hold(run: Path, tmp_path: Path) -> None:
     page, torn = tmp_path / "audit.html", tmp_path / "torn.sqlite"
     assert silogan("audit", run, "--html", page).code == 0
-    assert "Everything holds" in page.read_text(encoding="utf-8")
+    assert "All checks passed" in page.read_text(encoding="utf-8")
     torn.write_bytes(b"date,patient\n" * 999)
     assert silogan("audit", run, torn, "--html", page).code == 6
-    assert "1 thing does not hold" in page.read_text(encoding="utf-8")
+    assert "1 problem found" in page.read_text(encoding="utf-8")
 
 
 def test_audit_refuses_to_write_over_a_ledger(run: Path) -> None:
     ledger = next((run / "ledgers").glob("*.sqlite"))
     before = ledger.read_bytes()
-    assert_refused(silogan("audit", run, "--html", ledger), 2, ledger.name, "exists and is no page")
+    assert_refused(silogan("audit", run, "--html", ledger), 2, ledger.name, "exists and is not an audit page")
     assert ledger.read_bytes() == before
 
 
@@ -427,8 +427,8 @@ def test_bad_settings_are_refused_in_one_line(case: str, scenario: Path, tmp_pat
         ),
         (("generate", "<new>", "--count", "1", "--out", "<new>"), 4, ("generator.safetensors", "finished run")),
         (("evaluate", "<new>"), 2, ("<new>", "does not exist", "run folder")),
-        (("audit", "<new>"), 2, ("<new>", "does not exist", "a ledger's file")),
-        (("audit",), 2, ("audit", "was given nothing", "--empirical SCENARIO")),
+        (("audit", "<new>"), 2, ("<new>", "does not exist", "a ledger file")),
+        (("audit",), 2, ("audit", "needs something to audit", "--empirical SCENARIO")),
         (("evaluate", "<scenario>"), 2, ("--real", "is missing")),
         (("evaluate", "<scenario>", "--real", "<scenario>"), 4, ("<scenario>", "silogan generate")),
     ],
@@ -519,7 +519,7 @@ def test_a_run_folder_that_cannot_be_written_is_refused(scenario: Path, tmp_path
 
 def test_a_run_folder_that_holds_a_run_is_refused(scenario: Path, run: Path) -> None:
     done = silogan("simulate", scenario, "--out", run)
-    assert_refused(done, 3, str(run), "holds a run already", "--resume", "--overwrite")
+    assert_refused(done, 3, str(run), "already holds a run", "--resume", "--overwrite")
 
 
 def test_resuming_another_configuration_is_refused_by_its_key(scenario: Path, run: Path) -> None:
@@ -569,7 +569,7 @@ def test_a_budget_that_is_used_up_ends_the_run_with_what_it_paid_for(scenario: P
     words = ("simulate", scenario, "--out", folder, *UNMEASURED, "--set", "training.rounds=5")
     words += ("--set", f"privacy.epsilon={budget}")
     done = silogan(*words)
-    assert_refused(done, 5, "round 3", "privacy budget", "rounds before it stand")
+    assert_refused(done, 5, "round 3", "privacy budget", "rounds before it are kept")
     told = [json.loads(line)["message"] for line in (folder / "sites.log").read_text(encoding="utf-8").splitlines()]
     assert len(told) == 2
     assert all("refuses (budget): privacy budget" in line and f"above {budget:g}" in line for line in told)
@@ -665,6 +665,8 @@ def test_data_that_does_not_know_its_patients_is_refused(tmp_path: Path) -> None
     data = tmp_path / "data.yaml"
     data.write_text("source: digits\n", encoding="utf-8")
     words = ("--cohort", "digits", "--site", "bergen", "--data", data, "--size", 1000)
-    assert_refused(silogan("node", "init", tmp_path / "node", *words), 5, "does not say whose each record is")
+    assert_refused(
+        silogan("node", "init", tmp_path / "node", *words), 5, "does not say which patient each record belongs to"
+    )
     data.write_text("sauce: digits\n", encoding="utf-8")
     assert_refused(silogan("node", "init", tmp_path / "node", *words), 3, "sauce", "source")

@@ -26,7 +26,7 @@ from tests.tls import listens
 
 ROOT = Path(__file__).parent.parent
 BARE = bool(os.environ.get("SILOGAN_BARE"))
-ERRORS = "The three likeliest errors"
+ERRORS = "The three most likely errors"
 PATIENTS = 150
 
 pytestmark = [
@@ -118,7 +118,7 @@ def test_two_hospitals_train_with_nothing_but_the_guides(
         assert ours["1. Install"] == theirs["oslo"]["1. Install"]
         install(ours["1. Install"], tmp_path)
 
-    coordinator.follow(ours["2. Make the folder"])
+    coordinator.follow(ours["2. Create the folder"])
     coordinator.follow(ours["3. Start"])
     for number, (name, guide) in enumerate(theirs.items()):
         hospital = machines[name]

@@ -1,4 +1,4 @@
-"""Reading records: one file a source, one line a source in `READERS`; its options are in `common/modality`."""
+"""Reading records: one file and one line in `READERS` per source; its options are in `common/modality`."""
 
 from dataclasses import replace
 
@@ -25,8 +25,8 @@ def read(data: Data, *, may_be_empty: bool = False) -> DataSet:
 
     Args:
         data: where it is, and how it is to be read.
-        may_be_empty: whether a split may hold no record. A hospital goes on without patients who withdrew, be it all of
-            them; a class without records is never an error.
+        may_be_empty: whether a split may hold no record. A hospital continues without patients who withdrew, even
+            without any them; a class without records is never an error.
 
     Raises:
         ConfigError: an option is missing, or does not fit the data.

@@ -1,4 +1,4 @@
-"""From arrays that nobody has checked to images of the size and channels that the scenario asks for."""
+"""From unchecked arrays to images of the size and channels that the scenario asks for."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def conform(pixels: Tensor, size: int | None, channels: int | None) -> Tensor:
 
 
 def check_native_size(thing: str, height: int, width: int) -> None:
-    """Refuses images that cannot be used without a resize.
+    """Refuses images that must be resized before use.
 
     Raises:
         DataError: they are not square, or too small or too large for the networks.
@@ -77,14 +77,14 @@ def checked_codes(thing: str, values: NDArray[Any], count: int, limit: int) -> T
         int64 [N].
 
     Raises:
-        DataError: the values are no integers, not one per image, or out of range.
+        DataError: the values are not integers, not one per image, or out of range.
     """
     if values.dtype.kind not in "iu":
         raise DataError(thing, f"holds {values.dtype} values", "store integers")
     if values.ndim == 2 and values.shape[1] > 1:
-        raise DataError(thing, "holds several labels an image", "use a single-label data set")
+        raise DataError(thing, "holds several labels per image", "use a single-label data set")
     if values.shape not in ((count,), (count, 1)):
-        raise DataError(thing, "does not hold one value for each image", "store one integer an image")
+        raise DataError(thing, "does not hold one value for each image", "store one integer per image")
     if values.size and (values.min() < 0 or values.max() >= limit):
         raise DataError(thing, f"holds a value outside 0 to {limit - 1}", "correct the values or the list of names")
     return torch.from_numpy(values.reshape(-1).astype(np.int64))

@@ -1,7 +1,7 @@
-"""Keyed fingerprints, by which a hospital knows patients and records again under any name that their data goes by.
+"""Keyed fingerprints, by which a hospital recognises patients and records under any name of their data.
 
 Privacy:
-    Without the site's key a fingerprint says nothing of a patient (HMAC-SHA256, RFC 2104). They stay at the site.
+    Without the site's key a fingerprint reveals nothing about a patient (HMAC-SHA256, RFC 2104). They stay at the site.
 """
 
 import hmac
@@ -35,13 +35,13 @@ def known(records: Records, unit: Unit, prints: Collection[str], derive: Derive)
     """The records of units with one of these fingerprints. All others are left out.
 
     Raises:
-        DataError: the unit is the patient, and the records do not say whose they are.
+        DataError: the unit is the patient, and the records name no patients.
     """
     among = set(prints)
     if unit == "record":
         kept = torch.tensor([one in among for one in _of_records(records, derive)], dtype=torch.bool)
     elif records.patients is None:
-        raise DataError("records", "do not say whose they are", "give the manifest that they were registered with")
+        raise DataError("records", "name no patients", "give the manifest that they were registered with")
     else:
         codes = [code for code, one in _of_patients(records, derive).items() if one in among]
         kept = torch.isin(records.patients, torch.tensor(codes, dtype=torch.int64))

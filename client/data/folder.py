@@ -64,8 +64,8 @@ def read(data: Folder) -> DataSet:
     between the splits, without which the guarantee for one patient would not hold. With `data.patients` the hash is
     that of the patient's name, so that no patient is in both splits.
 
-    A class, a site or a split without images is no error, nor is a line of the manifest whose file is gone: patients
-    withdraw, and a hospital that goes on without them must not tell by it that one of them had been the last.
+    A class, a site or a split without images is not an error, nor is a manifest line whose file is missing: patients
+    withdraw, and a hospital that continues without them must not reveal that one of them had been the last.
 
     Colours that a file declares transparent are taken as they are. Grey of more than 8 bits is refused, for its
     intensity window would have to come from the data.
@@ -165,7 +165,7 @@ def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[st
         if path.suffix.lower() not in _FORMATS:
             raise DataError(str(entry), "is not a .png, .jpg or .jpeg file", "remove or convert it")
         if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            raise DataError(str(entry), "is a link to outside of data.root", "put the file itself there")
+            raise DataError(str(entry), "is a link that leaves data.root", "replace it by the file")
         if not path.is_file():
             raise DataError(str(entry), "is not a file", "remove it")
         entries.append(entry)
@@ -173,18 +173,18 @@ def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[st
 
 
 def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[Path]:
-    """The folders in `folder` by name; there may be no images beside them, and none that is not in `only`."""
+    """The folders in `folder` by name; images beside them and folders not in `only` are errors."""
     children = _visible(folder)
     if any(child.suffix.lower() in _FORMATS and not child.is_dir() for child in children):
         raise DataError(f"folder '{folder.name}'", "holds images outside of a class folder", "move them into one")
     folders = [child for child in children if child.is_dir()]
     for child in folders:
         if not child.resolve().is_relative_to(root.resolve()):
-            hint = "put the folder itself there"
-            raise DataError(f"folder '{child.name}'", "is a link to outside of data.root", hint)
+            hint = "replace it by the folder"
+            raise DataError(f"folder '{child.name}'", "is a link that leaves data.root", hint)
         if only is not None and child.name not in only:
             known = ", ".join(sorted(only))
-            raise DataError(f"folder '{child.name}'", f"is none of {known}", "remove it or correct data.classes")
+            raise DataError(f"folder '{child.name}'", f"is not one of {known}", "remove it or correct data.classes")
     return folders
 
 
@@ -213,7 +213,7 @@ def _images(entries: list[_Entry], sites: list[str], like: Tensor, data: Folder)
             if image.shape[1:] != like.shape[1:]:
                 raise DataError(str(entries[index]), "differs in size from the others", "set data.image_size to resize")
             if image.shape != like.shape:
-                problem = "differs from the others in being grey or colour"
+                problem = "is grey and others are colour, or the reverse"
                 raise DataError(str(entries[index]), problem, "set data.channels")
             pixels[index] = image
 
@@ -236,7 +236,7 @@ def _decode(entry: _Entry, data: Folder) -> Tensor:
             image.verify()  # checks the sums that decoding skips, and leaves the file unusable
         with Image.open(entry.path, formats=formats) as image:
             if image.mode not in _GREY_MODES | _COLOUR_MODES:
-                problem = "has more than 8 bits a pixel"
+                problem = "has more than 8 bits per pixel"
                 raise DataError(str(entry), problem, "export it as 8 bits with a fixed intensity window")
             upright = ImageOps.exif_transpose(image)
             values = np.array(upright.convert("L" if image.mode in _GREY_MODES else "RGB"))

@@ -1,4 +1,4 @@
-"""Where a hospital's data is, and whether it can be opened, without a look at a record."""
+"""Where a hospital's data is, and whether it can be opened, without reading a record."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from common.modality.image_options import Folder
 
 
 def absolute(data: Data) -> Data:
-    """The same data with paths that mean the same in every working directory: a node's programs have others."""
+    """The same data with absolute paths: a node's programs have other working directories."""
     return data.model_copy(update={name: _absolute(path) for name, path in data.places().items()})
 
 
@@ -30,7 +30,7 @@ def check_readable(data: Data) -> None:
     root = data.root.expanduser()
     if not root.is_absolute():
         hint = "move the cohort with `silogan node relocate`"
-        raise DataError("data.root", "is relative, and means nothing to a node's programs", hint)
+        raise DataError("data.root", "is relative, but the node's programs have other working directories", hint)
     if not root.exists():
         hint = "put the data back, or move the cohort with `silogan node relocate`"
         raise DataError(f"data.root '{root}'", "is not there", hint)
@@ -49,7 +49,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _open(path: Path) -> None:
-    """Opens a file as a reader would; links to nowhere and what is no file are left to the reader."""
+    """Opens a file as a reader would; broken links and special files are left to the reader."""
     if path.is_file():
         path.open("rb").close()
 

@@ -94,7 +94,7 @@ def _file(root: Path, dataset: str | None) -> Path:
 def _classes(path: Path, thing: str, data: MedMnist) -> tuple[str, ...]:
     stem = set_name(path)
     if stem == _MULTI_LABEL:
-        raise DataError(thing, "has several labels an image", "use a single-label data set")
+        raise DataError(thing, "has several labels per image", "use a single-label data set")
     return own_classes(data, CLASSES[stem]) if stem in CLASSES else declared_classes(data)
 
 
@@ -124,7 +124,7 @@ def _array(archive: Any, key: str, thing: str) -> NDArray[Any]:
         raise DataError(thing, f"has no array '{key}'", "give a file with MedMNIST's keys")
     value = archive[key]
     if not isinstance(value, np.ndarray):
-        raise DataError(thing, f"holds something else than an array as '{key}'", "give a file with MedMNIST's keys")
+        raise DataError(thing, f"holds no array under '{key}'", "give a file with MedMNIST's keys")
     return value
 
 
@@ -136,7 +136,7 @@ def _site_names(archive: Any, thing: str) -> tuple[str, ...] | None:
         raise DataError(thing, "has only one of 'site_names' and 'train_sites'", "store both or neither")
     names = _array(archive, "site_names", thing)
     if names.dtype.kind != "U" or names.ndim != 1 or not all(names) or len(set(names.tolist())) < len(names):
-        raise DataError(f"site_names of {thing}", "is not a list of different names", "store one string a site")
+        raise DataError(f"site_names of {thing}", "is not a list of different names", "store one string per site")
     return tuple(names.tolist())
 
 
@@ -176,7 +176,7 @@ def _patient_names(archive: Any, key: str, thing: str, count: int) -> list[int] 
     if values.dtype.kind not in "iuU":
         raise DataError(f"{key} of {thing}", f"hold {values.dtype} values", "store integers or strings")
     if values.shape not in ((count,), (count, 1)):
-        raise DataError(f"{key} of {thing}", "do not hold one value for each image", "store one an image")
+        raise DataError(f"{key} of {thing}", "do not hold one value for each image", "store one per image")
     names = values.reshape(-1).tolist()
     if values.dtype.kind == "U":
         names = [name.strip() for name in names]  # the same patient must not become two

@@ -1,4 +1,4 @@
-"""Whose each image is: a hospital's manifest, names as codes, and simulated patients for data that does not say.
+"""The patient of each image: a hospital's manifest, names as codes, and simulated patients for data without any.
 
 The name of a patient or of a file is in no error: a line of the manifest is named by its number.
 """
@@ -17,7 +17,7 @@ _FILE, _PATIENT = "file", "patient"
 
 
 class Row(NamedTuple):
-    """What a manifest says of one file, and on which line."""
+    """What a manifest says about one file, and on which line."""
 
     patient: str
     line: int
@@ -55,7 +55,7 @@ def read_manifest(path: Path) -> dict[PurePosixPath, Row]:
 
 
 def simulated_patients(labels: Tensor, images_per_patient: int) -> Tensor:
-    """Patients for data that does not say: in its order, so many images of one class are one patient.
+    """Simulated patients: in the order of the data, each run of so many images of one class is one patient.
 
     Args:
         labels: int64 [N], the class of each image.
@@ -77,7 +77,7 @@ def _rows(lines: Iterable[str], thing: str) -> Iterator[tuple[PurePosixPath, Row
     reader = csv.reader(lines, strict=True)
     header = [name.strip() for name in next(reader, [])]
     if header.count(_FILE) != 1 or header.count(_PATIENT) != 1:
-        problem = f"has no one column '{_FILE}' and one '{_PATIENT}'"
+        problem = f"needs exactly one column '{_FILE}' and one column '{_PATIENT}'"
         raise DataError(thing, problem, f"give it the header {_FILE},{_PATIENT}")
     file, patient = header.index(_FILE), header.index(_PATIENT)
     for cells in reader:
@@ -88,5 +88,5 @@ def _rows(lines: Iterable[str], thing: str) -> Iterator[tuple[PurePosixPath, Row
             raise DataError(where, "has more or fewer values than the header", "quote values that hold a comma")
         name, code = cells[file].strip(), cells[patient].strip()
         if not name or not code:
-            raise DataError(where, f"lacks its {_PATIENT if name else _FILE}", "complete or remove it")
+            raise DataError(where, f"has no {_PATIENT if name else _FILE}", "complete or remove the line")
         yield PurePosixPath(name), Row(code, reader.line_num)

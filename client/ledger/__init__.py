@@ -1,1 +1,1 @@
-"""What has been spent on a hospital's patients, what it allows, and who can check that."""
+"""The privacy budget spent on a hospital's patients, its policy, and the audit of both."""

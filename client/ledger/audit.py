@@ -1,7 +1,7 @@
-"""What a ledger shows to somebody who trusts nobody: each entry that does not hold, and ε by three accountants.
+"""Audits a ledger without trusting anybody: finds invalid entries, and computes ε by three accountants.
 
-Works on a copy of the file alone. What a file cannot show of itself (that its end was cut off, that somebody wrote it
-anew with another key) shows beside what others know: the site's public key, and heads that a server has seen.
+Works on a copy of the file alone. What a file cannot reveal by itself (that its end was cut off, that somebody wrote it
+again with another key) is checked against what others know: the site's public key, and heads that a server has seen.
 """
 
 import json
@@ -50,7 +50,7 @@ THE_LEDGER = 0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that does not hold.
+    """One problem that an audit found.
 
     Attributes:
         entry: number of the entry, or `THE_LEDGER`.
@@ -84,12 +84,12 @@ class Audit:
 
 
 def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[str] = ()) -> Audit:
-    """Examines one ledger.
+    """Audits one ledger.
 
     Args:
         path: the ledger's file or a copy of it; nothing is written.
         public_key: the site's, where it is known from elsewhere; else the one that the ledger names is believed.
-        known_heads: hashes that were its last entry's when somebody else saw it.
+        known_heads: heads of this ledger that somebody else has seen earlier.
     """
     name = path.stem
     try:
@@ -117,7 +117,7 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
 
 
 def _contents(entries: Sequence[Entry]) -> tuple[list[Content], list[Finding]]:
-    """The bodies as what they must be, and those that are not."""
+    """The parsed entries, and findings for those that are invalid."""
     contents: list[Content] = []
     findings: list[Finding] = []
     for seq, entry in enumerate(entries, start=1):
@@ -128,9 +128,9 @@ def _contents(entries: Sequence[Entry]) -> tuple[list[Content], list[Finding]]:
             contents.append(parse(entry.body))
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or "kind"
-            findings.append(Finding(seq, f"says what no entry says ({where})"))
+            findings.append(Finding(seq, f"has invalid content ({where})"))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            findings.append(Finding(seq, f"says what no entry says ({error})"))
+            findings.append(Finding(seq, f"has invalid content ({error})"))
     return contents, findings
 
 
@@ -143,53 +143,53 @@ def _is_canonical(body: str) -> bool:
 
 def _signature_findings(entries: Sequence[Entry], named_key: str, public_key: str | None) -> Iterator[Finding]:
     if public_key is not None and public_key != named_key:
-        yield Finding(1, "names another key than the site's")
+        yield Finding(1, "names a key that is not the site's")
     for entry in entries:
         if not entry.is_signed_by(public_key or named_key):
             yield Finding(entry.seq, "is not signed by the site's key")
 
 
 def _order_findings(contents: Sequence[Content]) -> Iterator[Finding]:
-    """Only the first entry opens the ledger, and time does not run backwards."""
+    """Only the first entry opens the ledger, and times do not decrease."""
     latest: datetime | None = None
     for seq, content in enumerate(contents, start=1):
         if isinstance(content, Open) and seq > 1:
-            yield Finding(seq, "opens the ledger again")
+            yield Finding(seq, "opens the ledger a second time")
         if latest is not None and content.created < latest:
             yield Finding(seq, "is older than the entry before it")
         latest = content.created
 
 
 def _charge_findings(contents: Sequence[Content]) -> Iterator[Finding]:
-    """Each release is reserved for once, and each reservation settled at most once and with no more than it holds."""
+    """Each release is reserved once, and each reservation is settled at most once, for no more than it covers."""
     reserved: dict[int, Reserve] = {}
     settled: set[int] = set()
     releases: set[str] = set()
     for seq, content in enumerate(contents, start=1):
         if isinstance(content, Reserve):
             if content.replay_key and content.replay_key in releases:
-                yield Finding(seq, "reserves for a release that was reserved for before")
+                yield Finding(seq, "reserves a release that was already reserved")
             releases.add(content.replay_key)
             reserved[seq] = content
         if isinstance(content, Settle):
             if content.reservation not in reserved:
-                yield Finding(seq, "settles what was not reserved")
+                yield Finding(seq, "settles a reservation that does not exist")
             elif content.reservation in settled:
-                yield Finding(seq, "settles a reservation that was settled before")
+                yield Finding(seq, "settles a reservation that was already settled")
             elif content.steps > reserved[content.reservation].steps:
                 yield Finding(seq, "settles more steps than were reserved")
             settled.add(content.reservation)
 
 
 def _compliance_findings(contents: Sequence[Content], entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Each reservation is of an approved plan, and it and each approval within the policy of its day."""
+    """Each reservation belongs to an approved plan; it and each approval comply with the policy of that day."""
     for seq, content in enumerate(contents, start=1):
         before = entries[: seq - 1]
         problems: list[str] = []
         if isinstance(content, Approve):
             problems += _against_policy(content, before)
             if approvers_missing(content, before):
-                problems.append("approves what fewer people have agreed to than the policy asks for")
+                problems.append("approves a study with fewer approvers than the policy requires")
         elif isinstance(content, Reserve):
             problems += _reservation_problems(content, before)
         if problems:
@@ -215,7 +215,7 @@ def _reservation_problems(charge: Charge, before: Sequence[Entry]) -> Iterator[s
 def _against_policy(approval: Approval, before: Sequence[Entry]) -> Iterator[str]:
     policy = policy_in_force(before)
     for objection in policy.objections(approval.plan, approval.family, approval.server):
-        yield f"is against the policy: {objection}"
+        yield f"violates the policy: {objection}"
 
 
 def _plan_findings(contents: Sequence[Content]) -> Iterator[Finding]:
@@ -238,10 +238,10 @@ def _plan_findings(contents: Sequence[Content]) -> Iterator[Finding]:
 def _beyond_the_plan(
     charge: Reserve, earlier: Sequence[tuple[int, Reserve]], plan: PrivacyPlan, settled: Mapping[int, int]
 ) -> Iterator[str]:
-    """What is wrong with a charge of a study, after its earlier ones."""
+    """What is wrong with a charge of a study, given its earlier charges."""
     alike, phase = [(seq, one) for seq, one in earlier if one.phase == charge.phase], plan.find(charge.phase)
     if any(one.round == charge.round and seq in settled for seq, one in alike):
-        yield f"reserves again for round {charge.round} of {charge.phase}, which was settled"
+        yield f"reserves round {charge.round} of {charge.phase} again, which was already settled"
     if phase is not None and len(alike) >= phase.rounds:
         yield f"is reservation {len(alike) + 1} for {charge.phase}, which was approved for {phase.rounds}"
     charged = [Mechanism(one.noise_multiplier, one.sample_rate, settled.get(seq, one.steps)) for seq, one in earlier]
@@ -266,7 +266,7 @@ def _seed_findings(contents: Sequence[Content], terms: Cohort) -> Iterator[Findi
 
 def _missing(entries: Sequence[Entry], known_heads: Collection[str]) -> Iterator[Finding]:
     if not set(known_heads) <= {entry.hash for entry in entries}:
-        yield Finding(THE_LEDGER, "lacks entries that others have seen: its end was cut off, or it was written anew")
+        yield Finding(THE_LEDGER, "lacks entries that others have seen: its end was cut off, or it was rewritten")
 
 
 def _with_epsilon(
@@ -338,10 +338,10 @@ def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     whole = epsilon_filtered(approval.plan.mechanisms(), delta, order_of(entries))
     for seq in others:
         if whole > policy_in_force(entries[:seq]).epsilon:
-            yield Finding(seq, f"is of a second study, but the first one's plan alone comes to ε = {whole:.4g}")
+            yield Finding(seq, f"is for a second study, but the first plan alone comes to ε = {whole:.4g}")
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
-    """In the order of entries; what a finding quotes of one may be anything."""
+    """In the order of entries; a finding may quote arbitrary text from an entry."""
     found = (Finding(finding.entry, one_line(finding.problem)) for finding in findings)
     return tuple(sorted(found, key=lambda finding: finding.entry))

@@ -1,7 +1,7 @@
-"""A list that can only grow: entries in one SQLite file, each with the hash of the one before and the site's signature.
+"""An append-only list: entries in one SQLite file, each with the hash of the previous one and the site's signature.
 
-A change of any entry breaks the hashes after it; whoever can mend the hashes cannot sign them. Cutting off the end is
-the one change that the file itself cannot show: whoever was told a later head can.
+A change of any entry breaks the hashes after it; whoever recomputes the hashes cannot sign them. Cutting off the end is
+the only change that the file itself cannot reveal; someone who knows a later head can detect it.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ _SCHEMA = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry as it stands in the file.
+    """One entry as stored in the file.
 
     Attributes:
         seq: 1 for the first.
@@ -70,13 +70,13 @@ class Entry:
         """The body's values.
 
         Raises:
-            VerificationError: it has none; whoever has the key can sign anything.
+            VerificationError: it is not a mapping; the holder of the key can sign anything.
         """
         with suppress(ValueError, RecursionError):
             values: object = json.loads(self.body)
             if isinstance(values, dict):
                 return cast(dict[str, Any], values)
-        raise VerificationError(f"ledger entry {self.seq}", "is no set of keys", "audit the ledger")
+        raise VerificationError(f"ledger entry {self.seq}", "is not a set of keys", "audit the ledger")
 
     def is_signed_by(self, public: str) -> bool:
         """Whether the holder of the public key signed this entry."""
@@ -91,7 +91,7 @@ class Chain:
         key: signs new entries, and must have signed the last one.
 
     Raises:
-        DataError: the file is no such list, or cannot be written.
+        DataError: the file is not such a list, or cannot be written.
     """
 
     def __init__(self, path: Path, key: SiteKey) -> None:
@@ -100,13 +100,13 @@ class Chain:
             (owner,) = db.execute("PRAGMA application_id").fetchone()
             (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if tables and owner != _APPLICATION:
-                raise DataError(f"ledger '{path.name}'", "is another program's database", "give the ledger's own file")
+                raise DataError(f"ledger '{path.name}'", "belongs to another program", "give the ledger's own file")
             for statement in _SCHEMA:
                 db.execute(statement)
 
     @contextmanager
     def transaction(self) -> Generator["Transaction"]:
-        """All or nothing, one at a time, and on the disk when it ends.
+        """One atomic, exclusive transaction, durable when it ends.
 
         Raises:
             DataError: the file cannot be read or written; nothing of the transaction remains.
@@ -117,7 +117,7 @@ class Chain:
 
 
 class Transaction:
-    """The entries as they are now, and the one way to add to them."""
+    """The current entries, and the only way to add one."""
 
     def __init__(self, db: sqlite3.Connection, key: SiteKey) -> None:
         self._db, self._key = db, key
@@ -150,24 +150,24 @@ class Transaction:
 
 
 def broken_links(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
-    """Place and problem of each entry that is not what the hashes say; signatures aside."""
+    """Number and problem of each entry whose hashes do not match; signatures are not checked."""
     previous = GENESIS
     for seq, entry in enumerate(entries, start=1):
         if (entry.seq, entry.previous) != (seq, previous):
-            yield seq, "does not follow from the one before it"
+            yield seq, "does not follow the entry before it"
         elif entry.hash != _hash(entry.seq, entry.body, entry.previous):
             yield seq, "was changed after it was written"
         previous = entry.hash
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """The entries of a file as they stand, nothing verified; nothing is written, also not beside the file.
+    """The entries of a file, not verified; writes nothing, not even beside the file.
 
     Raises:
-        DataError: the file is missing or is no such list.
+        DataError: the file is missing or not such a list.
     """
     try:
-        # Without a write-ahead log nobody is writing, and a copy may lie where no lock can be made.
+        # Without a write-ahead log nobody is writing, and a copy may be in a place where locks are impossible.
         mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
         db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
         try:
@@ -231,7 +231,7 @@ def _rows(db: sqlite3.Connection) -> list[Entry]:
 
 
 def _entry(row: tuple[object, ...]) -> Entry:
-    """A row as an entry; in place of what is no text stands a text that no hash fits."""
+    """A row as an entry; values that are not text become a text that matches no hash."""
     seq, *values = row
     return Entry(cast(int, seq), *(value if isinstance(value, str) else type(value).__name__ for value in values))
 
@@ -246,5 +246,5 @@ def _hash(seq: int, body: str, previous: str) -> str:
 
 
 def _message(digest: str) -> bytes:
-    """What is signed: the hash, marked so that no other signature of the key can be taken for it."""
+    """The signed message: the hash, with a prefix so that no other signature of the key can be confused with it."""
     return f"silogan ledger entry {digest}".encode()

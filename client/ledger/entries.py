@@ -1,6 +1,6 @@
-"""What an entry of a ledger may say: each kind typed once, for the ledger, its statement and its audit alike.
+"""The kinds of ledger entries, each typed once for the ledger, its statement and its audit.
 
-Entries of older software are read as what they would say today. Before there were phases a plan had one σ and perhaps a
+Entries of older software are converted to today's form. Before there were phases a plan had one σ and perhaps a
 warm start's, a charge had a purpose, and what the warm start released was round 0.
 """
 
@@ -33,7 +33,7 @@ from common.errors import PrivacyRefusal, VerificationError
 from common.privacy.accounting import Mechanism, information
 from common.privacy.plan import STATISTICS, TRAINING, Phase, PrivacyPlan, Unit, plan_hash
 
-_REMEMBERED = 4096  # bodies; a ledger is read anew for each round
+_REMEMBERED = 4096  # bodies; a ledger is read again in each round
 _FORMER_PHASES = {"training": TRAINING, "warm_start": STATISTICS}
 """Of charges that have a purpose."""
 
@@ -46,8 +46,8 @@ class Cohort:
         unit: the patient, or the record.
         delta: at which ε is counted.
         fingerprint: of the patients, as the site registered them (`client/ledger/register.py`); empty in a simulation.
-        rehearsal: whether the noise of its studies comes from a seed that others know, and the data is nobody's; such a
-            ledger takes no other study, and no other ledger takes such a one.
+        rehearsal: whether the noise of its studies comes from a seed that others know, and the data holds no patients;
+            such a ledger takes no other study, and no other ledger takes such a one.
     """
 
     unit: Unit
@@ -110,7 +110,7 @@ class Charge:
         )
 
     def mechanism(self, steps: int | None = None) -> Mechanism:
-        """What the accountant sees of it, if so many steps were taken; None for all that it reserves."""
+        """The mechanism for the accountant, with the given number of steps taken; None for all reserved steps."""
         return Mechanism(self.noise_multiplier, self.sample_rate, self.steps if steps is None else steps)
 
 
@@ -124,7 +124,7 @@ class Approval:
         family: the model family.
         server: the coordinator who asked for it.
         override: why ε above 20 is accepted; empty where it is not above.
-        approver: who approved it, by name or role; empty where nobody said, as in a simulation.
+        approver: who approved it, by name or role; empty if not given, as in a simulation.
         reason: why.
 
     Raises:
@@ -141,18 +141,18 @@ class Approval:
 
     @property
     def plan_id(self) -> str:
-        """What charges call the plan."""
+        """The plan's hash, as charges name it."""
         return self.plan.plan_id
 
     def like(self, other: "Approval") -> bool:
-        """Whether both are of the same thing, whoever agreed to it and why."""
+        """Whether both approve the same study, whoever approved it and why."""
         names = ("study_id", "plan", "family", "server", "override")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def forbids(self, charge: Charge) -> str | None:
         """Why a charge is not what was approved; None if it is."""
         if charge.replay_key and not self.plan.seeded:
-            return "is not seeded: nothing of it comes out the same twice"
+            return "is not seeded, so its rounds cannot be repeated"
         phase = self.plan.find(charge.phase)
         if phase is None:
             return f"has no phase '{charge.phase}'"
@@ -172,7 +172,7 @@ class Approval:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class _Body:
-    """What every entry says; the other classes are the kinds of entries."""
+    """The common part of every entry; the other classes are the kinds of entries."""
 
     created: Annotated[AwareDatetime, Field(strict=False)]
     clock_set_back_to: Annotated[AwareDatetime | None, Field(strict=False)] = None
@@ -191,7 +191,7 @@ class Open(_Body):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PolicyChange(_Body):
-    """The hospital's policy from now on."""
+    """The policy that is in force from this entry on."""
 
     kind: Literal["policy"]
     policy: Policy
@@ -205,7 +205,7 @@ class _Agreement(_Body, Approval):
 
     @property
     def plan_id(self) -> str:
-        """What charges call the plan."""
+        """The plan's hash, as charges name it."""
         return self.former_id or self.plan.plan_id
 
 
@@ -225,7 +225,7 @@ class Approve(_Agreement):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Reject(_Body):
-    """The hospital does not agree, or no longer."""
+    """The hospital rejects a study, or withdraws its approval."""
 
     kind: Literal["reject"]
     study_id: str
@@ -241,7 +241,7 @@ class Reserve(_Body, Charge):
 
     @property
     def charge(self) -> Charge:
-        """What is charged, whenever that was."""
+        """The charge, of this or an older version."""
         return Charge(**{field.name: getattr(self, field.name) for field in fields(Charge)})
 
 
@@ -274,7 +274,7 @@ _Kind = TypeVar("_Kind", Open, PolicyChange, Approve, Endorse, Reject, Reserve, 
 
 @lru_cache(maxsize=_REMEMBERED)
 def parse(body: str) -> Content:
-    """What an entry's body says.
+    """Parses an entry's body.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError, RecursionError: it says what no entry may.
@@ -292,7 +292,7 @@ def read(entry: Entry) -> Content:
     try:
         return parse(entry.body)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        problem = "says what no entry may: a type or a value is wrong"
+        problem = "has a field of the wrong type or with an invalid value"
         raise VerificationError(f"ledger entry {entry.seq}", problem, "audit the ledger") from None
 
 
@@ -304,7 +304,7 @@ def of_kind(entries: Iterable[Entry], kind: type[_Kind]) -> list[tuple[int, _Kin
 def _in_words_of_today(values: dict[str, Any]) -> dict[str, Any]:
     kind = values.get("kind")
     if "former_id" in values:
-        raise ValueError("names a hash that is not of what it says")
+        raise ValueError("names a hash that does not match its content")
     if kind in ("open", "policy"):  # the key `seeded`, of before there were rehearsal nodes, is heeded no more
         return {**values, "policy": {key: value for key, value in values["policy"].items() if key != "seeded"}}
     if kind in ("approve", "endorse") and "phases" not in values["plan"]:

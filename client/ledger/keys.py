@@ -1,6 +1,6 @@
 """The site's signing key: Ed25519 (Bernstein et al., 2011), made at the site, and never sent anywhere.
 
-A key may be under a passphrase: its file is then PKCS#12 (RFC 7292) with PBES2, PBKDF2-HMAC-SHA256 and AES-256.
+A passphrase may protect a key: its file is then PKCS#12 (RFC 7292) with PBES2, PBKDF2-HMAC-SHA256 and AES-256.
 """
 
 import os
@@ -59,12 +59,12 @@ class SiteKey:
 
     @staticmethod
     def load(path: Path) -> "SiteKey":
-        """Reads a key back.
+        """Loads a key.
 
         Raises:
             DataError: the file is missing or holds no Ed25519 key.
             VerificationError: the file is open to others than its owner, or does not open with the passphrase.
-            UsageError: it is under a passphrase, and nobody gives one.
+            UsageError: a passphrase protects it, and none is given.
         """
         try:
             with path.open("rb") as file:
@@ -74,12 +74,12 @@ class SiteKey:
         except OSError:
             private = None
         if not isinstance(private, Ed25519PrivateKey):
-            raise DataError(f"key '{path.name}'", "is missing or is no Ed25519 key", "restore it from its backup")
+            raise DataError(f"key '{path.name}'", "is missing or not an Ed25519 key", "restore it from its backup")
         return SiteKey(private)
 
     @lru_cache(maxsize=8)  # noqa: B019  (a site has one key, for as long as it runs)
     def derived(self, purpose: bytes) -> bytes:
-        """A secret of 32 bytes for one purpose (HKDF, RFC 5869), which says nothing of the key itself."""
+        """A secret of 32 bytes for one purpose (HKDF, RFC 5869), which reveals nothing about the key."""
         raw = self._private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
         return HKDF(SHA256(), 32, salt=None, info=b"silogan " + purpose).derive(raw)
 
@@ -101,13 +101,13 @@ def opened_key(name: str, content: bytes) -> PrivateKey | None:
     """The private key that a file holds, in memory; None if it holds none of ours.
 
     Raises:
-        VerificationError: it is under a passphrase, and does not open with the one that was given.
-        UsageError: it is under a passphrase, and nobody gives one.
+        VerificationError: a passphrase protects it, and the given one is wrong.
+        UsageError: a passphrase protects it, and none is given.
     """
     if is_protected(content):
         private = _unlocked(content, passphrase())
         if private is None:
-            hint = "give the passphrase that the keys were put under, or restore the file from its backup"
+            hint = "give the passphrase of the keys, or restore the file from its backup"
             raise VerificationError(f"key '{name}'", "does not open with this passphrase", hint)
         return private
     load = load_ssh_private_key if b"OPENSSH" in content[:40] else load_pem_private_key
@@ -119,17 +119,17 @@ def opened_key(name: str, content: bytes) -> PrivateKey | None:
 
 
 def pem(private: Ed25519PrivateKey) -> bytes:
-    """The site's key as its file holds it, under no passphrase."""
+    """The site's key in the format of its file, without a passphrase."""
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def is_protected(content: bytes) -> bool:
-    """Whether a key's file is under a passphrase."""
+    """Whether a passphrase protects a key's file."""
     return content.startswith(_DER)
 
 
 def protected(private: PrivateKey, word: bytes) -> bytes:
-    """A key's file under a passphrase; it takes some tenths of a second to make or to open one."""
+    """A key's file with a passphrase; it takes some tenths of a second to write or to open one."""
     scheme = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(_KDF_ROUNDS)
     scheme = scheme.key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC).hmac_hash(SHA256())
     return pkcs12.serialize_key_and_certificates(None, private, None, None, scheme.build(word))
@@ -137,7 +137,7 @@ def protected(private: PrivateKey, word: bytes) -> bytes:
 
 @lru_cache(maxsize=8)
 def _unlocked(content: bytes, word: bytes) -> PrivateKey | None:
-    """The key in a file that is under a passphrase; None if this is not the one, or it holds none."""
+    """The key in a file with a passphrase; None if this is not its passphrase, or it holds no key."""
     try:
         private = pkcs12.load_key_and_certificates(content, word)[0]
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
@@ -157,5 +157,5 @@ def write_new_key(path: Path, content: bytes) -> None:
         pass
     except OSError as error:
         raise DataError(
-            f"key '{path.name}'", f"cannot be written ({error.strerror})", "repair the disk or the folder's rights"
+            f"key '{path.name}'", f"cannot be written ({error.strerror})", "repair the disk or the folder's permissions"
         ) from None

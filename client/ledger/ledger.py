@@ -1,15 +1,15 @@
-"""The site's privacy ledger: what has been spent on its patients, durably, before it is spent.
+"""The site's privacy ledger: records durably what is spent on its patients, before it is spent.
 
 The protocol is reserve → train → settle: a reservation for the most that the coming steps can cost is on the disk
 (fsync) before the first gradient; settling lowers it to the steps that were taken. A crash in between leaves the whole
-reservation charged. The book also holds what the hospital decided: its policy and every change of it, the plans that it
-approved and rejected, and what it refused. The file is a `Chain`: it only grows, and is signed.
+reservation charged. The ledger also records what the hospital decided: its policy and every change of it, the plans
+that it approved and rejected, and its refusals. The file is a `Chain`: append-only and signed.
 
 Privacy:
     Unit and δ are fixed when the ledger is opened. ε composes over everything the file holds, whatever run, server or
-    purpose it came from, by the rule of `charged_epsilon`. What the policy in force forbids, what was not approved,
-    what would pass the approved plan and what would pass the budget is refused before any data is read, also when two
-    processes ask at once.
+    purpose it came from, by the rule of `charged_epsilon`. Whatever the policy in force forbids, was not approved,
+    or would exceed the approved plan or the budget is refused before any data is read, even if two processes ask at
+    once.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ from common.privacy.strength import OVERRIDE_ABOVE
 from common.wire.study import versions
 
 MALFORMED = "malformed"
-"""Stands in the ledger for what somebody else has sent and is no name of a study or plan, nor a line of text."""
+"""Replaces a value from somebody else in the ledger that is neither a valid hash nor one line of text."""
 
 SOMEBODY = "?"
 """Whoever may approve, where it is only asked whether that could be."""
@@ -70,7 +70,7 @@ class Ledger:
 
     def __init__(self, path: Path, key: SiteKey) -> None:
         if not path.is_file():
-            # One that was made anew would have forgotten what was spent.
+            # A new ledger would have forgotten what was spent.
             raise DataError(f"ledger '{path.name}'", "is missing", "restore its newest copy")
         self._chain = Chain(path, key)
         with self._chain.transaction() as ledger:
@@ -105,7 +105,7 @@ class Ledger:
         """Signs a plan, which is from then on the most that its study may take; approving it twice changes nothing.
 
         Where the policy asks for two approvers, the first one's word is an entry of kind `endorse`, and only the
-        second one's approves. Anything that is said of the study in between (a rejection) makes them begin anew.
+        second one's approves. Any decision about the study in between (a rejection) makes them start again.
 
         Returns:
             Whether it is approved now; False if another person must approve it too.
@@ -126,11 +126,11 @@ class Ledger:
         raise refusal
 
     def objection(self, approval: Approval, policy: Policy) -> PrivacyRefusal | None:
-        """What `approve` would raise under a policy, None if nothing; nothing is written."""
+        """The error that `approve` would raise under a policy, or None; nothing is written."""
         return self._objection_to(approval, self.entries(), policy)
 
     def reject(self, study_id: str, plan_id: str, reason: str) -> None:
-        """Records that the hospital does not agree, or no longer; what was charged stays charged."""
+        """Records that the hospital rejects a study, or withdraws its approval; charges stay."""
         with self._chain.transaction() as ledger:
             _append(ledger, "reject", {"study_id": study_id, "plan_id": plan_id, "reason": reason})
 
@@ -196,11 +196,11 @@ class Ledger:
         return charged_epsilon(self.entries())
 
     def mechanisms(self) -> list[Mechanism]:
-        """Everything that has been charged: settled steps, and reserved steps where nothing was settled."""
+        """All charges: settled steps, and reserved steps that were not settled."""
         return spent(self.entries())
 
     def head(self) -> str:
-        """Hash of the last entry: it names the whole history."""
+        """Hash of the last entry, which identifies the whole history."""
         return self.entries()[-1].hash
 
     def entries(self) -> list[Entry]:
@@ -230,7 +230,7 @@ class Ledger:
         if _is_approved(approval, entries):
             return refusal
         if refusal is None and policy.approvers > 1 and not approval.approver.strip():
-            problem = f"names nobody, and the policy asks for {policy.approvers} approvers"
+            problem = f"names no approver, but the policy requires {policy.approvers}"
             refusal = PrivacyRefusal("approval", problem, "say who approves with --by")
         if refusal is None:
             first_round = Charge.of(plan, plan.phases[0].name, 1, approval.study_id)
@@ -254,14 +254,14 @@ class Ledger:
         if not problems:
             return None
         problem = f"forbids the plan: {'; '.join(problems)}"
-        return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
+        return PrivacyRefusal("site policy", problem, "propose what it allows", code=Code.POLICY)
 
     def _over_limit(
         self, charge: Charge, approval: Approval, entries: Sequence[Entry], policy: Policy
     ) -> PrivacyRefusal | None:
         if charge.noise_multiplier < policy.min_noise_multiplier:
             problem = f"noise_multiplier {charge.noise_multiplier:g} is below {policy.min_noise_multiplier:g}"
-            return PrivacyRefusal("site policy", problem, "ask for what it allows", code=Code.POLICY)
+            return PrivacyRefusal("site policy", problem, "propose what it allows", code=Code.POLICY)
         steps = sum(mechanism.steps for mechanism in spent(entries)) + charge.steps
         if steps > policy.max_steps:
             problem = f"{_named(charge)} would bring the steps to {steps}, above {policy.max_steps}"
@@ -284,7 +284,7 @@ class Ledger:
 
 RANDOMNESS = {
     False: "it is seeded: its noise could be known beforehand",
-    True: "it is not seeded, and this is a rehearsal, with nobody's data",
+    True: "it is not seeded, but this is a rehearsal without patients' data",
 }
 """Why a study's randomness does not fit a ledger, by whether that is a rehearsal's."""
 
@@ -355,7 +355,7 @@ def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float)
     whole = epsilon_filtered(plans[-1].mechanisms(), opening(entries).cohort.delta, order_of(entries))
     if whole <= budget:
         return None
-    return f"leaves no room for a second study: the first one's plan alone comes to ε = {whole:.4g} as they are counted"
+    return f"leaves no room for a second study: by the rule for several, the first plan alone comes to ε = {whole:.4g}"
 
 
 def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry]) -> PrivacyRefusal | None:
@@ -365,7 +365,7 @@ def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry])
     alike = [(seq, one.round) for seq, one in own if one.phase == charge.phase]
     settled, phase = settled_steps(entries), plan.find(charge.phase)
     if any(number == charge.round and seq in settled for seq, number in alike):
-        hint = "go on with the next round"
+        hint = "continue with the next round"
         return PrivacyRefusal(_named(charge), "was already answered", hint, code=Code.ROUND_DONE)
     if phase is None or len(alike) >= phase.rounds:
         most = phase.rounds if phase else 0
@@ -382,7 +382,7 @@ def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry])
 
 
 def _named(charge: Charge) -> str:
-    """What a refusal calls what was asked for."""
+    """The name of the requested release in a refusal."""
     return f"round {charge.round} of {charge.phase}"
 
 
@@ -423,17 +423,17 @@ def approvers_missing(approval: Approval, entries: Sequence[Entry]) -> int:
 
 
 def _person(name: str) -> str:
-    """The same for one person, however the name is written."""
+    """A key for one person's name, whatever its spelling in case and spaces."""
     return " ".join(name.casefold().split())
 
 
 def spent(entries: Sequence[Entry]) -> list[Mechanism]:
-    """What the entries charge: settled steps, and reserved steps where nothing was settled."""
+    """The charges of the entries: settled steps, and reserved steps that were not settled."""
     return paid_for(of_kind(entries, Reserve), settled_steps(entries))
 
 
 def paid_for(charges: Iterable[tuple[int, Reserve]], settled: Mapping[int, int]) -> list[Mechanism]:
-    """What numbered reservations came to, given the steps that were settled on some of them."""
+    """The mechanisms of numbered reservations, given the steps that were settled on some of them."""
     return [charge.mechanism(settled.get(seq)) for seq, charge in charges]
 
 
@@ -474,7 +474,7 @@ def _append_refusal(
 
 
 def _bounded(text: str, most: int) -> str:
-    """What may be written for good of a text that somebody else chose."""
+    """A text from somebody else for permanent storage: shortened, or replaced if it is malformed."""
     if len(text) > most:
         return MALFORMED if most == _LONGEST_ID else f"{_bounded(text[: most - 1], most)}…"
     return text if text.isprintable() else MALFORMED

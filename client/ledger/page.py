@@ -21,17 +21,17 @@ PAGE = """
 
 {% block header %}
 <p class="kicker">SiloGAN privacy audit</p>
-<h1>What was spent of the patients' privacy</h1>
-<p class="lede">{{ audits | length | counted("privacy ledger") }} examined; entries read:
-{{ statements | sum(attribute="entries") | whole }}. A ledger is a hospital's signed book of what training has cost the
-privacy of its patients.</p>
+<h1>How much of the privacy budget was spent</h1>
+<p class="lede">{{ audits | length | counted("privacy ledger") }} audited; entries read:
+{{ statements | sum(attribute="entries") | whole }}. A ledger is a hospital's signed record of the privacy loss that
+training has caused for its patients.</p>
 <p class="meta">Audited on {{ at | moment }}</p>
 {% if not findings %}
-{{ banner("good", "Everything holds", "no entry of a ledger contradicts another, or what others know.") }}
+{{ banner("good", "All checks passed", "no ledger entry contradicts another, or what others have seen.") }}
 {% else %}
 {% set count = findings | length %}
-{{ banner("bad", "1 thing does not hold" if count == 1 else count | whole ~ " things do not hold",
-          "ask the hospital, and restore the newest copy of its ledger.") }}
+{{ banner("bad", "1 problem found" if count == 1 else count | whole ~ " problems found",
+          "ask the hospital to restore the newest copy of its ledger.") }}
 {% endif %}
 {% if seeded %}
 {{ banner("care", SEEDED, "some rounds drew their noise from a fixed seed, as simulations may.") }}
@@ -40,9 +40,9 @@ privacy of its patients.</p>
 
 {% block main %}
 <section>
-<h2>Does everything hold?</h2>
+<h2>What was checked</h2>
 {% if findings %}
-{% call table("What does not hold", ("Ledger", "Where", "Problem")) %}
+{% call table("Problems found", ("Ledger", "Where", "Problem")) %}
 {% for number, finding in findings %}
 <tr><th scope="row">{{ link(number) }}</th>
 <td>{{ "the ledger" if finding.entry == THE_LEDGER else "entry " ~ finding.entry | whole }}</td>
@@ -50,15 +50,15 @@ privacy of its patients.</p>
 {% endfor %}
 {% endcall %}
 {% else %}
-<p>Yes. Nothing was found.</p>
+<p>No problem was found.</p>
 {% endif %}
-<p>This is examined, as far as a ledger can be read:</p>
+<p>The audit checks the following, as far as it can read a ledger:</p>
 <ul>
-<li>Every entry is what was written: its hash, its place after the one before, and the site's signature.</li>
-<li>Every charge was reserved for a plan that the hospital had approved, within its policy and budget of that day.</li>
-<li>Every release was reserved for once, and settled at most once, with no more steps than were reserved.</li>
-<li>ε was counted again from the entries, by three accountants, and they agree within their stated errors.</li>
-<li>The last entry that a server saw is there, and the key is the site's, where a run's folder says what they are.</li>
+<li>No entry was altered: its hash, its link to the previous entry and the site's signature are valid.</li>
+<li>Every charge belongs to a plan that the hospital had approved, within the policy and budget of that day.</li>
+<li>Every release was reserved once and settled at most once, with no more steps than were reserved.</li>
+<li>Three accountants recompute ε from the entries. They agree within their stated errors.</li>
+<li>The last entry that a server saw is present, and the key is the site's, where a run folder records them.</li>
 </ul>
 </section>
 
@@ -66,12 +66,12 @@ privacy of its patients.</p>
 <section>
 <h2>All ledgers at a glance</h2>
 {% if terms | length > 1 %}<p>Values of ε with different δ or unit are not comparable.</p>{% endif %}
-{% call table("Every ledger; ε is by PRV, the figure that counts",
-              ("Ledger", "Holds?", "Unit", "δ", "ε charged, of its budget", "Left", "Reading"), "figures") %}
+{% call table("Every ledger, with the ε that counts against its budget",
+              ("Ledger", "Checks", "Unit", "δ", "ε charged of budget", "Left", "Strength"), "figures") %}
 {% for found in audits %}
 {% set statement = found.statement %}
 {% set holds = pill("bad", found.findings | length | counted("finding")) if found.findings
-               else pill("good", "holds") if statement else pill("care", "no ledger") %}
+               else pill("good", "passed") if statement else pill("care", "no ledger") %}
 {{ row(link(loop.index), [holds, "—", "—", "—", "—", "—"] if statement is none else [
        holds,
        statement.unit,
@@ -94,29 +94,28 @@ privacy of its patients.</p>
 <h2>What is outside the guarantee</h2>
 <div class="sides">
 {% call box("Outside the guarantee", "no") %}
-<li>Figures computed on real test data, such as the accuracy and the likeness in a run's report: they have no noise.
+<li>Figures computed on real test data, such as accuracy and fidelity in a run's report: they have no noise.
 They are for the researcher; do not publish them for a hospital's private data.</li>
-<li>What a hospital declares publicly: its name, that it takes part, and the size of its cohort, rounded down.</li>
+<li>What a hospital makes public: its name, that it takes part, and the size of its cohort, rounded down.</li>
 <li>Timing: when a hospital answered and how long it took.</li>
-<li>Values without noise that are computed from patients' data in training: none leaves, so there are none to list.</li>
+<li>Values computed from patients' data without noise: none leaves the hospital, so none is listed.</li>
 {% endcall %}
 {% call box("What a ledger alone cannot show", "no") %}
-<li>A ledger whose end was cut off is a shorter ledger that holds. It shows only beside a head, the hash of the last
-entry, that a server saw: audit the run's folder, or compare with the coordinator's heads.</li>
-<li>A ledger that was written anew with another key shows only beside the site's public key, known from elsewhere.</li>
+<li>If its end was cut off, the shorter ledger still passes. Only a later head (the hash of the last entry), as a server
+saw it, reveals the cut: audit the run folder, or compare with the coordinator's heads.</li>
+<li>If it was rewritten with another key, only the site's public key from another source reveals this.</li>
 <li>Each ledger speaks for one hospital. For a person treated at several of them, their ε and δ add up.</li>
-<li>An audit examines the book, not the machine: training that was kept from the ledger would not be in it.</li>
+<li>An audit checks the ledger, not the machine: it cannot see training that bypassed the ledger.</li>
 {% endcall %}
-{% call box("Whom you have to trust") %}
-<li>Nothing without noise leaves a hospital: it clips, and adds its own, full noise first. The server, the network and
-the other hospitals see weights after noise, and need not be trusted with others.</li>
-<li>What has to be trusted is the hospital's own machine, this software on it, and whoever holds the site's key.</li>
+{% call box("Whom you must trust") %}
+<li>A hospital clips and adds the full noise itself before anything leaves it. The server, the network and the other
+hospitals see only weights after noise. You need not trust them.</li>
+<li>You must trust the hospital's own machine, this software on it, and whoever holds the site's key.</li>
 {% endcall %}
 {% call box("How to read ε") %}
 <li>{{ SCALE }}</li>
-<li>ε is an upper limit that is proved, not an estimate of what an attack would achieve; smaller is more private.</li>
-<li>It is counted over all runs, servers and years that the ledger holds. What was reserved counts until it is
-settled.</li>
+<li>ε is a proven upper bound, not an estimate of what an attack would achieve. Smaller is more private.</li>
+<li>It covers all runs, servers and years in the ledger. Reserved steps count in full until they are settled.</li>
 {% endcall %}
 </div>
 </section>
@@ -135,11 +134,11 @@ def write_page(audits: Sequence[Audit], path: Path, at: datetime) -> None:
     """Writes the page of `render_page` to `path`; a reader sees the old page or the whole new one.
 
     Raises:
-        UsageError: the file cannot be written, or is something else than a page: a ledger must not be lost to a slip.
+        UsageError: the file cannot be written, or is not such a page: a ledger must not be overwritten by mistake.
     """
     try:
         if path.exists() and not path.read_bytes().startswith(_OPENING):
-            raise UsageError(f"'{path}'", "exists and is no page", "name a new file")
+            raise UsageError(f"'{path}'", "exists and is not an audit page", "name a new file")
         write_bytes_atomically(path, render_page(audits, at).encode())
     except OSError as error:
         problem = f"cannot be written ({error.strerror or 'no reason given'})"

@@ -1,4 +1,4 @@
-"""One cohort on the audit's page: whom the guarantee protects, what was charged, by whom, and what was refused."""
+"""One cohort on the audit page: the unit of privacy, the charges of each run, and the refusals."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,24 +18,24 @@ COHORT = """
 <section id="{{ anchor }}">
 <h2>{{ found.name }}</h2>
 {% if statement is none and found.findings %}
-{{ banner("bad", "No figures", "its entries cannot be trusted to say what was spent; see the top of the page.") }}
+{{ banner("bad", "No figures", "its entries are not reliable enough to compute ε; see the top of the page.") }}
 {% elif statement is none %}
 <p>There is no ledger yet, and no server has seen one.</p>
 {% else %}
 {% if found.findings %}
-{{ banner("bad", "Something does not hold", "the figures are what the entries say; see the top of the page.") }}
+{{ banner("bad", "Problems found", "the figures are what the entries say; see the top of the page.") }}
 {% endif %}
 {% set epsilon, delta = statement.epsilon_charged | upward(4), statement.delta | small %}
 {% if statement.unit == "patient" %}
-{% set one = "one patient with all records" %}
-<p><strong>Protected is </strong>the patient: all records of one patient at this hospital together.</p>
+{% set one = "one patient with all their records" %}
+<p><strong>Unit of privacy: </strong>the patient, that is all records of one patient at this hospital together.</p>
 {% else %}
 {% set one = "one record" %}
-<p><strong>Protected is </strong>the single record. The data does not say which records are of one patient. For a
-patient with several of them, ε grows about in proportion.</p>
+<p><strong>Unit of privacy: </strong>the single record. The data does not say which records belong to one patient. For a
+patient with several records, ε grows about in proportion.</p>
 {% endif %}
-<p><strong>Compared are </strong>any two data sets of which one has {{ one }} more than the other (neighbours: add or
-remove one {{ statement.unit }}). Whichever of the two was trained on, no result is more than
+<p><strong>Neighbouring data sets: </strong>any two of which one has {{ one }} more than the other (add or remove one
+{{ statement.unit }}). Whichever of the two was trained on, no result is more than
 <strong><var>e</var><sup>{{ epsilon }}</sup> times as likely, plus {{ delta }}</strong>, as with the other
 (ε&nbsp;=&nbsp;{{ epsilon }}, δ&nbsp;=&nbsp;{{ delta }}).</p>
 {% set attacker = against_an_attacker(statement.epsilon_charged, statement.delta, statement.unit) %}
@@ -44,9 +44,9 @@ remove one {{ statement.unit }}). Whichever of the two was trained on, no result
 <ul class="cards">
 {% set settled = statement.epsilon_settled | upward(4) %}
 {{ card("Privacy loss ε", epsilon, "all runs together" if statement.epsilon_settled == statement.epsilon_charged else
-        "all runs together; %s for steps taken, the rest is reserved and not settled" | format(settled),
+        "all runs together; %s for steps taken, the rest is reserved but not settled" | format(settled),
         reading(statement.epsilon_charged)) }}
-{{ card("Budget", statement.epsilon_budget | number(4), "of the hospital's policy in force") }}
+{{ card("Budget", statement.epsilon_budget | number(4), "from the hospital's current policy") }}
 {{ card("Left", statement.epsilon_left | downward, "of the budget, rounded down") }}
 {{ card("δ", delta, "probability that the bound may fail") }}
 </ul>
@@ -54,16 +54,16 @@ remove one {{ statement.unit }}). Whichever of the two was trained on, no result
 {% call table("ε from the same entries by three accountants", ("Accountant", "ε", "Stated error")) %}
 {% if found.epsilon_filter is not none %}
 {{ row("Filter", [found.epsilon_filter | upward(4),
-                  "an upper bound, also for studies that were chosen after others had answered"],
-       "The figure that counts where there are several studies. Rényi filter: Feldman and Zrnic (2021).") }}
+                  "an upper bound, also where studies were chosen after others had answered"],
+       "Applies as soon as there are several studies. Rényi filter: Feldman and Zrnic (2021).") }}
 {% endif %}
-{{ row("PRV", [found.epsilon_prv | upward(4), "at most about %g too high, more after thousands of steps; RDP where it "
-               "cannot reckon" | format(2 * PRV_EPSILON_ERROR)],
-       "The figure that counts for one study: it plans, and refuses. Gopi, Lee and Wutschitz (2021), in Opacus.") }}
+{{ row("PRV", [found.epsilon_prv | upward(4), "at most about %g too high, more after thousands of steps; RDP where PRV "
+               "cannot be computed" | format(2 * PRV_EPSILON_ERROR)],
+       "Applies to a single study: used to plan and to refuse. Gopi, Lee and Wutschitz (2021), in Opacus.") }}
 {{ row("PLD", [found.epsilon_pld | upward(4), "at most about %s too high" | format(PLD_RELATIVE_ERROR | percent)],
-       "An independent second opinion: Google's dp-accounting, Doroshenko and others (2022).") }}
-{{ row("RDP", [found.epsilon_rdp | upward(4), "looser than the others: never below them"],
-       "An upper check: Mironov, Talwar and Zhang (2019).") }}
+       "An independent check: Google's dp-accounting, Doroshenko et al. (2022).") }}
+{{ row("RDP", [found.epsilon_rdp | upward(4), "never below the others"],
+       "A looser upper bound: Mironov, Talwar and Zhang (2019).") }}
 {% endcall %}
 
 {% set curve = epsilon_over_time(statement) %}
@@ -89,10 +89,11 @@ remove one {{ statement.unit }}). Whichever of the two was trained on, no result
 <td>{{ run.refusals | whole }}</td></tr>
 {% endfor %}
 {% endcall %}
-<p class="soft">For: the phases that were paid for; σ, q, C and k are in the same order. σ: noise, in multiples of the
-clipping norm C. q: chance of a patient or record to be in a step. k: most records of one patient in a step. Not
-settled: steps that were reserved and are charged in full, as after a crash. ε alone: of this run, were it the only
-one; those of several runs do not simply add up to the cohort's.</p>
+<p class="soft">For: the phases that were charged; σ, q, C and k are in the same order. σ: noise multiplier, the noise's
+standard deviation in units of the clipping norm C. q: sample rate, the probability that a patient or record is in a
+step. k: most records of one patient in a step. Not settled: steps that were reserved and are charged in full, for
+example after a crash. ε alone: ε of this run if it were the only one; these values do not simply add up to the cohort's
+ε.</p>
 {% endcall %}
 {% else %}
 <p>Nothing has been charged yet.</p>
@@ -102,7 +103,7 @@ one; those of several runs do not simply add up to the cohort's.</p>
 {% set newest, total = statement.refused[:-11:-1], statement.refused | length %}
 {% set what = total | counted("request") if newest | length == total
               else "the newest %d of %s" | format(newest | length, total | whole) %}
-{% call table("What was refused before any data was read: " ~ what, ("Entry", "When", "Run", "Round", "Why")) %}
+{% call table("Requests refused before any data was read: " ~ what, ("Entry", "When", "Run", "Round", "Why")) %}
 {% for refusal in newest %}
 {% set asked = refusal.phase ~ " " ~ (refusal.round | whole) if refusal.round else "the plan" %}
 {{ row(refusal.entry | whole, [in_utc(refusal.created) | moment, short(refusal.study_id), asked, refusal.reason]) }}
@@ -121,7 +122,7 @@ one; those of several runs do not simply add up to the cohort's.</p>
 
 
 def in_utc(created: str) -> str:
-    """A time of an entry as ISO 8601 in UTC; unchanged if it is no such time."""
+    """A time of an entry as ISO 8601 in UTC; unchanged if it cannot be parsed."""
     at = _time(created)
     return at.isoformat() if at else created
 
@@ -147,7 +148,7 @@ def epsilon_over_time(statement: Statement) -> Chart | None:
 
     return Chart(
         "Privacy loss ε over time",
-        f"{note} It falls where fewer steps were taken than reserved. Dashed: the budget in force today.",
+        f"{note} It falls where fewer steps were taken than reserved. Dashed: the current budget.",
         [*_stairs([(int(at.timestamp()), epsilon) for at, epsilon in times])],
         upward,
         line_at=(statement.epsilon_budget, "budget"),
@@ -158,7 +159,7 @@ def epsilon_over_time(statement: Statement) -> Chart | None:
 
 
 def _stairs(points: Sequence[tuple[int, float]]) -> Iterator[tuple[int, float]]:
-    """ε stays where it is until the next charge."""
+    """ε is constant until the next charge."""
     yield points[0]
     for (_, before), (at, epsilon) in pairwise(points):
         yield at, before
@@ -171,7 +172,7 @@ def days(run: RunCharges) -> list[str]:
 
 
 def short(study_id: str) -> str:
-    """Enough of a hash to know it by."""
+    """A short form of a hash, enough to recognise it."""
     return study_id if len(study_id) <= 12 else f"{study_id[:8]}…"
 
 

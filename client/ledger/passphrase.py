@@ -1,4 +1,4 @@
-"""The passphrase that a hospital may put its keys under; it is asked for once a process, and kept in memory only.
+"""The passphrase that may protect a hospital's keys; asked for once per process, and kept in memory only.
 
 A parent of this process gives it (the node to its services), else systemd or a container does as a credential, else a
 person on a terminal.
@@ -24,7 +24,7 @@ def passphrase() -> bytes:
     """The passphrase, one line without its end.
 
     Raises:
-        UsageError: nobody gives one.
+        UsageError: no passphrase is given.
     """
     global _given  # noqa: PLW0603  (asked for once)
     if _given is None:
@@ -33,27 +33,27 @@ def passphrase() -> bytes:
 
 
 def new_passphrase() -> bytes:
-    """A passphrase to put keys under: from the credential, else asked for twice on a terminal.
+    """A new passphrase: from the credential, else asked for twice on a terminal.
 
     Raises:
-        UsageError: nobody gives one, it is empty or too long, or the second one differs.
+        UsageError: none is given, it is empty or too long, or the second one differs.
     """
     new = _from_credential(NEW_CREDENTIAL)
     if new is None:
         new = _asked("new passphrase: ", NEW_CREDENTIAL)
-        if _asked("and once more: ", NEW_CREDENTIAL) != new:
-            raise UsageError("passphrase", "was not the same twice", "try again")
+        if _asked("repeat it: ", NEW_CREDENTIAL) != new:
+            raise UsageError("passphrase", "differs from the first one", "try again")
     return new
 
 
 def remember(given: bytes) -> None:
-    """Takes a passphrase that this process was given; an empty one is none."""
+    """Stores the passphrase that this process was given; empty means none."""
     global _given  # noqa: PLW0603  (given once)
     _given = given or None
 
 
 def handed_over() -> bytes:
-    """What a service's process hands to it on its standard input: the passphrase if there is one, else nothing."""
+    """What a service gets on its standard input: the passphrase if there is one, else nothing."""
     return _given or b""
 
 
@@ -79,11 +79,11 @@ def _from_credential(name: str) -> bytes | None:
 def _asked(question: str, name: str = CREDENTIAL) -> bytes:
     if sys.stdin is None or not sys.stdin.isatty():
         hint = f"answer on a terminal, or give the credential {name}"
-        raise UsageError("passphrase", "is needed, and nobody can be asked", hint)
+        raise UsageError("passphrase", "is needed, but there is no terminal to ask on", hint)
     return _checked(getpass.getpass(question).encode())
 
 
 def _checked(given: bytes) -> bytes:
     if not 0 < len(given) <= _LONGEST or b"\n" in given:
-        raise UsageError("passphrase", "is empty or no line", f"give one line of up to {_LONGEST} bytes")
+        raise UsageError("passphrase", "is empty or not one line", f"give one line of at most {_LONGEST} bytes")
     return given

@@ -1,4 +1,4 @@
-"""The site's own policy: what the hospital allows anybody to do with its patients' data, in its own file.
+"""The site's policy: what the hospital allows to be done with its patients' data, in its own file.
 
 A policy only forbids. Whoever asks can be stricter than it, never laxer; what it does not name is not allowed, and
 without a policy nothing is.
@@ -20,7 +20,7 @@ _Names = Annotated[tuple[Text, ...], Field(max_length=1000, strict=False)]
 
 
 class Policy(Section):
-    """What one hospital allows. Every limit must be given: one that nobody set is not taken for granted."""
+    """What one hospital allows. Every limit must be given; there are no defaults."""
 
     epsilon: Epsilon = Field(description="the most that may be spent on any patient, over all runs, servers and years")
     delta: Delta = Field(description="probability that the bound may fail")
@@ -38,7 +38,7 @@ class Policy(Section):
     )
 
     def objections(self, plan: PrivacyPlan, family: str, server: str) -> Iterator[str]:
-        """What the policy does not allow about a plan, in words; the budget aside, which the ledger knows."""
+        """The policy's objections to a plan, in words, except for the budget, which the ledger checks."""
         if not plan.private:
             yield "it trains without privacy"
         if plan.unit != self.unit:

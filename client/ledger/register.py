@@ -1,9 +1,9 @@
-"""The cohorts of a hospital: which patients a ledger protects, recognised under any name their data goes by.
+"""The cohorts of a hospital: which patients a ledger protects, recognised under any name of their data.
 
 A data set that shares patients with a registered one has no budget of its own: it joins the ledger of those patients,
-where everything composes. Patients are known by keyed fingerprints, so that neither the register nor a copy of it says
-who they are. The register only grows and is signed, so that a ledger that was deleted is missed. Data that moves to
-another place is an entry of its own, which changes where it is read from and nothing else.
+where everything composes. Patients are recognised by keyed fingerprints, so that neither the register nor a copy of it
+reveals who they are. The register is append-only and signed, so that a deleted ledger is noticed. If data moves to
+another place, a new entry changes only the place.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Registration:
         unit: patient, or record where the data does not say who is who.
         declared_size: number of units as the hospital makes it public.
         fingerprints: of its units and records, 32 hexadecimal digits each, sorted.
-        rehearsal: whether it is nobody's data, for studies with a seed. A node's data sets are all of one kind.
+        rehearsal: whether it holds no patients, for studies with a seed. A node's data sets are all of one kind.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Registration:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over all fingerprints: names the patients of the data set together."""
+        """SHA-256 over all fingerprints, which identifies the set of patients."""
         return hashlib.sha256("".join(self.fingerprints).encode()).hexdigest()
 
     @staticmethod
@@ -63,12 +63,12 @@ class Registration:
         """The registration that an entry of the register holds.
 
         Raises:
-            VerificationError: it holds none, whoever signed it.
+            VerificationError: the entry holds no valid registration.
         """
         try:
             return Registration._of_content(entry.content)
         except (ValueError, TypeError, KeyError, ConfigError):
-            problem = "says what no entry may: a type or a value is wrong"
+            problem = "has a field of the wrong type or with an invalid value"
             raise VerificationError(f"register entry {entry.seq}", problem, "restore the register") from None
 
     @staticmethod
@@ -127,8 +127,8 @@ class Register:
             known = _registrations(book.entries)
             for other in known:
                 if other.rehearsal != wanted.rehearsal:
-                    problem = "is a rehearsal node" if other.rehearsal else "is no rehearsal node"
-                    raise PrivacyRefusal("node", f"{problem}, and stays what it was made", "make another node")
+                    problem = "is a rehearsal node" if other.rehearsal else "is not a rehearsal node"
+                    raise PrivacyRefusal("node", f"{problem}, and this cannot change", "create another node")
                 if other.name == wanted.name:
                     if (other.fingerprint, other.unit) == (wanted.fingerprint, wanted.unit):
                         open_ledger(other, False)
@@ -147,7 +147,7 @@ class Register:
             return _registrations(book.entries)
 
     def relocate(self, name: str, data: Data) -> Registration:
-        """Writes down that a data set is read from another place from now on.
+        """Records that a data set has moved to another place.
 
         Raises:
             DataError: there is none of this name.
@@ -168,7 +168,7 @@ class Register:
         found = [one for one in known if name in (None, one.name)]
         if len(found) != 1:
             names = ", ".join(one.name for one in known) or "none"
-            problem = f"is not registered (registered: {names})" if name else f"is not chosen (registered: {names})"
+            problem = f"is not registered (registered: {names})" if name else f"is not given (registered: {names})"
             raise DataError(
                 f"cohort '{name or '?'}'", problem, "give --cohort, or register it with `silogan node init`"
             )
@@ -198,7 +198,7 @@ def _with_ledger(wanted: Registration, sharing: list[Registration]) -> Registrat
     ledgers, units = ({getattr(other, name) for other in sharing} for name in ("ledger", "unit"))
     if len(ledgers) > 1:
         problem = f"shares patients with {', '.join(_names(sharing))}, which are charged in different ledgers"
-        raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "register it without the patients of all but one")
+        raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "leave out the patients of all but one of them")
     if not units <= {wanted.unit}:
         problem = f"is {wanted.unit}-level, but {', '.join(_names(sharing))} with the same patients is not"
         raise PrivacyRefusal(f"cohort '{wanted.name}'", problem, "use the same unit for the same patients")

@@ -1,4 +1,4 @@
-"""A statement of the ledger: what each run has been charged, who asked, what was refused, and how ε grew."""
+"""A statement of the ledger: the charges of each run, who asked, what was refused, and how ε grew."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,14 +44,14 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Decision:
-    """What somebody at the hospital decided about a study.
+    """A decision of the hospital about a study.
 
     Attributes:
         entry: number of the entry.
         created: when, ISO 8601.
         decision: approve, endorse (the first of two approvers) or reject.
         study_id: about which.
-        approver: who, by name or role; empty where nobody said.
+        approver: who, by name or role; empty if not given.
         reason: why; that of an override where no other was given.
     """
 
@@ -71,7 +71,7 @@ class PhaseCharges:
         name: of the phase.
         noise_multiplier, sample_rate, clip_norm, records_per_patient: the mechanism of its newest charge.
         steps_settled: noisy sums that were taken.
-        steps_reserved: further ones that are charged, since nobody settled them.
+        steps_reserved: further ones that are charged because they were not settled.
     """
 
     name: str

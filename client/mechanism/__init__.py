@@ -1,4 +1,4 @@
-"""The narrow door: the only code in which a patient's tensor and something that leaves the hospital meet.
+"""The narrow door: the only code that turns patients' tensors into something that leaves the hospital.
 
 clip → add up → round to a public grid → add noise on that grid. Read in this order:
 

@@ -1,4 +1,4 @@
-"""How much one unit can add to a sum: a bound that holds for any finite weights, and the factor that follows.
+"""Clipping: how much one unit can add to a sum, by a bound that holds for any finite weights.
 
 A norm that is computed in float32 can be far too small: where the weights make large terms cancel, rounding is all that
 is left. So each layer gives two numbers for unit i, whose gradient is gᵢ = Σₜ bₜ pₜᵀ over its positions t:
@@ -65,7 +65,7 @@ class Factors:
     all_count: bool = False
 
     def keep(self, values: Tensor, each: int) -> Tensor:
-        """`values` [N·each, ...] with zeros for units that do not count: 0 times infinity would spoil the sum."""
+        """`values` [N·each, ...] with zeros for units that do not count: 0 times infinity would corrupt the sum."""
         if self.all_count:
             return values
         return values.masked_fill(_rows(self.dropped, values, each), 0.0)

@@ -1,4 +1,4 @@
-"""The door: a hospital's patients, who can be asked for noisy sums and for nothing else."""
+"""The door: access to a hospital's patients, only through noisy sums."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Encode = Callable[[Stored], Tensor]
 
 @dataclass(frozen=True)
 class Terms:
-    """On which terms sums are released; all of it public and approved.
+    """The terms of a release; all public and approved.
 
     Attributes:
         sample_rate: q in (0, 1], the chance of each unit to be in a sum.
@@ -39,7 +39,7 @@ class Terms:
 
 
 class Patients:
-    """Holds the records; lets noisy sums out.
+    """Holds the records and releases only noisy sums.
 
     Args:
         records: as they are stored, on the device that works.

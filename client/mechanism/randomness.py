@@ -1,4 +1,4 @@
-"""Where the randomness of the mechanism comes from: a stream cipher, keyed by the operating system.
+"""The randomness of the mechanism: a stream cipher, keyed by the operating system.
 
 Privacy:
     The guarantee rests on sampling, order and noise that nobody can predict. The stream is AES-256 in counter mode; its
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Randomness:
-    """A stream of random bits, and what the mechanism draws from it. All tensors are on the CPU.
+    """A stream of random bits, and the draws that the mechanism makes from it. All tensors are on the CPU.
 
     Args:
         key: 32 bytes that no other stream has.
@@ -46,7 +46,7 @@ class Randomness:
         return (self.uniform(population) <= rate).nonzero().squeeze(1)
 
     def permutation(self, size: int) -> Tensor:
-        """A uniformly random order of `size` places, int64[size]: that of 63-bit keys, drawn anew if two are equal."""
+        """A uniformly random order of `size` places, int64[size]: that of 63-bit keys, drawn again if two are equal."""
         while True:
             keys = self.bits(size, 63)
             order = keys.argsort()

@@ -1,4 +1,4 @@
-"""Who takes part in a sum: a Poisson sample of the units, in a secret order and in blocks of a fixed shape.
+"""Poisson sampling: the units in a sum, in a secret order and in blocks of a fixed shape.
 
 Privacy:
     All records of a patient are in one unit, and each unit is in a sample with probability q whatever the others are.
@@ -6,7 +6,7 @@ Privacy:
     two places alone: the extra unit takes the place of another, which goes to the end (the inside-out shuffle of Fisher
     and Yates). Blocks have the same shape however many units there are, so that what is computed for a unit depends on
     neither the others nor their number; and their rows fill whole vectors of the processor, so that it does not depend
-    on the unit's place either. `client/training/isolation.py` tries both on the machine that works.
+    on the unit's place either. `client/training/isolation.py` tests both on the machine in use.
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from client.mechanism.randomness import Randomness
 
 MOST_UNITS = 2**19
-"""Of a hospital: up to so many the rounding of a sum is proven to be small (`noisy_sum.py`)."""
+"""Most units of a hospital for which the rounding of a sum is proven to be small (`noisy_sum.py`)."""
 
 
 class Bags(NamedTuple):
-    """Records of units, one unit a row.
+    """Records of units, one unit per row.
 
     Attributes:
         positions: int64[n, V], positions of records.
@@ -45,7 +45,7 @@ class Units:
 
     Args:
         records: how many records there are.
-        patients: int64[N], a code for the patient of each record; None if each record is a unit of its own.
+        patients: int64[N], a code for the patient of each record; None if each record is its own unit.
         views: V, the most records of a unit in a sum: public, whatever the patients have.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Where a hospital's node finds its coordinator: `node.yaml`, the hospital's own file, as its policy is."""
+"""How a hospital's node reaches its coordinator: `node.yaml`, a file that the hospital edits, like its policy."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +33,7 @@ class Connection(Section):
 
     @property
     def host(self) -> str:
-        """Name or address of the coordinator's machine."""
+        """Host name or address of the coordinator's machine."""
         return self.server.rpartition(":")[0].strip("[]")
 
     @property
@@ -46,7 +46,7 @@ class Connection(Section):
         """The connection of a node's folder; relative paths are relative to it.
 
         Raises:
-            ConfigError: there is none, or it has a key that is unknown or wrong, or names no server.
+            ConfigError: the file is missing, has an unknown or wrong key, or names no server.
         """
         values = read_keys(folder / CONNECTION_FILE, "connection", "write server: host:port")
         found = parse(Connection, values, "connection")
@@ -54,12 +54,12 @@ class Connection(Section):
             raise ConfigError("server", "is not set", f"write the coordinator's host:port into {CONNECTION_FILE}")
         host, colon, port = found.server.rpartition(":")
         if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-            raise ConfigError("server", f"'{found.server}' is not host:port", "write for example fl.example.org:9443")
+            raise ConfigError("server", f"'{found.server}' is not host:port", "for example: fl.example.org:9443")
         return found.model_copy(update={"ca": folder / found.ca.expanduser()})
 
 
 def connection_template(server: str = "", proxy: str | None = None) -> str:
-    """The file that a node starts from."""
+    """The initial text of `node.yaml`."""
     return f"""\
 # Where this node finds its coordinator. It only connects outwards.
 server: {server or '""'}          # host:port

@@ -1,13 +1,13 @@
-"""The warm executor: takes the SuperNode's tasks and has them done by the worker, in place of a process a message.
+"""The warm executor: passes the SuperNode's tasks to the worker, instead of starting a process for each message.
 
 Flower starts a new process for every message, which imports torch again (12–15 s a round), and runs the code that came
-with it. This one asks the SuperNode's Runtime API for tasks as Flower's own SuperExec does, hands what the server sent
-to a worker that is warm, and runs no code but what is installed here; a bundle of other software is refused.
+with it. This executor asks the SuperNode's Runtime API for tasks as Flower's own SuperExec does, and hands the messages
+to a warm worker. It runs only the code that is installed here and refuses a bundle of other software.
 
-It waits for nothing without a deadline. A SuperNode drops a message whose run has ended, and leaves its task behind: to
-whoever takes it, the message stays on its way for ever. What is not there when the server's patience ends, or has made
-way for newer work, is given up (`StuckError`): this process then ends, and the SuperNode with it, since that may be
-waiting for an answer that nobody can give (`client/node/service.py`).
+It never waits without a deadline. A SuperNode drops a message whose run has ended but leaves its task behind, so the
+message would never arrive. If a message is missing when the server's time limit ends, or was replaced by newer work,
+the executor gives up (`StuckError`): this process ends, and the SuperNode with it, since that may be waiting for an
+answer that nobody can give (`client/node/service.py`).
 
 It uses functions of flwr 1.41 that are not documented, which is why flwr is pinned to one minor version.
 """
@@ -60,11 +60,11 @@ _log = logging.getLogger("silogan.executor")
 
 
 class StuckError(Exception):
-    """The SuperNode does not give what belongs to a task."""
+    """The SuperNode does not deliver what belongs to a task."""
 
 
 class Executor:
-    """Does the tasks of one SuperNode, one after the other.
+    """Runs the tasks of one SuperNode, one after the other.
 
     Args:
         address: of the SuperNode's Runtime API, on this machine, as host:port.
@@ -107,12 +107,12 @@ class Executor:
             except StuckError:
                 if not self._next:
                     raise
-                _log.warning("task given up: its message made way for a newer one")
+                _log.warning("task abandoned: its message was replaced by a newer one")
             except Exception as error:  # whatever a coordinator may send
                 _log.warning("task lost: %s", type(error).__name__)
 
     def _acquire(self) -> str:
-        """The token of a task that nobody has yet; empty where there is none."""
+        """The token of a task that is not taken yet; empty if there is none."""
         answer = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
         return answer.token if answer.HasField("task") else ""
 
@@ -177,15 +177,15 @@ class Executor:
             if self._next:
                 raise StuckError("a message was dropped")
             if not answer.object_found:
-                raise LookupError("the SuperNode has given this message up, and waits for none")
+                raise LookupError("the SuperNode no longer waits for this message")
             if time.monotonic() > deadline:
-                raise StuckError("a message does not come in time")
+                raise StuckError("a message did not arrive in time")
             time.sleep(_LOOK_SECONDS)
 
     def _answer(self, message: Message, bundle: bytes) -> RecordDict:
         try:
             if bundle_digest(bundle) != self._reviewed:
-                problem = "is other software than this hospital has reviewed"
+                problem = "is not the software that this hospital has reviewed"
                 hint = "run the same version of silogan on both sides"
                 raise VerificationError("bundle", problem, hint, code=Code.SOFTWARE)
             seconds = min(self._seconds, _time_left(message.metadata))
@@ -212,7 +212,7 @@ def _message(client: RuntimeHttpClient) -> PullAppMessagesResponse:
     """The message of a task, whose objects may still be on their way.
 
     Raises:
-        StuckError: there is none.
+        StuckError: it does not arrive.
     """
     deadline = time.monotonic() + _MESSAGE_SECONDS
     while time.monotonic() < deadline:
@@ -239,7 +239,7 @@ def _time_left(metadata: Metadata) -> float:
 
 
 def _beat(client: RuntimeHttpClient) -> bool:
-    """Tells the SuperNode that its task is alive; Flower's own function would end this process with its run."""
+    """Sends the SuperNode a heartbeat for its task; Flower's own function would end this process with its run."""
     try:
         client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
     except httpx.HTTPError:

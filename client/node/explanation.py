@@ -1,4 +1,4 @@
-"""A study in plain words, for whoever decides about it at the hospital."""
+"""A study in plain words, for the person at the hospital who decides about it."""
 
 from collections.abc import Iterator
 
@@ -17,9 +17,9 @@ RELEASED = {
 
 
 def explain(study: Study, registration: Registration, server: str, cost: Cost) -> Iterator[tuple[str, str]]:
-    """What is asked and what it would cost: pairs of a question and its answer."""
+    """What the study does and would cost: pairs of a topic and its explanation."""
     plan, scenario = study.plan, study.scenario
-    yield "study", f"{scenario.title or scenario.name}, {len(study.sites)} hospitals, asked for by {server}"
+    yield "study", f"{scenario.title or scenario.name}, {len(study.sites)} hospitals, proposed by {server}"
     yield "hash", study.study_id
     yield "data", f"cohort '{registration.name}', declared size {registration.declared_size}"
     yield (
@@ -29,7 +29,7 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     for phase in plan.phases:
         yield phase.name, "; ".join(_terms(plan, phase))
     if plan.seeded:
-        yield "noise", "from a seed, which others know: a rehearsal, with nobody's data"
+        yield "noise", "from a seed that others know: a rehearsal without patients' data"
     yield (
         "ε of this study",
         f"at most {cost.epsilon_alone:.4g}, whatever is asked under this approval, at the plan's δ = {plan.delta:g}",
@@ -44,15 +44,15 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     if cost.earlier_studies:
         yield (
             "counted",
-            f"with {cost.earlier_studies} earlier on the same patients, by a rule that holds also where a study was "
+            f"with {cost.earlier_studies} earlier on the same patients, by a rule that also holds where a study was "
             "proposed because of what others answered: about 7% more noise for the same ε",
         )
     if cost.epsilon_after > cost.epsilon_budget:
-        yield "budget", "does not pay for all rounds; the ledger stops the study when it is used up"
+        yield "budget", "is not enough for all rounds; the ledger stops the study when the budget is spent"
     yield (
         "who sees what",
         "the coordinator sees the weights after noise, and the head of the ledger; no image, gradient, loss or count "
-        "leaves. It is trusted with nothing: the guarantee holds against it",
+        "leaves. It need not be trusted: the guarantee holds against it",
     )
     yield "verdict", "forbidden: " + "; ".join(cost.objections) if cost.objections else "allowed by the policy"
 

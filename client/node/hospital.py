@@ -1,4 +1,4 @@
-"""A hospital as the coordinator meets it: one instruction in, one reply or refusal out."""
+"""A hospital as the coordinator sees it: one instruction in, one reply or refusal out."""
 
 from dataclasses import replace
 from functools import partial
@@ -35,7 +35,7 @@ class Hospital:
         folder: the node's folder.
 
     Privacy:
-        What leaves is what `client.answer.answer` lets out: a reply of `client.round.run_round`, or a `Code`. Records
+        What leaves is what `client.answer.answer` returns: a reply of `client.round.run_round`, or a `Code`. Records
         of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
     """
 
@@ -44,7 +44,7 @@ class Hospital:
         self._held: dict[str, _Held] = {}
 
     def answer(self, content: RecordDict) -> RecordDict:
-        """Does the round that is asked for, or says that it will not."""
+        """Runs the requested round, or refuses."""
         return answer(content, "hospital", self._site)
 
     def _site(self, study_id: str) -> Site:

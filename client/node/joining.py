@@ -1,4 +1,4 @@
-"""What a hospital does to join a federation: keys of its own, a request to send, and where the coordinator is."""
+"""How a hospital joins a federation: its keys, a request to send, and the coordinator's address."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A hospital's own folder: key, policy, register of cohorts, ledgers, and the studies that it has approved.
+"""A hospital's folder: key, policy, register of cohorts, ledgers, and the studies that it has approved.
 
 site.key            made here, and never sent anywhere
 policy.yaml         what the hospital allows: its own to edit
@@ -53,7 +53,7 @@ class Cost:
         earlier_studies: how many others the cohort's patients have been in.
         epsilon_budget: of the policy in force.
         delta: at which all of these are counted but `epsilon_alone`: that of the ledger.
-        objections: why it cannot be approved, as `Node.approve` would say; it can if there are none.
+        objections: why it cannot be approved, as `Node.approve` would say; empty if it can.
     """
 
     epsilon_now: float
@@ -73,7 +73,7 @@ class Node:
         folder: the folder, which `create` has made.
 
     Raises:
-        DataError: it is no node's folder.
+        DataError: it is not a node's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +109,7 @@ class Node:
         """The hospital's policy as it is now.
 
         Raises:
-            PrivacyRefusal: there is none that can be read.
+            PrivacyRefusal: it is missing or cannot be read.
         """
         return Policy.load(self.folder / _POLICY)
 
@@ -124,21 +124,22 @@ class Node:
             data: how to read it.
             declared_size: number of units, as the hospital makes it public.
             rehearsal: makes this a rehearsal node, for good: one that takes studies with a seed, whose noise others
-                know, and therefore nobody's data. A node is what its first data set made it.
+                know, and therefore no patients' data. The first data set decides the kind of node.
 
         Returns:
             What is registered, and the names of the data sets that it shares patients with.
 
         Raises:
             DataError: the data is unusable, or the ledger of its patients is missing.
-            PrivacyRefusal: see `Register.add`; or the policy's unit does not fit the data, or it is somebody's.
+            PrivacyRefusal: see `Register.add`; or the policy's unit does not fit the data, or a rehearsal's data holds
+                patients.
         """
         from client.node.reading import to_register  # noqa: PLC0415  (torch)
 
         SiteDeclaration(site, declared_size)
         if not _NAME.fullmatch(name):
-            hint = "use up to 64 small letters, digits, points, hyphens and underscores"
-            raise ConfigError(f"cohort {name!r}", "is not a name", hint)
+            hint = "use at most 64 lower-case letters, digits, dots, hyphens and underscores"
+            raise ConfigError(f"cohort {name!r}", "is not a valid name", hint)
         policy = self.policy()
         unit = policy.unit
         wanted = to_register(name, site, data, declared_size, unit, self.key, rehearsal=rehearsal)
@@ -152,7 +153,7 @@ class Node:
 
         registration, sharing = self.register.add(wanted, open_ledger)
         if registration.data.places() != wanted.data.places():
-            problem = "is registered already, and is read from another place"
+            problem = "is already registered with another data location"
             raise ConfigError(f"cohort '{name}'", problem, "move it with `silogan node relocate`")
         return registration, sharing
 
@@ -165,7 +166,7 @@ class Node:
             patients: its manifest, if that has moved too.
 
         Raises:
-            DataError: what is there cannot be read, is of nobody who was registered, or of others too. Nothing changed.
+            DataError: the data cannot be read, holds no registered patient, or also holds others. Nothing changed.
         """
         from client.node.reading import moved  # noqa: PLC0415  (torch)
 
@@ -180,7 +181,7 @@ class Node:
         """
         ledger = Ledger(self.ledger_path(registration), self.key)
         if ledger.cohort.rehearsal != registration.rehearsal:
-            problem = "and its register disagree whether this is a rehearsal"
+            problem = "and its register disagree on whether this is a rehearsal"
             raise VerificationError(f"ledger '{registration.ledger}'", problem, "restore both from one backup")
         return ledger
 
@@ -197,7 +198,7 @@ class Node:
         check_complete(registration, self.key)
 
     def ledger_paths(self) -> list[Path]:
-        """Where the ledgers of all cohorts are, or were."""
+        """The ledger files of all cohorts, present or missing."""
         return list(dict.fromkeys(self.ledger_path(one) for one in self.register.all()))
 
     def cost(self, study: Study, registration: Registration, server: str, override: str = "") -> Cost:
@@ -219,7 +220,7 @@ class Node:
     def refusal(
         self, study: Study, registration: Registration, *, server: str, override: str = "", approver: str = SOMEBODY
     ) -> PrivacyRefusal | None:
-        """What `approve` would raise, word for word; None if it would approve. Nothing is written."""
+        """The error that `approve` would raise; None if it would approve. Nothing is written."""
         misfits = _misfits(study, registration)
         if misfits:
             return _misfit(misfits)
@@ -244,11 +245,11 @@ class Node:
         Raises:
             PrivacyRefusal: it does not fit the cohort, the policy forbids it, or ε could come above 20 and there is no
                 override. The refusal is written.
-            ConfigError: who approves it or why is no line of up to 200 printable characters.
+            ConfigError: the approver or the reason is not one line of at most 200 printable characters.
         """
         for thing, text in (("approver", approver), ("reason", reason), ("override", override)):
             if len(text) > _LONGEST_TEXT or not text.isprintable():
-                raise ConfigError(thing, "is not one printable line", f"give up to {_LONGEST_TEXT} characters")
+                raise ConfigError(thing, "is not one printable line", f"give at most {_LONGEST_TEXT} characters")
         ledger = self.ledger(registration)
         ledger.enforce(self.policy())
         try:
@@ -264,7 +265,7 @@ class Node:
         return approved
 
     def reject(self, study: Study, registration: Registration, reason: str) -> None:
-        """Writes down that the hospital does not agree, or no longer agrees, to a study."""
+        """Records that the hospital rejects a study, or withdraws its approval."""
         self.ledger(registration).reject(study.study_id, study.plan.plan_id, reason)
 
     def approved(self, study_id: str, registration: Registration) -> Study:
@@ -308,7 +309,7 @@ class Node:
         return {name: state(self.ledger(one).entries()) for name, one in ledgers.items()}
 
     def _roster(self, study_id: str) -> tuple[SiteDeclaration, ...]:
-        """Who takes part in a study that was approved; nobody where it cannot be read, which `site` then refuses."""
+        """The sites of an approved study; empty if it cannot be read, which `site` then refuses."""
         try:
             return self._approved(study_id).sites
         except SiloganError:
@@ -321,17 +322,17 @@ class Node:
             raise _not_approved()
         study = Study.load(folder)
         if study.study_id != study_id:
-            raise ConfigError(f"run folder '{folder}'", "holds another study than the one approved", "restore it")
+            raise ConfigError(f"run folder '{folder}'", "does not hold the approved study", "restore it")
         if not study.plan.private:  # such a site would have no ledger to ask
-            raise PrivacyRefusal("study", "trains without privacy", "have the coordinator propose a private one")
+            raise PrivacyRefusal("study", "trains without privacy", "have the coordinator propose a private study")
         return study
 
     def ledger_path(self, registration: Registration) -> Path:
-        """The file that counts for a cohort."""
+        """The ledger file of a cohort."""
         return self.folder / _LEDGERS / f"{registration.ledger}.sqlite"
 
     def study_folder(self, study_id: str) -> Path:
-        """What is kept of a study that was approved."""
+        """The run folder of an approved study."""
         return self.folder / _STUDIES / study_id
 
 
@@ -357,12 +358,12 @@ def _refuse_misfits(study: Study, registration: Registration) -> None:
 
 
 def _misfit(misfits: list[str]) -> PrivacyRefusal:
-    return PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
+    return PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose a study that fits")
 
 
 def _not_approved() -> PrivacyRefusal:
     return PrivacyRefusal(
-        "study", "is not approved by this hospital", "have it review the study", code=Code.NOT_APPROVED
+        "study", "is not approved by this hospital", "have the hospital review the study", code=Code.NOT_APPROVED
     )
 
 
@@ -384,5 +385,5 @@ def _misfits(study: Study, registration: Registration) -> list[str]:
             f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
         )
     if study.schema != registration.schema:
-        found.append("its records are of another shape or other classes than the cohort's")
+        found.append("its records differ from the cohort's in shape or classes")
     return found

@@ -47,7 +47,7 @@ def node_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
     Raises:
         DataError: the file is missing or holds none of this kind.
-        VerificationError, UsageError: it is under a passphrase, and another or none is given.
+        VerificationError, UsageError: a passphrase protects it, and a wrong one or none is given.
     """
     try:
         private = opened_key(path.name, path.read_bytes())
@@ -55,7 +55,7 @@ def node_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
         private = None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         hint = "restore it, or delete it and have the coordinator enrol a new one"
-        raise DataError(f"key '{path.name}'", "is missing or is no ECDSA key", hint)
+        raise DataError(f"key '{path.name}'", "is missing or not an ECDSA key", hint)
     return private
 
 

@@ -1,4 +1,4 @@
-"""Before a node starts: is everything there that a round needs? Each check says what it found, and the hint."""
+"""Preflight checks of a node: everything that a round needs. Each check has a finding and a hint."""
 
 import os
 import platform
@@ -23,10 +23,10 @@ _FREE_BYTES = 2**30  # for ledgers, states and logs
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a round needs.
+    """One check.
 
     Attributes:
-        name: what was looked at.
+        name: what was checked.
         ok: whether it is as it has to be.
         finding: what was found.
         hint: what to do about it; empty if nothing.
@@ -67,7 +67,7 @@ def _check(name: str, look: Callable[[], str]) -> Check:
     except SiloganError as error:
         return Check(name, False, f"{error.thing}: {error.problem}", error.hint)
     except OSError as error:  # its text may name a patient's file
-        return Check(name, False, f"cannot be read ({os.strerror(error.errno or 0)})", "check its rights")
+        return Check(name, False, f"cannot be read ({os.strerror(error.errno or 0)})", "check its permissions")
 
 
 def _software(folder: Path) -> str:
@@ -79,19 +79,19 @@ def _disk(folder: Path) -> Check:
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
-        return Check("disk", False, "the folder is not there", "make it with `silogan node init`")
+        return Check("disk", False, "the folder is not there", "create it with `silogan node init`")
     size = f"{free / 2**30:.0f} GiB free"
     return Check("disk", free >= _FREE_BYTES, size, "" if free >= _FREE_BYTES else "free at least 1 GiB")
 
 
 def _user() -> Check:
     root = os.geteuid() == 0
-    return Check("user", True, "root: --as-root is needed" if root else "ordinary")
+    return Check("user", True, "root: needs --as-root" if root else "ordinary")
 
 
 def _keys(folder: Path) -> str:
     node = node_public_key(folder)
-    how = "under a passphrase" if are_protected(folder) else "under no passphrase"
+    how = "with a passphrase" if are_protected(folder) else "without a passphrase"
     return f"ledger {Node(folder).key.public[:12]}, node {node[-12:]}, {how}"
 
 
@@ -125,8 +125,8 @@ def _device() -> str:
 
 def _data(node: Node, registration: Registration) -> str:
     node.check_cohort(registration)
-    kind = "; a rehearsal's: nobody's data" if registration.rehearsal else ""
-    return f"complete, as registered; its ledger is there{kind}"
+    kind = "; for rehearsals: no patients' data" if registration.rehearsal else ""
+    return f"complete, as registered; its ledger is present{kind}"
 
 
 def _coordinator(connection: Connection) -> str:
@@ -141,5 +141,5 @@ def _clock(folder: Path) -> Check:
     except SiloganError as error:
         return Check("clock", False, f"cannot be compared: {error.problem}", error.hint)
     ok = abs(skew) <= connection.max_clock_skew
-    hint = "" if ok else "set the clock (NTP): requests with another time are refused"
+    hint = "" if ok else "set the clock (NTP): requests with a wrong time are refused"
     return Check("clock", ok, f"{skew:+.0f} s from the coordinator's", hint)

@@ -1,4 +1,4 @@
-"""Puts both keys of a node under a passphrase, under another one, or under none."""
+"""Protects both keys of a node by a passphrase, changes it, or removes it."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from common.operations.supervise import only_one
 
 
 def protect(folder: Path) -> None:
-    """Puts the keys under a passphrase, which is asked for; where they are under one, that one is asked for first.
+    """Protects the keys by a new passphrase, which is asked for, after the current one if there is one.
 
     Killed half-way it leaves one key under each passphrase; run again, it asks for one after the other.
 
     Raises:
         DataError: a file is missing, holds no key, or cannot be written.
-        UsageError: nobody gives a passphrase, or the node runs.
+        UsageError: no passphrase is given, or the node is running.
         VerificationError: a key does not open with the passphrase that it is under.
     """
     with only_one(folder, "node"):
@@ -31,7 +31,7 @@ def protect(folder: Path) -> None:
 
 
 def unprotect(folder: Path) -> None:
-    """Puts the keys under no passphrase.
+    """Removes the passphrase from the keys.
 
     Raises:
         DataError, UsageError, VerificationError: see `protect`.
@@ -42,7 +42,7 @@ def unprotect(folder: Path) -> None:
 
 
 def are_protected(folder: Path) -> bool:
-    """Whether both keys are under a passphrase.
+    """Whether a passphrase protects both keys.
 
     Raises:
         OSError: a file cannot be read.
@@ -63,7 +63,7 @@ def _opened(folder: Path) -> dict[Path, PrivateKey]:
             remember(b"")  # it may be under another one than the key before it
             key = opened_key(path.name, content)
         if key is None:
-            raise DataError(f"key '{path.name}'", "is missing or is no key", "restore it from its backup")
+            raise DataError(f"key '{path.name}'", "is missing or not a key", "restore it from its backup")
         found[path] = key
     remember(b"")
     return found

@@ -1,4 +1,4 @@
-"""What `silogan node init` asks an engineer who has left an option out, and explains; a script is never asked."""
+"""Questions of `silogan node init` for missing options, with explanations; asked on a terminal only."""
 
 import sys
 from typing import TypeVar
@@ -10,16 +10,16 @@ from common.errors import UsageError
 Value = TypeVar("Value", str, int, float)
 
 DELTA = 1e-5
-"""Where nobody says another."""
+"""The default."""
 
 _EXPLAINED = {
     "cohort": "A name for the data set at this hospital, for example xrays.",
     "site": "The hospital's name, as other hospitals and the coordinator will read it.",
     "data": "The file that says how the data is read: the keys of a scenario's data section (YAML).",
-    "size": "The number of patients (of images with --record-level) as you make it public. Round it: it need not be\n"
-    "exact, is sent to the coordinator, and weighs this hospital's part. It cannot be changed later.",
+    "size": "The number of patients (of images with --record-level) that you make public. Round it: it need not be\n"
+    "exact. It is sent to the coordinator as this hospital's weight. It cannot be changed later.",
     "delta": "δ, the probability that the bound on ε may fail: smaller than one over the number of patients. The\n"
-    "ledger is opened with it for good. A study with a larger δ can never be approved: ask the coordinator.",
+    "ledger keeps it permanently. A study with a larger δ can never be approved: ask the coordinator.",
 }
 
 
@@ -27,7 +27,7 @@ def answered(name: str, given: Value | None, kind: type[Value], default: Value |
     """The value of an option: as given, else as answered on the terminal, else the default.
 
     Raises:
-        UsageError: it was not given, nobody can be asked, and there is no default.
+        UsageError: it was not given, there is no terminal to ask on, and there is no default.
     """
     if given is not None:
         return given
@@ -40,11 +40,11 @@ def answered(name: str, given: Value | None, kind: type[Value], default: Value |
 
 
 def record_level(given: bool | None) -> bool:
-    """Whether records are protected and not patients; asked on a terminal."""
+    """Whether the unit is the record instead of the patient; asked on a terminal."""
     if given is not None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return bool(given)
     typer.echo(
-        "Whose privacy: of a patient, with all images, which needs a list of whose each image is (data.patients);"
+        "The unit of privacy: a patient with all images, which needs a list of each image's patient (data.patients);"
     )
-    typer.echo("or of a single image, where nobody knows whose it is.")
+    typer.echo("or a single image, where nobody knows the patient.")
     return not typer.confirm("protect patients", default=True)

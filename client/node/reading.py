@@ -27,23 +27,23 @@ def to_register(
 
     Raises:
         DataError: the data is unusable.
-        PrivacyRefusal: its unit does not fit it; or it is for a rehearsal, and is somebody's.
+        PrivacyRefusal: its unit does not fit it; or it is for a rehearsal, but holds patients.
     """
     data = absolute(data)
     found = _real(data, rehearsal)
     if unit == "patient" and found.train.patients is None:
-        problem = "does not say whose each record is, but the policy protects patients"
+        problem = "does not say which patient each record belongs to, but the policy protects patients"
         raise PrivacyRefusal(f"cohort '{name}'", problem, "give a manifest in data.patients, or set unit: record")
     prints = fingerprints(found.train, unit, key.derived)
     return Registration(name, site, name, data, found.schema, unit, declared_size, prints, rehearsal)
 
 
 def read_registered(registration: Registration, key: SiteKey) -> Records:
-    """A cohort's records, but for those of patients who were not registered: no ledger counts for them."""
+    """A cohort's records, without those of patients who were not registered: no ledger covers them."""
     records = _read(registration)
     kept = known(records, registration.unit, registration.fingerprints, key.derived)
     if len(kept) < len(records):
-        _log.warning("cohort '%s' holds what was not registered: it is left out", registration.name)
+        _log.warning("cohort '%s' holds records that were not registered: they are left out", registration.name)
     return kept
 
 
@@ -56,15 +56,15 @@ def check_complete(registration: Registration, key: SiteKey) -> None:
     check_readable(registration.data)
     records = _read(registration)
     if len(known(records, registration.unit, registration.fingerprints, key.derived)) < len(records):
-        hint = "register the data under a name of its own with `silogan node init`"
-        raise DataError(f"cohort '{registration.name}'", "holds what was not registered", hint)
+        hint = "register the data under another name with `silogan node init`"
+        raise DataError(f"cohort '{registration.name}'", "holds records that were not registered", hint)
 
 
 def moved(registration: Registration, places: dict[str, Path], key: SiteKey) -> Data:
-    """A cohort's data as it is to be read from other places (`root`, `patients`), which are looked at.
+    """A cohort's data with new places (`root`, `patients`), which are read and checked.
 
     Raises:
-        DataError: what is there cannot be read, is of nobody who was registered, or of others too.
+        DataError: the data cannot be read, holds no registered patient, or also holds others.
         UsageError: the cohort's source has no such place.
     """
     for place in places.keys() - type(registration.data).model_fields.keys():
@@ -75,7 +75,7 @@ def moved(registration: Registration, places: dict[str, Path], key: SiteKey) -> 
     count = len(known(records, registration.unit, registration.fingerprints, key.derived))
     if count < len(records) or not count:
         problem = "is not the data that was registered"
-        hint = "give the folder that it was moved to, or register it under a name of its own"
+        hint = "give the folder that it was moved to, or register it under another name"
         raise DataError(f"data for cohort '{registration.name}'", problem, hint)
     return data
 
@@ -83,23 +83,23 @@ def moved(registration: Registration, places: dict[str, Path], key: SiteKey) -> 
 def _read(registration: Registration) -> Records:
     found = _real(registration.data, registration.rehearsal, may_be_empty=True)
     if found.schema != registration.schema:
-        hint = "register the data under a name of its own with `silogan node init`"
-        raise DataError(f"cohort '{registration.name}'", "has records of another shape than was registered", hint)
+        hint = "register the data under another name with `silogan node init`"
+        raise DataError(f"cohort '{registration.name}'", "has records of another shape than registered", hint)
     return found.train
 
 
 def _real(data: Data, rehearsal: bool, *, may_be_empty: bool = False) -> DataSet:
-    """The hospital's data, in which no patient is made up; for a rehearsal, in which no patient is.
+    """The hospital's data, without simulated patients; for a rehearsal, without any real patient.
 
     Raises:
         PrivacyRefusal: it is for a rehearsal, and holds other records than the digits that come with scikit-learn.
     """
     if data.simulated_per_patient != 1:
-        problem = f"is {data.simulated_per_patient}: simulated patients are for simulations"
+        problem = f"is {data.simulated_per_patient}, but simulated patients are for simulations only"
         raise ConfigError("data.images_per_patient", problem, "give a manifest in data.patients")
     found = read(data, may_be_empty=may_be_empty)
     if rehearsal and not _contents(found) <= _contents(read(Digits())):
-        problem = "holds other records than the embedded digits: everybody may know a rehearsal's noise"
+        problem = "holds records other than the embedded digits, but a rehearsal's noise is not secret"
         raise PrivacyRefusal("data", problem, "rehearse with source: digits, or leave out --rehearsal")
     return found
 

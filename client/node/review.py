@@ -1,4 +1,4 @@
-"""The software that a hospital has reviewed, by its digest: a node runs no other."""
+"""The digest of the software that a hospital has reviewed: a node runs no other software."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ REVIEWED_FILE = "software.sha256"
 
 
 def review(folder: Path) -> str:
-    """Writes down that the hospital has reviewed the software that is installed; returns its digest."""
+    """Records that the hospital has reviewed the installed software; returns its digest."""
     digest = installed_digest()
     write_bytes_atomically(folder / REVIEWED_FILE, f"{digest}\n".encode())
     return digest
 
 
 def check_reviewed(folder: Path) -> None:
-    """Compares the installed software with what the hospital has reviewed.
+    """Compares the installed software with the reviewed software.
 
     Raises:
         VerificationError: it is another, or none was reviewed.

@@ -1,14 +1,15 @@
-"""A hospital's node at work: Flower's SuperNode and the warm executor, kept running.
+"""A hospital's running node: Flower's SuperNode and the warm executor, under supervision.
 
     this process ── supernode            connects outwards to the coordinator; fetches messages, sends replies
                  │                       (`client/node/supernode.py`)
-                 └─ executor ── worker   does the rounds (`client/node/executor.py`, `client/node/worker.py`)
+                 └─ executor ── worker   runs the rounds (`client/node/executor.py`, `client/node/worker.py`)
 
-No state lasts for ever: a round has a deadline, and so has all that is around it. A SuperNode that has not sent a reply
-in time, or has given up, is started again; so are both where the executor finds the SuperNode stuck.
+No state lasts for ever: a round has a deadline, and so has everything around it. A SuperNode that has not sent a reply
+in
+time, or has given up, is restarted. If the executor finds the SuperNode stuck, both are restarted.
 
-All of them run as the user who started this process, who needs no rights but to read the data and write the node's
-folder. Nothing listens but the SuperNode's Runtime API, on the loopback address, behind a secret.
+All of them run as the user who started this process, who only needs to read the data and write the node's folder. Only
+the SuperNode's Runtime API listens, on the loopback address, protected by a secret.
 """
 
 import logging
@@ -40,12 +41,12 @@ _SUPERNODE_RESTART_SECONDS = 12.0
 _FATAL = (
     # After such an error, as where the coordinator's certificate has expired, it stays without ever trying again.
     "SSL/TLS handshake error detected",
-    # Where a run is stopped while its message is fetched, half of that stays, and a task that nobody can do.
+    # If a run is stopped while its message is fetched, half of the message stays, and a task that cannot be done.
     "Ignoring message",
 )
 _BEGINS = "Receiving: "
 _ENDS = ("Sent successfully", "Failed to send", "Failed to receive", "Ignoring message", "Ignoring reply message")
-_TRANSFER_SECONDS = 300.0  # for a message and its reply on a slow line, beside the round's own deadline
+_TRANSFER_SECONDS = 300.0  # for a message and its reply on a slow line, in addition to the round's deadline
 
 _log = logging.getLogger("silogan.node")
 
@@ -61,7 +62,7 @@ def start(folder: Path, *, as_root: bool = False, say: Callable[[list[str]], obj
     """
     node, connection = Node(folder), Connection.load(folder)
     if os.geteuid() == 0 and not as_root:
-        hint = "start it as a user of its own, or add --as-root where nothing else is on the machine"
+        hint = "start it as a dedicated user, or add --as-root on a machine for this purpose alone"
         raise UsageError("node", "would run as root", hint)
     node_public_key(folder)
     check_reviewed(folder)
@@ -69,7 +70,7 @@ def start(folder: Path, *, as_root: bool = False, say: Callable[[list[str]], obj
         open_log(folder / LOG_FILE)
         say(
             [
-                f"the node connects to {connection.server}, and takes part in what this hospital approves",
+                f"the node connects to {connection.server} and takes part in the studies approved here",
                 f"log in {folder / LOG_FILE}; stop it with Ctrl-C",
             ]
         )
@@ -130,7 +131,7 @@ def _execute(folder: Path, address: str) -> None:
     try:
         Executor(address, folder / _SECRET, worker, installed_digest(), Connection.load(folder).deadline).run()
     except StuckError as error:
-        _log.warning("the SuperNode is stuck (%s): it is started again", error)
+        _log.warning("the SuperNode is stuck (%s): restarting it", error)
         sys.exit(1)
 
 

@@ -1,8 +1,8 @@
-"""Flower's SuperNode as a program that ends when it can do no more.
+"""Flower's SuperNode as a program that exits when it can no longer work.
 
-Flower's own stays: an answer of the coordinator that it does not expect ends the thread that asks for work, and the
-thread that serves the executor keeps the process alive. It would be up, and never ask again. Nor does Flower read a
-key that is under a passphrase: it gets it through a pipe, so that the key itself is in no file.
+Flower's own SuperNode does not exit: an unexpected answer of the coordinator ends the thread that asks for work, but
+the thread that serves the executor keeps the process alive, and it never asks again. Flower also cannot read a key with
+a passphrase: it gets the key through a pipe, so that no file holds the plain key.
 """
 
 import os
@@ -17,7 +17,7 @@ from client.node.node_key import KEY_OPTION, node_private_key, openssh
 
 def main() -> None:
     """Runs the SuperNode with the arguments of this process, whose standard input holds the passphrase, if any."""
-    code = 1  # it returns only where it does not work any more
+    code = 1  # it returns only when it no longer works
     take_over(sys.stdin.buffer)
     try:
         _hand_key()

@@ -1,7 +1,7 @@
 """The warm worker: a process that has imported torch once, holds the hospital's data, and answers round after round.
 
-It is a process of its own so that one that hangs, is killed or runs out of memory can be replaced without a word lost:
-what it has reserved stays charged, and what it has finished is on the disk (`client/state.py`).
+It is a separate process, so that one that hangs, is killed or runs out of memory can be replaced without loss: its
+reservations stay charged, and its finished rounds are on the disk (`client/state.py`).
 """
 
 import logging
@@ -23,7 +23,7 @@ from common.errors import FederationError
 from common.operations.logs import describe, log_to_stderr
 
 READY = "ready"
-"""What a worker says first."""
+"""The first message of a worker."""
 _ENDED = "ended"
 _START_SECONDS = 300.0  # to import torch, on a slow disk
 
@@ -31,7 +31,7 @@ _log = logging.getLogger("silogan.worker")
 
 
 class Worker:
-    """A worker process, started when it is first needed and again after its end.
+    """A worker process, started on first use and restarted after it ends.
 
     Args:
         serve: what the process runs: says that it is ready, then answers what comes through the pipe until it is
@@ -78,13 +78,16 @@ class Worker:
             return answer
         self.stop()
         if answer == _ENDED:
-            problem, hint = "ended in the middle of the round", "see the site's own log; it joins again by itself"
+            problem, hint = "ended during the round", "see the site's own log; the site rejoins automatically"
         else:
-            problem, hint = f"did not finish the round within {seconds:.0f} s", "give it longer or a faster machine"
+            problem, hint = (
+                f"did not finish the round within {seconds:.0f} s",
+                "allow more time or use a faster machine",
+            )
         raise FederationError("site's worker", problem, hint)
 
     def stop(self) -> None:
-        """Ends the process, in whatever it is doing."""
+        """Kills the process, whatever it is doing."""
         if self._running is None:
             return
         process, pipe = self._running
@@ -120,7 +123,7 @@ def node_worker(folder: Path) -> Worker:
 
 
 def _run(serve: Callable[[Pipe], None], pipe: Pipe) -> None:
-    """What the process does; it ends with the one that started it."""
+    """The main loop of the process; it ends with its parent."""
     log_to_stderr()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

@@ -1,4 +1,4 @@
-"""How many discriminator steps go before each generator step: fixed, or adapted to how well D tells fakes."""
+"""The number of discriminator steps before each generator step: fixed, or adapted to D's accuracy on fakes."""
 
 from dataclasses import dataclass
 

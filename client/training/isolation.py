@@ -1,4 +1,4 @@
-"""Whether this machine computes the same for a unit whatever else is in its block, and wherever the unit stands in it.
+"""Tests that this machine's result for a unit depends neither on the other units of its block nor on its place in it.
 
 The proof (`client/mechanism/noisy_sum.py`) assumes that in a block of a fixed shape a unit's answer and gradients
 depend on the unit alone, bit for bit: weights can be chosen that turn a last digit into a whole gradient. It is the
@@ -34,7 +34,7 @@ def check_isolation(
     views: int,
     precision: AbstractContextManager[Any],
 ) -> None:
-    """Passes if a unit gives the same bits at every place of a block and beside any others; remembers what has passed.
+    """Passes if a unit gives the same bits at every place of a block, with any other units; remembers passed cases.
 
     Args:
         discriminator: whose layers are tried; it stays as it is.

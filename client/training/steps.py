@@ -1,4 +1,4 @@
-"""One step of the discriminator: what the door lets out, fakes beside it, and an optimizer."""
+"""One step of the discriminator: the noisy sum from the door, the fakes, and an optimizer."""
 
 import math
 from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ ROWS = 32
 """Records of a block are a multiple of this: whole vectors of a processor, so that no place is computed otherwise."""
 
 OVERHEAD = 8
-"""What a block costs beside its records, in records: 4 to 15 for 28x28, about 5 for 64x64, on a CPU."""
+"""The overhead of a block, in records:  4 to 15 for 28x28, about 5 for 64x64, on a CPU."""
 
 
 def largest_block(views: int, most: int) -> int:

@@ -1,4 +1,4 @@
-"""What a site does where privacy is switched off, to compare in simulation. No hospital's node can come here."""
+"""Training with privacy switched off, for comparison in simulation. A hospital's node never runs this code."""
 
 from contextlib import AbstractContextManager
 
@@ -19,7 +19,7 @@ _AT_A_TIME = 256
 
 
 class UnprotectedPatients:
-    """Records without a door.
+    """Direct access to records, without the door.
 
     Args:
         records: the site's training records, on the device that works.

@@ -38,16 +38,16 @@ _Rate = Annotated[float, Field(gt=0, le=1e3)]
 
 
 class Sites(Section):
-    """How the patients' images are spread over hospitals (`simulations/partition.py`)."""
+    """How the patients' images are distributed over hospitals (`simulations/partition.py`)."""
 
     count: Annotated[int, Field(ge=1, le=5000)] = 4
     partition: Text = "iid"
     alpha: Annotated[float, Field(gt=0, le=1e6)] = Field(
-        default=0.5, description="Dirichlet concentration: small is skewed"
+        default=0.5, description="Dirichlet concentration: small values are more skewed"
     )
-    shards_per_site: Size = Field(default=2, description="label shards that each site holds")
+    shards_per_site: Size = Field(default=2, description="label shards per site")
     size_ratio: Annotated[float, Field(ge=1, le=1e6)] = Field(
-        default=10.0, description="largest site over smallest, for size skew"
+        default=10.0, description="size of the largest site over the smallest, for size_skew"
     )
 
 
@@ -55,110 +55,124 @@ class Adaptive(Section):
     """Adaptive discriminator frequency (Bie, Kamath and Zhang, 2023, section 4)."""
 
     threshold: Annotated[float, Field(gt=0.5, lt=1)] = Field(
-        default=0.65, description="accuracy on fakes below which D trains longer"
+        default=0.65, description="discriminator accuracy on fakes below which it trains longer"
     )
     ema: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    patience: Size = Field(default=200, description="generator steps on a rung before the next")
+    patience: Size = Field(default=200, description="least number of generator steps on each rung")
     ladder: tuple[Size, ...] = Field(
         default=(1, 2, 5, 10, 20, 50, 100, 200, 500), min_length=1, max_length=100, strict=False
     )
 
 
 class WarmStart(Section):
-    """Noisy class-wise statistics, released once; the server trains both networks on what they describe."""
+    """Noisy class-wise statistics, released once; the server trains both networks on images drawn from them."""
 
     noise_multiplier: Noise | None = Field(
-        default=None, description="σ of the release, charged like a step with q = 1; found from share if none"
+        default=None,
+        description="σ of the release (noise multiplier), charged like a step with q = 1; computed from share if none",
     )
     share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
-        description="of the budget, in information μ² = 1/σ², for the release; if none 0.314, or all with rounds=0",
+        description="share of the budget for the release, in information μ² = 1/σ²; 0.314 if not given, or all of it "
+        "with rounds=0",
     )
     frequencies: Annotated[int, Field(ge=1, le=32)] = Field(
-        default=12, description="lowest spatial frequencies of an image, in each direction, that are looked at"
+        default=12, description="number of the lowest spatial frequencies that are used, in each direction of an image"
     )
     largest_norm: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.4, description="clipping norm of an image, as a share of an all-white one's"
+        default=0.4, description="clipping norm of an image, as a share of the norm of an all-white one"
     )
-    steps: LocalSteps = Field(default=1000, description="steps of each network at the server, which cost no privacy")
+    steps: LocalSteps = Field(
+        default=1000, description="training steps of each network at the server; they cost no privacy"
+    )
     lr_generator: _Rate = 5e-4
     lr_discriminator: _Rate = 1e-3
 
 
 class Guard(Section):
-    """When a run has gone wrong, seen from generated images, and what is done (`server/rounds/after/guard.py`)."""
+    """How a collapsed run is detected from generated images, and what happens then (`server/rounds/after/guard.py`)."""
 
     variety: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.1,
-        description="standard deviation of a pixel within a class, images in [-1, 1], below which it has collapsed",
+        description="collapse threshold: standard deviation of a pixel within a class, for images in [-1, 1]",
     )
     fake_accuracy: Annotated[float, Field(gt=0.5, le=1)] = Field(
-        default=0.99, description="D's accuracy on generated images above which the generator has lost"
+        default=0.99, description="discriminator accuracy on generated images above which a round counts as bad"
     )
-    patience: Size = Field(default=3, description="bad rounds in a row after which the run goes back")
+    patience: Size = Field(default=3, description="consecutive bad rounds after which the run rolls back")
     lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.25, description="what each rollback multiplies the generator's learning rate by"
+        default=0.25, description="factor that each rollback applies to the generator's learning rate"
     )
-    rollbacks: Size = Field(default=4, description="rollbacks after which the run ends with an error instead")
+    rollbacks: Size = Field(default=4, description="rollbacks allowed before the run ends with an error")
 
 
 class Training(Section):
     """The article's algorithm: k discriminator steps, then one generator step (`client/training/trainer.py`)."""
 
     rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = Field(
-        default=10, description="0 with a warm start: a release alone, on which the server trains both networks"
+        default=10, description="0 with a warm start: only the release, on which the server trains both networks"
     )
-    local_steps: LocalSteps = Field(default=100, description="private discriminator steps a site takes in a round")
-    sample_rate: Rate = Field(default=0.1, description="q: chance of a patient to be in a step's batch")
-    generator_batch_size: Size = Field(default=64, description="fakes in a generator step")
-    d_steps_per_g_step: Size | Adaptive = Field(default=5, description="k, or the adaptive rule")
+    local_steps: LocalSteps = Field(default=100, description="private discriminator steps per site and round")
+    sample_rate: Rate = Field(
+        default=0.1, description="q: probability that a patient is in a step's batch (Poisson sampling)"
+    )
+    generator_batch_size: Size = Field(default=64, description="generated images in a generator step")
+    d_steps_per_g_step: Size | Adaptive = Field(
+        default=5, description="discriminator steps before each generator step, or the adaptive rule"
+    )
     warm_start: WarmStart | None = Field(
-        default=None, description="what the first round starts from; fresh weights if none"
+        default=None, description="noisy class statistics to start from; random weights if not given"
     )
     server_generator_steps: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0,
-        description="generator steps a round at the server, on the averaged discriminator; if 0, sites train it",
+        description="generator steps per round at the server, against the averaged discriminator; if 0, sites train "
+        "the generator",
     )
     loss: Text = "nonsaturating"
     weight_clip: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
-        default=None, description="clamp of D's weights, for the Wasserstein loss"
+        default=None, description="limit on the discriminator's weights, for the Wasserstein loss"
     )
     discriminator_adam: Literal["site", "server"] = Field(
         default="site",
-        description="where D's Adam is: at each site, or at the server on the average of the sites' plain steps",
+        description="where Adam runs for the discriminator: at each site, or at the server on the average of the "
+        "sites' plain steps",
     )
     lr_generator: _Rate = 1e-3
     lr_discriminator: _Rate = 1e-3
     lr_decay: Literal["constant", "linear"] = Field(
-        default="constant", description="of Adam's learning rates over the rounds; linear ends at nothing"
+        default="constant", description="decay of Adam's learning rates over the rounds; linear ends at zero"
     )
-    guard: Guard | None = Field(default=None, description="goes back where the run collapses; off if none")
+    guard: Guard | None = Field(default=None, description="rolls the run back when it collapses; off if not given")
     betas: tuple[_Below1, _Below1] = Field(default=(0.5, 0.999), strict=False)
     device: Text = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     micro_batch: Size | None = Field(
-        default=None, description="images that are in a private step at one time; found from the device if none"
+        default=None, description="images processed at once in a private step; chosen for the device if not given"
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="of the networks' passes; norms, sums and weights are float32"
+        default="float32", description="precision of forward and backward passes; norms, sums and weights are float32"
     )
 
 
 class Privacy(Section):
     """The guarantee that every site gives its patients (`common/privacy/plan.py`)."""
 
-    enabled: bool = Field(default=True, description="false only to compare: every artefact is marked NON-PRIVATE")
-    epsilon: Epsilon = Field(default=10.0, description="budget of each site for this run")
+    enabled: bool = Field(default=True, description="false only for comparison: every artefact is marked NON-PRIVATE")
+    epsilon: Epsilon = Field(default=10.0, description="privacy budget ε of each site for this run")
     delta: Delta = 1e-5
     unit: Unit | None = Field(
-        default=None, description="whom it protects; if none, the patient where the data says who is who"
+        default=None,
+        description="unit of privacy; if not given, the patient where the data names patients, else the record",
     )
     records_per_patient: RecordsPerPatient = Field(
-        default=1, description="k: most records of a patient in a step, drawn anew each time"
+        default=1, description="k: most records of a patient in a step, drawn again each time"
     )
     clip_norm: Clip = 1.0
-    noise_multiplier: Noise | None = Field(default=None, description="found from epsilon if none")
+    noise_multiplier: Noise | None = Field(
+        default=None,
+        description="σ: standard deviation of the noise over the clipping norm; computed from epsilon if not given",
+    )
     spare_rounds: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        default=0, description="rounds that an interruption may cost, planned for"
+        default=0, description="extra rounds in the budget, for rounds lost to interruptions"
     )
 
     @model_validator(mode="after")
@@ -169,28 +183,29 @@ class Privacy(Section):
 
 
 class Federation(Section):
-    """How the coordinator combines the sites (`server/rounds/strategy.py`), and what it does about hostile ones."""
+    """How the coordinator combines the sites (`server/rounds/strategy.py`), and how it handles hostile ones."""
 
-    quorum: Size | None = Field(default=None, description="replies needed in each round; more than half if none")
+    quorum: Size | None = Field(
+        default=None, description="replies needed in each round; more than half of the sites if not given"
+    )
     weights: Literal["uniform", "declared_size"] = "uniform"
     aggregation: Text = Field(
         default="mean",
-        description="rule that combines the replies (`server/rounds/aggregation`); all but mean bear hostile sites",
+        description="rule that combines the replies (`server/rounds/aggregation`); all but mean tolerate hostile sites",
     )
     byzantine: Annotated[int, Field(ge=0, le=5000)] = Field(
-        default=0, description="f: hostile sites that the aggregation must bear; trimmed on each side, or Krum's f"
+        default=0, description="f: hostile sites that the aggregation must tolerate; trimmed on each side, or Krum's f"
     )
     max_update_norm: Positive = Field(default=1000.0, description="largest L2 change of a site's weights in a round")
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         default=None,
-        description="smallest cosine of a site's generator update with the median of all; off if none. 0 is advised: "
-        "with digits on four sites, evenly or by class, honest ones had 0.71 or more and reversed ones -0.40 or less",
+        description="smallest cosine of a site's generator update with the median of all; off if not given. "
+        "0 is recommended: with digits on four sites, evenly or by class, honest sites had 0.71 or more "
+        "and reversed ones -0.40 or less",
     )
-    quarantine_after: Size = Field(
-        default=3, description="replies that no honest site sends, after which a site is not asked any more"
-    )
+    quarantine_after: Size = Field(default=3, description="protocol violations after which a site is quarantined")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.5, description="per round, of the generator that is released"
+        default=0.5, description="decay per round of the generator's moving average, which is released"
     )
     join_timeout: Positive = Field(default=120.0, description="seconds to wait for a quorum of sites to connect")
     round_timeout: Positive = Field(default=3600.0, description="seconds to wait for the replies of a round")
@@ -200,9 +215,12 @@ class Evaluation(Section):
     """Measurements after training, outside the guarantee: they use real test data (`server/evaluation`)."""
 
     enabled: bool = True
-    samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=5000, description="synthetic images to draw")
+    samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=5000, description="number of synthetic images to draw"
+    )
     epochs: Size = Field(
-        default=20, description="most epochs of the classifier; the best on held-out synthetic images is used"
+        default=20,
+        description="most epochs of the classifier; the epoch that is best on held-out synthetic images is used",
     )
     real_ceiling: bool = Field(default=True, description="also train the classifier on the real training split")
 
@@ -213,7 +231,7 @@ class Scenario(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     title: Text = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
-        default=None, description="fixed randomness, in simulation only"
+        default=None, description="fixed random seed, in simulation only"
     )
     data: AnyData = Digits()
     sites: Sites = Sites()
@@ -233,7 +251,7 @@ class Scenario(Section):
     def _steps_can_be_accounted_for(self) -> "Scenario":
         rounds, steps = self.training.rounds + self.privacy.spare_rounds, self.training.local_steps
         if rounds * steps > MOST_STEPS:
-            raise ValueError(f"{rounds} rounds of training.local_steps={steps} are above {MOST_STEPS} steps")
+            raise ValueError(f"{rounds} rounds of training.local_steps={steps} are more than {MOST_STEPS} steps")
         return self
 
     @model_validator(mode="after")
@@ -246,7 +264,7 @@ class Scenario(Section):
     def _directions_are_of_generators_that_sites_train(self) -> "Scenario":
         if self.federation.min_cosine is not None and self.training.server_generator_steps:
             raise ValueError(
-                "federation.min_cosine compares what sites made of the generator: it needs server_generator_steps=0"
+                "federation.min_cosine compares the sites' generator updates: it needs server_generator_steps=0"
             )
         return self
 
@@ -329,7 +347,7 @@ def parse(section: type[AnySection], values: object, whole: str) -> AnySection:
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override}", "is not key=value", "write for example --set training.rounds=5")
+        raise ConfigError(f"--set {override}", "is not key=value", "for example: --set training.rounds=5")
     *parents, leaf = key.split(".")
     section = values
     for parent in parents:

@@ -1,4 +1,4 @@
-"""Reading and writing YAML that somebody else may have written: plain values, within limits."""
+"""Reading and writing YAML from untrusted sources: plain values, within limits."""
 
 import re
 from pathlib import Path
@@ -76,7 +76,7 @@ def _check(text: str) -> None:
     for number, event in enumerate(yaml.parse(text, _Loader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         problems = (
-            (getattr(event, "anchor", None) is not None, "has an anchor or alias: write the value out"),
+            (getattr(event, "anchor", None) is not None, "has an anchor or alias: write the value in full"),
             (depth > _DEEPEST, f"is nested deeper than {_DEEPEST}"),
             (number > _MOST_VALUES, f"has more than {_MOST_VALUES} values"),
             (

@@ -1,4 +1,4 @@
-"""Kinds of records: a kind is one line in `KINDS`, and one file or two here."""
+"""Kinds of records: each is one line in `KINDS`, and one or two files here."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Union

@@ -1,8 +1,8 @@
-"""A kind of record: its public schema, where such records are read from, and what can draw them.
+"""A kind of record: its public schema, its data sources, and the networks that can generate it.
 
 A batch of records is always one float tensor; only the schema knows what stands in it. The options of sources and
-families are here and not beside `client/data` and `common/models/networks`: the coordinator has no client, and whoever
-reads a scenario need not wait for torch.
+families are here and not beside `client/data` and `common/models/networks`: the coordinator has no client, and a reader
+who reads a scenario need not wait for torch.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ Stored = Mapping[str, "Tensor"]
 
 
 class Features(Protocol):
-    """What the release of a warm start sees of records.
+    """The features of records that a warm start releases.
 
     Attributes:
         dimensions: d.
@@ -37,7 +37,7 @@ class Features(Protocol):
         ...
 
     def back(self, features: "Tensor") -> "Tensor":
-        """Encoded records float32[N, *shape] that have these features float[N, d], as far as features tell."""
+        """Encoded records float32[N, *shape] with these features float[N, d], as far as the features determine them."""
         ...
 
 
@@ -46,7 +46,7 @@ class Schema(ABC):
 
     Attributes:
         kind: its name in `KINDS`.
-        noun: what people call such records.
+        noun: the word for such records, in the plural.
         classes: one name per label; label i is `classes[i]`.
     """
 
@@ -69,7 +69,7 @@ class Schema(ABC):
 
     @abstractmethod
     def features(self, *, frequencies: int, largest_norm: float) -> Features:
-        """What a warm start with these settings sees (`common.config.scenario.WarmStart`)."""
+        """The features for a warm start with these settings (`common.config.scenario.WarmStart`)."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -93,12 +93,14 @@ class Data(Section):
     """Which records the hospitals hold: what may be said of every source (`client/data`)."""
 
     source: str
-    root: Path | None = Field(default=None, strict=False, description="folder or file with the data; none if embedded")
+    root: Path | None = Field(
+        default=None, strict=False, description="folder or file with the data; not needed for embedded data"
+    )
     classes: Classes | None = Field(
-        default=None, description="public class names, where the source has none of its own"
+        default=None, description="public class names, where the source has no class names of its own"
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.2, description="held out, where there is no test split"
+        default=0.2, description="share held out for testing, where the data has no test split"
     )
 
     @abstractmethod
@@ -111,16 +113,16 @@ class Data(Section):
 
     @property
     def simulated_per_patient(self) -> int:
-        """Records that are taken for one patient's in a simulation; 1 where no patient is made up."""
+        """Records per simulated patient; 1 where patients are not simulated."""
         return 1
 
     def places(self) -> dict[str, Path]:
-        """Every file or folder that is named, by its key."""
+        """Every named file or folder, by its key."""
         return {key: value for key, value in self if isinstance(value, Path)}
 
 
 class Model(Section):
-    """Generator and discriminator: what every family has (`common/models/networks`)."""
+    """Options of generator and discriminator that every family has (`common/models/networks`)."""
 
     family: str
     latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64

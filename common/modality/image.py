@@ -1,4 +1,4 @@
-"""Images, the first kind of record: square, grey or colour, a byte a value."""
+"""Images: square, grey or colour, one byte per value."""
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
 

@@ -1,4 +1,4 @@
-"""What a scenario may say of each source of images, and of each family of networks that draws them."""
+"""The options of each source of images, and of each family of networks that generates them."""
 
 # pyright: reportIncompatibleVariableOverride=false
 # A tag is one of the texts that the base allows, and nobody can change it: sections are frozen.
@@ -15,14 +15,15 @@ from common.modality.image import ImageSchema
 
 
 class ImageSource(Data):
-    """What may be said of every source of images."""
+    """Options of every source of images."""
 
     image_size: Annotated[int, Field(ge=8, le=256)] | None = Field(
-        default=None, description="resize to this; native if none"
+        default=None, description="height and width in pixels to resize to; unchanged if not given"
     )
-    channels: Literal[1, 3] | None = Field(default=None, description="1 grey, 3 colour; native if none")
+    channels: Literal[1, 3] | None = Field(default=None, description="1 for grey, 3 for colour; unchanged if not given")
     images_per_patient: RecordsPerPatient = Field(
-        default=1, description="simulated patients: so many images of one class, where the data does not say"
+        default=1,
+        description="simulated patients: images of one class per patient, where the data does not name patients",
     )
 
     def declared_schema(self) -> ImageSchema:
@@ -30,8 +31,8 @@ class ImageSource(Data):
         wanted = {"image_size": self.image_size, "channels": self.channels, "classes": self.classes}
         for key, value in wanted.items():
             if not value:
-                hint = f"--set data.{key}=..., as the hospitals' data is"
-                raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to look at", hint)
+                hint = f"--set data.{key}=... to match the hospitals' data"
+                raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to infer it from", hint)
         return ImageSchema(cast(int, self.image_size), cast(int, self.channels), cast(tuple[str, ...], self.classes))
 
     @property
@@ -41,35 +42,35 @@ class ImageSource(Data):
 
 
 class Digits(ImageSource):
-    """The handwritten digits that scikit-learn carries."""
+    """The handwritten digits that come with scikit-learn."""
 
     source: Literal["digits"] = "digits"
 
 
 class Mnist(ImageSource):
-    """MNIST's own files."""
+    """The original MNIST files."""
 
     source: Literal["mnist"] = "mnist"
-    download: bool = Field(default=False, description="let torchvision download what is missing")
+    download: bool = Field(default=False, description="let torchvision download missing files")
 
 
 class FashionMnist(Mnist):
-    """Fashion-MNIST's own files."""
+    """The original Fashion-MNIST files."""
 
     source: Literal["fashion-mnist"] = "fashion-mnist"
 
 
 class MedMnist(ImageSource):
-    """A MedMNIST file, or one of the same layout."""
+    """A MedMNIST file, or one with the same layout."""
 
     source: Literal["medmnist"] = "medmnist"
     dataset: Text | None = Field(
-        default=None, description="MedMNIST set to find in a folder, for example pneumoniamnist"
+        default=None, description="MedMNIST data set to look for in the folder, for example pneumoniamnist"
     )
 
 
 class Folder(ImageSource):
-    """Image files in a folder for each class."""
+    """Image files, in one folder per class."""
 
     source: Literal["folder"] = "folder"
     patients: Path | None = Field(
@@ -79,15 +80,15 @@ class Folder(ImageSource):
     @model_validator(mode="after")
     def _patients_are_real_or_simulated(self) -> "Folder":
         if self.patients is not None and self.images_per_patient > 1:
-            raise ValueError(f"images_per_patient={self.images_per_patient} would overrule the manifest in patients")
+            raise ValueError(f"images_per_patient={self.images_per_patient} contradicts the manifest in patients")
         return self
 
 
 class Convolutional(Model):
-    """What families of convolutional networks have in common."""
+    """Options of every family of convolutional networks."""
 
     width: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32, description="channels of the widest feature map are a small multiple of this"
+        default=32, description="base number of channels; the widest feature map has a small multiple of it"
     )
 
 

@@ -1,1 +1,1 @@
-"""What is trained: networks, losses, learning rates."""
+"""Models: networks, losses, learning rates."""

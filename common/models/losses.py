@@ -1,6 +1,6 @@
 """Losses of a GAN, on logits and without reduction.
 
-A private step clips the gradient of each patient, so a loss gives one value per image; who uses it divides the sum by a
+A private step clips the gradient of each patient, so a loss gives one value per image; its user divides the sum by a
 public constant. D denotes the sigmoid of a logit l, so that log D = -softplus(-l) and log(1 - D) = -softplus(l), which
 neither overflow nor lose the gradient where the sigmoid saturates.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Loss(ABC):
-    """What the discriminator minimises on real and on fake images, and the generator on its own.
+    """The losses that the discriminator minimises on real and fake images, and the generator on fakes.
 
     Every method takes logits float[B] and returns float[B].
     """

@@ -1,1 +1,1 @@
-"""Programs that run on: kept running, certified, logged."""
+"""Long-running programs: supervision, certificates, logs."""

@@ -1,6 +1,6 @@
-"""Server certificates (X.509, RFC 5280): what they say, whether they hold, and what a server really presents.
+"""Server certificates (X.509, RFC 5280): their content, their validity, and the one that a server presents.
 
-Whoever checks a certificate here learns which of its parts fails, in one line: the name, the date, or the signature.
+A failed check says in one line which part is wrong: the name, the date, or the signature.
 `ca.pem` may hold several authorities, so that a new one can be trusted before the old one goes.
 """
 
@@ -58,7 +58,7 @@ class CertificateFacts:
         except x509.ExtensionNotFound:
             names = ()
         except ValueError:
-            raise VerificationError("certificate", "has extensions that cannot be read", "have it made anew") from None
+            raise VerificationError("certificate", "has extensions that cannot be read", "have it reissued") from None
         return CertificateFacts(
             tuple(str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)),
             certificate.issuer.rfc4514_string(),
@@ -89,7 +89,7 @@ def parse_name(name: str) -> x509.DNSName | x509.IPAddress:
         return x509.IPAddress(ip_address(name))
     if len(name) > 253 or not _DNS_NAME.fullmatch(name) or name.rpartition(".")[2].isdigit():
         hint = "give a name like fl.example.org (beyond ASCII its xn-- form) or an IP address, without port"
-        raise ConfigError(f"name {name!r}", "is no host name or IP address", hint)
+        raise ConfigError(f"name {name!r}", "is not a host name or IP address", hint)
     return x509.DNSName(name.lower())
 
 
@@ -101,8 +101,8 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
     """
     content = read_pem(path, "certificate")
     if b"PRIVATE KEY" in content:
-        problem = "holds a private key, and certificates are given away"
-        raise ConfigError(f"certificate '{path.name}'", problem, "keep the key in a file of its own")
+        problem = "holds a private key, but certificates are public"
+        raise ConfigError(f"certificate '{path.name}'", problem, "keep the key in a separate file")
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError:
@@ -122,7 +122,7 @@ def read_pem(path: Path, what: str) -> bytes:
     except OSError as error:
         raise ConfigError(f"{what} '{path.name}'", f"cannot be read ({error.strerror})", "give its PEM file") from None
     if len(content) > _MOST_BYTES:
-        raise ConfigError(f"{what} '{path.name}'", "is too large to be one", "give its PEM file")
+        raise ConfigError(f"{what} '{path.name}'", "is too large for a PEM file", "give its PEM file")
     return content
 
 
@@ -130,7 +130,7 @@ def load_authorities(path: Path) -> list[x509.Certificate]:
     """Reads `ca.pem`: the authorities that are trusted, one or, while they change, more.
 
     Raises:
-        ConfigError: see `load_certificates`; or one of them is no authority.
+        ConfigError: see `load_certificates`; or one of them is not an authority.
     """
     authorities = load_certificates(path)
     for authority in authorities:
@@ -164,7 +164,7 @@ def verify_server_certificate(
     Raises:
         VerificationError: it does not hold yet, or no longer; it lacks one of the names; or no trusted authority has
             signed it (path validation of `cryptography.x509.verification`, the profile of the CA/Browser Forum).
-        ConfigError: one of `names` is no name.
+        ConfigError: one of `names` is not a valid name.
     """
     at = at or datetime.now(UTC)
     facts = CertificateFacts.of(chain[0])
@@ -172,7 +172,9 @@ def verify_server_certificate(
     for name in names:
         if not facts.covers(name):
             has = ", ".join(facts.names) or "no name"
-            raise VerificationError("server certificate", f"is for {has}, not for {name}", "have it made for that name")
+            raise VerificationError(
+                "server certificate", f"is for {has}, not for {name}", "have it issued for that name"
+            )
     current = [one for one in authorities if one.not_valid_before_utc <= at <= one.not_valid_after_utc]
     if not current:
         _check_dates(f"authority {_subject(authorities[0])}", CertificateFacts.of(authorities[0]), at)
@@ -200,7 +202,7 @@ def fetch_certificate(host: str, port: int, ca_file: Path, seconds: float = 10.0
         seconds: for each of connecting, asking and answering.
 
     Raises:
-        ConfigError: the authorities cannot be read, `host` is no name, or the proxy's address is none.
+        ConfigError: the authorities cannot be read, or `host` or the proxy's address is not valid.
         FederationError: the name is not resolved, the connection is refused or times out, or no TLS is spoken.
         VerificationError: the certificate is not trusted, has expired, does not hold yet, or is for another name.
     """
@@ -251,7 +253,7 @@ def _ask(host: str, port: int, ca_file: Path, seconds: float) -> _Answer:
     except httpx.TransportError as error:
         raise _fault(error, host, port) from None
     except (ValueError, httpx.InvalidURL):  # of httpx, which reads it when the client is made
-        problem, hint = "is no address of a proxy", "write http://proxy.example.org:3128"
+        problem, hint = "is not a proxy address", "for example: http://proxy.example.org:3128"
         raise ConfigError("environment variable HTTPS_PROXY", problem, hint) from None
 
 
@@ -264,12 +266,16 @@ def _fault(error: httpx.TransportError, host: str, port: int) -> SiloganError:
         if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS:
             return FederationError(thing, "does not speak TLS (plain HTTP?)", "check the port")
     faults: tuple[tuple[type[Exception], str, str], ...] = (
-        (httpx.ProxyError, "is not let through by the proxy", "have the network's operators allow this host and port"),
-        (gaierror, "has a name that is not resolved", "check the name, and this machine's DNS"),
-        (ConnectionRefusedError, "refuses the connection", "check the port, and that the server runs"),
-        (httpx.TimeoutException, "does not answer in time", "check the address, and that firewalls let it pass"),
-        (ssl.SSLEOFError, "ends the connection before TLS stands", "check the port, and that firewalls let TLS pass"),
-        (ConnectionError, "ends the connection", "check the port, and that firewalls let TLS pass"),
+        (httpx.ProxyError, "is blocked by the proxy", "have the network's operators allow this host and port"),
+        (gaierror, "has a name that cannot be resolved", "check the name, and this machine's DNS"),
+        (ConnectionRefusedError, "refuses the connection", "check the port, and that the server is running"),
+        (httpx.TimeoutException, "does not answer in time", "check the address, and that firewalls allow it"),
+        (
+            ssl.SSLEOFError,
+            "closes the connection during the TLS handshake",
+            "check the port, and that firewalls allow TLS",
+        ),
+        (ConnectionError, "closes the connection", "check the port, and that firewalls allow TLS"),
     )
     for kind, problem, hint in faults:
         if any(isinstance(cause, kind) for cause in causes):
@@ -281,14 +287,17 @@ def _fault(error: httpx.TransportError, host: str, port: int) -> SiloganError:
 
 def _distrust(error: ssl.SSLCertVerificationError, thing: str) -> VerificationError:
     faults = {
-        _EXPIRED: ("has a certificate that has expired", "have the coordinator renew it, or set this clock right"),
-        _NOT_YET_VALID: ("has a certificate that is not yet valid", "set this machine's clock right"),
+        _EXPIRED: (
+            "has a certificate that has expired",
+            "have the coordinator renew it, or correct this machine's clock",
+        ),
+        _NOT_YET_VALID: ("has a certificate that is not yet valid", "correct this machine's clock"),
     }
-    wrong_name = ("has a certificate for another name", "call it by a name in its certificate, or have it made anew")
+    wrong_name = ("has a certificate for another name", "use a name in its certificate, or have it reissued")
     faults |= {_WRONG_NAME: wrong_name, _WRONG_ADDRESS: wrong_name}
     untrusted = (
         f"has a certificate that is not trusted ({error.verify_message})",
-        "get the coordinator's present ca.pem; if a proxy inspects TLS, have it except this host",
+        "get the coordinator's current ca.pem; if a proxy inspects TLS, exempt this host",
     )
     return VerificationError(thing, *faults.get(error.verify_code, untrusted))
 
@@ -309,7 +318,7 @@ def _called(host: str, port: int) -> str:
 def _check_dates(thing: str, facts: CertificateFacts, at: datetime) -> None:
     if at < facts.not_before:
         problem = f"is not valid before {facts.not_before:%Y-%m-%d %H:%M} UTC"
-        raise VerificationError(thing, problem, "set the clock right, or wait")
+        raise VerificationError(thing, problem, "correct the clock, or wait")
     if at > facts.not_after:
         raise VerificationError(thing, f"expired on {facts.not_after:%Y-%m-%d %H:%M} UTC", "renew it")
 

@@ -1,4 +1,4 @@
-"""What every command of `silogan` says of itself, and how one that runs on speaks."""
+"""Common texts of all `silogan` commands, and the output of long-running ones."""
 
 import sys
 from contextlib import suppress
@@ -15,7 +15,7 @@ def epilog(example: str) -> str:
 
 
 def tell(lines: list[str]) -> None:
-    """Prints lines for whoever listens; nobody does where the terminal of a program that runs on was closed."""
+    """Prints lines; does nothing if the terminal of a long-running program was closed."""
     with suppress(OSError):
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()

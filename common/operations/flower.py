@@ -1,4 +1,4 @@
-"""Flower's own programs: where they are, in what environment they run, and how to ask them something.
+"""Flower's own programs: their paths, their environment, and how to call them.
 
 Nothing is sent to anybody but the two sides of a federation: telemetry, the check for updates and the installation of
 dependencies at run time are off in every process that is started with `environment`.
@@ -25,7 +25,7 @@ _ENDING_SECONDS = 5.0  # for what a coordinator that was killed has left, which 
 
 
 class FlowerError(Exception):
-    """A program of Flower's did not do its part; the message is a clause that says which."""
+    """One of Flower's programs failed; the message is a clause that says which."""
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -76,7 +76,7 @@ def ask(env: Mapping[str, str], folder: Path, log: IO[bytes] | int, *arguments: 
     Args:
         env: its environment.
         folder: its working directory.
-        log: where its messages go, and its answer if that is none.
+        log: where its messages go, and its answer if that is invalid.
         arguments: what follows `flwr`.
 
     Raises:
@@ -107,14 +107,14 @@ def ask(env: Mapping[str, str], folder: Path, log: IO[bytes] | int, *arguments: 
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody uses."""
+    """A free port of the loopback address."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return probe.getsockname()[1]
 
 
 def check_free(host: str, port: int, name: str) -> None:
-    """Sees to it that nobody else listens where a program is about to.
+    """Checks that nobody else listens on a port that a program is about to use.
 
     Args:
         host: the address to listen on.
@@ -127,15 +127,15 @@ def check_free(host: str, port: int, name: str) -> None:
     deadline = time.monotonic() + _ENDING_SECONDS
     while (problem := _hindrance(host, port)) is not None:
         if time.monotonic() > deadline:
-            hint = "end the program that has it, or choose another"
+            hint = "stop the program that uses it, or choose another"
             raise ConfigError(f"{name} {port} on {host}", f"cannot be used ({problem})", hint)
         time.sleep(0.1)
 
 
 def _hindrance(host: str, port: int) -> str | None:
-    """Why nobody can listen there; None if somebody can."""
+    """Why a port cannot be used; None if it can."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that has ended is no hindrance
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections that have ended
         try:
             probe.bind((host, port))
             probe.listen()
@@ -150,6 +150,6 @@ def toml_string(text: str) -> str:
 
 
 def _without_proxy() -> str:
-    """Hosts that are reached without a proxy: the loopback address always."""
+    """Hosts that are reached without a proxy; always includes the loopback address."""
     own = os.environ.get("NO_PROXY", os.environ.get("no_proxy"))
     return f"127.0.0.1,{own}" if own else "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Whether what a supervisor keeps running is up, as an exit code: a container's health check.
+"""A container's health check: whether a supervisor's services are running, as an exit code.
 
 python -m common.operations.health FOLDER
 """

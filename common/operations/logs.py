@@ -1,4 +1,4 @@
-"""Logs as JSON lines: one object a line with time, level, who speaks and the message, in files that are rotated.
+"""Logs as JSON lines: one object per line with time, level, source and message, in rotated files.
 
 Privacy:
     An exception is written as its type and where it was raised, never with its text, which may quote a patient's data.
@@ -46,7 +46,7 @@ def _escaped(line: object) -> str:
 
 
 def describe(error: BaseException) -> dict[str, object]:
-    """What a log may say of an exception: its type, where it came from, and its text if that is ours."""
+    """What a log may contain of an exception: its type, its origin, and its text if the exception is ours."""
     frames = traceback.extract_tb(error.__traceback__)
     where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
     text = {"error_text": str(error)} if isinstance(error, SiloganError) else {}

@@ -1,8 +1,8 @@
-"""Keeping programs running: start them, start them again when they end, log what they say, stop them together.
+"""Supervision of programs: start them, restart them when they end, log their output, stop them together.
 
-A service that ends is started again after its delay, and so is one that says that it can do no more, or that begins a
-piece of work and does not end it in time. All services, and what they start in turn, are in one process group, which a
-guard ends when the supervisor ends, however that ends.
+A service that ends is restarted after its delay. So is one that reports that it can no longer work, or that does not
+finish a piece of work in time. All services and their children are in one process group, which a guard kills when the
+supervisor ends, however it ends.
 """
 
 import json
@@ -39,7 +39,7 @@ _log = logging.getLogger("silogan.supervisor")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a service may be at one piece of work, as its own messages tell.
+    """A time limit for one piece of a service's work, detected from its messages.
 
     Attributes:
         begins: what it says when it begins.
@@ -54,7 +54,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Service:
-    """A program to keep running.
+    """A program under supervision.
 
     Attributes:
         name: what logs and `status` call it.
@@ -80,7 +80,7 @@ class Service:
 
 
 class ProcessGroup:
-    """Processes that end together, at the latest when this process ends."""
+    """A group of processes that end together, at the latest when this process ends."""
 
     def __init__(self) -> None:
         guard = [sys.executable, "-I", "-c", _GUARD]
@@ -178,7 +178,7 @@ class Supervisor:
     def _look_after(self, service: Service) -> None:
         process = self._running.get(service.name)
         if process is not None and time.monotonic() > self._late.get(service.name, float("inf")):
-            _log.warning("%s did not end its work in time and is ended", service.name)
+            _log.warning("%s did not finish its work in time and is stopped", service.name)
             self._late.pop(service.name, None)
             process.kill()
             process.wait()
@@ -205,7 +205,7 @@ class Supervisor:
             write_bytes_atomically(self._folder / STATE_FILE, json.dumps(state).encode())
 
     def _follow(self, service: Service, process: subprocess.Popen[bytes]) -> None:
-        """Logs what a process says, and heeds it."""
+        """Logs a process's output and reacts to it."""
         log = logging.getLogger(f"silogan.{service.name}")
         if process.stdout is None:
             return
@@ -215,7 +215,7 @@ class Supervisor:
                 if text:
                     log.info("%s", text, extra={"ready": is_line(text)})
                 if any(words in text for words in service.fatal):
-                    _log.warning("%s can do no more work and is ended", service.name)
+                    _log.warning("%s can no longer work and is stopped", service.name)
                     process.kill()
                 if service.patience is not None and process is self._running.get(service.name):
                     self._watch(service.name, service.patience, text)
@@ -256,9 +256,9 @@ def only_one(folder: Path, what: str) -> Generator[None]:
     try:
         lock = FileLock(folder / LOCK_FILE).acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"{what} '{folder}'", "is running already", "stop it first") from None
+        raise UsageError(f"{what} '{folder}'", "is already running", "stop it first") from None
     except OSError as error:
-        raise ConfigError(f"{what} '{folder}'", f"cannot be written ({error.strerror})", "check its rights") from None
+        raise ConfigError(f"{what} '{folder}'", f"cannot be written ({error.strerror})", "check permissions") from None
     with lock:
         yield
 

@@ -1,1 +1,1 @@
-"""Parts of pages: escaped markup, charts, numbers in words, style."""
+"""Shared parts of HTML pages: frame, charts, formatted numbers, style."""

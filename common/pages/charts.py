@@ -1,4 +1,4 @@
-"""Small line charts: where everything stands in the picture, which the pages draw as inline SVG."""
+"""Small line charts: the coordinates of a picture that the pages draw as inline SVG."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -44,7 +44,7 @@ class Chart:
 
     @cached_property
     def drawn(self) -> list[tuple[int, float]]:
-        """The points; there is no picture without any."""
+        """The points; without any there is no picture."""
         return [point for point in self.points if math.isfinite(point[1])]
 
     @cached_property
@@ -83,7 +83,7 @@ class Chart:
         return " ".join(f"{self.across(x)},{self.up(y)}" for x, y in corners)
 
     def spoken(self) -> str:
-        """The chart for somebody who does not see it."""
+        """A text description of the chart, for screen readers."""
         (first, begin), (last, end) = self.drawn[0], self.drawn[-1]
         values = [y for _, y in self.drawn]
         return (

@@ -1,4 +1,4 @@
-"""What every page says of a guarantee: how strong ε is, its part of a budget, and what it leaves to an attacker."""
+"""What every page says about a guarantee: how strong ε is, and what an attacker can still learn."""
 
 import math
 
@@ -10,12 +10,12 @@ COLOURS = {"conservative": "good", "moderate": "care", "weak": "bad"}
 
 
 def largest_success(epsilon: float, delta: float, false_alarms: float = FALSE_ALARMS) -> float:
-    """Most that a membership test can detect, as a share of those whose data was used.
+    """The largest true positive rate of a membership test.
 
     Args:
         epsilon: of the guarantee.
         delta: of the guarantee.
-        false_alarms: share of people whose data was not used that the test accuses all the same.
+        false_alarms: the test's false positive rate.
 
     Source:
         Kairouz, Oh and Viswanath, "The composition theorem for differential privacy", 2015, theorem 2.1.
@@ -25,12 +25,12 @@ def largest_success(epsilon: float, delta: float, false_alarms: float = FALSE_AL
 
 
 def against_an_attacker(epsilon: float, delta: float, unit: str) -> str:
-    """What the guarantee leaves to somebody who wants to know who is in the data."""
+    """What an attacker who wants to know who is in the data can still achieve."""
     share = largest_success(epsilon, delta)
     found = f"at most {upward(100 * share)} %" if share < VACUOUS else "up to practically all"
-    after = "" if share < VACUOUS else " The number alone then promises little."
+    after = "" if share < VACUOUS else " The number alone then guarantees little."
     return (
-        f"At ε\u00a0=\u00a0{upward(epsilon)} and δ\u00a0=\u00a0{small(delta)} ({unit} level), somebody who wrongly "
-        f"accuses {number(100 * FALSE_ALARMS)} % of those not in the data can rightly recognise {found} of those who "
-        f"are, even knowing all other patients.{after}"
+        f"At ε\u00a0=\u00a0{upward(epsilon)} and δ\u00a0=\u00a0{small(delta)} ({unit} level), an attacker with "
+        f"{number(100 * FALSE_ALARMS)} % false positives can identify {found} of those in the data, even if the "
+        f"attacker knows all other patients.{after}"
     )

@@ -1,4 +1,4 @@
-"""What every page has in common: its frame, its parts, and how its templates are filled in.
+"""The common parts of all pages: frame, macros, and rendering.
 
 A page is one file that fetches nothing and runs no script. Titles and site names come from other people's files, so
 everything that a template shows is escaped, and a name that it does not know is an error. Templates are constants of
@@ -165,5 +165,5 @@ def environment(**templates: str) -> Environment:
 
 
 def rendered(pages: Environment, **view: Any) -> str:
-    """The whole page: the template "page", with what it shows."""
+    """The rendered page: the template "page" with its values."""
     return pages.get_template("page").render(view).lstrip()

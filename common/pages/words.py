@@ -1,6 +1,6 @@
-"""Numbers as a reader meets them.
+"""Numbers formatted for readers.
 
-Privacy loss is only ever rounded up, and what is left of a budget down: a report must not promise more than was proved.
+Privacy loss is always rounded up, and the rest of a budget down: a report must not promise more than was proven.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""The arithmetic of privacy: what a sequence of private steps costs.
+"""Privacy accounting: what a sequence of private steps costs.
 
-The mechanism is always the Poisson-subsampled Gaussian under add-or-remove-one adjacency. Accountants at hand:
+The mechanism is always the Poisson-subsampled Gaussian under add-or-remove-one adjacency. Accountants:
 
 * PRV (Gopi, Lee and Wutschitz, 2021, "Numerical composition of differential privacy"), Opacus' implementation: plans
   a study, and refuses within the only one on a ledger.
@@ -113,7 +113,7 @@ def epsilon_filtered(mechanisms: Iterable[Mechanism], delta: float, order: int) 
     Privacy:
         Feldman and Zrnic (2021, "Individual privacy accounting via a Rényi filter", theorem 3.1): if the RDP parameters
         at one fixed order α, chosen adaptively, never sum to more than B, all together are (α, B)-RDP. The sum may
-        be anything below B when it is asked for; what is promised is B, so whoever refuses must compare with a budget
+        be anything below B when it is asked for; the guarantee is B, so a refusal must compare with a budget
         that was set beforehand. B as (ε, δ): Balle et al. (2020), theorem 21, and Canonne, Kamath and Steinke (2020).
         Of the two directions of add or remove, the one that is summed is the larger (Mironov, Talwar and Zhang, 2019,
         theorem 5).
@@ -195,12 +195,12 @@ def find_noise_multiplier(
         alone = _epsilon_prv(merge(beside), delta)
         raise ConfigError(
             "privacy.epsilon",
-            f"{target_epsilon:g} does not pay for what comes before the training (ε = {alone:.3g})",
+            f"{target_epsilon:g} does not pay for the phases before training (ε = {alone:.3g})",
             "raise it, or training.warm_start.noise_multiplier",
         )
 
     def excess(log_sigma: float, accountant: Callable[..., float]) -> float:
-        """Log of ε over the target."""
+        """Logarithm of ε over the target."""
         mechanisms = merge((*beside, Mechanism(math.exp(log_sigma), sample_rate, steps)))
         return math.log(max(accountant(mechanisms, delta), _NEARLY_FREE) / target_epsilon)
 
@@ -210,7 +210,7 @@ def find_noise_multiplier(
         for sigma in _rounded_up(math.exp(log_sigma)):
             if excess(math.log(sigma), _epsilon_prv) <= 0:
                 return sigma
-    raise ConfigError("privacy.epsilon", f"no noise is accountable for {target_epsilon:g}", "raise it")
+    raise ConfigError("privacy.epsilon", f"no noise_multiplier reaches ε = {target_epsilon:g}", "raise it")
 
 
 def _enough(excess: Callable[..., float], accountant: Callable[..., float], target_epsilon: float) -> float:
@@ -221,7 +221,7 @@ def _enough(excess: Callable[..., float], accountant: Callable[..., float], targ
     while excess(high, accountant) > 0:
         high += math.log(2)
         if high > math.log(MOST_NOISE / 2):
-            raise ConfigError("privacy.epsilon", f"no noise is accountable for {target_epsilon:g}", "raise it")
+            raise ConfigError("privacy.epsilon", f"no noise_multiplier reaches ε = {target_epsilon:g}", "raise it")
     while excess(low, accountant) <= 0:
         low -= math.log(2)
     tolerance = 1e-6 if accountant is _epsilon_rdp else 1e-3
@@ -274,7 +274,7 @@ def _epsilon_prv(mechanisms: tuple[Mechanism, ...], delta: float) -> float:
 
 
 def prv_error(mechanisms: Iterable[Mechanism], delta: float) -> float:
-    """How far off PRV's grid may be; its upper bound lies at most about twice this above the true ε.
+    """The error of PRV's grid; its upper bound lies at most about twice this above the true ε.
 
     `PRV_EPSILON_ERROR`, or what as many points as are affordable give: the mesh shrinks with the square root of the
     number of steps. ε stays an upper bound, but of tens of thousands of steps it is a little looser.

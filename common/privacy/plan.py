@@ -1,4 +1,4 @@
-"""The privacy plan: phases of sampling, clipping, noise and accounting, tied together so that none changes alone.
+"""The privacy plan: phases of sampling, clipping, noise and accounting in one object, so that none changes alone.
 
 A plan is frozen and known by its hash. The coordinator proposes it, the hospital checks it, the trainer executes it and
 the ledger charges it: all four read the same object.
@@ -86,7 +86,7 @@ class Phase:
     @model_validator(mode="after")
     def _is_asked_for(self) -> "Phase":
         if self.spare_rounds >= self.rounds:
-            raise ValueError("no round is left beside the spare ones")
+            raise ValueError("all rounds are spare rounds")
         return self
 
     @model_validator(mode="after")
@@ -97,21 +97,21 @@ class Phase:
 
     @property
     def takes_batches(self) -> bool:
-        """Whether q and C are a scenario's to choose, and a hospital's to limit."""
+        """Whether the scenario chooses q and C, and the hospital limits them."""
         return self.kind == "training"
 
     @property
     def last_round(self) -> int:
-        """The last round that there is to ask for."""
+        """The number of the last regular round."""
         return self.rounds - self.spare_rounds
 
     @property
     def steps(self) -> int:
-        """The most sums that there can be in all, interrupted ones included."""
+        """The most sums in total, including interrupted ones."""
         return self.rounds * self.steps_per_round
 
     def mechanism(self, rounds: int | None = None) -> Mechanism:
-        """What so many rounds amount to; all of them if None."""
+        """The mechanism of this many rounds; of all of them if None."""
         rounds = self.rounds if rounds is None else rounds
         return Mechanism(self.noise_multiplier, self.sample_rate, rounds * self.steps_per_round)
 
@@ -150,7 +150,7 @@ class PrivacyPlan:
     def _has_noise_if_private(self) -> "PrivacyPlan":
         for phase in self.phases:
             if self.private and phase.noise_multiplier < LEAST_NOISE:
-                problem = f"noise_multiplier={phase.noise_multiplier:g} is no noise, but the plan is private"
+                problem = f"noise_multiplier={phase.noise_multiplier:g} means no noise, but the plan is private"
                 raise ValueError(f"{phase.name}: {problem}")
         return self
 
@@ -158,9 +158,9 @@ class PrivacyPlan:
     def _names_each_phase_once(self) -> "PrivacyPlan":
         names, trainings = {phase.name for phase in self.phases}, [one for one in self.phases if one.takes_batches]
         if len(names) < len(self.phases) or len(trainings) > 1:
-            raise ValueError("has two phases of one name, or trains twice")
+            raise ValueError("has two phases of the same name, or two training phases")
         if sum(phase.share for phase in self.phases) > 1 + SHARE_ERROR:
-            raise ValueError("shares out more than the budget")
+            raise ValueError("distributes more than the budget")
         return self
 
     @property
@@ -177,7 +177,7 @@ class PrivacyPlan:
         """The phase in which networks are trained.
 
         Raises:
-            PrivacyRefusal: there is none.
+            PrivacyRefusal: there is no such phase.
         """
         for phase in self.phases:
             if phase.takes_batches:
@@ -185,14 +185,14 @@ class PrivacyPlan:
         raise PrivacyRefusal("privacy plan", "has no training", "set training.rounds")
 
     def number(self, name: str, round_number: int) -> int:
-        """A number that no other round of the plan has: 1 is the first of training, and those before count down."""
+        """A unique number for each round of the plan: training counts from 1, and earlier phases count down."""
         return self._rounds_before(name) - self._rounds_before(TRAINING) + round_number
 
     def _rounds_before(self, name: str) -> int:
         return sum(phase.rounds for phase in takewhile(lambda phase: phase.name != name, self.phases))
 
     def mechanisms(self, until: str | None = None, rounds: int = 0) -> list[Mechanism]:
-        """All that the plan may come to; with `until` the phases before that one, and so many rounds of it."""
+        """All mechanisms of the plan; with `until` the phases before that one, and so many rounds of it."""
         found: list[Mechanism] = []
         for phase in self.phases:
             if phase.name == until:
@@ -202,7 +202,7 @@ class PrivacyPlan:
 
     @property
     def steps(self) -> int:
-        """The most noisy sums that there can be in all, interrupted ones included."""
+        """The most noisy sums in total, including interrupted ones."""
         return sum(phase.steps for phase in self.phases)
 
     def epsilon_after(self, until: str | None = None, rounds: int = 0) -> float | None:
@@ -210,7 +210,7 @@ class PrivacyPlan:
         return epsilon(self.mechanisms(until, rounds), self.delta) if self.private else None
 
     def marks(self) -> tuple[str, ...]:
-        """What must be written on every artefact of this plan."""
+        """The marks that every artefact of this plan must carry."""
         return tuple(mark for mark, applies in ((NO_PRIVACY, not self.private), (SEEDED, self.seeded)) if applies)
 
 
@@ -223,9 +223,9 @@ def choose_unit(scenario: Scenario, *, patients_known: bool) -> Unit:
     unit = scenario.privacy.unit or ("patient" if patients_known else "record")
     hint = "set data.patients, or data.images_per_patient to simulate them"
     if unit == "patient" and not patients_known:
-        raise ConfigError("privacy.unit", "is patient, but the data does not say whose each record is", hint)
+        raise ConfigError("privacy.unit", "is patient, but the data names no patients", hint)
     if unit == "record" and scenario.privacy.records_per_patient > 1:
-        problem = f"is {scenario.privacy.records_per_patient}, but each record is a unit of its own"
+        problem = f"is {scenario.privacy.records_per_patient}, but each record is its own unit"
         raise ConfigError("privacy.records_per_patient", problem, hint)
     return unit
 
@@ -241,7 +241,7 @@ def statistics_phase(scenario: Scenario) -> Phase | None:
 
 
 def training_phase(scenario: Scenario) -> Phase | None:
-    """The private steps of `training.rounds`, which take what other phases leave."""
+    """The private steps of `training.rounds`, which use the budget that other phases leave."""
     training, privacy = scenario.training, scenario.privacy
     if training.rounds == 0:
         return None
@@ -331,7 +331,7 @@ def _pay_for_one_round(plan: PrivacyPlan) -> None:
 
 
 def plan_problem(scenario: Scenario, plan: PrivacyPlan) -> str | None:
-    """What is wrong with a plan that somebody else says belongs to a scenario; None if it is the one that does.
+    """Why a given plan is not the one that follows from a scenario; None if it is.
 
     Raises:
         ConfigError, PrivacyRefusal: the scenario has no plan.

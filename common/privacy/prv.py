@@ -1,4 +1,4 @@
-"""Opacus' PRV accountant without the rest of Opacus, whose packages import torch, which takes seconds.
+"""Opacus' PRV accountant without the rest of Opacus, which would import torch and take seconds.
 
 The code that runs is Opacus' own, from its installed files: they are imported here under a package of another name, of
 which only the folders are Opacus'. A command that needs an ε therefore starts without torch.

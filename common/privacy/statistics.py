@@ -29,7 +29,7 @@ _GAMMA = math.sqrt(_LARGEST**2 - _A**2 - _B**2)
 
 @dataclass(frozen=True)
 class ClassMoments:
-    """What a sum of parts says of one class.
+    """The moments of one class, from a sum of parts.
 
     Attributes:
         count: Σ 1, float; with noise it may be below 0.
@@ -43,7 +43,7 @@ class ClassMoments:
 
 
 class Moments:
-    """Where in the vector the moments of which class are.
+    """The layout of the moments of all classes in one vector.
 
     Args:
         schema: of the records.
@@ -64,7 +64,7 @@ class Moments:
         self.size = self.slots * self.width
 
     def rows(self, records: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002  (a row is put where its label is)
-        """What each record adds to its class, float64[N, width].
+        """Each record's contribution to its class, float64[N, width].
 
         Args:
             records: float32[N, *shape], encoded.
@@ -76,7 +76,7 @@ class Moments:
         return torch.cat((torch.full_like(f[:, :1], _A), _B * f, scale * f[:, row] * f[:, column]), dim=1)
 
     def of_classes(self, total: Tensor) -> list[ClassMoments]:
-        """What a sum of parts, float[size], says of each class."""
+        """The moments of each class, from a sum of parts float[size]."""
         row, column = self._pairs
         scale = torch.where(row == column, 1.0, math.sqrt(2.0)).double()
         found: list[ClassMoments] = []

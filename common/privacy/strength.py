@@ -1,8 +1,8 @@
 """One scale of words for ε, the same in plan, report and audit.
 
 The source is NIST SP 800-226, "Guidelines for Evaluating Differential Privacy Guarantees", final since 6 March 2025.
-Its text was not at hand: the two numbers are those of the draft of December 2023 and were not compared with it. What to
-do at each step is this project's own advice.
+The two numbers are those of the draft of December 2023 and were not compared with the final text. The advice for each
+step is this project's own.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Strength(NamedTuple):
 
 
 _CONSERVATIVE = Strength("conservative")
-_MODERATE = Strength("moderate", "have a reason for it")
+_MODERATE = Strength("moderate", "needs a reason")
 _WEAK = Strength("weak", "only with a signed override")
 
 SCALE = (

@@ -1,7 +1,7 @@
-"""The software as Flower ships it: an app bundle of the three packages that both sides run, and its digest.
+"""Flower's app bundle of the three packages that both sides run, and its digest.
 
-A SuperNode is made to run whatever code a server ships. A hospital's node runs its own installed software instead, and
-only where the bundle that the server submitted has the digest of that software: the two sides then run the same code.
+Flower's SuperNode runs whatever code a server ships. A hospital's node runs its own installed software instead, and
+only if the server's bundle has the digest of that software: both sides then run the same code.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ def stage(folder: Path, run_dir: str = "") -> None:
             escapes, cannot pass it.
 
     Raises:
-        UnicodeEncodeError: `run_dir` is no text.
+        UnicodeEncodeError: `run_dir` is not valid text.
     """
     manifest = _APP.format(version=common.__version__, run_dir=toml_string(run_dir)).encode()
     for name, content in {_MANIFEST: manifest, **_modules()}.items():
@@ -77,7 +77,7 @@ def bundle_digest(bundle: bytes) -> str:
     held against bounds before anything of it is unpacked.
 
     Raises:
-        VerificationError: it is no bundle, or larger than any that we make.
+        VerificationError: it is not a bundle, or larger than any valid one.
     """
     hint = "have the coordinator submit it again"
     try:
@@ -110,12 +110,12 @@ def _bounded(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     manifest = archive.getinfo(_MANIFEST).file_size if _MANIFEST in names else 0
     for applies, problem in (
         (len(names) < len(members), "holds a file twice"),
-        (not all(_is_name(name) for name in names), "holds a file with a name that no module has"),
-        (any(member.compress_type not in _METHODS for member in members), "is packed by another method"),
-        (largest > _LARGEST or manifest > _LARGEST_MANIFEST, "is too large when it is unpacked"),
+        (not all(_is_name(name) for name in names), "holds a file whose name is not a module's"),
+        (any(member.compress_type not in _METHODS for member in members), "uses another compression method"),
+        (largest > _LARGEST or manifest > _LARGEST_MANIFEST, "is too large when unpacked"),
         (
             any(member.file_size > _MOST_RATIO * (member.compress_size + 10) for member in members),
-            "is packed too tight",
+            "has too high a compression ratio",
         ),
     ):
         if applies:
@@ -134,7 +134,7 @@ def _is_name(name: str) -> bool:
 
 
 def _digest(files: dict[str, bytes]) -> str:
-    """SHA-256 over all names and contents; of the manifest what it says, which Flower writes anew."""
+    """SHA-256 over all names and contents; of the manifest only its values, since Flower rewrites it."""
     manifest: dict[str, Any] = tomllib.loads(files[_MANIFEST].decode())
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != _MANIFEST}
     return hashlib.sha256(canonical_json([manifest, hashes]).encode()).hexdigest()

@@ -1,10 +1,10 @@
-"""Weights on the way between machines: one object a message instead of one a tensor.
+"""Packing of weights between machines: one object per message instead of one per tensor.
 
-Flower carries each array of a record in an HTTP request of its own, at four places on its way there and back: dozens of
-small requests, which take longer than the round where networks are small (measured with three sites on two cores).
+Flower sends each array of a record in a separate HTTP request, at four places on the way there and back. For small
+networks these dozens of small requests take longer than the round (measured with three sites on two cores).
 
-What is folded is in the format of safetensors, whose reader checks names, types, shapes and places against the length
-of what arrived before it makes anything; the part that describes them is bounded here.
+The packed format is safetensors, whose reader checks names, types, shapes and positions against the length of the data
+before it allocates anything; the size of its header is bounded here.
 """
 
 import numpy as np
@@ -20,14 +20,14 @@ _LONGEST_DESCRIPTION = 512 * MOST_ARRAYS
 
 
 def fold(content: RecordDict) -> RecordDict:
-    """The same content with every record of arrays as one array of bytes."""
+    """The content with every record of arrays packed into one array of bytes."""
     return RecordDict(
         {name: _folded(record) if isinstance(record, ArrayRecord) else record for name, record in content.items()}
     )
 
 
 def unfold(content: RecordDict) -> RecordDict:
-    """What was folded; records that were not stay as they are.
+    """The unpacked content; records that were not packed stay as they are.
 
     Raises:
         FederationError: a folded record's bytes are none, or there are several: under many names one record would

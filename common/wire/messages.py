@@ -2,7 +2,7 @@
 
 Privacy:
     A reply holds the noisy sums of a round, or the weights that were computed from them, the round and the ledger's
-    head. There is no field for anything else, and what is not a field is not sent.
+    head. There is no field for anything else, and only fields are sent.
 """
 
 import io
@@ -43,7 +43,7 @@ class Instruction:
         round: of the phase; 1 for the first, at most a million.
         known_head: hash of the last entry of the site's ledger that the server has seen; empty if it has seen none.
         lr_factor: of the generator's learning rate, in (0, 1]; 1 unless the run was rolled back.
-        fresh: whether the site's optimizers begin anew, since what they remember led astray.
+        fresh: whether the site's optimizers are reset, since their state led to collapse.
 
     Raises:
         FederationError: a value is of another type, or out of range.
@@ -59,11 +59,11 @@ class Instruction:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _check(_is_hash(self.study_id) and _is_hash(self.plan_id), "names no study and plan")
-        _check(_PHASE.fullmatch(self.phase) is not None, "names no phase")
-        _check(1 <= self.round <= _LAST_ROUND, "asks for no possible round")
-        _check(not self.known_head or _is_hash(self.known_head), "names no ledger's head")
-        _check(math.isfinite(self.lr_factor) and 0 < self.lr_factor <= 1, "asks for no possible learning rate")
+        _check(_is_hash(self.study_id) and _is_hash(self.plan_id), "has no valid study and plan hash")
+        _check(_PHASE.fullmatch(self.phase) is not None, "has no valid phase")
+        _check(1 <= self.round <= _LAST_ROUND, "has no valid round")
+        _check(not self.known_head or _is_hash(self.known_head), "has no valid ledger head")
+        _check(math.isfinite(self.lr_factor) and 0 < self.lr_factor <= 1, "has no valid learning rate")
 
     def to_record(self, weights: ArrayRecord) -> RecordDict:
         """Header and weights as Flower records; `weights` is shared by the messages to all sites."""
@@ -100,10 +100,10 @@ class Reply:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _check(0 < len(self.site) <= _LONGEST_NAME and self.site.isprintable(), "names no site")
-        _check(_PHASE.fullmatch(self.phase) is not None, "names no phase")
-        _check(1 <= self.round <= _LAST_ROUND, "answers no possible round")
-        _check(not self.ledger_head or _is_hash(self.ledger_head), "names no ledger's head")
+        _check(0 < len(self.site) <= _LONGEST_NAME and self.site.isprintable(), "has no valid site name")
+        _check(_PHASE.fullmatch(self.phase) is not None, "has no valid phase")
+        _check(1 <= self.round <= _LAST_ROUND, "has no valid round")
+        _check(not self.ledger_head or _is_hash(self.ledger_head), "has no valid ledger head")
 
     def to_record(self, weights: Weights) -> RecordDict:
         """Header and weights as Flower records."""
@@ -146,10 +146,10 @@ def _tensor(array: Array) -> torch.Tensor:
     if dtype is None or array.stype != "numpy.ndarray":
         raise _fault("holds an array of another type")
     possible = len(shape) <= _MOST_DIMENSIONS and all(0 <= size <= len(content) for size in shape)
-    _check(possible, "holds an array of no possible shape")
+    _check(possible, "holds an array of an invalid shape")
     expected = _npy_header(dtype, shape)
     fits = len(content) == len(expected) + math.prod(shape) * dtype.itemsize and content.startswith(expected)
-    _check(fits, "holds an array of other bytes than it declares")
+    _check(fits, "holds an array of another size than declared")
     return torch.from_numpy(np.frombuffer(content, dtype, offset=len(expected)).reshape(shape).copy())
 
 
@@ -176,7 +176,7 @@ def _values(header: ConfigRecord, kind: type[Instruction] | type[Reply]) -> dict
 
 
 def _check_types(message: Instruction | Reply) -> None:
-    """Each value is of exactly the declared type: True is no round."""
+    """Each value has exactly the declared type: True is not a round."""
     _check(all(type(getattr(message, field.name)) is field.type for field in fields(message)), "has a malformed header")
 
 

@@ -1,4 +1,4 @@
-"""A refusal on the wire: the site and one code of a short list, for each of which one sentence stands here.
+"""A refusal on the wire: the site and one code of a short list; each code has one sentence here.
 
 Privacy:
     A refusal carries no word of the site's own. Which code it is does not depend on patients' data (`Code`); the reason
@@ -17,20 +17,25 @@ _REFUSAL = "refusal"
 _SENTENCES: dict[Code, tuple[type[SiloganError], str, str, str]] = {
     Code.NOT_APPROVED: (PrivacyRefusal, "study", "is not approved by this site", "have the hospital review it"),
     Code.PLAN: (PrivacyRefusal, "privacy plan", "is not what this site approved", "have the hospital review the plan"),
-    Code.POLICY: (PrivacyRefusal, "site policy", "forbids the plan", "ask for what it allows"),
-    Code.BUDGET: (PrivacyRefusal, "privacy budget", "does not pay for the round", "stop here, or ask for a larger one"),
-    Code.ROUND_DONE: (PrivacyRefusal, "round", "was answered before", "go on with the next round"),
-    Code.LEDGER: (VerificationError, "site's ledger", "does not hold", "have the hospital audit it"),
+    Code.POLICY: (PrivacyRefusal, "site policy", "forbids the plan", "propose what it allows"),
+    Code.BUDGET: (
+        PrivacyRefusal,
+        "privacy budget",
+        "does not pay for the round",
+        "stop here, or ask for a larger budget",
+    ),
+    Code.ROUND_DONE: (PrivacyRefusal, "round", "was already answered", "continue with the next round"),
+    Code.LEDGER: (VerificationError, "site's ledger", "is not valid", "have the hospital audit it"),
     Code.SOFTWARE: (
         VerificationError,
         "software",
-        "is not what this site has reviewed",
+        "is not the software that this site has reviewed",
         "run the same version of silogan on both sides",
     ),
     Code.MESSAGE: (
         FederationError,
         "message",
-        "is none that this site understands",
+        "is not one that this site understands",
         "run the same version of silogan on both sides",
     ),
     Code.UNAVAILABLE: (FederationError, "site", "cannot answer", "see the site's own log"),
@@ -38,7 +43,7 @@ _SENTENCES: dict[Code, tuple[type[SiloganError], str, str, str]] = {
 
 
 def public_error(code: Code) -> SiloganError:
-    """What a code means to whoever receives it: always the same sentence."""
+    """The error for a code: always the same sentence."""
     kind, thing, problem, hint = _SENTENCES[code]
     return kind(thing, problem, hint, code=code)
 
@@ -49,7 +54,7 @@ def refusal_record(site: str, code: Code) -> RecordDict:
 
 
 def refusal_from_record(record: RecordDict) -> tuple[str, Code] | None:
-    """The name that the sender gives itself, which is not to be believed, and the code; None if it is no refusal.
+    """The name that the sender gives itself, which is not to be trusted, and the code; None if it is not a refusal.
 
     Raises:
         FederationError: it is a refusal with other fields, other types or an unknown code.
@@ -68,10 +73,10 @@ def refusal_from_record(record: RecordDict) -> tuple[str, Code] | None:
 
 @contextmanager
 def without_reason() -> Generator[None]:
-    """Whatever goes wrong inside is `Code.UNAVAILABLE`: it stands around all that is done with patients' data at hand.
+    """Turns every error inside into `Code.UNAVAILABLE`; it wraps all code that has patients' data in memory.
 
     Privacy:
-        An error that depends on the data cannot be told from any other, whoever raises it and as what.
+        An error that depends on the data cannot be distinguished from any other, whatever its origin and type.
     """
     try:
         yield

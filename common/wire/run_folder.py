@@ -1,6 +1,6 @@
-"""What the files of a run are called: the only place that knows. Imports nothing that takes time.
+"""The names of a run's files: the only place that knows them. Imports nothing slow.
 
-A coordinator's run has the first block; a simulation stands in for its hospitals' disks too, and has all.
+A coordinator's run has only the first block; a simulation also holds its hospitals' files, and has all of them.
 """
 
 import shutil
@@ -37,7 +37,7 @@ _DELETED = (
 
 
 def make_folders(run_dir: Path, *, simulated: bool = False) -> None:
-    """Makes the folders of a run, where they are not there."""
+    """Creates the folders of a run that are missing."""
     for name in _FOLDERS if simulated else _COORDINATORS_FOLDERS:
         (run_dir / name).mkdir(parents=True, exist_ok=True)
 
@@ -68,7 +68,7 @@ def checkpoint_paths(run_dir: Path) -> list[Path]:
 
 
 def sample_sheet(run_dir: Path, number: int | None = None) -> Path:
-    """The sheet of samples of a round; that of the finished generator for None."""
+    """The contact sheet of a round; that of the finished generator for None."""
     return run_dir / SAMPLES_FOLDER / ("final.png" if number is None else f"round-{number:06d}.png")
 
 

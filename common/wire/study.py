@@ -31,11 +31,11 @@ _AnyPart = TypeVar("_AnyPart")
 
 @dataclass(frozen=True)
 class SiteDeclaration:
-    """What a site makes public: its name, and its cohort's size in units of privacy, rounded down to two digits.
+    """A site's public declaration: its name, and its cohort's size in units of privacy, rounded down to two digits.
 
     Raises:
-        ConfigError: the size is no positive whole number; averages are weighted by it, and sums of gradients divided.
-            Or the name is no line of up to 100 characters.
+        ConfigError: the size is not a positive whole number (it weighs averages, and divides sums of gradients),
+            or the name is not one line of at most 100 characters.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Study:
 
     @cached_property
     def study_id(self) -> str:
-        """SHA-256 over everything that defines the study; names a run in ledgers and checkpoints."""
+        """SHA-256 over everything that defines the study; identifies a run in ledgers and checkpoints."""
         return hashlib.sha256(canonical_json(self._plain()).encode()).hexdigest()
 
     def save(self, run_dir: Path) -> None:
@@ -113,14 +113,14 @@ def parse_study(text: str) -> Study:
     study = Study(scenario, _schema(raw["schema"]), plan, _sites(raw["sites"]))
     problem = plan_problem(scenario, plan)
     if problem is not None:
-        raise ConfigError("plan", f"is not the scenario's: {problem}", _SEND_AGAIN)
+        raise ConfigError("plan", f"does not follow from the scenario: {problem}", _SEND_AGAIN)
     if raw["study_id"] != study.study_id:
-        raise ConfigError("study", "does not have the hash that it names", _SEND_AGAIN)
+        raise ConfigError("study", "does not match the hash that it names", _SEND_AGAIN)
     return study
 
 
 def _keys(text: str) -> dict[str, object]:
-    """The parts of a `run.yaml`: all that there are, and no other."""
+    """The parts of a `run.yaml`: all of them, and no others."""
     try:
         raw = read_yaml(text)
     except Excess as error:

@@ -1,4 +1,4 @@
-"""The picture at the top of the README: samples, what each hospital spent, and the verdict of the audit of one run.
+"""The picture in the README: samples, the budget that each hospital spent, and the audit's verdict on one run.
 
 python docs/img/hero.py runs/demo/seed-0 docs/img/hero.png
 """
@@ -20,7 +20,7 @@ ACCOUNTANTS = (("prv", "PRV (Opacus)"), ("pld", "PLD (dp-accounting)"), ("rdp", 
 
 
 def draw(run: Path, out: Path) -> None:
-    """Draws what the run's own report, samples and audit say."""
+    """Draws the run's report, samples and audit."""
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     command = [sys.executable, "-m", "silogan", "audit", str(run), "--json"]
     audited = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -57,7 +57,7 @@ def _verdict(axes: Axes, audited: dict[str, Any], report: dict[str, Any]) -> Non
     axes.set_title("what the audit found", loc="left")
     cohort = audited["cohorts"][0]
     lines = [
-        (f"{'All entries hold' if audited['ok'] else 'PROBLEMS FOUND'}", GREEN if audited["ok"] else "#c53030", 15)
+        (f"{'All checks passed' if audited['ok'] else 'PROBLEMS FOUND'}", GREEN if audited["ok"] else "#c53030", 15)
     ]
     lines += [(f"of {len(audited['cohorts'])} signed ledgers", INK, 11), ("", INK, 6)]
     lines += [(f"ε = {cohort[f'epsilon_{key}']:.3f}  by {name}", INK, 11) for key, name in ACCOUNTANTS]

@@ -1,4 +1,4 @@
-"""What synthetic records are worth: one file a kind of record, and one line a kind in `EVALUATORS`."""
+"""Evaluation of synthetic records: one file and one line in `EVALUATORS` per kind of record."""
 
 from server.evaluation import image
 from server.evaluation.base import Evaluate, Labelled

@@ -1,4 +1,4 @@
-"""What measures the records of one kind."""
+"""The evaluator of one kind of record."""
 
 from typing import Any, NamedTuple, Protocol
 

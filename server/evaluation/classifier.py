@@ -1,8 +1,8 @@
-"""The measuring instrument: a small classifier, how it is trained, and its scores on real images.
+"""The classifier for evaluation: a small network, its training, and its scores on real images.
 
 A classifier trained on synthetic images alone and tested on real ones says how useful the synthetic images are ("train
 on synthetic, test on real": Esteban, Hyland and Rätsch, 2017). The epoch is chosen on a part of the classifier's own
-training images, so the real test split is looked at once.
+training images, so the real test split is used only once.
 """
 
 import copy
@@ -198,7 +198,7 @@ def scores_of(class_logits: Tensor, labels: Tensor) -> Scores:
 
 
 def check_images(thing: str, images: Tensor, labels: Tensor | None, num_classes: int) -> None:
-    """Refuses images that no classifier can be trained or scored on.
+    """Refuses images on which no classifier can be trained or scored.
 
     Args:
         thing: what to call the images in an error, in the plural.
@@ -226,7 +226,9 @@ def check_images(thing: str, images: Tensor, labels: Tensor | None, num_classes:
         raise DataError(f"labels of the {thing}", "are not int64, one for each image", "give one class index each")
     if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
         raise DataError(
-            f"labels of the {thing}", f"leave the range 0 to {num_classes - 1}", "check the class names and their order"
+            f"labels of the {thing}",
+            f"are not all from 0 to {num_classes - 1}",
+            "check the class names and their order",
         )
 
 

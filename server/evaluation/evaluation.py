@@ -1,4 +1,4 @@
-"""What synthetic images are worth: a classifier's scores on real images, and closeness to the real test split.
+"""Evaluation of synthetic images: a classifier's scores on real images, and fidelity to the real test split.
 
 These measurements look at real images and add no noise, so they stand outside the privacy guarantee: they are for real
 images whose owner agrees to that, such as a public benchmark's.
@@ -28,7 +28,7 @@ Utility = dict[str, float | list[float | None] | None]
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Closeness of synthetic to real test images, in the features of one network (`server/evaluation/fidelity.py`).
+    """Fidelity of synthetic to real test images, in the features of one network (`server/evaluation/fidelity.py`).
 
     Attributes:
         precision: share (0 to 1) of synthetic images that lie where real images do.

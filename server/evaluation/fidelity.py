@@ -1,4 +1,4 @@
-"""How close synthetic images are to real ones, as two clouds of points in the features of a network.
+"""Fidelity: how close synthetic images are to real ones, as two sets of points in the features of a network.
 
 Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", 2019.
 Density and coverage: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models", 2020.
@@ -24,7 +24,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """How the balls around the points of one set hold the points of the other.
+    """Measures of how the balls around the points of one set contain the points of the other.
 
     Attributes:
         precision: share (0 to 1) of synthetic points within the ball of some real point (2019, equation 2).
@@ -103,7 +103,7 @@ def gaussian_frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tens
 def _checked(real: Tensor, synthetic: Tensor, fewest: int) -> tuple[Tensor, Tensor]:
     for name, points in (("real", real), ("synthetic", synthetic)):
         if points.ndim != 2 or points.shape[1] != real.shape[-1]:
-            raise DataError(f"{name} features", "are not one row an image", "give both sets as [images, features]")
+            raise DataError(f"{name} features", "are not one row per image", "give both sets as [images, features]")
         if len(points) < fewest:
             raise DataError(f"{name} features", "come from too few images", f"give at least {fewest}")
         if not bool(points.isfinite().all()):

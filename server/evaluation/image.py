@@ -1,4 +1,4 @@
-"""Synthetic images, by a classifier's view of them."""
+"""Evaluation of synthetic images by a classifier."""
 
 from typing import Any
 

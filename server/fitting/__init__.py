@@ -1,1 +1,1 @@
-"""Training at the server, from what hospitals have released."""
+"""Training at the server, from released statistics and networks."""

@@ -1,4 +1,4 @@
-"""Training at the server, where there is no real image: post-processing of what the sites have released.
+"""Training at the server, without real images: post-processing of what the sites have released.
 
 Three uses: the generator against the averaged discriminator (`training.server_generator_steps`), Adam for it
 (`training.discriminator_adam`), and both networks on what a warm start describes (`server/fitting/warm_start.py`).
@@ -52,7 +52,7 @@ class ServerTrainer:
         return {name: tensor.clone() for name, tensor in weights_of(self._gan).items()}
 
     def generator_step(self) -> None:
-        """One step of G against D as it is."""
+        """One step of G against the current D."""
         discriminator = self._gan.discriminator.requires_grad_(False)
         images, labels = self._draw(self._training.generator_batch_size)
         loss = self._loss.generator(discriminator(images, labels)).mean()

@@ -1,6 +1,6 @@
 """The warm start: from the sites' noisy class moments to Gaussians, and to networks trained on images drawn from them.
 
-DP-FETA (Gong et al., 2025) begins with noisy "central images" of the classes; here the sites add up first and second
+DP-FETA (Gong et al., 2025) begins with noisy "central images" of the classes. Here the sites sum first and second
 moments, so that the images vary as the class does. All of it is post-processing of one noisy sum.
 """
 
@@ -38,7 +38,7 @@ class ClassGaussians:
 
     @staticmethod
     def fit(moments: Moments, total: Tensor, noise: float) -> "ClassGaussians":
-        """What noisy moments most likely describe.
+        """Estimates class Gaussians from noisy moments.
 
         A class's covariance is that of all classes within themselves, which the noise blurs least, and of its own
         deviation from it those directions that rise above what noise alone would show: the largest eigenvalue of a
@@ -51,7 +51,7 @@ class ClassGaussians:
         """
         classes = moments.of_classes(total)
         edge = 2 * moments.noise_of_second_moments(noise) * math.sqrt(moments.dimensions)
-        counts = [max(one.count, 3 * noise, 1.0) for one in classes]  # a class of nobody must not be divided by nothing
+        counts = [max(one.count, 3 * noise, 1.0) for one in classes]  # an empty class must not cause a division by zero
         means = [one.mean_sum / count for one, count in zip(classes, counts, strict=True)]
         own = [
             one.second_sum / count - torch.outer(mean, mean)

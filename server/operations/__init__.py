@@ -1,1 +1,1 @@
-"""A coordinator's folder, programs and hospitals."""
+"""Operation of a coordinator: its folder, services and hospitals."""

@@ -1,4 +1,4 @@
-"""Who did what at the coordinator: a file of JSON lines to which commands only append.
+"""The action log: who did what at the coordinator, as JSON lines to which commands only append.
 
 A line has `when` (UTC), `who` (the user of the operating system; with `sudo`, also who that was), `what` (the command),
 what it was about, and `result`: done, or why not.
@@ -21,7 +21,7 @@ _LONGEST = 200  # characters of a value
 
 @contextmanager
 def acting(folder: Path, what: str, **about: object) -> Generator[None]:
-    """Writes down what is done inside, and how that ended.
+    """Logs the action inside the context, and its result.
 
     Raises:
         ConfigError: it could not be written down; nothing was done.
@@ -31,8 +31,8 @@ def acting(folder: Path, what: str, **about: object) -> Generator[None]:
     try:
         descriptor = os.open(folder / ACTIONS_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
-        problem = f"cannot be written ({error.strerror}), so nothing is done"
-        raise ConfigError(f"action log '{ACTIONS_FILE}'", problem, "run this as the coordinator's own user") from None
+        problem = f"cannot be written ({error.strerror}), so the command does nothing"
+        raise ConfigError(f"action log '{ACTIONS_FILE}'", problem, "run this as the coordinator's user") from None
     result = "interrupted"
     try:
         yield
@@ -51,7 +51,7 @@ def acting(folder: Path, what: str, **about: object) -> Generator[None]:
 
 
 def read_actions(folder: Path) -> list[dict[str, Any]]:
-    """All lines that can be read, the oldest first."""
+    """All readable lines, oldest first."""
     try:
         lines = (folder / ACTIONS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -77,7 +77,7 @@ def _now() -> str:
 
 
 def _who() -> str:
-    """The user who runs this, and who logged in as another before: the kernel's word, else sudo's."""
+    """The user who runs this, and the original login user, from the kernel or else from sudo."""
     user = _name(os.geteuid())
     try:
         login = int(Path("/proc/self/loginuid").read_text(encoding="utf-8"))

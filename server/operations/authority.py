@@ -1,12 +1,12 @@
-"""The coordinator's certificates: a private authority of its own, or what its institution has given.
+"""The coordinator's certificates: from its own private authority, or from its institution.
 
 ca.pem      the authorities that the hospitals trust: one, or the old and the new one while they change
-ca.key      signs with the authority in ca.pem; may be kept off-line between renewals; absent for an institution's
+ca.key      signs with the authority in ca.pem; may be kept offline between renewals; absent for an institution's
 server.pem  the server's certificate, then intermediate ones
 server.key  its key, which is kept when the certificate is renewed: delete it first to have a new one
 
-A new server certificate from the same authority needs nothing at the hospitals. A new authority does: have ca.pem hold
-both (`trust`), give it to every hospital, only then sign with the new one, and take the old one out at last.
+A new server certificate from the same authority requires no change at the hospitals. A new authority does: put both
+into ca.pem (`trust`), give it to every hospital, only then sign with the new one, and finally remove the old one.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ _OTHERS = 0o077  # permissions of group and world
 
 @dataclass(frozen=True)
 class CertificateStatus:
-    """How the coordinator's certificates stand.
+    """The state of the coordinator's certificates.
 
     Attributes:
         server: what the server's certificate says.
@@ -93,7 +93,7 @@ class Authority:
             at: when it begins; now, if not given.
 
         Raises:
-            ConfigError: the folder cannot be written, the name is too long or empty, or ca.key is no EC key.
+            ConfigError: the folder cannot be written, the name is too long or empty, or ca.key is not an EC key.
             VerificationError: ca.key is open to other users.
         """
         authority = Authority(folder)
@@ -128,7 +128,7 @@ class Authority:
         """
         authority = Authority(folder)
         if authority.ca_key.exists():
-            problem = "holds an authority of its own (ca.key), which does not fit the institution's"
+            problem = "already holds a private authority (ca.key), which conflicts with the institution's"
             raise ConfigError("server folder", problem, "move ca.key away, or take another folder")
         _required(names)
         given, trusted, private = load_certificates(chain), load_authorities(authorities), _load_key(key, secret=False)
@@ -155,8 +155,8 @@ class Authority:
             What the new certificate says.
 
         Raises:
-            ConfigError: ca.key is not here, a name is none, or a file cannot be read or written.
-            VerificationError: ca.key fits no certificate in ca.pem, a key is open to others, or the authority has
+            ConfigError: ca.key is missing, a name is invalid, or a file cannot be read or written.
+            VerificationError: ca.key matches no certificate in ca.pem, a key is open to others, or the authority has
                 expired.
         """
         at = at or datetime.now(UTC)
@@ -167,7 +167,7 @@ class Authority:
         every = [parse_name(name) for name in dict.fromkeys([*names, *INNER_NAMES])]
         authority, authority_key = self._signer()
         if at >= authority.not_valid_after_utc:
-            problem, hint = "has expired", "create a new one and give it to the hospitals"
+            problem, hint = "has expired", "create a new authority and give it to the hospitals"
             raise VerificationError("authority in ca.pem", problem, hint)
         if not self.server_key.exists():
             _write(self.server_key, lambda path: create_secret(path, _new_key()))
@@ -191,7 +191,7 @@ class Authority:
         return verify_server_certificate(chain, load_authorities(self.ca_pem), names, at)
 
     def status(self, at: datetime | None = None) -> CertificateStatus:
-        """How long the certificates hold.
+        """How long the certificates are valid.
 
         Raises:
             ConfigError: ca.pem or server.pem is missing or holds something else.
@@ -200,11 +200,15 @@ class Authority:
         chain = load_certificates(self.server_pem)
         server, *intermediate = (CertificateFacts.of(one) for one in chain)
         authorities = tuple(CertificateFacts.of(one) for one in load_authorities(self.ca_pem))
-        hint = "renew it" if self.ca_key.exists() else "bring ca.key and renew it, or install the institution's new one"
+        hint = (
+            "renew it"
+            if self.ca_key.exists()
+            else "bring ca.key and renew the certificate, or install the institution's new one"
+        )
         ages = [("server.pem", server, hint)]
         ages += [("intermediate certificate", one, "install the institution's new chain") for one in intermediate]
         longest = max(authorities, key=lambda one: one.not_after)
-        ages.append(("ca.pem", longest, "bring in a new authority beside it"))
+        ages.append(("ca.pem", longest, "add a new authority beside it"))
         warnings = [
             f"{what} {_expiry(facts.days_left(at))}; {hint}"
             for what, facts, hint in ages
@@ -216,7 +220,7 @@ class Authority:
     def _signer(self) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
         """The certificate in ca.pem whose key is here, and the key."""
         if not self.ca_key.exists():
-            problem = "is not here: it is kept off-line, or an institution's authority signs"
+            problem = "is missing: it is kept offline, or an institution's authority signs"
             hint = "bring ca.key for the renewal, or install the institution's new certificate"
             raise ConfigError("authority's key 'ca.key'", problem, hint)
         key = _load_ec_key(self.ca_key)
@@ -224,7 +228,7 @@ class Authority:
             if _raw(authority.public_key()) == _raw(key.public_key()):
                 return authority, key
         hint = "restore the key or the certificate that belongs to it"
-        raise VerificationError("authority's key 'ca.key'", "fits no certificate in ca.pem", hint)
+        raise VerificationError("authority's key 'ca.key'", "matches no certificate in ca.pem", hint)
 
 
 def _self_signed(key: EllipticCurvePrivateKey, name: str, at: datetime) -> x509.Certificate:
@@ -292,7 +296,7 @@ def _new_key() -> bytes:
 def _load_ec_key(path: Path) -> EllipticCurvePrivateKey:
     key = _load_key(path)
     if not isinstance(key, EllipticCurvePrivateKey):
-        raise ConfigError(f"key '{path.name}'", "is no EC key", "restore it from its backup")
+        raise ConfigError(f"key '{path.name}'", "is not an EC key", "restore it from its backup")
     return key
 
 
@@ -304,7 +308,7 @@ def _load_key(path: Path, *, secret: bool = True) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(content, password=None)
     except TypeError:
-        hint = "take the password off, with `openssl pkey`"
+        hint = "remove the password with `openssl pkey`"
         raise ConfigError(f"key '{path.name}'", "has a password", hint) from None
     except (ValueError, UnsupportedAlgorithm):
         hint = "restore it from its backup, or delete it and renew the certificate"
@@ -344,7 +348,7 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's rights"
+        problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's permissions"
         raise ConfigError(f"file '{path.name}'", problem, hint) from None
 
 

@@ -1,9 +1,9 @@
-"""A coordinator's folder in one file, and back.
+"""Backup and restore of a coordinator's folder, in one file.
 
-It holds what a coordinator cannot make anew: settings, keys and certificates, who is enrolled, the log of actions and
-the runs; and Flower's own database, unless that is damaged: `silogan server repair` does without. Logs are left out. It
-may be made while the coordinator runs: every file is replaced whole, and a run's checkpoints are read before its
-events, which are cut to the checkpoint when the run goes on.
+It holds what a coordinator cannot recreate: settings, keys and certificates, enrolled hospitals, the action log and the
+runs. It also holds Flower's own database, unless that is damaged: `silogan server repair` can recreate it. Logs are
+left out. It can be made while the coordinator runs: every file is replaced whole, and a run's checkpoints are read
+before its events, which are cut to the checkpoint when the run continues.
 
 Whoever has a backup has every key of the coordinator. Nothing that a hospital's guarantee depends on is in it: what was
 spent is in the hospitals' own ledgers, which an older coordinator cannot set back.
@@ -51,7 +51,7 @@ def back_up(coordinator: Coordinator, path: Path) -> int:
     try:
         create_privately(path, write)
     except FileExistsError:
-        raise UsageError(f"backup '{path}'", "exists", "choose another name: none is overwritten") from None
+        raise UsageError(f"backup '{path}'", "exists", "choose another name: backups are never overwritten") from None
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "the SuperLink's database is busy or damaged"
         raise ConfigError(f"backup '{path}'", f"cannot be written ({reason})", "free the disk, or try again") from None
@@ -59,16 +59,16 @@ def back_up(coordinator: Coordinator, path: Path) -> int:
 
 
 def restore(path: Path, folder: Path) -> Coordinator:
-    """Makes a coordinator's folder from a backup, whole or not at all.
+    """Restores a coordinator's folder from a backup, completely or not at all.
 
     Raises:
         UsageError: the folder holds something.
         ConfigError: the file cannot be read, or the folder not be written.
-        VerificationError: the file is no backup, or not as it was written.
+        VerificationError: the file is not a backup, or was changed.
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"folder '{folder}'", "holds something", "restore into a new one")
+        raise UsageError(f"folder '{folder}'", "is not empty", "restore into a new folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unpacked = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -78,7 +78,7 @@ def restore(path: Path, folder: Path) -> Coordinator:
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
     except (tarfile.TarError, zlib.error, EOFError, ValueError, KeyError, TypeError):
-        raise VerificationError(f"backup '{path}'", "is damaged, or none", "take another one") from None
+        raise VerificationError(f"backup '{path}'", "is damaged or not a backup", "use another backup") from None
     except OSError as error:
         raise ConfigError(f"backup '{path}'", f"cannot be restored ({error.strerror})", "check path and disk") from None
     return Coordinator(folder)
@@ -109,7 +109,7 @@ _Entries = list[tuple[str, bytes | None]]
 
 
 def _parts(folder: Path) -> Iterator[tuple[str, Callable[[], _Entries]]]:
-    """What is read at one go: the database, each other file, each run."""
+    """The units that are read at once: the database, each other file, each run."""
     if (folder / DATABASE).exists() and not is_damaged(folder):
         yield DATABASE, lambda: [("", _database(folder / DATABASE))]
     for path in sorted(folder.iterdir()):
@@ -142,7 +142,7 @@ def _whole(read: Callable[[], _Entries]) -> _Entries:
 
 
 def _database(path: Path) -> bytes:
-    """A database as of now, in whatever its programs are doing."""
+    """A consistent copy of a database that may be in use."""
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(":memory:")) as copy:
         source.backup(copy)
         return copy.serialize()
@@ -168,7 +168,7 @@ def _unpack(path: Path, folder: Path) -> None:
             with target.open("rb") as written:
                 found[member.name] = hashlib.file_digest(written, "sha256").hexdigest()
     if manifest != found:
-        raise ValueError("not what was written")
+        raise ValueError("a file that was changed")
 
 
 def _safe(name: str) -> PurePosixPath:

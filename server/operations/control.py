@@ -1,4 +1,4 @@
-"""The coordinator's hand on its SuperLink: enrol nodes, start and stop runs, ask how they stand.
+"""The coordinator's control of its SuperLink: enrol nodes, start and stop runs, query their state.
 
 It talks to the SuperLink's Control API on the loopback address, over TLS. The proxy does not pass that interface on.
 It uses functions of flwr 1.41 that are not documented, which is why flwr is pinned to one minor version.
@@ -161,7 +161,7 @@ def bearer(secret: Path) -> str:
         return hashlib.sha256(b"silogan operator\0" + secret.read_bytes()).hexdigest()
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
-        raise ConfigError(f"secret '{secret.name}'", problem, "run this as the coordinator's own user") from None
+        raise ConfigError(f"secret '{secret.name}'", problem, "run this as the coordinator's user") from None
 
 
 def _bundle() -> bytes:
@@ -182,7 +182,7 @@ def _runs(client: ControlHttpClient, number: int) -> ListRunsResponse:
 
 @contextmanager
 def _answered() -> Generator[None]:
-    """Turns what the HTTP client raises into one line."""
+    """Turns errors of the HTTP client into one line."""
     try:
         yield
     except httpx.HTTPStatusError as error:

@@ -1,4 +1,4 @@
-"""A coordinator's own folder, and its processes.
+"""A coordinator's folder and its processes.
 
     this process ── superlink   the hub, on the loopback address: takes and hands out messages, and knows the nodes
                  ├─ superexec ── ServerApp   the rounds (`server/app.py`), one process a run
@@ -8,8 +8,8 @@
 server.yaml         settings (`server/operations/settings.py`)
 ca.pem ca.key server.pem server.key   certificates for the outside (`server/operations/authority.py`)
 inner/              certificates of its own for the loopback address
-superexec.secret    lets the SuperExec, and nobody else, take a run and its token
-control.secret      lets whoever can read it, and nobody else, be the SuperLink's operator
+superexec.secret    lets only the SuperExec take a run and its token
+control.secret      lets only those who can read it be the SuperLink's operator
 view/               what readers may see, if a group was admitted (`server/operations/view.py`)
 superlink.sqlite    Flower's own state
 sites.json          who is enrolled (`server/operations/enrolment.py`)
@@ -38,6 +38,7 @@ from common.operations.certificates import load_authorities
 from common.operations.flower import LOOPBACK, FlowerError, check_free, environment, program
 from common.operations.logs import open_log
 from common.operations.supervise import Service, Supervisor, only_one, stop_running
+from common.pages.words import counted
 from common.wire.run_folder import RUNS_VARIABLE
 from common.wire.study import SiteDeclaration, Study
 from server.operations.authority import Authority
@@ -55,7 +56,7 @@ INNER = "inner"
 CONTROL_SECRET = "control.secret"  # noqa: S105  (the name of its file)
 _SECRET, _FLOWER_HOME = "superexec.secret", "flower"
 SECRETS = (_SECRET, CONTROL_SECRET)
-"""Files that the coordinator's programs know each other by; made anew where they are missing."""
+"""Secrets shared by the coordinator's programs; recreated if they are missing."""
 
 _log = logging.getLogger("silogan.server")
 
@@ -76,7 +77,7 @@ class Coordinator:
         folder: its folder, which `create` has made.
 
     Raises:
-        ConfigError: the folder is no coordinator's, or its settings are unusable.
+        ConfigError: the folder is not a coordinator's, or its settings are unusable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,7 +90,7 @@ class Coordinator:
 
     @cached_property
     def control(self) -> "Control":
-        """The coordinator's hand on its SuperLink; who does not need it does without Flower's libraries."""
+        """The coordinator's control of its SuperLink; created on use, since it loads Flower's libraries."""
         from server.operations.control import Control  # noqa: PLC0415  (see above)
 
         address = f"{LOOPBACK}:{self.settings.superlink_port}"
@@ -107,7 +108,7 @@ class Coordinator:
         """Makes the folder, its certificates and secrets; what is there already stays, but a new server certificate.
 
         Raises:
-            ConfigError: the folder cannot be written, or a name or file is none.
+            ConfigError: the folder cannot be written, or a name or file is invalid.
             VerificationError: the institution's certificates do not fit.
         """
         try:
@@ -144,10 +145,11 @@ class Coordinator:
         return self.runs.propose(study), study
 
     def about(self) -> list[str]:
-        """What a person is to know of a coordinator that starts: where it listens, what it has, how to stop it."""
+        """The start messages of a coordinator: its address, hospitals and runs, and how to stop it."""
         settings, runs = self.settings, Counter(run.state for run in self.runs.all().values())
         try:
-            enrolled = f"{sum(bool(site.public_key) for site in self.enrolment.all().values())} hospitals enrolled"
+            count = sum(bool(site.public_key) for site in self.enrolment.all().values())
+            enrolled = f"{counted(count, 'hospital')} enrolled"
         except VerificationError as error:
             enrolled = str(error)
         states = f" ({', '.join(f'{count} {state}' for state, count in sorted(runs.items()))})" if runs else ""
@@ -158,7 +160,7 @@ class Coordinator:
         return [
             f"coordinator '{settings.names[0]}' listens on {settings.listen}:{settings.port}",
             *fingerprints,
-            f"{enrolled}; {sum(runs.values())} runs{states}",
+            f"{enrolled}; {counted(sum(runs.values()), 'run')}{states}",
             f"metrics on http://127.0.0.1:{settings.metrics_port}/metrics; log in {self.folder / LOG_FILE}",
             f"stop it with Ctrl-C, or `silogan server stop --folder {self.folder}`",
         ]
@@ -176,7 +178,7 @@ class Coordinator:
 
         Args:
             supervise: begin runs again that were lost, from their checkpoints.
-            as_root: run as root, where there is nobody else.
+            as_root: run as root, on a dedicated machine.
             also: called once everything is started, as for metrics.
             say: gets lines for a person: `about` at first, and `ready` when hospitals can connect.
             watch: called about every second.
@@ -187,7 +189,7 @@ class Coordinator:
             VerificationError: a certificate does not fit, or has expired.
         """
         if os.geteuid() == 0 and not as_root:
-            hint = "start it as a user of its own, or add --as-root where nothing else is on the machine"
+            hint = "start it as a dedicated user, or add --as-root on a machine for this purpose alone"
             raise UsageError("server", "would run as root", hint)
         from server.operations.dispatcher import Dispatcher  # noqa: PLC0415  (torch, and Flower)
 
@@ -195,7 +197,7 @@ class Coordinator:
         with only_one(self.folder, "server"):
             open_log(self.folder / LOG_FILE)
             if is_damaged(self.folder):
-                lost = f"the SuperLink's database was damaged and is {set_aside(self.folder)} now; a new one is made"
+                lost = f"the SuperLink's database was damaged and is now {set_aside(self.folder)}; a new one is made"
                 _log.warning("%s", lost)
                 say([lost])
             services = self.services()
@@ -236,7 +238,7 @@ class Coordinator:
         stop_running(self.folder, "server")
 
     def proxy(self) -> Proxy:
-        """How nginx is to run."""
+        """The configuration of nginx."""
         return Proxy(
             self.folder,
             self.settings.listen,
@@ -247,7 +249,7 @@ class Coordinator:
         )
 
     def services(self) -> list[Service]:
-        """The programs of a coordinator.
+        """The services of a coordinator.
 
         Raises:
             ConfigError: Flower or nginx is missing, or refuses its configuration.
@@ -308,8 +310,8 @@ def require_access(folder: Path) -> None:
     except PermissionError:
         forbidden = True
     if forbidden:
-        hint = "run this as the coordinator's own user, or be admitted as a reader"
-        raise ConfigError(f"server folder '{folder}'", "is not open to you", hint)
+        hint = "run this as the coordinator's user, or be admitted as a reader"
+        raise ConfigError(f"server folder '{folder}'", "is not accessible to this user", hint)
 
 
 def make_secrets(folder: Path) -> list[str]:

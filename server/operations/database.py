@@ -1,6 +1,6 @@
-"""Flower's own database: whether it can be used, and putting it aside when it cannot.
+"""Flower's own database: checks it, and sets it aside if it is damaged.
 
-Nothing in it is beyond replacement: hospitals are registered again from `sites.json`, and runs go on from checkpoints.
+Everything in it is replaceable: hospitals are registered again from `sites.json`, and runs continue from checkpoints.
 """
 
 import sqlite3

@@ -1,4 +1,4 @@
-"""Bringing runs to their end: one at a time, each begun again from its checkpoint when it is lost.
+"""The dispatcher: completes runs one at a time, and restarts lost ones from their checkpoints.
 
 What is damaged stops nothing else: a run whose folder cannot be used is set aside with its problem, and the others go
 on. Everything that is wrong is said once in the log, and again when it changes.
@@ -60,16 +60,16 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
 
     def start(self) -> None:
-        """Starts looking after them."""
+        """Starts the dispatcher."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Leaves the runs as they are."""
+        """Stops the dispatcher; runs are left as they are."""
         self._done.set()
         self._thread.join(timeout=10)
 
     def step(self) -> None:
-        """One look: tells the SuperLink of hospitals, ends what is over, begins what waits.
+        """One pass: registers hospitals, ends finished runs, starts waiting ones.
 
         Raises:
             FederationError: the SuperLink does not answer.
@@ -101,17 +101,17 @@ class Dispatcher:
                     self.step()
                 self._watch()
                 self._say("", "")
-            except Exception as error:  # whatever it is: the thread goes on
+            except Exception as error:  # whatever it is, the thread continues
                 self._say("", reason(error))
 
     def _say(self, about: str, what: str) -> None:
-        """Logs what is wrong with something, unless that was the last that was said of it."""
+        """Logs a problem, unless the same problem was the last one logged for this thing."""
         if what and self._said.get(about) != what:
             _log.warning("%s", what)
         self._said[about] = what
 
     def _tell(self) -> None:
-        """Tells the SuperLink of the hospitals; runs go on with those that it knows, whatever is wrong."""
+        """Registers the hospitals with the SuperLink; if this fails, runs continue with those that it knows."""
         try:
             if not self._enrolment.pending() and time.monotonic() - self._told < _ASK_SECONDS:
                 return
@@ -126,14 +126,14 @@ class Dispatcher:
             self._say("sites", "")
 
     def _carefully(self, name: str, submission: Submission, act: Callable[[str, Submission], None]) -> None:
-        """Does something for a run, so that what is wrong with it is not the others' concern."""
+        """Does something for a run, and isolates its errors from other runs."""
         try:
             act(name, submission)
         except FederationError as error:  # of the SuperLink
             self._due[name] = time.monotonic() + _ASK_SECONDS
             self._say(name, f"run {name}: {error}")
         except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            self._set_aside(name, f"run '{name}': its folder is damaged ({error.strerror}); put it back from a backup")
+            self._set_aside(name, f"run '{name}': its folder is damaged ({error.strerror}); restore it from a backup")
         except OSError as error:  # as a full disk, which is not the run's own
             self._due[name] = time.monotonic() + _ASK_SECONDS
             self._say(name, f"run {name}: its folder cannot be used ({error.strerror}); free or repair the disk")
@@ -149,10 +149,10 @@ class Dispatcher:
             self._runs.set(name, Submission("damaged", problem=problem))
 
     def _end_what_is_gone(self, every: dict[str, Submission]) -> None:
-        """Stops runs at the SuperLink whose folders are gone, or do not say any more that they run."""
+        """Stops runs at the SuperLink whose folders are missing or no longer say that they run."""
         for name in list(self._numbers):
             if name not in every:
-                self._say(name, f"run {name}: its folder is gone; put it back from a backup, then submit it again")
+                self._say(name, f"run {name}: its folder is missing; restore it from a backup, then submit it again")
                 self._stop_at_superlink(name)
             elif every[name].state == "damaged":
                 self._stop_at_superlink(name)
@@ -171,7 +171,7 @@ class Dispatcher:
         self._numbers[name] = number
         self._runs.set(name, Submission("running", number, submission.attempts + 1, found.problem))
         self._said.pop(name, None)
-        _log.info("run %s begun (attempt %d) %s", name, submission.attempts + 1, found.problem)
+        _log.info("run %s started (attempt %d) %s", name, submission.attempts + 1, found.problem)
 
     def _halt(self, name: str, submission: Submission) -> None:
         if not _is_over(self._control.run_status(submission.number)):
@@ -210,7 +210,7 @@ class Dispatcher:
         self._due[name] = time.monotonic() + min(_LONGEST_WAIT, 5.0 * 2**attempts)
         self._numbers.pop(name, None)
         self._runs.set(name, Submission(state, 0, attempts, problem))
-        _log.warning("run %s %s: %s", name, "goes on soon" if again else "failed", problem)
+        _log.warning("run %s %s: %s", name, "will be restarted" if again else "failed", problem)
 
 
 def _is_over(status: str) -> bool:

@@ -1,6 +1,6 @@
-"""The hospitals of a federation: who may connect, with which key, and what size of cohort each has declared.
+"""The enrolled hospitals of a federation: their keys and their declared cohort sizes.
 
-The file is written twice, `sites.json` and a copy beside it, from which `silogan server repair` mends a damaged one.
+The file is written twice, `sites.json` and a copy beside it, from which `silogan server repair` restores a damaged one.
 """
 
 import json
@@ -77,7 +77,7 @@ class Enrolment:
         raise VerificationError(f"file '{SITES_FILE}'", problem, "run `silogan server repair`")
 
     def pending(self) -> bool:
-        """Whether the SuperLink is still to be told of something.
+        """Whether the SuperLink still needs an update.
 
         Raises:
             VerificationError: the file is damaged.
@@ -85,26 +85,26 @@ class Enrolment:
         return any(site.retired or (site.public_key and not site.node) for site in self.all().values())
 
     def repair(self) -> int:
-        """Puts the copy in the place of a damaged or missing file; returns how many hospitals it holds.
+        """Restores a damaged or missing file from the copy; returns the number of hospitals in it.
 
         Raises:
-            VerificationError: there is no whole copy either.
+            VerificationError: the copy is missing or damaged too.
         """
         with FileLock(self._path.with_name(f".{SITES_FILE}.lock")):
             try:
                 content = self._path.with_name(COPY_FILE).read_bytes()
                 sites = _parse(content)
             except (OSError, ValueError):
-                hint = "put it back from a backup, or move both away and enrol the hospitals again"
+                hint = "restore it from a backup, or move both away and enrol the hospitals again"
                 raise VerificationError(f"file '{SITES_FILE}'", "is damaged, and so is its copy", hint) from None
             write_bytes_atomically(self._path, content)
         return len(sites)
 
     def enrol(self, name: str, public_key: str, declared_size: int) -> EnrolledSite:
-        """Lets a hospital in; one that is enrolled gets a new key or size, and its old key is let in no more.
+        """Enrols a hospital; one that is enrolled gets a new key or size, and its old key is revoked.
 
         Raises:
-            ConfigError: the name, key or size is none, or the key is another hospital's.
+            ConfigError: the name, key or size is invalid, or the key is another hospital's.
         """
         SiteDeclaration(name, declared_size)
         parse_node_key(public_key)
@@ -112,7 +112,9 @@ class Enrolment:
         with self._changing() as sites:
             for other in sites.values():
                 if other.public_key == key and other.name != name:
-                    raise ConfigError("node's key", f"is that of '{other.name}'", "have each hospital make its own")
+                    raise ConfigError(
+                        "node's key", f"is already the key of '{other.name}'", "have each hospital create its own key"
+                    )
             old = sites.get(name)
             new = EnrolledSite(name, key, declared_size)
             if old is not None and old.public_key == key:
@@ -123,7 +125,7 @@ class Enrolment:
         return new
 
     def remove(self, name: str) -> None:
-        """Lets a hospital in no more.
+        """Removes a hospital and revokes its key.
 
         Raises:
             ConfigError: it is not enrolled.
@@ -135,10 +137,10 @@ class Enrolment:
             sites[name] = replace(old, public_key="", node=0, retired=(*old.retired, *filter(None, [old.node])))
 
     def tell(self, control: "Control") -> dict[str, str]:
-        """Brings the SuperLink up to date: registers keys that it does not know, and takes old ones back.
+        """Brings the SuperLink up to date: registers keys that it does not know, and revokes old ones.
 
         A SuperLink whose database is new knows no number that is written down here: its hospitals are registered again.
-        Their keys and names are this file's, so nobody is let in who was not.
+        Their keys and names come from this file, so nobody new gains access.
 
         Returns:
             Why a hospital could not be registered, by its name.
@@ -167,8 +169,8 @@ class Enrolment:
             return
         same = [number for number, node in nodes.items() if node.public_key == key]
         if same and not _admitted(nodes, same[0]):
-            hint = "have the hospital make a new key and send its request again"
-            raise ConfigError(f"site '{site.name}'", "has a key that was taken back before", hint)
+            hint = "have the hospital create a new key and send its request again"
+            raise ConfigError(f"site '{site.name}'", "has a key that was revoked", hint)
         self._update(site.name, node=same[0] if same else control.register(site.name, site.public_key))
 
     def _update(self, name: str, *, node: int = 0, retired: int = 0) -> None:
@@ -190,7 +192,7 @@ class Enrolment:
 
 
 def _parse(content: bytes) -> dict[str, EnrolledSite]:
-    """Hospitals by name; ValueError if the content is none that was written here."""
+    """Hospitals by name; ValueError if the content was not written here."""
     sites = {site.name: site for site in _SITES.validate_json(content)}
     return dict(sorted(sites.items()))
 

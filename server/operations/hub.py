@@ -1,8 +1,8 @@
 """Flower's SuperLink, with a login for its operator: `python -m server.operations.hub SECRET_FILE ARGUMENT...`.
 
-Flower 1.41 lets whoever reaches the SuperLink's address use its interface for operators, unless a plug-in of its
-enterprise edition is there. On the loopback address that is every user of the machine. Here a caller needs the secret
-in a file that is its owner's alone, so that the rights of that file say who is an operator.
+Flower 1.41 lets everybody who can reach the SuperLink's address use its interface for operators, unless a plug-in of
+its enterprise edition is present. On the loopback address that is every user of the machine. Here a caller needs the
+secret in a file that only its owner can read, so that the permissions of that file decide who is an operator.
 """
 
 import hmac
@@ -21,7 +21,7 @@ _PROGRAM = "flwr.superlink.cli.flower_superlink"
 
 
 class OperatorLogin(NoOpControlAuthnPlugin):
-    """Lets in whoever knows the secret, as the one account that there is.
+    """Accepts whoever knows the secret, as the only account.
 
     Args:
         secret: file that holds it.
@@ -42,12 +42,14 @@ class OperatorLogin(NoOpControlAuthnPlugin):
 
 
 def main() -> None:
-    """Runs Flower's program with this login in the place of none."""
+    """Runs Flower's program with this login."""
     secret = Path(sys.argv[1])
     sys.argv = ["flower-superlink", *sys.argv[2:]]
     module = importlib.import_module(_PROGRAM)
     if not hasattr(module, "load_control_authn_plugin"):  # never without the login
-        raise SystemExit("this version of Flower loads its login in another way: install the one that silogan names")
+        raise SystemExit(
+            "this version of Flower loads its login differently: install the version that silogan requires"
+        )
     module.__dict__["load_control_authn_plugin"] = lambda: OperatorLogin(secret)
     cast(Callable[[], None], module.__dict__["flower_superlink"])()
 

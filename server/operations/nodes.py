@@ -1,4 +1,4 @@
-"""Hospitals' nodes as the SuperLink knows them: their keys, and how they stand."""
+"""Hospitals' nodes as the SuperLink knows them: keys and status."""
 
 from typing import NamedTuple
 
@@ -30,14 +30,16 @@ def parse_node_key(text: str) -> ec.EllipticCurvePublicKey:
     """A node's public key, as `silogan node init` prints it.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a valid key.
     """
     try:
         key = load_ssh_public_key(text.strip().encode())
     except (ValueError, UnsupportedAlgorithm, InternalError, NotImplementedError):
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
-        raise ConfigError("node's key", "is no ECDSA public key", "give the node.pub that `silogan node init` wrote")
+        raise ConfigError(
+            "node's key", "is not an ECDSA public key", "give the node.pub that `silogan node init` wrote"
+        )
     return key
 
 
@@ -45,6 +47,6 @@ def key_bytes(public_key: str) -> bytes:
     """A node's public key as the SuperLink keeps it.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a valid key.
     """
     return parse_node_key(public_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, on the loopback address only: how the federation stands, nothing of any patient."""
+"""Metrics for Prometheus, on the loopback address only: the state of the federation, nothing about patients."""
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,13 +36,13 @@ def serve_metrics(coordinator: Coordinator) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """One line a question would fill the log."""
+            """Logs nothing: one line per request would fill the log."""
 
     port = coordinator.settings.metrics_port
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     except OSError:
-        raise ConfigError("metrics_port", f"{port} is taken", "choose another in server.yaml") from None
+        raise ConfigError("metrics_port", f"{port} is taken", "choose another port in server.yaml") from None
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
 
@@ -63,7 +63,7 @@ class _Facts(Collector):
         sites, runs = self._found["sites"], self._found["runs"]
         up = [((name,), name in services) for name in ("superlink", "superexec", "proxy")]
         yield _gauge("service_up", "Whether a service runs.", up, "service")
-        yield _gauge("problems", "Problems that `silogan server status` names.", [((), len(self._found["problems"]))])
+        yield _gauge("problems", "Problems listed by `silogan server status`.", [((), len(self._found["problems"]))])
         if days_left is not None:
             yield _gauge("certificate_days_left", "Days until the certificate ends.", [((), days_left)])
         online = [((site["name"],), site["status"] == "online") for site in sites]
@@ -71,15 +71,15 @@ class _Facts(Collector):
         heard = [((site["name"],), round(site["heard"])) for site in sites if site["heard"] is not None]
         yield _gauge(
             "site_heard_seconds",
-            "When a site was last heard of, or since when it is offline, in seconds since 1970.",
+            "Time when a site was last heard of, or when it went offline, in seconds since 1970.",
             heard,
             "site",
         )
         for metric, key, what in (
-            ("round", "round", "Rounds that a run has finished."),
-            ("rounds", "rounds", "Rounds that a run has in all."),
+            ("round", "round", "Completed rounds of a run."),
+            ("rounds", "rounds", "Planned rounds of a run."),
             ("sites_answered", "answered", "Sites whose reply to the newest round was used."),
-            ("epsilon", "epsilon", "Privacy loss ε of the site that spent most in a run."),
+            ("epsilon", "epsilon", "Privacy loss ε of the site that spent the most in a run."),
         ):
             values = [((run["name"],), run[key]) for run in runs if run[key] is not None]
             yield _gauge(f"run_{metric}", what, values, "run")

@@ -1,4 +1,4 @@
-"""The reverse proxy in front of the SuperLink: nginx, which lets through what an enrolled hospital needs, no more.
+"""The reverse proxy in front of the SuperLink: nginx, which passes only what an enrolled hospital needs.
 
 The SuperLink has one port for all its interfaces. Those for its operator (/v1/control) and for its own processes
 (/v1/runtime) must not be open to the network, so it listens on 127.0.0.1 only and nginx listens outside.
@@ -6,10 +6,10 @@ The SuperLink has one port for all its interfaces. Those for its operator (/v1/c
     hospital ── TLS ── nginx ── TLS, verified ── SuperLink on 127.0.0.1
                        │ ten routes, compared byte by byte; anything else is 404 and goes nowhere
 
-The SuperLink reads a whole request, several times over, before it looks at who sent it. So what reaches it is bounded
-whoever sends: each route's body by what an honest node needs, and for the routes with weights the requests at one time
-(`Proxy.pieces_at_once`); nginx holds back the others' bodies in files, and answers 502 where there are too many, after
-which a SuperNode tries again. `tests/hostile/test_wire_strangers.py` measures what the SuperLink then takes.
+The SuperLink reads a whole request, several times, before it checks the sender. So nginx limits what reaches it: each
+route's body to what an honest node needs, and for routes with weights the number of simultaneous requests
+(`Proxy.pieces_at_once`). nginx holds back further bodies in files, and answers 502 if there are too many, after which a
+SuperNode tries again. `tests/hostile/test_wire_strangers.py` measures the load that the SuperLink then has.
 
 Privacy:
     A request passes only if its method and its target as sent, before any decoding, are one of `ROUTES`; what nginx
@@ -97,7 +97,7 @@ class Proxy:
         all_connections: most in all, for which nginx may hold as many bodies in files.
 
     Raises:
-        ConfigError: a value is none that nginx could use.
+        ConfigError: nginx cannot use a value.
     """
 
     folder: Path
@@ -119,7 +119,7 @@ class Proxy:
             ip_address(self.address)
         except ValueError:
             hint = "give 0.0.0.0, ::, or an address of this machine"
-            raise ConfigError("address", f"{self.address!r} is no IP address", hint) from None
+            raise ConfigError("address", f"{self.address!r} is not an IP address", hint) from None
         for key, most in (
             ("port", 65535),
             ("superlink_port", 65535),
@@ -134,15 +134,15 @@ class Proxy:
             if type(value) is not int or not 1 <= value <= most:
                 raise ConfigError(key, f"{value!r} is not a number from 1 to {most}", "correct the value")
         if self.port == self.superlink_port:
-            raise ConfigError("port", f"{self.port} is also the SuperLink's", "take two ports")
+            raise ConfigError("port", f"{self.port} is also the SuperLink's", "use two different ports")
         if not isinstance(parse_name(self.superlink_name), DNSName) or "*" in self.superlink_name:
-            raise ConfigError("superlink_name", "is no DNS name", "give one that the certificate holds")
+            raise ConfigError("superlink_name", "is not a DNS name", "give one that the certificate contains")
         if not _FILE_NAME.fullmatch(self.superlink_ca):
-            raise ConfigError("superlink_ca", f"{self.superlink_ca!r} is no file in the folder", "correct the name")
+            raise ConfigError("superlink_ca", f"{self.superlink_ca!r} is not a file in the folder", "correct the name")
 
     @property
     def run_folder(self) -> Path:
-        """Where nginx has its files."""
+        """The folder of nginx's files."""
         return self.folder / "proxy"
 
     def write(self) -> Path:
@@ -156,12 +156,12 @@ class Proxy:
             self.run_folder.mkdir(mode=0o700, exist_ok=True)
             write_bytes_atomically(path, self.text().encode())
         except OSError as error:
-            problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's rights"
+            problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's permissions"
             raise ConfigError("file 'nginx.conf'", problem, hint) from None
         return path
 
     def check(self) -> None:
-        """Has nginx read what `write` wrote, and the certificates.
+        """Has nginx test the configuration and the certificates.
 
         Raises:
             ConfigError: nginx is missing, or refuses it.
@@ -268,12 +268,12 @@ def _error_pages() -> str:
 def _fault(said: str) -> ConfigError:
     """One line of what `nginx -t` prints: the first fault, not the warnings before it."""
     faults = [line for line in said.splitlines() if "[emerg]" in line]
-    words = faults[0].partition("[emerg]")[2].strip() if faults else "fails without a word"
+    words = faults[0].partition("[emerg]")[2].strip() if faults else "fails without a message"
     words = re.sub(r"^\d+#\d+: ", "", words)  # its process
     if "bind()" in words and "Cannot assign" in words:
         hint = "give an address of this machine, or 0.0.0.0"
     elif "bind()" in words:
-        hint = "take a port from 1024 on, or allow it: setcap cap_net_bind_service=+ep on nginx"
+        hint = "use a port of 1024 or above, or allow it: setcap cap_net_bind_service=+ep on nginx"
     elif "SSL_CTX" in words or "certificate" in words or "PEM_" in words:
         hint = "check the server's certificates"
     else:

@@ -1,7 +1,7 @@
-"""Checking every file of a coordinator's folder, and mending what can be mended from what is left.
+"""Checks every file of a coordinator's folder, and repairs what can be repaired from the rest.
 
-What is mended is made anew from the coordinator's own files; nothing is guessed, and nothing is deleted: a file that is
-replaced stays beside its successor. What cannot be mended is named with the one command or step that does.
+Repairs use only the coordinator's own files; nothing is guessed, and nothing is deleted: a replaced file is kept beside
+its successor. What cannot be repaired is reported with the one command or step that repairs it.
 """
 
 import shutil
@@ -31,7 +31,7 @@ _PRIVATE = (*SECRETS, "ca.key", "server.key", f"{INNER}/ca.key", f"{INNER}/serve
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was wrong.
+    """One problem.
 
     Attributes:
         thing: a file, a hospital or a run.
@@ -47,7 +47,7 @@ class Finding:
 
 
 def require_folder(folder: Path) -> None:
-    """Refuses what is no coordinator's folder, however damaged.
+    """Refuses a folder that is not a coordinator's, however damaged.
 
     Raises:
         UsageError: there is no such folder.
@@ -55,12 +55,12 @@ def require_folder(folder: Path) -> None:
     """
     require_access(folder)
     if not folder.is_dir() or not any((folder / name).exists() for name in (SETTINGS_FILE, SITES_FILE, RUNS_FOLDER)):
-        hint = "give a coordinator's, or make one with `silogan server restore`"
-        raise UsageError(f"server folder '{folder}'", "is none", hint)
+        hint = "give a coordinator's folder, or make one with `silogan server restore`"
+        raise UsageError(f"server folder '{folder}'", "is not a coordinator folder", hint)
 
 
 def repair(folder: Path) -> list[Finding]:
-    """Looks at everything in a coordinator's folder, whether it runs or not; returns what was wrong."""
+    """Checks everything in a coordinator's folder, whether it runs or not; returns the problems."""
     folder = folder.absolute()
     runs = bool(running(folder))
     with ExitStack() as stack:
@@ -97,9 +97,9 @@ def _secrets(folder: Path) -> Iterator[Finding]:
         path = folder / name
         if path.is_file() and path.stat().st_mode & 0o077:
             path.chmod(0o600)
-            yield Finding(f"file '{name}'", "was open to other users", "is its owner's alone now", True)
+            yield Finding(f"file '{name}'", "was open to other users", "only its owner can read it now", True)
     for name in make_secrets(folder):
-        yield Finding(f"file '{name}'", "was missing", "was made anew; restart the coordinator if it runs", True)
+        yield Finding(f"file '{name}'", "was missing", "was recreated; restart the coordinator if it is running", True)
 
 
 def _certificates(folder: Path, settings: Settings | None, *, runs: bool) -> Iterator[Finding]:
@@ -118,7 +118,7 @@ def _certificates(folder: Path, settings: Settings | None, *, runs: bool) -> Ite
         shutil.rmtree(folder / INNER, ignore_errors=True)
         (folder / INNER).mkdir(mode=0o700)
         Authority.create(folder / INNER, "SiloGAN inner").renew(["localhost"])
-        yield Finding(f"folder '{INNER}'", "had damaged or expired certificates", "they were made anew", True)
+        yield Finding(f"folder '{INNER}'", "had damaged or expired certificates", "they were recreated", True)
 
 
 def _sites(folder: Path) -> Iterator[Finding]:
@@ -131,12 +131,12 @@ def _sites(folder: Path) -> Iterator[Finding]:
         except VerificationError as error:
             yield Finding(error.thing, error.problem, error.hint, False)
         else:
-            yield Finding(damage.thing, damage.problem, f"was put back from its copy: {number} hospitals", True)
+            yield Finding(damage.thing, damage.problem, f"was restored from its copy: {number} hospitals", True)
         return
     source = folder / SITES_FILE
     if source.exists() and not (copy.is_file() and copy.read_bytes() == source.read_bytes()):
         write_bytes_atomically(copy, source.read_bytes())
-        yield Finding(f"file '{COPY_FILE}'", "was missing or older", "was written again", True)
+        yield Finding(f"file '{COPY_FILE}'", "was missing or older", "was rewritten", True)
 
 
 def _database(folder: Path, *, runs: bool) -> Iterator[Finding]:
@@ -146,12 +146,12 @@ def _database(folder: Path, *, runs: bool) -> Iterator[Finding]:
             yield Finding(thing, "is damaged", "run `silogan server stop`, then `silogan server repair`", False)
             return
         name = database.set_aside(folder)
-        yield Finding(thing, "was damaged", f"is {name} now; {_AT_START}", True)
+        yield Finding(thing, "was damaged", f"is renamed {name}; {_AT_START}", True)
     elif not runs and not (folder / database.DATABASE).exists() and _was_told(folder):
         yield Finding(thing, "is missing", _AT_START, True)
 
 
-_AT_START = "hospitals are registered again by `silogan server start`"
+_AT_START = "`silogan server start` registers the hospitals again"
 
 
 def _was_told(folder: Path) -> bool:
@@ -189,7 +189,7 @@ def _runs(folder: Path) -> Iterator[Finding]:
             problem = error.problem if error.thing == thing else f"{error.thing} {error.problem}"
             yield Finding(thing, problem, error.hint, False)
         except OSError as error:
-            yield Finding(thing, f"cannot be used ({error.strerror})", "put its folder back from a backup", False)
+            yield Finding(thing, f"cannot be used ({error.strerror})", "restore its folder from a backup", False)
 
 
 def _run(runs: Runs, name: str) -> Iterator[Finding]:
@@ -197,9 +197,9 @@ def _run(runs: Runs, name: str) -> Iterator[Finding]:
     try:
         submission = runs.get(name)
     except VerificationError as error:
-        submission = Submission("stopped", problem="its state was damaged: submit it again to go on")
+        submission = Submission("stopped", problem="its state was damaged: submit it again to continue")
         runs.set(name, submission)
-        yield Finding(thing, error.problem, "counts as stopped: submit its scenario again to go on", True)
+        yield Finding(thing, error.problem, "now counts as stopped: submit its scenario again to continue", True)
     if submission.state == "running":  # its process has all of this in memory, and writes it again
         return
     found = runs.check(name)
@@ -215,18 +215,18 @@ def _run(runs: Runs, name: str) -> Iterator[Finding]:
         yield Finding(thing, f"{EVENTS_FILE} had {lines} lines that cannot be read", "they were left out", True)
     if submission.state == "damaged":
         runs.set(name, replace(submission, state="queued", problem=""))
-        yield Finding(thing, "was set aside", "can go on, and is queued", True)
+        yield Finding(thing, "was set aside", "can continue and is queued", True)
 
 
 def _damaged_checkpoints(folder: Path) -> list[Path]:
-    """Those that are newer than the one from which the run goes on."""
+    """Those that are newer than the one from which the run continues."""
     found = recover(folder).checkpoint
     kept = "" if found is None else checkpoint_path(folder, found.round).name
     return [path for path in checkpoint_paths(folder) if path.name > kept]
 
 
 def _damaged_lines(path: Path, readable: int) -> int:
-    """How many lines of a file of JSON lines are none."""
+    """The number of unreadable lines in a file of JSON lines."""
     try:
         return len(path.read_bytes().split(b"\n")) - 1 - readable
     except OSError:

@@ -1,4 +1,4 @@
-"""What a hospital sends to be enrolled: its node's public key, alone or in a `request.json` with its declared size."""
+"""An enrolment request: a node's public key, alone or in a `request.json` with the declared size."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,14 +30,14 @@ def read_request(site: str, path: Path, size: int | None) -> tuple[str, int]:
 
     Raises:
         ConfigError: the file cannot be read, is longer than any key, or is another hospital's request.
-        UsageError: nobody says the size.
+        UsageError: the size is not given.
     """
     content = _read(path)
     if path.suffix == ".json":
         try:
             request = _Request.model_validate_json(content)
         except ValidationError:
-            raise ConfigError(f"file '{path}'", "is no request", "have the hospital send it again") from None
+            raise ConfigError(f"file '{path}'", "is not a request", "have the hospital send it again") from None
         if request.site != site:
             raise ConfigError(f"file '{path}'", f"is the request of '{request.site}', not '{site}'", "correct the name")
         return request.public_key, size or request.declared_size

@@ -33,15 +33,17 @@ class Settings(Section):
         """The settings of a coordinator's folder.
 
         Raises:
-            ConfigError: the folder is no coordinator's, or a key is unknown, missing or wrong.
+            ConfigError: the folder is not a coordinator's, or a key is unknown, missing or wrong.
         """
         if not (folder / SETTINGS_FILE).is_file():
-            raise ConfigError(f"server folder '{folder}'", "is none", "make one with `silogan server init`")
+            raise ConfigError(
+                f"server folder '{folder}'", "is not a coordinator folder", "make one with `silogan server init`"
+            )
         return parse(Settings, read_keys(folder / SETTINGS_FILE, "settings", "write names: [HOST]"), "settings")
 
 
 def settings_template(names: tuple[str, ...], listen: str, port: int) -> str:
-    """The file that a coordinator starts from."""
+    """The initial text of `server.yaml`."""
     return f"""\
 # The coordinator of a federation. Restart it after a change.
 names: [{", ".join(names)}]   # as hospitals call it; the certificate is for these

@@ -1,6 +1,7 @@
-"""How a federation stands, as plain facts: for people, for scripts and for metrics.
+"""The status of a federation, as plain values for people, scripts and metrics.
 
-Whatever is damaged, the rest is told: what cannot be read is a line among the `problems`, or the `problem` of its run.
+Whatever is damaged, the rest is reported: what cannot be read is a line among the `problems`, or the `problem` of its
+    run.
 """
 
 import time
@@ -22,7 +23,7 @@ SILENT_SECONDS = 40.0
 
 
 def status(coordinator: Coordinator) -> dict[str, Any]:
-    """Programs that run, certificate, hospitals and runs; nothing in it comes from a patient."""
+    """Running services, certificate, hospitals and runs; nothing in it comes from patients' data."""
     problems: list[str] = []
     services = running(coordinator.folder)
     nodes: dict[int, NodeFacts] | None = None
@@ -63,11 +64,11 @@ def _site(site: EnrolledSite, nodes: dict[int, NodeFacts] | None) -> dict[str, A
     if not site.public_key:
         found = "removed"
     elif not site.node:
-        found = "not told to the SuperLink yet"
+        found = "not registered with the SuperLink yet"
     elif nodes is None:
         found = "unknown: the SuperLink does not answer"
     elif node is None:
-        found = "unknown to the SuperLink: registered again within 10 s, or by `silogan server repair`"
+        found = "unknown to the SuperLink: will be registered again within 10 s, or by `silogan server repair`"
     elif node.status == "online" and heard is not None and time.time() - heard > SILENT_SECONDS:
         found = "silent"
     else:

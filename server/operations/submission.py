@@ -1,11 +1,11 @@
-"""Runs of a coordinator: a folder each, and where each of them stands.
+"""The runs of a coordinator: one folder and one state each.
 
     proposed ── queued ── running ── finished
                   ▲          │
                   └──────────┴── failed, stopped, damaged
 
-A run that failed goes on from its checkpoint when it is queued again. One whose folder is damaged is set aside, and the
-others go on.
+A run that failed continues from its checkpoint when it is queued again. One whose folder is damaged is set aside, and
+the others continue.
 """
 
 import json
@@ -37,7 +37,7 @@ State = Literal["proposed", "queued", "running", "finished", "failed", "stopped"
 
 @dataclass(frozen=True, config=STRICT)
 class Submission:
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
         state: see above.
@@ -56,7 +56,7 @@ _SUBMISSION: TypeAdapter[Submission] = TypeAdapter(Submission)
 
 
 def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
-    """Ties a scenario to hospitals, without a look at any data.
+    """Makes a study of a scenario and hospitals, without reading any data.
 
     Raises:
         ConfigError: the scenario names what does not exist, leaves open what the data looks like, or counts other
@@ -70,7 +70,7 @@ def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
         hint = f"--set sites.count={len(sites)}, or name the sites"
         raise ConfigError("sites.count", f"is {scenario.sites.count}, but {len(sites)} sites take part", hint)
     if not scenario.privacy.enabled:
-        raise ConfigError("privacy.enabled", "is false: hospitals refuse that", "set it, or use `silogan simulate`")
+        raise ConfigError("privacy.enabled", "is false, which hospitals refuse", "set it, or use `silogan simulate`")
     unit = choose_unit(scenario, patients_known=True)
     return begin.make_study(scenario, scenario.data.declared_schema(), unit, sites)
 
@@ -89,7 +89,7 @@ class Runs:
         """The folder of a run.
 
         Raises:
-            ConfigError: there is none of that name.
+            ConfigError: there is no run of that name.
         """
         if not _NAME.fullmatch(name) or not (self._folder / name).is_dir():
             raise ConfigError(f"run '{name}'", "does not exist", "see `silogan server status`")
@@ -116,10 +116,10 @@ class Runs:
         return {folder.name: self._found(folder.name) for folder in sorted(folders, key=_age)}
 
     def get(self, name: str) -> Submission:
-        """Where a run stands.
+        """The state of a run.
 
         Raises:
-            ConfigError: there is none of that name.
+            ConfigError: there is no run of that name.
             VerificationError: what was written down is missing or damaged.
         """
         try:
@@ -129,10 +129,10 @@ class Runs:
             raise VerificationError(f"run '{name}'", problem, hint) from None
 
     def check(self, name: str) -> "Recovered":
-        """Whether a run can go on, and from which checkpoint.
+        """Whether a run can continue, and from which checkpoint.
 
         Raises:
-            ConfigError, PrivacyRefusal, VerificationError: what is damaged, and what mends it.
+            ConfigError, PrivacyRefusal, VerificationError: what is damaged, and how to repair it.
         """
         from server.rounds.checkpoint import recover  # noqa: PLC0415  (as above)
 
@@ -140,13 +140,13 @@ class Runs:
         try:
             study = Study.load(folder)
         except ConfigError:
-            hint = "submit its scenario again: that writes it anew"
+            hint = "submit its scenario again, which rewrites the file"
             raise VerificationError(f"run '{name}'", f"has a missing or damaged {RUN_FILE}", hint) from None
         make_folders(folder)
         Quarantine(folder / QUARANTINE_FILE, study.scenario.federation.quarantine_after)
         found = recover(folder)
         if found.checkpoint is not None and found.checkpoint.study_id != study.study_id:
-            raise VerificationError(f"run '{name}'", "has checkpoints of another study", "put back its own")
+            raise VerificationError(f"run '{name}'", "has checkpoints of another study", "restore its own checkpoints")
         return found
 
     def _found(self, name: str) -> Submission:
@@ -164,7 +164,7 @@ class Runs:
 
 
 def _age(folder: Path) -> tuple[float, str]:
-    """When a run was made, by its `run.yaml`; one without it is the oldest."""
+    """The creation time of a run, from its `run.yaml`; a run without one counts as the oldest."""
     try:
         return (folder / RUN_FILE).stat().st_mtime, folder.name
     except OSError:

@@ -1,4 +1,4 @@
-"""What a reader may see of a coordinator: how it stands, and who did what, in a file that a group may read.
+"""The readers' view of a coordinator: its status and action log, in a file that a group may read.
 
 operator   the user whose folder it is: has the secrets, may do everything
 reader     in the group of `view/`: sees `view/status.json`, a snapshot that is a few seconds old, and nothing else
@@ -26,10 +26,10 @@ _ACTIONS = 1000  # the latest
 
 
 def admit_readers(folder: Path, group: str) -> None:
-    """Lets a group of the operating system see how a coordinator stands.
+    """Gives a group of the operating system read access to a coordinator's status.
 
     Raises:
-        ConfigError: there is no such group, or this user may not give it anything.
+        ConfigError: there is no such group, or this user may not give it access.
     """
     try:
         number = grp.getgrnam(group).gr_gid
@@ -39,15 +39,19 @@ def admit_readers(folder: Path, group: str) -> None:
             os.chown(path, -1, number)
             path.chmod(mode)
     except KeyError:
-        raise ConfigError(f"group '{group}'", "does not exist", "make it with `groupadd`, or correct it") from None
+        raise ConfigError(
+            f"group '{group}'", "does not exist", "create it with `groupadd`, or correct the name"
+        ) from None
     except OSError as error:
-        hint = "run this as a user who is in the group"
-        raise ConfigError(f"group '{group}'", f"cannot be given the view ({error.strerror})", hint) from None
+        hint = "run this as a member of the group"
+        raise ConfigError(
+            f"group '{group}'", f"cannot be given access to the status ({error.strerror})", hint
+        ) from None
     _close(folder)
 
 
 class View:
-    """The snapshot of a running coordinator; nothing where no group was admitted.
+    """The snapshot of a running coordinator; none if no group was admitted.
 
     Args:
         coordinator: whose.
@@ -58,7 +62,7 @@ class View:
         self._written = 0.0
 
     def refresh(self) -> None:
-        """Writes it anew, every few seconds."""
+        """Rewrites the snapshot every few seconds."""
         folder = self._coordinator.folder
         if time.monotonic() - self._written < _SECONDS or not (folder / VIEW_FOLDER).is_dir():
             return
@@ -75,7 +79,7 @@ class View:
 
 
 def read_view(folder: Path) -> dict[str, Any] | None:
-    """The snapshot, for a user who is no operator; None for one who is, or where there is none.
+    """The snapshot, for a user who is not an operator; None for an operator, or if there is no snapshot.
 
     Raises:
         ConfigError: it is damaged, or this user may not see it.

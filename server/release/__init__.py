@@ -1,1 +1,1 @@
-"""What comes out: the generator and what is drawn from it."""
+"""The release: the generator and records drawn from it."""

@@ -1,4 +1,4 @@
-"""Contact sheets of synthetic images: what a person looks at first.
+"""Contact sheets of synthetic images, for a first look.
 
 A sheet is an ordinary PNG whose text metadata says what it is (synthetic, non-private, seeded), so that the mark
 travels with the file.

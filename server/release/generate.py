@@ -40,7 +40,9 @@ def generate(
     generator = load_generator(run_dir / GENERATOR_FILE)
     formats = OUTPUTS[generator.schema.kind].formats
     if file_format not in (None, *formats):
-        raise UsageError(f"--format {file_format}", f"is none for {generator.schema.noun}", f"use {', '.join(formats)}")
+        raise UsageError(
+            f"--format {file_format}", f"is not available for {generator.schema.noun}", f"use {', '.join(formats)}"
+        )
     write = formats[file_format or next(iter(formats))]
     chosen = _label_codes(generator, labels)
     codes = None if chosen is None else torch.tensor(chosen)[torch.arange(count) % len(chosen)]
@@ -52,7 +54,8 @@ def generate(
     except OSError as error:
         raise ConfigError(f"--out {out}", f"cannot be written ({error.strerror})", "choose another place") from None
     note = f" ({'; '.join(generator.marks)})" if generator.marks else ""
-    return f"{count} synthetic {generator.schema.noun} in {out}{note}"
+    noun = generator.schema.noun.removesuffix("s") if count == 1 else generator.schema.noun
+    return f"{count} synthetic {noun} in {out}{note}"
 
 
 def _label_codes(generator: ReleasedGenerator, labels: tuple[str, ...] | None) -> list[int] | None:

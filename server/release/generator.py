@@ -1,4 +1,4 @@
-"""The released generator: one file that says what it is, and drawing images from it."""
+"""The released generator: one self-describing file, and drawing records from it."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ _BATCH = 512
 
 @dataclass(frozen=True)
 class ReleasedGenerator:
-    """A generator with what must be known to use it and to judge it.
+    """A generator with everything needed to use and assess it.
 
     Attributes:
         network: the generator, in evaluation mode, on the CPU.

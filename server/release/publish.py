@@ -1,4 +1,4 @@
-"""What a finished run releases."""
+"""The release of a finished run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How the run went: curves over the rounds, replies that were refused, and the numbers behind the curves."""
+"""The course of a run: curves over the rounds, refused replies, and the numbers behind the curves."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ CURVES = """
 <section>
 <h2>Round by round</h2>
 {% if not rounds %}
-<p>No round was finished.</p>
+<p>No round was completed.</p>
 {% else %}
 <div class="charts">{% for curve in curves %}{{ figure(curve) }}{% endfor %}</div>
 {% if refused %}
@@ -59,7 +59,7 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
     budgets = {site["epsilon_budget"] for site in report["sites"]}
     yield Chart(
         "Privacy loss ε so far",
-        "The hospital that spent most; shaded: all hospitals.",
+        "The hospital that spent the most; shaded: all hospitals.",
         [(at, epsilon["max"]) for at, epsilon in spent],
         upward,
         [(at, epsilon["min"], epsilon["max"]) for at, epsilon in spent],
@@ -68,17 +68,15 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
     )
     accuracy = points("fake_accuracy")
     yield Chart(
-        "Fakes found out",
-        "The averaged discriminator's accuracy on synthetic records. Near 100 % it is never convinced.",
+        "Accuracy on fakes",
+        "The averaged discriminator's accuracy on synthetic records. Near 100 % it recognises all of them.",
         accuracy, percent, line_at=(0.5, "coin toss"), ends=(0.0, 1.0), tick="{:.0%}".format,
     )  # fmt: skip
     yield Chart(
         "Variety",
-        "How much the records differ from each other; near 0 they are all alike.",
+        "How much the records differ from each other. Near 0 they are all alike.",
         points("variety"),
         number,
     )
-    yield Chart(
-        "Size of a round's change", "L2 norm of the average update of the weights.", points("update_norm"), number
-    )
-    yield Chart("Time per round", "Seconds; outside the guarantee.", points("seconds"), duration, tick=number)
+    yield Chart("Size of a round's change", "L2 norm of the average weight update.", points("update_norm"), number)
+    yield Chart("Time per round", "Seconds; not covered by the guarantee.", points("seconds"), duration, tick=number)

@@ -1,4 +1,4 @@
-"""Key figures: use and likeness of the records, privacy loss, time and memory."""
+"""Key figures: utility and fidelity of the records, privacy loss, time and memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ FIGURES = """
 {% if synthetic is none %}
 {{ card(name, "not measured", no_utility) }}
 {% else %}
-{% set ceiling = "" if real is none else "; " ~ real | percent ~ " when trained on real ones, the most to hope for" %}
+{% set ceiling = "" if real is none else "; " ~ real | percent ~ " when trained on real ones, the upper limit" %}
 {{ card(name, synthetic | percent, "of a classifier trained on synthetic records" ~ ceiling,
         pill("care", "on real data: not covered") if report.private else "") }}
 {% endif %}
@@ -37,19 +37,19 @@ FIGURES = """
 {{ card("Peak memory", report.peak_memory_bytes | memory, report.hardware) }}
 </ul>
 
-<h3>How good they are</h3>
+<h3>Quality of the synthetic records</h3>
 {% if utility %}
-{% call table("Use: a classifier tested on real records. Trained on real is the most to hope for.",
+{% call table("Utility: a classifier tested on real records. Training on real records gives the upper limit.",
               ("Measure", "Trained on synthetic", "Trained on real")) %}
 {% for name, meaning, synthetic, real in utility %}
 {{ row(name, [synthetic | number, real | number], meaning) }}
 {% endfor %}
 {% endcall %}
 {% else %}
-<p>Use was not measured: {{ no_utility }}.</p>
+<p>Utility was not measured: {{ no_utility }}.</p>
 {% endif %}
 {% if report.fidelity %}
-{% set basis = "Likeness: %s synthetic records against real ones, features: %s"
+{% set basis = "Fidelity: %s synthetic records compared with real ones, features: %s"
                | format(report.fidelity.samples | whole, report.fidelity.features) %}
 {% call table(basis, ("Measure", "Value")) %}
 {% for name, meaning, value in fidelity %}
@@ -57,15 +57,15 @@ FIGURES = """
 {% endfor %}
 {% endcall %}
 {% else %}
-<p>Likeness was not measured: {{ no_fidelity }}.</p>
+<p>Fidelity was not measured: {{ no_fidelity }}.</p>
 {% endif %}
 </section>
 """
 
 UTILITY = (
-    ("accuracy", "Accuracy", "share of real test records named correctly"),
+    ("accuracy", "Accuracy", "share of real test records classified correctly"),
     ("balanced_accuracy", "Balanced accuracy", "the same, each class counting equally"),
-    ("auroc", "AUROC", "how well the classes are told apart: 0.5 is chance, 1 perfect"),
+    ("auroc", "AUROC", "how well the classes are separated: 0.5 is chance, 1 is perfect"),
 )
 FIDELITY = (
     ("precision", "Precision", "share of synthetic records that lie among the real ones; 1 is best"),
@@ -78,7 +78,7 @@ NO_REASON = "no reason was recorded"
 
 
 def view(report: Report) -> dict[str, Any]:
-    """Each measure that was taken, with what it means; or why there is none."""
+    """Each measure with its meaning, or the reason why there is none."""
     utility, fidelity = report["utility"], report["fidelity"] or {}
     return {
         "utility": [

@@ -1,4 +1,4 @@
-"""What the report says of privacy: exact about the guarantee, and as plain about what it does not cover."""
+"""The report's part about privacy: the guarantee, exactly, and what it does not cover."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ FEW_GROUPS = 3
 # The guarantee, exactly, for the top of the page.
 SENTENCE = """
 {% if not report.private %}
-It was trained <strong>without differential privacy</strong>: nothing limits what it tells of a patient.
+It was trained <strong>without differential privacy</strong>: nothing limits what it reveals about a patient.
 {%- elif groups | length > FEW_GROUPS or groups | rejectattr("spent") | list %}
-Each trained under differential privacy of its own; the guarantees differ and are listed below.
+Each hospital trained under its own differential privacy guarantee; the guarantees differ and are listed below.
 {%- elif groups | length == 1 %}
 {% set group = groups[0] %}
 {% set epsilon, delta = group.spent[1] | upward, group.delta | small %}
@@ -27,7 +27,7 @@ any one {{ "patient's records" if group.unit == "patient" else "record" }} makes
 <strong><var>e</var><sup>{{ epsilon }}</sup> times as likely, plus {{ delta }}</strong>
 (differential privacy with ε&nbsp;=&nbsp;{{ epsilon }}, δ&nbsp;=&nbsp;{{ delta }}).
 {%- else %}
-Each trained under differential privacy of its own, at most
+Each hospital trained under its own differential privacy guarantee, at most
 {% for group in groups -%}
 {{ "or " if not loop.first }}ε&nbsp;=&nbsp;{{ group.spent[1] | upward }} with
 δ&nbsp;=&nbsp;{{ group.delta | small }} for any one {{ group.unit }}
@@ -43,13 +43,13 @@ SITES = """
 <section>
 <h2>Privacy at each hospital</h2>
 {% if not report.private %}
-<p>No privacy was spent because none was given: ε is unlimited at every site.</p>
+<p>Training ran without differential privacy: ε is unlimited at every site.</p>
 {% else %}
-<p>ε is what this run cost each hospital's patients, rounded up; smaller is more private. Other runs on the same
-patients add to it: each hospital's ledger keeps the total.</p>
+<p>ε is the privacy loss of this run for each hospital's patients, rounded up. Smaller is more private. Other runs on
+the same patients add to it: each hospital's ledger keeps the total.</p>
 {% if groups | length > 1 %}<p>Values of ε with different δ or unit are not comparable.</p>{% endif %}
 {% if groups | length <= FEW_GROUPS and (many or groups | length > 1) %}
-{% call table("Privacy spent, by unit and δ", ("Hospitals", "Unit", "δ", "ε spent", "Reading", "Steps"), "figures") %}
+{% call table("Privacy spent, by unit and δ", ("Hospitals", "Unit", "δ", "ε spent", "Strength", "Steps"), "figures") %}
 {% for group in groups %}
 {{ row(group.sites | length | counted("hospital"), [
        group.unit,
@@ -81,8 +81,8 @@ patients add to it: each hospital's ledger keeps the total.</p>
 {% endfor %}
 {% endcall %}
 {% call table("What left each hospital: noisy sums, by phase",
-              ("Phase", "Of the budget", "Noise σ", "Sampling rate q", "Clip C", "Records of one patient k",
-               "Sums a round", "Rounds"), "figures") %}
+              ("Phase", "Of the budget", "Noise multiplier σ", "Sample rate q", "Clipping norm C",
+               "Records per patient k",               "Sums a round", "Rounds"), "figures") %}
 {% for phase in report.phases %}
 {{ row(phase.name, [phase.share | percent, phase.noise_multiplier | number(4), phase.sample_rate | number,
                     phase.clip_norm | number, phase.records_per_patient | whole, phase.steps_per_round | whole,
@@ -103,7 +103,7 @@ SCOPE = """
 {% if not report.private %}
 {% call box("Nothing on this page is private", "no") %}
 <li>The generator saw the discriminator's gradients without noise or clipping: its records may repeat a patient's.</li>
-<li>It serves as a comparison in simulation only. Neither weights nor records may leave the place where the data
+<li>It is a comparison, for simulation only. Do not let its weights or records leave the place where the data
 is.</li>
 <li><code>silogan generate</code> refuses this run, and so does a hospital's node.</li>
 {% endcall %}
@@ -115,18 +115,18 @@ discriminator's accuracy on synthetic records, and the size of the updates.</li>
 <li>This holds for each hospital by itself, even against everyone else working together.</li>
 {% endcall %}
 {% call box("Not covered", "no") %}
-<li>The evaluation (accuracy and fidelity). It uses real data without noise and is for the researcher: do not publish it
-for a hospital's private data, and do not choose between runs by it as if that were free.</li>
+<li>The evaluation (accuracy and fidelity). It uses real data without noise and is for the researcher. Do not publish it
+for a hospital's private data. Choosing between runs by these figures is not covered either.</li>
 <li>The size of a cohort, where a hospital declared it.</li>
-<li>That a hospital took part, and in which rounds; how long things took and how much memory they needed.</li>
-<li>The settings, class names and format of records: people chose them, they are not computed from patients.</li>
-<li>What is true of patients in general. The guarantee hides whether one patient is in the data, not what medicine can
-learn from all of them.</li>
+<li>That a hospital took part, and in which rounds. Times and memory use.</li>
+<li>The settings, class names and format of records: people chose them; they are not computed from patients' data.</li>
+<li>What is true of patients in general. The guarantee hides whether one patient is in the data, not what can be
+learnt from all patients together.</li>
 {% endcall %}
-{% call box("Whom you have to trust") %}
-<li>Each hospital clips and adds its own, full noise before anything leaves it. The server, the network and the other
-hospitals never see an update without noise and need not be trusted with one.</li>
-<li>What has to be trusted is the hospital's own machine and this software on it.</li>
+{% call box("Whom you must trust") %}
+<li>Each hospital clips and adds the full noise itself before anything leaves it. The server, the network and the other
+hospitals never see an update without noise. You need not trust them.</li>
+<li>You must trust the hospital's own machine and this software on it.</li>
 {% if report.engine in SIMULATED %}
 <li>In this run the hospitals were simulated in one place that held all the data; the guarantee is about what leaves a
 simulated hospital.</li>
@@ -135,19 +135,19 @@ simulated hospital.</li>
 {% set seed = report.configuration.get("seed") %}
 <li>Sampling and noise were drawn from
 {{ "a fixed seed" if seed is none else "the seed %s, which is written on this page" | format(seed) }}. Whoever knows it
-can take the noise away: against them the run is not private.</li>
+can remove the noise: against them the run is not private.</li>
 {% else %}
 <li>Sampling and noise were drawn from the operating system's secure source; no seed was fixed.</li>
 {% endif %}
 {% endcall %}
 {% call box("How to read ε") %}
 {% for group in weakest %}<li>{{ against_an_attacker(group.spent[1], group.delta, group.unit) }}</li>{% endfor %}
-<li>That is an upper limit, not an estimate of what an attack would achieve.</li>
+<li>That is an upper bound, not an estimate of what an attack would achieve.</li>
 {% if groups | selectattr("unit", "eq", "record") | list %}
 <li>Record level: for a patient with several records at a hospital, ε grows about in proportion.</li>
 {% endif %}
 <li>For a person treated at several of the hospitals, their ε and δ add up.</li>
-<li>{{ SCALE }} Values of ε are not ranked against those with another δ or unit.</li>
+<li>{{ SCALE }} Do not compare values of ε with different δ or unit.</li>
 {% endcall %}
 {% endif %}
 </div>
@@ -176,7 +176,7 @@ class Group:
 
 
 def view(report: Report) -> dict[str, Any]:
-    """The groups, and those against which an attacker could do most."""
+    """The groups, and those with the weakest guarantees."""
     found: dict[tuple[str, float], list[Site]] = {}
     for site in report["sites"]:
         found.setdefault((site["unit"], site["delta"]), []).append(site)

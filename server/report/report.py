@@ -32,7 +32,7 @@ PAGE = """
 {{ report.records.described }} in {{ report.rounds | counted("round") }}. {% include "sentence" %}</p>
 <p class="meta">{{ report.created | moment }} · run “{{ report.name }}”</p>
 {% if not report.private %}
-{{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share any of it.") }}
+{{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share its results.") }}
 {% endif %}
 {% if report.seeded %}
 {{ banner("care", SEEDED, "a fixed seed makes a simulation repeatable, and its noise predictable.") }}
@@ -60,7 +60,7 @@ width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.
 {{- " %s." | format(SEEDED | capitalize) if report.seeded }}</figcaption>
 </figure>
 {% else %}
-<p>Nothing was drawn in this run.</p>
+<p>No samples were drawn in this run.</p>
 {% endif %}
 </section>
 {% include "figures" %}

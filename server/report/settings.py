@@ -1,4 +1,4 @@
-"""What the run was made of, and how to repeat it."""
+"""The settings of the run, and how to repeat it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -10,16 +10,16 @@ Report = Mapping[str, Any]
 SETTINGS = """
 {% from "parts" import details, pairs %}
 <section>
-<h2>How to repeat it</h2>
-<p>The run's folder holds <code>run.yaml</code>, the scenario as it was resolved. Repeat the run:</p>
+<h2>How to repeat this run</h2>
+<p>The run's folder holds <code>run.yaml</code>, the resolved scenario. Repeat the run:</p>
 <pre><code>silogan simulate run.yaml --out AGAIN</code></pre>
 {% if report.seeded %}
 <p class="soft">The seed is fixed: the same versions on the same hardware give the same numbers.</p>
 {% else %}
-<p class="soft">A repetition draws new randomness: expect close numbers, not equal ones.</p>
+<p class="soft">A repetition draws new randomness: expect similar numbers, not equal ones.</p>
 {% endif %}
 {% if report.private %}
-<p>Draw more records (RUN is the run's folder); they cost no further privacy:</p>
+<p>Draw more records (RUN is the run's folder). This costs no more privacy:</p>
 <pre><code>silogan generate RUN --count 1000 --out DIR</code></pre>
 {% endif %}
 {% call details("Model and machine") %}

@@ -1,1 +1,1 @@
-"""One round after the other: ask, check, combine, remember."""
+"""The rounds: instruct, check, aggregate, checkpoint."""

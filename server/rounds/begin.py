@@ -1,4 +1,4 @@
-"""How a run begins, simulated or not: names and rules are checked, and a scenario is tied to its hospitals."""
+"""The start of a run, simulated or not: checks names and rules, and makes a study of scenario and hospitals."""
 
 from common.config.scenario import Scenario, Unit
 from common.modality import Schema
@@ -11,7 +11,7 @@ from server.rounds.aggregation import check_aggregation
 
 
 def check_scenario(scenario: Scenario) -> None:
-    """What can be found wrong with a scenario without a look at data or hospitals.
+    """Checks a scenario as far as possible without data or hospitals.
 
     Raises:
         ConfigError: it names what does not exist, or what does not go together.
@@ -21,7 +21,7 @@ def check_scenario(scenario: Scenario) -> None:
 
 
 def make_study(scenario: Scenario, schema: Schema, unit: Unit, sites: tuple[SiteDeclaration, ...]) -> Study:
-    """Ties a scenario to hospitals.
+    """Makes a study of a scenario and hospitals.
 
     Raises:
         ConfigError: the family has no networks for such data, or none that can be trained privately.

@@ -1,8 +1,8 @@
-"""The coordinator's state after a round: one file, atomically written, enough to go on from.
+"""The checkpoint: the coordinator's state after a round, in one atomically written file.
 
-Going back by one round (`recover`) costs no privacy, whatever happens. Asked again on the same weights, a hospital
-sends the reply that it has kept of each of its last two rounds (`client/state.py`); asked on others, its ledger
-refuses a round that it has answered. What a damaged checkpoint can cost is therefore the run, never the guarantee.
+Going back by one round (`recover`) costs no privacy, whatever happens. For the same weights, a hospital sends
+the stored reply again, which it keeps for its last two rounds (`client/state.py`). For other weights, its ledger
+refuses a round that it has answered. A damaged checkpoint can therefore cost the run, never the guarantee.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ _KEPT = 2
 _PARTS = (AVERAGE, "server", "healthy")
 """Fields of tensors that lie under their own name in the file; `weights` lie there bare."""
 _NO_WAY_BACK = (
-    "put one of the last two rounds back from a backup, else submit the study anew with --set name=NAME: hospitals "
-    "answer each round once"
+    "restore one of the last two rounds from a backup, else submit a new study with --set name=NAME: hospitals "
+    "answer each round only once"
 )
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
         study_id: the run it belongs to.
@@ -100,12 +100,12 @@ class Checkpoint:
         try:
             return _read(paths[-1])
         except DAMAGE:
-            hint = "delete it to go on from the one before"
+            hint = "delete it to continue from the previous one"
             raise VerificationError(f"checkpoint '{paths[-1].name}'", "is damaged", hint) from None
 
 
 class Recovered(NamedTuple):
-    """Where a run can go on.
+    """The state from which a run can continue.
 
     Attributes:
         checkpoint: the newest that is whole; None if the run begins.
@@ -117,7 +117,7 @@ class Recovered(NamedTuple):
 
 
 def recover(run_dir: Path) -> Recovered:
-    """The checkpoint from which a run goes on: the newest, or the one of the round before if that is damaged or gone.
+    """The checkpoint to continue from: the newest, or that of the previous round if the newest is damaged or missing.
 
     Raises:
         VerificationError: neither is whole, so that hospitals would be asked for rounds that they have answered.
@@ -133,14 +133,14 @@ def recover(run_dir: Path) -> Recovered:
             damaged.append(path.name)
             continue
         if damaged:
-            return Recovered(found, f"checkpoint '{damaged[0]}' is damaged: goes on from round {found.round}")
+            return Recovered(found, f"checkpoint '{damaged[0]}' is damaged: continuing from round {found.round}")
         if reached > found.round:
-            return Recovered(found, f"checkpoint of round {reached} is missing: goes on from round {found.round}")
+            return Recovered(found, f"checkpoint of round {reached} is missing: continuing from round {found.round}")
         return Recovered(found)
     if not damaged and not reached:
         return Recovered(None)
     if not reached and damaged == [checkpoint_path(run_dir, 0).name]:  # no round was completed
-        return Recovered(None, f"checkpoint '{damaged[0]}' is damaged: begins again")
+        return Recovered(None, f"checkpoint '{damaged[0]}' is damaged: starting again")
     problem = f"are damaged ({', '.join(damaged)})" if damaged else f"are missing, though round {reached} was completed"
     raise VerificationError("checkpoints", problem, _NO_WAY_BACK)
 
@@ -157,7 +157,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _digest(header: str, tensors: Weights) -> str:
-    """SHA-256 of all that a checkpoint holds: a disk that loses a bit is noticed."""
+    """SHA-256 of a checkpoint's content, which reveals a flipped bit."""
     digest = hashlib.sha256(header.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())

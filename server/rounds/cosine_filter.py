@@ -1,4 +1,4 @@
-"""Which way the updates of a round point: a site that works against the others is seen without its data.
+"""The direction of a round's updates: detects a site that works against the others, without its data.
 
 Only the generator's part is compared. Each site's discriminator carries noise of its own, and its update is mostly that
 noise. Measured over six rounds of four sites with digits (`simulations/scenarios/digits.yaml`, ε = 10), each of them

@@ -38,7 +38,7 @@ def append_event(run_dir: Path, event: Event) -> None:
 
 
 def read_events(run_dir: Path) -> list[Event]:
-    """All whole lines; a line torn by a killed process, or damaged otherwise, is left out."""
+    """All complete lines; a line cut by a killed process, or damaged otherwise, is left out."""
     try:
         lines = (run_dir / EVENTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -55,7 +55,7 @@ def read_events(run_dir: Path) -> list[Event]:
 
 
 def last_round(run_dir: Path) -> int:
-    """The last round that is written down; 0 if there is none."""
+    """The last recorded round; 0 if there is none."""
     return max((event["round"] for event in read_events(run_dir)), default=0)
 
 

@@ -1,13 +1,13 @@
-"""Replies on their way to the server, each of them bounded before it is fetched and before it is parsed.
+"""Incoming replies: each is checked against bounds before it is fetched and before it is parsed.
 
-    SuperLink ── which objects a reply consists of ──► so many? of such kinds? ── object by object ──► a message
+    SuperLink ── list of a reply's objects ──► check number and kinds ── object by object ──► a message
 
 A reply is a tree of Flower's objects, each named by the hash of its content. A site announces the tree, and sends the
 objects one by one. Flower's own grid (flwr 1.41) waits for a missing object for minutes, with all other replies behind
-it; fetches trees of any size; builds whatever arrays they describe; and believes what a message says of its sender. So
-here the tree is compared with the largest honest reply first; an object that is not there yet is asked for again in
-the next turn, after all other replies; what an array unfolds to is added up before it is built; and the sender is the
-node that was asked.
+it; fetches trees of any size; builds whatever arrays they describe; and trusts the sender named in a message. Here,
+the tree is first compared with the largest honest reply. A missing object is requested again in the next turn, after
+all other replies. The unpacked size of the arrays is added up before they are built. The sender is the node that was
+asked.
 
 It uses functions of flwr 1.41 that are not documented, which is why flwr is pinned to one minor version.
 """
@@ -50,14 +50,14 @@ _KINDS = (
     {"ArrayChunk"},
 )
 _OBJECTS = 8  # of a reply, besides the pieces of its arrays
-_ENVELOPE_BYTES = 64 << 10  # of an object that is no piece of an array; names of 800 pieces
+_ENVELOPE_BYTES = 64 << 10  # of an object that is not a piece of an array; names of 800 pieces
 _ARRAY_BYTES = 1024  # for name, type and shape of an array
 
 _log = logging.getLogger("silogan.inbox")
 
 
 class Fault(IntEnum):
-    """What can be wrong with a reply before its content is looked at, as the code of an error message."""
+    """Faults of a reply that are found before its content is read, as codes of an error message."""
 
     TOO_LARGE = 1001
     MALFORMED = 1002
@@ -112,7 +112,7 @@ class Inbox:
         return reply
 
     def give_up(self, message_id: str) -> Message | None:
-        """What to say of a reply that has begun to arrive and did not end in time; None for one that has not begun."""
+        """The error for a reply that is incomplete at the deadline; None if it has not begun to arrive."""
         begun = self._begun.get(message_id)
         if begun is None:
             return None
@@ -125,7 +125,7 @@ class Inbox:
         found = None
         for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
             if proto.metadata.reply_to_message_id != message_id or found is not None:
-                _log.warning("a message that nobody asked for is dropped")
+                _log.warning("an unrequested message is dropped")
                 self._confirm(tree.object_id)
             elif proto.HasField("error"):
                 self._confirm(tree.object_id)
@@ -168,7 +168,7 @@ class Inbox:
             inflated = inflate_object_from_contents(root.object_id, begun.contents)
             content = unfold(cast(RecordDict, inflated))
             return make_message(metadata=message_from_proto(begun.proto).metadata, content=content)
-        except FederationError:  # it was no weights that were folded
+        except FederationError:  # the packed bytes were not weights
             return _fault(begun.proto, Fault.MALFORMED)
         except Exception as error:  # whatever Flower makes of hostile bytes
             _log.warning("a reply cannot be unpacked (%s)", type(error).__name__)

@@ -1,4 +1,4 @@
-"""How far a run has come, from the headers of its checkpoints alone: no weights are read, and no torch is needed."""
+"""The progress of a run, from the headers of its checkpoints only: reads no weights and needs no torch."""
 
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -14,7 +14,7 @@ DAMAGE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionEr
 
 
 class Header(BaseModel):
-    """What stands in a checkpoint beside the tensors; people read the names and heads on terminals."""
+    """The metadata in a checkpoint beside the tensors; names and heads are shown on terminals."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     study_id: str
@@ -28,7 +28,7 @@ class Header(BaseModel):
 
 
 class Mark(NamedTuple):
-    """What the newest readable checkpoint says of a run, without its weights."""
+    """The metadata of a run's newest readable checkpoint, without its weights."""
 
     round: int
     ledger_heads: dict[str, str]

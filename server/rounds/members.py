@@ -1,4 +1,4 @@
-"""Who is who: which node of the grid is which site of the roster, and which of them are asked."""
+"""The members of a run: which node is which site of the roster, and which of them are asked."""
 
 from collections.abc import Iterable
 
@@ -10,16 +10,16 @@ from server.rounds.quarantine import ProtocolViolation, Quarantine
 class Members:
     """The sites of a run and their nodes.
 
-    In a federation of hospitals every node is registered under its site's name and proves itself with its key: the name
-    that Flower gives is the site, and a node under another name, or none, is never asked. In a simulation nodes have no
-    names, and a site stays with the node that first gave its name.
+    In a federation of hospitals every node is registered under its site's name and authenticates with its key: the name
+    that Flower gives is the site, and a node with another name, or without one, is never asked. In a simulation nodes
+    have no names, and a site belongs to the node that first gave its name.
 
     Args:
         roster: the names of the sites.
         quarantine: who is not asked.
 
     Attributes:
-        named: whether names are proven; once they are, no node is taken at its own word again.
+        named: whether names are authenticated; once they are, a node's own claim is never trusted again.
     """
 
     def __init__(self, roster: Iterable[str], quarantine: Quarantine) -> None:
@@ -37,7 +37,7 @@ class Members:
     def connected(self, grid: Grid) -> list[int]:
         """The nodes that may be asked now, in ascending order; learns their names.
 
-        Of two nodes under one name the one that was registered last is the site: it was enrolled anew.
+        Of two nodes under one name, the one registered last is the site: it was enrolled again.
         """
         nodes = sorted(grid.get_nodes(), key=lambda node: (node.registered_at, node.node_id))
         self.named = self.named or any(node.name for node in nodes)
@@ -51,7 +51,7 @@ class Members:
         return sorted(node for node in known if self._site_of.get(node) not in kept)
 
     def site_of(self, node: int) -> str | None:
-        """The site that a node is; None for one that has not given a name yet."""
+        """The site of a node; None if the node has not given a name yet."""
         return self._site_of.get(node)
 
     def title(self, node: int) -> str:
@@ -70,7 +70,7 @@ class Members:
         return says if free else self.title(node)
 
     def claim(self, node: int, site: str) -> None:
-        """A node says which site it is.
+        """Checks the site name that a node gives itself.
 
         Raises:
             ProtocolViolation: it is not this site.
@@ -81,5 +81,5 @@ class Members:
             self._site_of[node] = site
         elif known != site:
             raise ProtocolViolation(
-                "reply", "comes from a node that is not this site", "the reply is left out of the average"
+                "reply", "comes from a node that is not this site's", "the reply is left out of the average"
             )

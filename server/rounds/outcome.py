@@ -1,4 +1,4 @@
-"""How a federation ended, as a file: engines that run the server in another process have no other way to know."""
+"""The outcome of a federation as a file, for engines that run the server in another process."""
 
 import json
 from pathlib import Path
@@ -28,6 +28,8 @@ def raise_outcome(run_dir: Path) -> None:
         kind = ERRORS_BY_EXIT_CODE.get(content["exit_code"], FederationError)
         parts = [str(content["error"][part]) for part in ("thing", "problem", "hint")] if content["exit_code"] else []
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        raise FederationError("server", "ended without a word", "see the run folder's logs, then --resume") from None
+        raise FederationError(
+            "server", "exited without reporting a result", "see the run folder's logs, then use --resume"
+        ) from None
     if parts:
         raise kind(*parts)

@@ -85,7 +85,7 @@ class PollingGrid(Grid):
 
         Raises:
             FederationError: the messages cannot be sent; or, while iterating, the SuperLink refuses the server (HTTP
-                4xx), which waiting does not mend.
+                4xx), which waiting does not fix.
         """
         sent = list(messages)
         for message in sent if self._inbox is not None else ():
@@ -117,7 +117,7 @@ class PollingGrid(Grid):
                 time.sleep(_LOOK_SECONDS)
 
     def _look(self, message_id: str) -> Message | None:
-        """The reply to a message, if it is there; a connection that is lost for a moment is none."""
+        """The reply to a message, if it has arrived; None also if the connection is lost for a moment."""
         try:
             if self._inbox is not None:
                 return self._inbox.look(message_id)

@@ -1,4 +1,4 @@
-"""Sites that sent what no honest site sends: their violations, and who is not asked any more.
+"""Protocol violations of sites, and the quarantine of sites with too many of them.
 
 The file is JSON that a person can read. It outlives the server; a site comes out of quarantine only by `readmit`.
 """
@@ -16,7 +16,7 @@ from common.wire.run_folder import QUARANTINE_LOCK
 
 
 class ProtocolViolation(FederationError):  # noqa: N818  (it is a deed, not a fault)
-    """A reply that no honest site sends. A refusal for privacy, an error of the site and silence are none."""
+    """A reply that no honest site sends. A refusal for privacy, an error or silence of a site is not a violation."""
 
 
 class _Entry(BaseModel):
@@ -89,7 +89,7 @@ class Quarantine:
             self._write(records)
 
     def readmit(self, site: str) -> None:
-        """Lets a site take part again; its violations stay written, pardoned.
+        """Lets a site take part again; its violations stay recorded, but no longer count.
 
         Raises:
             UsageError: it is not in quarantine.

@@ -1,4 +1,4 @@
-"""The replies of a round, checked: nothing in them is trusted, and what no honest site sends is a violation."""
+"""Checks the replies of a round: nothing in them is trusted, and what no honest site sends is a violation."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -91,7 +91,9 @@ class RoundReplies:
             if cosine >= min_cosine:
                 passed.append(usable)
                 continue
-            problem = f"points against the other sites' updates (cosine {cosine:.2f}, at least {min_cosine:g} is asked)"
+            problem = (
+                f"points away from the other sites' updates (cosine {cosine:.2f}, at least {min_cosine:g} is asked)"
+            )
             self._refuse(site, ProtocolViolation("reply", problem, _LEFT_OUT), site)
         return passed
 
@@ -104,14 +106,16 @@ class RoundReplies:
     def _check_header(self, reply: Reply, node: int) -> None:
         self._members.claim(node, reply.site)
         if reply.site in self._quarantine.sites:
-            raise FederationError("reply", "is of a site in quarantine", "readmit the site, or let it be")
+            raise FederationError(
+                "reply", "comes from a site in quarantine", "readmit the site, or leave it in quarantine"
+            )
         if reply.site in self._seen:
-            raise ProtocolViolation("reply", "is the site's second in one round", _LEFT_OUT)
+            raise ProtocolViolation("reply", "is the site's second reply in one round", _LEFT_OUT)
         if (reply.phase, reply.round) != (self._phase, self._number):
             raise ProtocolViolation("reply", "answers another round", _LEFT_OUT)
 
     def _check_new(self, weights: Weights) -> None:
-        """Training under noise never ends where it began, nor twice in one place."""
+        """Detects repeated weights: training under noise never returns the same weights twice."""
         found = digest(weights)
         if found in self._known:
             raise ProtocolViolation("reply", "repeats weights that were sent before", _LEFT_OUT)
@@ -130,7 +134,7 @@ def checked_weights(record: ArrayRecord, reference: Weights, max_update_norm: fl
         ProtocolViolation: other names, shapes or types; values that are not finite; or an update that is too long.
     """
     if set(record.keys()) != set(reference):
-        raise ProtocolViolation("reply", "has other weights than were asked for", _LEFT_OUT)
+        raise ProtocolViolation("reply", "does not have the requested weights", _LEFT_OUT)
     for name, expected in reference.items():
         array = record[name]
         size = expected.numel() * expected.element_size()
@@ -154,20 +158,20 @@ def checked_weights(record: ArrayRecord, reference: Weights, max_update_norm: fl
 
 
 def _no_reply(code: int) -> SiloganError:
-    """What an error instead of a reply means. A reply that ends too early can be a lost connection's: no violation."""
+    """The meaning of an error in place of a reply. An incomplete reply may be a lost connection, not a violation."""
     match code:
         case Fault.TOO_LARGE:
-            return ProtocolViolation("reply", "is larger than what was asked for", _LEFT_OUT)
+            return ProtocolViolation("reply", "is larger than requested", _LEFT_OUT)
         case Fault.MALFORMED:
             return ProtocolViolation("reply", "cannot be unpacked", _LEFT_OUT)
         case Fault.INCOMPLETE:
-            return FederationError("site", "began a reply that did not arrive whole in time", "see the site's log")
+            return FederationError("site", "did not send its whole reply in time", "see the site's log")
         case _:
             return FederationError("site", f"sent no reply (code {code})", "see the site's log")
 
 
 def _read(from_record: Callable[[RecordDict], _T], content: RecordDict) -> _T:
-    """What `from_record` makes of a message; one that it cannot read is a violation."""
+    """The message that `from_record` parses; an unreadable one is a violation."""
     try:
         return from_record(content)
     except SiloganError as error:

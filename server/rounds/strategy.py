@@ -1,9 +1,9 @@
-"""The coordinator's strategy: ask every site for a round, check, combine, remember.
+"""The coordinator's strategy: instruct every site, check the replies, aggregate, checkpoint.
 
-What is done with the combined weights stands in `server/rounds/after`, one file each.
+The steps after aggregation are in `server/rounds/after`, one file each.
 
-Flower averages whatever arrives, waits for ever where sites are missing, and calls a run without a single reply a
-success (flwr 1.41); so quorum, refusal of unusable replies and checkpoints are this class's own.
+Flower averages whatever arrives, waits for ever if sites are missing, and reports success for a run without a single
+reply (flwr 1.41). So this class implements quorum, refusal of unusable replies and checkpoints itself.
 """
 
 import time
@@ -43,7 +43,7 @@ class FederatedGAN(Strategy):
 
     Args:
         study: what is trained, by whom.
-        start: where to go on from.
+        start: the checkpoint to continue from.
         run_dir: where checkpoints, events and samples go.
         quarantine: the sites' violations; in `quarantine.json` of the run folder if None.
 
@@ -69,7 +69,7 @@ class FederatedGAN(Strategy):
         self._asked_at = 0.0
 
     def summary(self) -> None:
-        """Nothing to say: the command line shows the study."""
+        """Prints nothing: the command line shows the study."""
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -181,7 +181,7 @@ class FederatedGAN(Strategy):
         return None
 
     def _instructions(self, phase: Phase, number: int, arrays: ArrayRecord, nodes: list[int]) -> list[Message]:
-        """What each node is asked, with the head of its ledger that was last seen."""
+        """The instruction for each node, with the last known head of its ledger."""
         guard = GuardState(**self._state.guard)
         instruction = Instruction(
             self._study.study_id,
@@ -209,7 +209,7 @@ class FederatedGAN(Strategy):
         left = len(self._roster) - len(taken_out)
         if left < quorum:
             problem = f"{left} of {len(self._roster)} sites are left, quorum is {quorum}{_in_quarantine(taken_out)}"
-            raise FederationError("quorum", problem, "readmit a site that was mended")
+            raise FederationError("quorum", problem, "readmit a site that was repaired")
         wanted = left if all_of_them else quorum
         deadline = time.monotonic() + self._settings.join_timeout
         while len(nodes := self._members.connected(grid)) < wanted and time.monotonic() < deadline:
@@ -248,7 +248,7 @@ class FederatedGAN(Strategy):
             return
         private = [error for _, error in refused if isinstance(error, PrivacyRefusal)]
         if private and len(private) + len(accepted) >= quorum:
-            raise PrivacyRefusal(asked, f"{len(private)} sites refused: {private[0]}", "the rounds before it stand")
+            raise PrivacyRefusal(asked, f"{len(private)} sites refused: {private[0]}", "the rounds before it are kept")
         why = f"; {refused[0][0]}: {refused[0][1]}" if refused else ""
         problem = f"{len(accepted)} usable replies of {len(self._roster)} sites, quorum is {quorum}{why}"
         problem += _in_quarantine(self._members.quarantined)

@@ -1,1 +1,1 @@
-"""The guarantee under attack."""
+"""Attacks on the guarantee."""

@@ -1,4 +1,4 @@
-"""A hostile coordinator: searches for weights under which one record adds more to a site's sum than it may.
+"""A hostile coordinator: searches for weights under which one record adds more to a site's sum than allowed.
 
 A site trains whatever weights it is sent, so the bound C on what a record adds must hold for all of them, in the
 arithmetic that is used. A search cannot prove that (`docs/guarantee.md` says what does); it finds arithmetic that
@@ -29,7 +29,7 @@ _RECORDS = 5
 
 
 class Contribution(Protocol):
-    """What one record adds to the sum that a site would release, without its noise.
+    """What one record adds to the sum that a site would release, without the noise.
 
     The product's own code, run twice: on a batch with the record and on the same batch without it.
     """
@@ -47,7 +47,7 @@ class Contribution(Protocol):
 
 @dataclass(frozen=True)
 class Crafted:
-    """Weights and a record, as the few numbers that they are made of.
+    """Weights and a record, described by a few numbers.
 
     Attributes:
         family: one of `FAMILIES`.
@@ -70,7 +70,7 @@ class Crafted:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         largest: the most that a record added, in units of C; the largest float where the sum was not finite.
@@ -86,7 +86,7 @@ class Search:
 
     @property
     def holds(self) -> bool:
-        """Whether no record added more than it may."""
+        """Whether no record added more than allowed."""
         return self.largest <= TOLERANCE
 
 
@@ -100,7 +100,7 @@ def search(
     seed: int = 0,
     most: int | None = None,
 ) -> Search:
-    """Looks for the weights under which a record adds most.
+    """Searches for the weights under which a record adds most.
 
     Args:
         contribution: tells what it adds.

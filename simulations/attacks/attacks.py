@@ -1,4 +1,4 @@
-"""`silogan audit --empirical`: a scenario under attack, by canaries, crafted weights and membership."""
+"""`silogan audit --empirical`: attacks a scenario by canaries, crafted weights and membership inference."""
 
 import secrets
 from dataclasses import asdict, dataclass
@@ -35,11 +35,11 @@ class Attacks:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing was found that the plan rules out."""
+        """Whether no finding contradicts the plan."""
         return self.empirical.holds and (self.adversary is None or self.adversary.holds)
 
     def to_json(self) -> dict[str, Any]:
-        """What `silogan audit --json` prints of it."""
+        """The result as printed by `silogan audit --json`."""
         adversary = self.adversary
         return {
             "epsilon_lower_bound": self.empirical.epsilon_lower_bound,
@@ -53,13 +53,13 @@ class Attacks:
         }
 
     def check(self) -> None:
-        """Passes if nothing was found that the plan rules out.
+        """Passes if no finding contradicts the plan.
 
         Raises:
             VerificationError: the software does not do what its plan says.
         """
         found, adversary = self.empirical, self.adversary
-        hint = "release nothing, and report it as a fault of silogan"
+        hint = "release nothing, and report this as a fault of SiloGAN"
         if not found.holds:
             problem = f"ε is at least {found.epsilon_lower_bound:.2f}, not at most {found.epsilon_analytic:.2f}"
             raise VerificationError("empirical audit", problem, hint)

@@ -1,4 +1,4 @@
-"""Canary patients: a coin decides of each whether a hospital holds it, and an auditor tells from what leaves.
+"""Canary patients: each is inserted by a coin, and an auditor guesses from what leaves which ones are in.
 
 A canary has a class of its own, which nobody else has. In an audit's networks (`simulations/attacks/canary_network.py`)
 its gradient is then one number's, and in the statistics of a warm start it has a part of the vector to itself: many
@@ -65,7 +65,7 @@ class Canaries:
 
 @dataclass(frozen=True)
 class Release:
-    """What an auditor in the server's place has of one round: all that was sent, and all that left.
+    """What an auditor in the server's place knows of one round: everything sent and received.
 
     Attributes:
         study: what the site was asked for.
@@ -98,7 +98,7 @@ def affordable(steps: int) -> int:
     count = min(MOST, CANARY_STEPS // steps)
     if count < FEWEST:
         hint = f"audit a scenario of at most {CANARY_STEPS // FEWEST} steps"
-        raise ConfigError("training.rounds x training.local_steps", f"{steps} are too many to audit", hint)
+        raise ConfigError("training.rounds x training.local_steps", f"is {steps}, too many to audit", hint)
     return count
 
 
@@ -154,7 +154,7 @@ def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -
 
 
 def sent_weights(study: Study) -> Weights:
-    """What the auditor, in the server's place, sends in every round."""
+    """The weights that the auditor, in the server's place, sends in every round."""
     return weights_of(auditors_weights(study.schema, study.plan.phases[-1].clip_norm))
 
 
@@ -177,7 +177,7 @@ def evidence_of_statistics(release: Release, canaries: Canaries) -> Floats:
 
 
 def scores_of(plan: PrivacyPlan) -> tuple[Score, ...]:
-    """What an auditor of a plan looks at."""
+    """The scores that an auditor of a plan uses."""
     all_alike = len({phase.kind for phase in plan.phases}) == 1
     return (evidence,) if all_alike else (evidence, evidence_of_statistics)
 

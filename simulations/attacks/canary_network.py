@@ -1,4 +1,4 @@
-"""The networks of an audit: those under which a record gives itself away most, and an audit's time goes furthest.
+"""The networks of an audit: those that reveal a record most and cost the least time.
 
 The guarantee holds for any network that a study names, so an audit may choose the worst. The discriminator has one
 number for each class, v_y, and its logit is v_y · h, where h is the mean over a convolution of the image. A canary that
@@ -49,7 +49,7 @@ class CanaryDiscriminator(Discriminator):
 
 
 class CanaryGenerator(Generator):
-    """The least that makes images: an audit looks at the discriminator alone."""
+    """A minimal generator: an audit uses only the discriminator."""
 
     conditional = True
     latent_dim = 1
@@ -66,7 +66,7 @@ class CanaryGenerator(Generator):
 
 @contextmanager
 def registered() -> Yields[None]:
-    """The networks can be built under the name `FAMILY` for as long as the context lasts, in this process alone."""
+    """Registers the networks under the name `FAMILY` within the context, in this process only."""
     families = KINDS[ImageSchema.kind].families
     FAMILIES[FAMILY], families[FAMILY] = _build, Canaries
     try:

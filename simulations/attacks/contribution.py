@@ -1,4 +1,4 @@
-"""What one record adds to a site's sum: the product's own clipping and adding up, without the noise, run twice."""
+"""What one record adds to a site's sum: runs the product's own clipping and summation twice, without noise."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The empirical privacy audit: one training run with canary patients, and the ε that it proves at least.
+"""The empirical privacy audit: one training run with canary patients, and the lower bound on ε that it proves.
 
 The analytic ε is an upper bound that holds if the software does what its plan says. The lower bound asks the software:
 a hospital trains through the code that every hospital runs, on data with canaries in it, and an auditor in the server's
@@ -48,7 +48,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Power:
-    """The same audit of less noise than the plan says.
+    """The same audit with less noise than planned.
 
     Attributes:
         noise: standard deviation of the noise, as a share of the plan's.
@@ -63,7 +63,7 @@ class Power:
 
 @dataclass(frozen=True)
 class EmpiricalAudit:
-    """What an audited run showed.
+    """The result of an audited run.
 
     Attributes:
         epsilon_lower_bound: ε of the run is at least this, with `confidence`.
@@ -133,9 +133,9 @@ def audit_one_run(
         SiloganError: it cannot be trained.
 
     Privacy:
-        The canaries are nobody, but the hospital's own images are trained on as in any run of the scenario: what is
-        returned has seen them through the plan's mechanism, the coins and the made-up canaries alone. All that the run
-        writes is deleted. `noise` is for simulated hospitals: nothing but the wrapper below knows of it.
+        The canaries are not patients, but the hospital's own images are trained on as in any run of the scenario: what
+        is returned has seen them through the plan's mechanism, the coins and the made-up canaries alone. All that the
+        run writes is deleted. `noise` is for simulated hospitals: nothing but the wrapper below knows of it.
     """
     refuse_without_privacy(scenario)
     with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder, registered(), _noise_scaled(noise):
@@ -173,7 +173,7 @@ def audit_one_run(
 def with_power(
     audit: EmpiricalAudit, scenario: Scenario, weaker: Sequence[float] = WEAKER, progress: Progress | None = None
 ) -> EmpiricalAudit:
-    """The audit, and what it shows of a scenario whose noise is too small: one more run for each share.
+    """The audit with its power: one more run with too little noise for each share.
 
     Args:
         audit: what `audit_one_run` found of the scenario.
@@ -195,7 +195,7 @@ def with_power(
 
 
 def refuse_without_privacy(scenario: Scenario) -> None:
-    """Passes if the scenario promises anything that an audit could refute.
+    """Passes if the scenario has a guarantee that an audit could refute.
 
     Raises:
         PrivacyRefusal: it does not.
@@ -207,7 +207,7 @@ def refuse_without_privacy(scenario: Scenario) -> None:
 
 @contextmanager
 def _noise_scaled(factor: float) -> Generator[None]:
-    """Simulated hospitals of this process have scaled noise for as long as the context lasts."""
+    """Scales the noise of this process's simulated hospitals within the context."""
     honest = noisy_sum.rounded_gaussian
 
     def scaled(randomness: Randomness, size: int, scale: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Membership inference on a finished run: can whoever holds its generator tell training images from others?
+"""Membership inference on a finished run: can a holder of its generator distinguish training images from others?
 
 Two attacks score each image of the training split (members) and of the test split (others): the distance to the nearest
 synthetic image, which needs no more than the released generator (Chen et al., 2020, "GAN-Leaks", section 4), and the
@@ -44,7 +44,7 @@ Attack = Callable[[Records], Tensor]
 
 @dataclass(frozen=True)
 class AttackResult:
-    """How far an attack got.
+    """The success of an attack.
 
     Attributes:
         auc: area under the ROC curve, 0.5 for chance.
@@ -57,7 +57,7 @@ class AttackResult:
 
 @dataclass(frozen=True)
 class Membership:
-    """What membership inference found.
+    """The result of membership inference.
 
     Attributes:
         attacks: by name.
@@ -89,7 +89,7 @@ def infer(run_dir: Path) -> Membership:
     """Attacks a finished run.
 
     Raises:
-        ConfigError, DataError, VerificationError: it is no finished run, or its data cannot be found.
+        ConfigError, DataError, VerificationError: it is not a finished run, or its data cannot be found.
         PrivacyRefusal: it was without privacy.
 
     Privacy:

@@ -1,4 +1,4 @@
-"""What guesses about canaries in a single training run prove of ε: a lower bound, with confidence.
+"""A lower bound on ε, with confidence, from guesses about canaries in a single training run.
 
 Each of m canaries is in the data by a fair coin of its own (T. Steinke, M. Nasr and M. Jagielski, 2023, "Privacy
 auditing with one (1) training run"); an auditor who sees what was released says "in" or "out" of c' of them, and

@@ -1,4 +1,4 @@
-"""How well a score tells members from others: the area under the ROC curve, and the rate of sure finds."""
+"""How well a score distinguishes members: area under the ROC curve, and true positive rate at few false positives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

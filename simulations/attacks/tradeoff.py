@@ -1,4 +1,4 @@
-"""How well a test can tell whether a unit was there: trade-off curves, and families of them ordered by strength.
+"""Trade-off curves of tests whether a unit was present, and families of curves ordered by strength.
 
 A mechanism is f-differentially private (Dong, Roth and Su, 2022, "Gaussian differential privacy") if every event of
 probability x without the unit has at most probability f̄(x) = 1 - f(x) with it, and the other way round. Audits need the
@@ -40,10 +40,10 @@ class Curve(ABC):
 
 
 class Family(ABC):
-    """Curves ordered by strength: the larger it is, the more a mechanism may tell. Strength 0 tells nothing."""
+    """Curves ordered by strength: the larger it is, the more a mechanism may reveal. Strength 0 reveals nothing."""
 
     most: float
-    """Largest strength that is looked at."""
+    """Largest strength that is tried."""
 
     @abstractmethod
     def curve(self, strength: float) -> Curve:

@@ -1,4 +1,4 @@
-"""What benchmarks share: the machine they ran on, and how a result is printed."""
+"""Shared parts of the benchmarks: the machine's description, and the printing of results."""
 
 import json
 import platform
@@ -15,7 +15,7 @@ from common.device import available_cores
 
 
 def hardware() -> str:
-    """The processor that does the work, in words."""
+    """The name of the processor in use."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")
@@ -25,7 +25,7 @@ def hardware() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the time is spent in."""
+    """Versions of the libraries that take the time."""
     return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "opacus", "flwr")}
 
 

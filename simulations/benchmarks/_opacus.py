@@ -1,4 +1,4 @@
-"""Private steps as Opacus takes them by itself, for comparison: its hooks, and its ghost clipping.
+"""Opacus' own private steps, for comparison: its hooks, and its ghost clipping.
 
 Both see real and fake images in one batch, clip each by itself, and take their noise from PyTorch.
 """

@@ -1,4 +1,4 @@
-"""Whole runs through the command line, each in a process of its own, and the bare steps that they are made of."""
+"""Complete runs through the command line, each in its own process, and the bare steps for comparison."""
 
 import json
 import os
@@ -30,7 +30,7 @@ LOCAL_STEPS = 25
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of `silogan simulate` took: the whole process, its rounds, and the most memory that it held."""
+    """The cost of a run of `silogan simulate`: the whole process, its rounds, and its peak memory."""
 
     seconds: float
     training_seconds: float
@@ -38,7 +38,7 @@ class Run:
 
 
 def data_folder() -> Path | None:
-    """Where public data sets lie: in SILOGAN_DATA, else in `../shared/data`."""
+    """The folder of public data sets: SILOGAN_DATA, else in `../shared/data`."""
     configured = os.environ.get("SILOGAN_DATA")
     folder = Path(configured) if configured else ROOT.parent / "shared" / "data"
     return folder if folder.is_dir() else None

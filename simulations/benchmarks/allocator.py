@@ -1,4 +1,4 @@
-"""What it saves to tell glibc to keep freed memory (`common/allocator.py`): rounds of a private run with and without.
+"""The saving when glibc keeps freed memory (`common/allocator.py`): rounds of a private run with and without it.
 
 Both take turns; the ratio is of medians of the rounds' wall time.
 
@@ -44,9 +44,9 @@ def main() -> None:
     """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="one round, once: to see that it runs")
+    parser.add_argument("--short", action="store_true", help="one round, once: a smoke test")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=4, help="times that each is run")
+    parser.add_argument("--repeats", type=int, default=4, help="repetitions of each run")
     arguments = parser.parse_args()
     if arguments.short:
         arguments.rounds = arguments.repeats = 1

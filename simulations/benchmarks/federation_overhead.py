@@ -1,4 +1,4 @@
-"""What a federation costs over its steps: wall time of a whole `silogan simulate` over the same steps taken bare.
+"""The overhead of a federation: wall time of a whole `silogan simulate` over that of its bare steps.
 
 The wall time is that of the process as a user starts it, without the evaluation of the images: imports, data,
 partition, weights to and from the sites, ledgers, states and checkpoints on the disk, sample grids and report are in
@@ -67,13 +67,13 @@ def main() -> None:
     """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="four sites, 200 steps, once: to see that it runs")
+    parser.add_argument("--short", action="store_true", help="four sites, 200 steps, once: a smoke test")
     parser.add_argument("--sites", type=_counts, default=[4, 10, 50, 100], help="numbers of sites")
-    parser.add_argument("--ray", type=_counts, default=[10], help="numbers of sites to run on Ray as well")
-    parser.add_argument("--private", type=_counts, default=[10], help="numbers of sites to run with privacy as well")
-    parser.add_argument("--batch", type=int, default=64, help="real images that a site expects in a step")
+    parser.add_argument("--ray", type=_counts, default=[10], help="numbers of sites to also run on Ray")
+    parser.add_argument("--private", type=_counts, default=[10], help="numbers of sites to also run with privacy")
+    parser.add_argument("--batch", type=int, default=64, help="expected real images per site and step")
     parser.add_argument("--steps", type=int, default=2500, help="steps of all sites together, in each row")
-    parser.add_argument("--repeats", type=int, default=1, help="times that each is run")
+    parser.add_argument("--repeats", type=int, default=1, help="repetitions of each run")
     arguments = parser.parse_args()
     if arguments.short:
         arguments.sites, arguments.private, arguments.ray = [4], [4], []

@@ -1,4 +1,4 @@
-"""What a classifier learns from synthetic images alone, for a data set, a budget, a number of sites and a split.
+"""Quality: the accuracy of a classifier trained on synthetic images only, by data set, budget, sites and split.
 
     python simulations/benchmarks/quality.py --dataset mnist --epsilon 10 --sites 10 --split iid [--json]
 
@@ -118,14 +118,14 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=10.0)
     parser.add_argument("--sites", type=int, default=10)
     parser.add_argument("--split", choices=SPLITS, default="iid")
-    parser.add_argument("--mode", choices=MODES, default="cpu", help="cpu: two cores; full: for a GPU")
+    parser.add_argument("--mode", choices=MODES, default="cpu", help="cpu: for two cores; full: for a GPU")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--scenario", type=Path, help="another recipe than the data set's own")
+    parser.add_argument("--scenario", type=Path, help="a recipe other than the data set's own")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
     parser.add_argument("--holdout", action="store_true", help="measure on held-out training images")
-    parser.add_argument("--out", type=Path, help="folder in which the runs are kept")
+    parser.add_argument("--out", type=Path, help="folder for the runs")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="two rounds of one seed: to see that it runs")
+    parser.add_argument("--short", action="store_true", help="two rounds of one seed: a smoke test")
     arguments = parser.parse_args()
     seeds = [0] if arguments.short else [int(seed) for seed in arguments.seeds.split(",")]
     name = f"{arguments.dataset}, ε {arguments.epsilon:g}, {arguments.sites} sites, {arguments.split}"

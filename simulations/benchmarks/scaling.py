@@ -1,4 +1,4 @@
-"""How time and memory of a private run grow with sites, batch, image size and rounds: one is varied, the others stay.
+"""Scaling of a private run's time and memory with sites, batch, image size and rounds, one varied at a time.
 
 A sample is an image, real or generated, in a private discriminator step; where time is linear in them, the seconds for
 a million stay the same along sites and rounds. Memory is the peak of the process; each further site has only its images
@@ -49,7 +49,7 @@ def main() -> None:
     """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="two runs of one round at 8x8: to see that it runs")
+    parser.add_argument("--short", action="store_true", help="two runs of one round at 8x8: a smoke test")
     arguments = parser.parse_args()
     base, varied = BASE, VARIED
     if arguments.short:

@@ -1,4 +1,4 @@
-"""What a step costs in this checkout and in another one of the project, each as its launcher sets it up.
+"""The cost of a step in this checkout compared with another checkout of the project.
 
 They take turns on one machine. Each has a process of its own, which waits while another works; so a disturbance of the
 machine meets all of them.
@@ -46,7 +46,7 @@ for _ in sys.stdin:
 
 @contextmanager
 def worker(checkout: Path, engine: str, size: int, threads: int) -> Generator[Callable[[], float]]:
-    """A process that takes a step when it is asked, and says the seconds."""
+    """A process that takes a step on request and reports the seconds."""
     command = [sys.executable, "-c", _WORKER.format(batch=BATCH), str(checkout), engine, str(size), str(threads)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  (ours)
     asks, says = cast(TextIO, process.stdin), cast(TextIO, process.stdout)
@@ -66,10 +66,10 @@ def compare(other: Path, engine: str, size: int, threads: int, rounds: int) -> d
     """Medians of plain, before and now, and the ratio of the latter two.
 
     Raises:
-        SystemExit: the other folder is no checkout, or one of the three ended; it has said why.
+        SystemExit: the other folder is not a checkout, or one of the three processes ended and printed why.
     """
     if not (other / "simulations" / "benchmarks" / "step_cost.py").exists():  # the installed one would step in
-        raise SystemExit(f"{other} is no checkout of the project that has this benchmark")
+        raise SystemExit(f"{other} is not a checkout of this project with this benchmark")
     parts = {"plain": (HERE, "plain"), "before": (other, engine), "now": (HERE, "ours")}
     times: dict[str, list[float]] = {name: [] for name in parts}
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="three rounds: to see that it runs")
+    parser.add_argument("--short", action="store_true", help="three rounds: a smoke test")
     arguments = parser.parse_args()
     arguments.rounds = 3 if arguments.short else arguments.rounds
     folder, _, engine = arguments.other.rpartition(":")

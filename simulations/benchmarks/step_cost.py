@@ -1,4 +1,4 @@
-"""What a private discriminator step costs over the plain one: ours, Opacus' hooks, its ghost clipping, vmap.
+"""The cost of a private discriminator step over the plain one: ours, Opacus' hooks, its ghost clipping, vmap.
 
 Each step is whole, from bytes to Adam: `batch` real and as many fake images, each clipped by itself, and noise. Ours is
 the product's, through the door; with q = 1, so that each step has as many real images as any other. The steps take
@@ -59,7 +59,7 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True)
 class Work:
-    """What every step is given: the same network, images and labels.
+    """The input of every step: the same network, images and labels.
 
     Attributes:
         discriminator: of random weights, the same each time.
@@ -271,12 +271,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=available_cores(), help="threads of torch on a CPU")
     parser.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
-    parser.add_argument("--batches", default="256,1024", help="real images in a step; as many fakes come on top")
-    parser.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and ours")
+    parser.add_argument("--batches", default="256,1024", help="real images in a step, with as many fakes")
+    parser.add_argument("--engines", default="hooks,ghost,vmap", help="engines to compare besides plain and ours")
     parser.add_argument(
         "--keep-freed",
         action="store_true",
-        help="allocate as the launcher does; with other engines, takes their memory",
+        help="use the launcher's allocator settings; other engines then need more memory",
     )
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

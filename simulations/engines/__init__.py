@@ -1,4 +1,4 @@
-"""The engines that can run a prepared study; a new one is one file and one line."""
+"""The engines that run a prepared study; a new one is one file and one line."""
 
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +8,7 @@ from simulations.engines import ray as ray_engine
 
 
 class Engine(Protocol):
-    """Runs the rounds of a prepared study that are still to do."""
+    """Runs the remaining rounds of a prepared study."""
 
     def __call__(self, run_dir: Path, *, num_sites: int, workers: int) -> None:
         """Returns when the last round's checkpoint is written.

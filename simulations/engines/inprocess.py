@@ -1,4 +1,4 @@
-"""The in-process engine: Flower's Grid in one process, with a thread for each site that is at work.
+"""The in-process engine: Flower's Grid in one process, with one thread per active site.
 
 It calls the same ClientApp and ServerApp that hospitals run, and costs milliseconds a round. flwr 1.41 has no public
 in-process grid; this class sets the message's identity fields that a SuperLink would set, which is why flwr is pinned
@@ -97,7 +97,7 @@ class InProcessGrid(Grid):
                 future.cancel()
 
     def close(self) -> None:
-        """Drops what has not begun and waits for what has."""
+        """Cancels pending work and waits for running work."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, message: Message) -> str:
@@ -123,7 +123,7 @@ def _quieten_flower() -> None:
 
 @contextmanager
 def _sites_log(run_dir: Path) -> Generator[None]:
-    """Sends to a file what the sites log, instead of to the terminal of whoever simulates them."""
+    """Redirects the sites' log to a file instead of the terminal."""
     logger, handler = (
         logging.getLogger("silogan.client"),
         logging.FileHandler(run_dir / SITES_LOG, encoding="utf-8", delay=True),

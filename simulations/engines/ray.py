@@ -1,4 +1,4 @@
-"""The Ray engine: the two apps run by `flwr run`, in processes of their own, and an honest account of how that ended.
+"""The Ray engine: runs both apps by `flwr run`, in separate processes, and reports reliably how that ended.
 
 Flower's local runtime is started for one run and stopped after it. What it keeps (home, app bundle, Ray session) lies
 in a temporary folder; its log and the run's are `ray.log` in the run folder.
@@ -39,7 +39,7 @@ from server.rounds.outcome import raise_outcome
 _START_SECONDS = 120.0  # for the SuperLink to import and listen
 _WRAP_UP_SECONDS = 120.0  # from the outcome to the end of the run
 _LOOK_SECONDS = 0.5  # between two looks at the run
-_FOLLOWS = 5  # times that the run's log is followed anew, should it break off
+_FOLLOWS = 5  # times that the run's log is reopened if it breaks off
 _RAY_ROOT_LENGTH = 35  # Ray appends 68 characters for its sockets, whose paths may have 107 (103 on macOS)
 
 
@@ -68,7 +68,7 @@ class _Flower:
         return ask(self.env, self.app, self.log, *arguments)
 
     def stop(self) -> None:
-        """Kills all of them. They hold nothing of worth, as results are in the run folder, and Ray ends slowly."""
+        """Kills all of them. They hold nothing valuable, since results are in the run folder, and Ray ends slowly."""
         self._group.stop()
 
 
@@ -209,16 +209,16 @@ def _follow(flower: _Flower, run_id: str, outcome: Path) -> str:
             if deadline is None and outcome.exists():
                 deadline = time.monotonic() + _WRAP_UP_SECONDS
             if deadline is not None and time.monotonic() > deadline:
-                raise FlowerError(f"it did not end within {_WRAP_UP_SECONDS:.0f} s of its outcome")
+                raise FlowerError(f"it did not end within {_WRAP_UP_SECONDS:.0f} s after its outcome")
             time.sleep(_LOOK_SECONDS)
         status = str(flower.ask("list", "--run-id", run_id)["runs"][0]["status"])
         if status.startswith("finished"):
             return status
-    raise FlowerError("its log broke off")
+    raise FlowerError("its log ended early")
 
 
 def _conclude(run_dir: Path, end: str) -> None:
-    """Returns if the run has succeeded by both accounts; raises the server's error, or that the run was lost."""
+    """Returns if Flower and the server both report success; else raises the server's error, or that it was lost."""
     reported = (run_dir / OUTCOME_FILE).exists()
     if reported:
         raise_outcome(run_dir)

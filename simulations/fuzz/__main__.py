@@ -1,4 +1,4 @@
-"""Spoils every input of the product and says what came of it.
+"""Mutates every input of the product and reports the outcomes.
 
     python -m simulations.fuzz [--mutations N] [--seed S] [--only KIND] [--json FILE]
 
@@ -32,13 +32,13 @@ _RARELY = 5
 
 
 def main(
-    mutations: Annotated[int, typer.Option(min=1, help="How many, of all kinds together.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of all mutations.")] = 0,
-    only: Annotated[list[str] | None, typer.Option(help="A kind of input, may be repeated; all if not given.")] = None,
-    index: Annotated[int | None, typer.Option(help="Repeat this mutation of each kind alone.")] = None,
-    command: Annotated[int, typer.Option(min=0, help="How many of them are given to the command as well.")] = 0,
+    mutations: Annotated[int, typer.Option(min=1, help="Number of mutations, over all kinds.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of all mutations.")] = 0,
+    only: Annotated[list[str] | None, typer.Option(help="A kind of input; repeatable; all if not given.")] = None,
+    index: Annotated[int | None, typer.Option(help="Repeat only this mutation of each kind.")] = None,
+    command: Annotated[int, typer.Option(min=0, help="Number of mutations that are also given to the command.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
-    as_json: Annotated[Path | None, typer.Option("--json", help="Write all that is found here.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="File for all findings.")] = None,
 ) -> None:
     """Runs a campaign and prints a table of outcomes, and the findings."""
     outcomes: list[Outcome] = []

@@ -1,4 +1,4 @@
-"""The real command on a spoilt input: a process of its own, of which only exit code, lines and files are looked at."""
+"""Runs the real command on a mutated input, in its own process; checks exit code, output and files."""
 
 import os
 import shutil

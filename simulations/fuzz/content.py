@@ -26,7 +26,7 @@ from common.privacy.plan import canonical_json
 from simulations.fuzz.values import Mutator, as_json, mutated, mutated_text, nonsense
 
 SITE_KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"fuzz").digest())
-"""The key of the hospital whose files are spoilt: the same in each campaign."""
+"""The key of the hospital whose files are mutated: the same in each campaign."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXTREMES = (b"\x00" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\xff" * 8)
@@ -89,7 +89,7 @@ def _zeros(method: int, megabytes: int) -> bytes:
 
 
 def zip_file(inner: Mutator = bytes_file) -> Mutator:
-    """An archive that is written anew: members spoilt by `inner`, dropped, repeated, renamed, packed otherwise."""
+    """A rewritten archive: members mutated by `inner`, dropped, repeated, renamed, or packed otherwise."""
 
     def mutate(rng: Random, original: bytes) -> bytes:
         how = rng.randrange(8)
@@ -391,7 +391,7 @@ def _canonical(text: str) -> str:
 
 
 def _sign_anew(db: sqlite3.Connection) -> None:
-    """Makes hashes and signatures right again, as whoever has the site's key can."""
+    """Makes hashes and signatures valid again, as a holder of the site's key can."""
     previous = GENESIS
     for seq, body in db.execute("SELECT seq, body FROM entries ORDER BY seq").fetchall():
         digest = hashlib.sha256(f"{seq}\n{previous}\n{body}".encode("utf-8", "surrogatepass")).hexdigest()
@@ -405,7 +405,7 @@ def _sign_anew(db: sqlite3.Connection) -> None:
 
 
 def tar_file(rng: Random, original: bytes) -> bytes:
-    """A packed tar archive whose members are spoilt, of another kind, or too many."""
+    """A packed tar archive whose members are mutated, of another kind, or too many."""
     made = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(original)) as old,

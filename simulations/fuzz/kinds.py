@@ -1,4 +1,4 @@
-"""Each input of the product: how it is spoilt, and what reads it: the same function that the command calls."""
+"""Each input of the product: how it is mutated, and the function that reads it, the same that the command calls."""
 
 import hashlib
 from collections.abc import Callable
@@ -84,7 +84,7 @@ from simulations.partition import PARTITIONS, partition
 Attempt = Callable[[Path], object]
 _LEDGER = "node/ledgers/xrays.sqlite"
 _LEDGERS = ("node/ledgers/*", "node/cohorts.sqlite*")
-"""Written to where a node is opened; that no entry is lost, or is another, is looked at apart."""
+"""Written when a node is opened; a separate check makes sure that no entry is lost or changed."""
 
 _STATE = f"{STUDY}/state/{TRAINING}-000001.pt"
 _CHECKPOINT = f"{RUN}/checkpoints/round-000001.safetensors"
@@ -97,7 +97,7 @@ class Kind:
     Attributes:
         file: where it lies in a place (`simulations/fuzz/places.py`).
         mutate: spoils it.
-        attempt: reads it, as the product does, in a place; what it raises is looked at.
+        attempt: reads it, as the product does, in a place; its exceptions are checked.
         may_change: patterns of files that reading it may write to; all others must stay as they are.
         rare: whether it takes long, so that only every fifth of its mutations is tried.
         command: arguments of the command that reads it, if one does that without reaching out and training.
@@ -164,7 +164,7 @@ def _simulated(place: Path) -> None:
 
 
 def _run_yaml(rng: Random, original: bytes) -> bytes:
-    """A study that is spoilt; mostly with the plan and the hash that fit it again, as a coordinator would."""
+    """A mutated study; mostly with a matching plan and hash, as a hostile coordinator would send."""
     run: Any = yaml.load(original, yaml.CSafeLoader)
     match rng.randrange(6):
         case 0:
@@ -230,7 +230,7 @@ def _settings(place: Path) -> None:
 
 
 def _data_file(place: Path) -> None:
-    read(parse_data(read_keys(place / "data.yaml", "data", "write for example source: folder")))
+    read(parse_data(read_keys(place / "data.yaml", "data", "for example: source: folder")))
 
 
 def _request(place: Path) -> None:
@@ -413,7 +413,7 @@ def _other_format(rng: Random, original: bytes) -> bytes:
 
 
 def _printable(texts: list[str]) -> None:
-    """What people read moves no terminal's cursor."""
+    """Texts for people contain no control characters."""
     for text in texts:
         if not text.isprintable():
             raise AssertionError(f"shows what cannot be printed: {ascii(text)[:80]}")

@@ -47,7 +47,7 @@ _WORDS = (
 
 
 class NotDeliveredError(Exception):
-    """Flower itself can make nothing of the bytes: they reach nobody."""
+    """Flower itself cannot decode the bytes: they reach nobody."""
 
 
 def as_bytes(record: RecordDict) -> bytes:
@@ -68,7 +68,7 @@ def from_bytes(content: bytes) -> RecordDict:
 
 
 def message(rng: Random, original: bytes) -> bytes:
-    """A message that is spoilt in its header, its arrays or its bytes, folded or not."""
+    """A message that is mutated in its header, its arrays or its bytes, packed or not."""
     if rng.randrange(5) == 0:
         return bytes_file(rng, original)
     record = from_bytes(original)

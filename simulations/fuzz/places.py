@@ -1,4 +1,4 @@
-"""A place to spoil things in: a hospital's node, a coordinator, and a file of each kind, all of them right."""
+"""An intact place to mutate: a hospital's node, a coordinator, and a valid file of each kind."""
 
 import csv
 import shutil
@@ -59,7 +59,7 @@ _SCENARIO = {
 
 
 def make(place: Path) -> None:
-    """Makes everything that is spoilt later. The node has answered round 1, and the coordinator has averaged it."""
+    """Creates everything that is mutated later. The node has answered round 1, and the coordinator has averaged it."""
     place.mkdir(parents=True)
     _images(place)
     node = _node(place)

@@ -1,4 +1,4 @@
-"""One mutation, tried: what came of it, in how much time and memory, and which files are others than before."""
+"""One trial: the outcome of a mutation, its time and memory, and the files that changed."""
 
 import contextlib
 import fnmatch
@@ -33,7 +33,7 @@ _PEAK_RESET = Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one mutation.
+    """The outcome of one mutation.
 
     Attributes:
         kind: which input.
@@ -53,7 +53,7 @@ class Outcome:
 
     @property
     def is_finding(self) -> bool:
-        """Whether it must not be so."""
+        """Whether the outcome is a finding."""
         return not re.fullmatch(r"accepted|refused \d|not delivered", self.how)
 
     def to_json(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Outcome:
 
 
 def mutation(kind: str, seed: int, index: int, original: bytes) -> bytes:
-    """The input, spoilt; the same for the same numbers."""
+    """The mutated input; the same for the same numbers."""
     rng = Random(f"{seed}/{kind}/{index}")  # noqa: S311  (to be repeated)
     try:
         return KINDS[kind].mutate(rng, original)
@@ -132,7 +132,7 @@ def _where(error: Exception) -> str:
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Nothing that is printed inside is shown."""
+    """Suppresses all output within the context."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 

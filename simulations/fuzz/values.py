@@ -179,14 +179,14 @@ def mutated_text(rng: Random, text: str) -> str:
 
 
 def yaml_file(rng: Random, original: bytes) -> bytes:
-    """A YAML file, spoilt in its values or its text."""
+    """A YAML file, mutated in its values or its text."""
     if rng.randrange(4) == 0:
         return encoded(mutated_text(rng, original.decode()))
     return encoded(dumped(mutated(rng, yaml.load(original, yaml.CSafeLoader))))
 
 
 def json_file(rng: Random, original: bytes) -> bytes:
-    """A JSON file, spoilt in its values or its text."""
+    """A JSON file, mutated in its values or its text."""
     if rng.randrange(4) == 0:
         return encoded(mutated_text(rng, original.decode()))
     return as_json(mutated(rng, json.loads(original))).encode()

@@ -1,4 +1,4 @@
-"""Processes that try one mutation after another, and a watchdog that ends those which hang or take too much memory."""
+"""Processes that try one mutation after another, and a watchdog that kills those that hang or take too much memory."""
 
 import logging
 import multiprocessing

@@ -1,1 +1,1 @@
-"""A federation on one machine, as hospitals would run it."""
+"""A realistic federation on one machine."""

@@ -1,4 +1,4 @@
-"""A federation on one machine, as hospitals would run it: real processes, TLS, keys, policies and ledgers.
+"""A realistic federation on one machine: real processes, TLS, keys, policies and ledgers.
 
     python -m simulations.rehearsal.federation --out runs/federation
 
@@ -321,12 +321,12 @@ def _pace(nodes: list[Path]) -> str:
                 worked.setdefault(int(found[1]), []).append(float(found[2]))
     rounds = sorted(set(ended) & {number + 1 for number in ended})
     if not rounds:
-        return "rounds: too few to say how long one takes"
+        return "rounds: too few to measure the time of one"
     lasted = [(max(ended[number]) - max(ended[number - 1])).total_seconds() for number in rounds]
     work = [max(worked[number]) for number in rounds]
     beside = statistics.median(whole - part for whole, part in zip(lasted, work, strict=True))
     whole, part = statistics.median(lasted), statistics.median(work)
-    return f"a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s beside it (medians)"
+    return f"a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s overhead (medians)"
 
 
 def memory_of(folder: Path) -> dict[str, int]:
@@ -350,7 +350,7 @@ def _memory(federation: Federation) -> str:
     nodes = [memory_of(host.folder) for host in federation.hospitals]
     most = {name: max(node[name] for node in nodes) for name in nodes[0]}
     told = ["; ".join(f"{name} {mib}" for name, mib in of.items() if name != "supervisor") for of in (server, most)]
-    return f"memory at most, MiB: coordinator: {told[0]}; a node: {told[1]}"
+    return f"peak memory, MiB: coordinator:  {told[0]}; a node: {told[1]}"
 
 
 def main(
@@ -401,7 +401,7 @@ def _tell_ledgers(console: Console, study: Study, run: Path, hospitals: list[Hos
         spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
         audit = json.loads(host.run("audit", str(host.folder), "--json"))
         head = "" if checkpoint is None else checkpoint.ledger_heads[site.name]
-        verdict = "verified" if audit["ok"] else "DOES NOT HOLD"
+        verdict = "verified" if audit["ok"] else "FAILED"
         console.print(f"{host.name}: ε {spent['epsilon_charged']:.4g} charged, ledger {head[:12]} {verdict}")
 
 

@@ -204,5 +204,5 @@ def test_the_check_still_asks_to_register_who_came(tmp_path: Path) -> None:
     a_patient_came(ward)
     [data] = [check for check in preflight(ward.node.folder) if check.name == "data 'xrays'"]
     assert not data.ok
-    assert "holds what was not registered" in data.finding
+    assert "holds records that were not registered" in data.finding
     assert "new patient" not in data.finding + data.hint

@@ -68,7 +68,7 @@ def test_no_policy_lets_a_seed_in(hospital_node: HospitalNode) -> None:
 def test_a_node_with_patients_cannot_become_a_rehearsal(hospital_node: HospitalNode) -> None:
     data = hospital_node.registration.data
     for name in ("cohort", "other"):
-        with pytest.raises(PrivacyRefusal, match="is no rehearsal node, and stays what it was made"):
+        with pytest.raises(PrivacyRefusal, match="is not a rehearsal node, and this cannot change"):
             hospital_node.node.add_cohort(name=name, site="bergen", data=data, declared_size=1000, rehearsal=True)
 
 
@@ -84,7 +84,7 @@ def test_a_mark_that_was_changed_on_the_disk_is_seen(hospital_node: HospitalNode
     with Chain(path, hospital_node.node.key).transaction() as book:
         book.append(marked)  # with the site's own key: by software of the hospital that was tampered with
     study = hospital_node.study(seed=7)
-    with pytest.raises(SiloganError, match="disagree whether this is a rehearsal"):
+    with pytest.raises(SiloganError, match="disagree on whether this is a rehearsal"):
         hospital_node.node.approve(study, hospital_node.node.register.get(None), server=SERVER)
 
 

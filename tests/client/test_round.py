@@ -645,7 +645,7 @@ def test_images_without_patients_are_refused_where_the_plan_protects_patients(
     study = make_study(training=WARM)
     study = replace(study, plan=with_phase(study.plan, unit="patient", records_per_patient=2))
     weights = make_weights(study) if number else {}
-    with pytest.raises(DataError, match="records: do not say whose they are"):
+    with pytest.raises(DataError, match="records: name no patients"):
         run_round(make_site(study), ask(study, number), weights)
 
 

@@ -36,7 +36,7 @@ def test_each_action_is_written_down_with_who_and_how_it_ended(coordinator: Coor
     assert results[:2] == ["done", "done"]
     assert results[3].startswith("site 'nobody': is not enrolled")
     assert (results[4], results[6]) == ("done", "done")
-    assert results[5] == f"run '{run}': is stopped; nothing is to be stopped"
+    assert results[5] == f"run '{run}': is stopped; only queued and running runs can be stopped"
     assert all(action["who"].startswith(pwd.getpwuid(os.geteuid()).pw_name) for action in actions)
     assert (folder / ACTIONS_FILE).stat().st_mode & 0o777 == 0o600
     assert "bergen" in server(folder, "status", "--actions").out
@@ -47,7 +47,7 @@ def test_what_cannot_be_written_down_is_not_done(coordinator: Coordinator) -> No
     run = add_run(coordinator, 1, Submission("queued"))
     done = server(coordinator.folder, "stop", run)
     assert done.code == 3
-    assert "so nothing is done" in done.err
+    assert "so the command does nothing" in done.err
     assert coordinator.runs.get(run).state == "queued"
 
 

@@ -142,15 +142,15 @@ def test_a_run_goes_on_from_the_round_before(
     assert found.checkpoint.round == 1
     dispatcher.step()
     assert link.started == [name]
-    assert "goes on from round 1" in coordinator.runs.get(name).problem
-    assert "goes on from round 1" in server(coordinator.folder, "status").out
+    assert "continuing from round 1" in coordinator.runs.get(name).problem
+    assert "continuing from round 1" in server(coordinator.folder, "status").out
 
 
 def test_an_older_checkpoint_is_never_released_as_the_last(coordinator: Coordinator) -> None:
     name = add_run(coordinator, 1, Submission("queued"), rounds=4)
     folder = coordinator.runs.path(name)
     flip_a_bit(checkpoint(folder, 4))
-    with pytest.raises(FederationError, match="goes on from the round before"):
+    with pytest.raises(FederationError, match="continues from the previous round"):
         conclude(folder)
     assert not (folder / "generator.safetensors").exists()
 
@@ -201,7 +201,7 @@ def test_a_damaged_sites_file_stops_no_run_and_is_put_back(
     assert name in shown.out
     mended = server(coordinator.folder, "repair")
     assert mended.code == 0, mended.out
-    assert "was put back from its copy: 1 hospitals" in mended.out
+    assert "was restored from its copy: 1 hospitals" in mended.out
     assert (coordinator.folder / SITES_FILE).read_bytes() == before
 
 

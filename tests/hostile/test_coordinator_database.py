@@ -70,7 +70,7 @@ def test_a_key_that_was_taken_back_is_said_and_stops_nobody_else(coordinator: Co
     coordinator.enrolment.enrol("tromso", new_line(), 100)
     problems = tell(coordinator, link)
     assert list(problems) == ["bergen"]
-    assert "have the hospital make a new key" in problems["bergen"]
+    assert "have the hospital create a new key" in problems["bergen"]
     assert coordinator.enrolment.all()["tromso"].node in link.keys
 
 
@@ -94,7 +94,7 @@ def test_a_damaged_database_is_put_aside(coordinator: Coordinator, content: byte
     assert server(coordinator.folder, "backup", tmp_path / "b.tar.gz").code == 0  # of all the rest
     mended = server(coordinator.folder, "repair")
     assert mended.code == 0, mended.out
-    assert "hospitals are registered again by `silogan server start`" in mended.out
+    assert "`silogan server start` registers the hospitals again" in mended.out
     assert not (coordinator.folder / DATABASE).exists()
     assert [path.read_bytes() for path in coordinator.folder.glob(f"{DATABASE}.damaged-*")] == [content]
 

@@ -47,7 +47,7 @@ def test_everything_is_mended_that_can_be(coordinator: Coordinator) -> None:
     assert all(finding["mended"] for finding in found.values())
     named = {f"file '{SITES_FILE}'", "file 'superexec.secret'", "file 'ca.key'", f"folder '{INNER}'"}
     assert found.keys() == named | {f"run '{name}'" for name in (checkpoint, events, state, aside)}
-    assert recover(folder / "runs" / checkpoint).problem == "checkpoint of round 2 is missing: goes on from round 1"
+    assert recover(folder / "runs" / checkpoint).problem == "checkpoint of round 2 is missing: continuing from round 1"
     assert len(read_events(folder / "runs" / events)) == 2
     assert [coordinator.runs.get(name).state for name in (state, aside)] == ["stopped", "queued"]
     assert (folder / "ca.key").stat().st_mode & 0o777 == 0o600
@@ -63,7 +63,7 @@ def test_what_needs_a_person_is_named_with_what_mends_it(coordinator: Coordinato
     done = server(folder, "repair")
     assert done.code == 6
     assert "run `silogan server init --name NAME`" in done.out
-    assert "though round 2 was completed; put one of the last two rounds back from a backup" in done.out
+    assert "though round 2 was completed; restore one of the last two rounds from a backup" in done.out
     assert "2 problems left" in done.out
 
 

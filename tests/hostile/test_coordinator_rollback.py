@@ -83,7 +83,7 @@ def test_the_round_before_leads_to_the_same_weights_at_no_cost(finished: Path, d
 def test_without_a_checkpoint_nobody_is_asked(finished: Path) -> None:
     for number in (2, 3):
         checkpoint(finished, number).unlink()
-    with pytest.raises(VerificationError, match="hospitals answer each round once"):
+    with pytest.raises(VerificationError, match="hospitals answer each round only once"):
         train(finished)
     assert entries(finished) == [3] * SITES
 

@@ -100,7 +100,7 @@ def test_start_says_where_it_listens_with_which_authority_and_how_to_stop_it(tar
     authority = ssl.PEM_cert_to_DER_cert((target.coordinator.folder / "ca.pem").read_text())
     fingerprint = hashlib.sha256(authority).digest().hex(":").upper()
     assert f"authority (ca.pem) SHA-256 {fingerprint}" in target.said
-    assert "1 hospitals enrolled; 0 runs" in target.said
+    assert "1 hospital enrolled; 0 runs" in target.said
     assert f"`silogan server stop --folder {target.coordinator.folder}`" in target.said
     assert target.said.rstrip().endswith("ready")
 

@@ -22,7 +22,7 @@ def hospital(tmp_path: Path) -> Hospital:
 
 def test_one_of_two_approvers_is_not_enough(hospital: Hospital) -> None:
     study = hospital.study()
-    with pytest.raises(PrivacyRefusal, match="names nobody"):
+    with pytest.raises(PrivacyRefusal, match="names no approver"):
         hospital.approve(study)
     for name in ("Dr. Berg", " dr.  BERG "):
         hospital.approve(study, approver=name, reason="ethics vote 17/26")
@@ -56,7 +56,7 @@ def test_an_auditor_sees_an_approval_of_too_few(hospital: Hospital) -> None:
     with Chain(hospital.path, hospital.node.key).transaction() as book:
         book.append({**endorsement, "kind": "approve"})
     (finding,) = audit(hospital.path, public_key=hospital.node.key.public).findings
-    assert "fewer people" in finding.problem
+    assert "fewer approvers" in finding.problem
 
 
 def test_an_approver_is_a_printable_line(hospital: Hospital) -> None:

@@ -133,7 +133,7 @@ def test_a_cohort_can_be_moved_and_only_with_its_own_patients(hospital: Hospital
             hospital.node.relocate(cohort, root=tmp_path / wrong)
         assert_one_line(caught.value)
     assert hospital.node.register.get(None) == cohort
-    with pytest.raises(ConfigError, match=r"is read from another place.*relocate"):
+    with pytest.raises(ConfigError, match=r"another data location.*relocate"):
         hospital.node.add_cohort(name="xrays", site=SITE, data=images_at(there), declared_size=DECLARED_SIZE)
     moved = hospital.node.relocate(cohort, root=there)
     assert moved == replace(cohort, data=images_at(there))
@@ -202,8 +202,8 @@ def test_init_asks_on_a_terminal_and_explains(tmp_path: Path) -> None:
             break
     os.close(ours)
     assert process.wait() == 0, said.decode()
-    assert "opened with it for good" in said.decode()
-    assert "counts at δ = 0.0001 for good" in said.decode()
+    assert "keeps it permanently" in said.decode()
+    assert "fixed at δ = 0.0001" in said.decode()
     registration = Node(tmp_path / "node").register.get("xrays")
     assert (registration.site, registration.unit, registration.declared_size) == ("bergen", "record", 300)
 

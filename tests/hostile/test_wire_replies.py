@@ -118,7 +118,7 @@ def test_a_refusal_is_understood(link: Hub, tmp_path: Path) -> None:
 @pytest.mark.parametrize("without", [1, 2, 6], ids=["root", "two", "all"])
 def test_a_reply_with_objects_missing_holds_up_nobody(link: Hub, tmp_path: Path, without: int) -> None:
     done = Round(link, tmp_path, lambda node: node.answer(honest("malice"), without=without))
-    assert_only_the_sender_is_left_out(done, "did not arrive whole in time", violation=False)
+    assert_only_the_sender_is_left_out(done, "did not send its whole reply in time", violation=False)
 
 
 def test_the_first_object_of_a_reply_missing(link: Hub, tmp_path: Path) -> None:
@@ -131,7 +131,9 @@ def test_the_first_object_of_a_reply_missing(link: Hub, tmp_path: Path) -> None:
             assert name in wanted
             node.send(name, content, session)
 
-    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "did not arrive whole in time", violation=False)
+    assert_only_the_sender_is_left_out(
+        Round(link, tmp_path, attack), "did not send its whole reply in time", violation=False
+    )
 
 
 def test_700_megabytes_are_not_fetched(link: Hub, tmp_path: Path) -> None:
@@ -145,13 +147,13 @@ def test_700_megabytes_are_not_fetched(link: Hub, tmp_path: Path) -> None:
             array.children.append(ObjectTree(object_id=f"{piece:064x}"))
         node.announce(message, tree)
 
-    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "larger than what was asked for")
+    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "larger than requested")
 
 
 def test_a_reply_of_larger_arrays_is_not_fetched_whole(link: Hub, tmp_path: Path) -> None:
     large = {**SENT, "generator.a": torch.ones(1000, 1000)}
     record = fold(Reply("malice", "training", 1, "ab" * 32).to_record(large))
-    assert_only_the_sender_is_left_out(Round(link, tmp_path, lambda node: node.answer(record)), "larger than what")
+    assert_only_the_sender_is_left_out(Round(link, tmp_path, lambda node: node.answer(record)), "larger than requested")
 
 
 def test_an_array_that_repeats_a_piece_is_not_built(link: Hub, tmp_path: Path) -> None:
@@ -166,14 +168,14 @@ def test_an_array_that_repeats_a_piece_is_not_built(link: Hub, tmp_path: Path) -
         forge(node, [chunk.deflate(), array])
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "larger than what was asked for")
+    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "larger than requested")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
 
 def test_a_refusal_of_millions_of_control_characters(link: Hub, tmp_path: Path) -> None:
     refusal = RecordDict({"refusal": ConfigRecord({"site": "malice", "code": "\x1b" * 2_000_000})})
     done = Round(link, tmp_path, lambda node: node.answer(refusal))
-    assert_only_the_sender_is_left_out(done, "larger than what was asked for")
+    assert_only_the_sender_is_left_out(done, "larger than requested")
 
 
 @pytest.mark.parametrize("code", ["\x1b]0;x\x07", "budget\n", "\u202egnp.exe"])
@@ -245,7 +247,7 @@ def test_a_message_that_says_it_comes_from_another(link: Hub, tmp_path: Path) ->
         for name in wanted:
             node.send(name, contents[name], session)
 
-    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "comes from a node that is not this site")
+    assert_only_the_sender_is_left_out(Round(link, tmp_path, attack), "comes from a node that is not this site's")
 
 
 def test_a_message_to_the_server_itself_costs_nobody_a_reply(link: Hub, tmp_path: Path) -> None:

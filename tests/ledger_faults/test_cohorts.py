@@ -137,7 +137,7 @@ def test_patients_who_were_not_registered_are_left_out(
     folder_of(tmp_path / "xrays", (*ALL, OTHERS[0]))  # one who was not registered came among them
     site = xrays.site(xrays.study())
     assert site.read_records().stored[PIXELS].equal(before.stored[PIXELS])
-    assert caplog.messages == ["cohort 'xrays' holds what was not registered: it is left out"]
+    assert caplog.messages == ["cohort 'xrays' holds records that were not registered: they are left out"]
     reply, _ = run_round(site, ask(site.study, 2), make_weights(site.study))
     assert reply.round == 2
     assert xrays.ledger.epsilon() == cost(2 * STEPS)

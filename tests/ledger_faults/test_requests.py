@@ -161,7 +161,7 @@ def test_another_study_in_place_of_the_approved_one_is_refused(
     hospital: Hospital, study: Study, changes: dict[str, Any]
 ) -> None:
     hospital.study("another", **changes).save(run_file(hospital, study).parent)
-    assert_refused(hospital, lambda _: hospital.round(study), ConfigError, match="holds another study")
+    assert_refused(hospital, lambda _: hospital.round(study), ConfigError, match="does not hold the approved study")
 
 
 # --- the hospital's own word -----------------------------------------------------------------------------------------

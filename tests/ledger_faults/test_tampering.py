@@ -218,7 +218,7 @@ def test_ledger_written_anew_for_another_key_is_named_by_whoever_knows_the_site_
     signed_anew(OTHER_KEY, change=lambda bodies: bodies[0].update(key=OTHER_KEY.public))(hospital.path)
     assert audit(hospital.path).findings == ()  # the file alone believes its own key
     folder = hospital.run_folder(study, tmp_path / "run", head=replies[-1].ledger_head, rounds=2)
-    assert_named(folder, 1, "another key")
+    assert_named(folder, 1, "not the site's")
     assert_named(folder, THE_LEDGER, "others have seen")
 
 
@@ -240,7 +240,7 @@ def test_swapped_key_is_refused_and_named(
         written=False,
     )
     folder = hospital.run_folder(study, tmp_path / "run", head=replies[-1].ledger_head, rounds=2)
-    assert_named(folder, 1, "another key")
+    assert_named(folder, 1, "not the site's")
     assert len(read_entries(hospital.path)) == LAST
 
 

@@ -55,7 +55,7 @@ def test_table_goes_from_the_reader_to_the_report(tmp_path: Path) -> None:
     assert len(rows) == 50
     assert {row["class"] for row in rows} == {"ill"}
     assert all(low <= float(row[name]) <= high for row in rows for name, (low, high) in RANGES.items())
-    with pytest.raises(UsageError, match="--format png: is none for table rows; use csv"):
+    with pytest.raises(UsageError, match="--format png: is not available for table rows; use csv"):
         generate(folder, count=1, out=tmp_path / "x", file_format="png", labels=None, seed=None)
 
     assert evaluate(folder, None)["utility"] == report["utility"]
@@ -82,11 +82,11 @@ def test_coordinator_proposes_a_study_of_tables() -> None:
     [
         (
             {"model": {"family": "dcgan"}},
-            "model.family: the 'dcgan' networks do not draw table rows",
+            "model.family: the 'dcgan' networks do not generate table rows",
         ),
         (
             {"data": {"source": "digits"}},
-            "model.family: the 'perceptron' networks do not draw images",
+            "model.family: the 'perceptron' networks do not generate images",
         ),
     ],
 )

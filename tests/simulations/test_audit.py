@@ -125,7 +125,7 @@ def test_plan_that_was_not_approved_is_found(run: tuple[Study, Path]) -> None:
     ledger_of(small, run_dir, 0).reject(small.study_id, small.plan.plan_id, "no longer")
     other = replace(small, plan=with_phase(small.plan, noise_multiplier=2.0))
     ledger_of(small, run_dir, 1).approve(Approval(small.study_id, other.plan, "dcgan", SIMULATION))
-    missing = "does not hold an approval of the run's plan"
+    missing = "contains no approval of the run's plan"
     assert problems(run_dir) == [("Bergen", 0, missing), ("Oslo", 0, missing)]
 
 
@@ -147,7 +147,7 @@ def test_damaged_key_is_a_finding_of_its_site(run: tuple[Study, Path]) -> None:
     (run_dir / "ledgers" / "Bergen.key").write_bytes(b"no key")
     ((site, entry, problem),) = problems(run_dir)
     assert (site, entry) == ("Bergen", 0)
-    assert "is no Ed25519 key" in problem
+    assert "not an Ed25519 key" in problem
 
 
 def test_node_is_audited_by_its_register(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_node_is_audited_by_its_register(tmp_path: Path) -> None:
 
 
 def test_device_is_no_ledger() -> None:
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         audit_all([Path("/dev/null")])
 
 

@@ -52,7 +52,7 @@ def test_a_round_in_one_line() -> None:
 
 
 def test_a_line_says_that_the_guard_went_back() -> None:
-    assert plain(round_line(event(9, rolled_back_to=4), study())).endswith("1.3 s  went wrong: back to round 4")
+    assert plain(round_line(event(9, rolled_back_to=4), study())).endswith("1.3 s  rolled back to round 4")
 
 
 def test_a_line_tells_of_refusals_and_of_missing_privacy() -> None:

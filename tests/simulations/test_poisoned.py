@@ -79,7 +79,7 @@ def test_a_poisoned_site_ends_in_quarantine_and_the_others_average_is_theirs_alo
     events = read_events(tmp_path / "poisoned")
     assert [event["sites_replied"] for event in events] == [3, 3, 3, 3]
     whys = [[entry["why"] for entry in event["sites_refused"]] for event in events]
-    for [why], words in zip(whys[:3], ("is not finite", "repeats weights", "points against the other"), strict=True):
+    for [why], words in zip(whys[:3], ("is not finite", "repeats weights", "points away from the other"), strict=True):
         assert words in why
     assert whys[3] == []
     assert [event["quarantined"] for event in events] == [[], [], ["site-4"], ["site-4"]]

@@ -32,7 +32,7 @@ VALUES: dict[str, Any] = {
     "evaluation": {"enabled": False},
 }
 SCENARIO = parse_scenario(VALUES)
-REFUSAL = PrivacyRefusal("round 2", "2 sites refused", "the rounds before it stand")
+REFUSAL = PrivacyRefusal("round 2", "2 sites refused", "the rounds before it are kept")
 
 
 class FakeEngine:
@@ -168,7 +168,7 @@ def test_an_interrupted_overwrite_never_leaves_a_folder_that_seems_free(
     monkeypatch.setattr(shutil, "rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(overwrite=True)
-    with pytest.raises(ConfigError, match="holds a run already"):
+    with pytest.raises(ConfigError, match="already holds a run"):
         run()
 
 

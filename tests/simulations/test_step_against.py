@@ -17,7 +17,7 @@ def test_this_checkout_against_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="is no checkout"):
+    with pytest.raises(SystemExit, match="is not a checkout"):
         compare(tmp_path, "ours", size=28, threads=1, rounds=2)
 
 

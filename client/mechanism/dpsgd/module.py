@@ -115,12 +115,12 @@ class BookKeepingModule(AbstractGradSampleModule):
         ]
 
     def take(self) -> Tensor:
-        """The sum so far, float64[d]; it begins anew."""
+        """The sum so far, float64[d]; resets it to zero."""
         sums, self._sums = self._sums, self._zeros()
         return torch.cat([sums[parameter].flatten() for parameter in self.trained])
 
     def remove_hooks(self) -> None:
-        """Forgets the critic's layers."""
+        """Removes the hooks from the critic's layers."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

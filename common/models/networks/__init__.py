@@ -39,13 +39,13 @@ def build(model: Model, schema: Schema) -> GAN:
     """
     fitting = KINDS[schema.kind].families
     if model.family not in fitting:
-        problem = f"the '{model.family}' networks do not draw {schema.noun}"
+        problem = f"the '{model.family}' networks do not generate {schema.noun}"
         raise ConfigError("model.family", problem, f"use one of {', '.join(fitting)}")
     return GAN(*lookup(FAMILIES, model.family, "model.family")(model, schema))
 
 
 def blueprint(model: Model, schema: Schema) -> GAN:
-    """Both networks without values: layers, names, shapes and types alone. Takes no memory and no random numbers.
+    """Both networks without values: only layers, names, shapes and types. Takes no memory and no random numbers.
 
     Raises:
         ConfigError: as for `build`.

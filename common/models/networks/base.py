@@ -1,4 +1,4 @@
-"""What every family of networks offers, whatever its layers."""
+"""The interface of every family of networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Generator(nn.Module, ABC):
         """
 
     def draw(self, count: int, classes: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """As many records of random noise and classes, and their labels; None where it is unconditional."""
+        """`count` records of random noise and classes, and their labels; None if it is unconditional."""
         z = torch.randn(count, self.latent_dim, generator=rng, device=rng.device)
         labels = uniform_labels(count, classes, rng) if self.conditional else None
         return self(z, labels), labels

@@ -1,4 +1,4 @@
-"""Which layers a private discriminator may be made of.
+"""The layers that a private discriminator may have.
 
 A private step clips the gradient of each patient, so it needs layers whose output for one patient depends on that
 patient alone, and a rule for the gradient of each. A layer outside this list is refused by name, never skipped: a
@@ -44,7 +44,7 @@ def check_private(discriminator: Discriminator) -> None:
 
 
 def _fault(layer: nn.Module) -> tuple[str, str] | None:
-    """What keeps a layer from being private, and the hint; None if nothing does."""
+    """Why a layer is not private, and the hint; None if it is."""
     if isinstance(layer, _BatchNorm):  # even without parameters and buffers
         return "mixes patients of a batch", "use GroupNorm"
     if isinstance(layer, _InstanceNorm) and layer.track_running_stats:

@@ -1,4 +1,4 @@
-"""What is made of synthetic records: one file a kind of record, and one line a kind in `OUTPUTS`."""
+"""Output of synthetic records: one file and one line in `OUTPUTS` per kind of record."""
 
 from server.release.outputs import image
 from server.release.outputs.base import Output

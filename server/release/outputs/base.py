@@ -1,4 +1,4 @@
-"""What is made of the records of one kind."""
+"""Output formats of one kind of record."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Preview = Callable[[Stored, Tensor | None, ReleasedGenerator], bytes]
 
 @dataclass(frozen=True)
 class Output:
-    """What is made of the records of one kind.
+    """Output formats of one kind of record.
 
     Attributes:
         formats: of `silogan generate`; the first is its default.

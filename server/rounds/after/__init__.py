@@ -1,7 +1,7 @@
-"""What the coordinator does after the replies of a round were combined: one file each, in the order of `AFTER_ROUND`.
+"""The steps after a round's replies were combined: one file each, in the order of `AFTER_ROUND`.
 
-Whatever stands before `events.record` is in the checkpoint; whatever stands after it is not missed if the server dies
-before it comes to that.
+The results of steps before `events.record` are in the checkpoint; later steps may be lost if the server dies before
+them.
 """
 
 from server.rounds.after import average, events, guard, samples, server_training

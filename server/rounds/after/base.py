@@ -1,4 +1,4 @@
-"""What is known of a round that has ended."""
+"""The data of a completed round."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

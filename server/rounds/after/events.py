@@ -1,4 +1,4 @@
-"""The event of a round, and writing it down with the checkpoint."""
+"""The event of a round, written together with the checkpoint."""
 
 import time
 from dataclasses import replace
@@ -10,7 +10,7 @@ from server.rounds.events import append_event
 
 
 def describe(ended: EndedRound, state: Checkpoint) -> Checkpoint:
-    """The state with what is told of the round, and with its time."""
+    """The state with the round's event and time."""
     plan, seconds = ended.study.plan, time.monotonic() - ended.asked_at
     spent = plan.epsilon_after(plan.training.name, state.round)
     event = {

@@ -1,11 +1,11 @@
-"""The collapse guard: sees that training goes wrong from generated images alone, and goes back to where it was well.
+"""The collapse guard: detects collapse from generated images alone, and rolls back to a healthy round.
 
-A generator that has collapsed makes the same image again and again; one that has lost is told apart by the
-discriminator every time, and learns nothing more from it. Both show in images of the server's own making.
+A collapsed generator makes the same image again and again. A losing generator is recognised by the discriminator every
+time, and learns nothing more from it. Both are visible in images that the server generates.
 
 Privacy:
-    Only the networks are looked at, which the sites have released under their plans: post-processing, never real data.
-    The rounds that are given up stay charged; the plan's number of rounds holds whatever the guard does.
+    Uses only the networks, which the sites have released under their plans: post-processing, never real data.
+    Discarded rounds stay charged; the guard never changes the plan's number of rounds.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +26,7 @@ _MARGIN = 1.5
 
 
 class Vitals(NamedTuple):
-    """How a pair of networks is.
+    """The health of a pair of networks.
 
     Attributes:
         variety: standard deviation of a pixel over generated images of one class, root mean square over pixels and
@@ -41,7 +41,7 @@ class Vitals(NamedTuple):
 
 @torch.inference_mode()
 def vitals(study: Study, weights: Weights) -> Vitals:
-    """Looks at images of both networks' `weights`: always the same latent vectors, as many images of each class."""
+    """Measures both networks' `weights` on images of fixed latent vectors, equally many of each class."""
     gan = networks(study.scenario.model, study.schema, weights)
     classes = study.schema.num_classes if gan.generator.conditional else 1
     rng = torch.Generator().manual_seed(_SEED)
@@ -55,7 +55,7 @@ def vitals(study: Study, weights: Weights) -> Vitals:
 
 @dataclass(frozen=True)
 class GuardState:
-    """What the guard remembers between rounds; part of a checkpoint.
+    """The guard's state between rounds; part of a checkpoint.
 
     Attributes:
         healthy_round: the last round that was well by a margin, to which a rollback leads.
@@ -82,7 +82,7 @@ class GuardState:
 
 
 def judge(settings: Guard, state: GuardState, number: int, found: Vitals) -> GuardState:
-    """What the guard remembers after round `number`, in which the networks were as `found`.
+    """The guard's state after round `number`, in which the networks were as `found`.
 
     Where `rollbacks` has grown, the caller goes back to the weights of `healthy_round`.
 
@@ -91,7 +91,7 @@ def judge(settings: Guard, state: GuardState, number: int, found: Vitals) -> Gua
     """
     bad = not (found.variety >= settings.variety and found.fake_accuracy <= settings.fake_accuracy)  # NaN is bad
     if not bad:
-        # the brink is no place to go back to
+        # do not return to a state that is close to collapse
         well = found.variety >= _MARGIN * settings.variety
         return replace(state, healthy_round=number if well else state.healthy_round, bad_rounds=0, fresh=False)
     if state.bad_rounds + 1 < settings.patience:
@@ -101,13 +101,13 @@ def judge(settings: Guard, state: GuardState, number: int, found: Vitals) -> Gua
             f"round {number}",
             f"training goes wrong again after {state.rollbacks} rollbacks (variety "
             f"{found.variety:.2f}, D's accuracy on fakes {found.fake_accuracy:.2f})",
-            "begin a run with lower training.lr_generator and lr_discriminator; the rounds spent stay charged",
+            "start a run with lower training.lr_generator and lr_discriminator; the rounds spent stay charged",
         )
     return replace(state, bad_rounds=0, rollbacks=state.rollbacks + 1, fresh=True)
 
 
 def watch(ended: EndedRound, state: Checkpoint) -> Checkpoint:
-    """The state with what was seen of it; the weights are older ones where training had gone wrong."""
+    """The state with its measured health; after a rollback the weights are older ones."""
     settings, found = ended.study.scenario.training.guard, vitals(ended.study, state.weights)
     event = {**state.event, **found._asdict()}
     if settings is None:

@@ -1,4 +1,4 @@
-"""What the server itself trains in a round, on the average of the sites' networks: no privacy is spent on it."""
+"""The server's own training in a round, on the average of the sites' networks; it costs no privacy."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is made of the replies of a round: a rule is one file here and one line in `RULES`.
+"""Aggregation of a round's replies: a rule is one file here and one line in `RULES`.
 
 Flower has these rules too; its trimmed mean cannot leave a single site of three (flwr 1.41), and see `krum.py`.
 """
@@ -18,7 +18,7 @@ RULES: dict[str, type[Rule]] = {
 
 
 def check_aggregation(scenario: Scenario) -> None:
-    """Holds the scenario against what its rule says of itself.
+    """Checks the scenario against the declarations of its rule.
 
     Raises:
         ConfigError: there is no such rule, it does not use a setting that is given, or there are too few sites for it.

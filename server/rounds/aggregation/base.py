@@ -1,4 +1,4 @@
-"""What every aggregation rule offers, and says of itself."""
+"""The interface of every aggregation rule."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -33,11 +33,11 @@ class Rule(ABC):
     @staticmethod
     @abstractmethod
     def replies_needed(byzantine: int) -> int:
-        """Fewest replies with which it bears so many hostile ones."""
+        """The fewest replies with which it tolerates this many hostile ones."""
 
     @classmethod
     def demand(cls, settings: Federation) -> str:
-        """What it needs, as errors say it."""
+        """What it needs, as shown in errors."""
         asked = f"federation.aggregation={settings.aggregation} with byzantine={settings.byzantine}"
         return f"{asked} needs {cls.replies_needed(settings.byzantine)} sites ({cls.condition})"
 
@@ -55,7 +55,7 @@ class Rule(ABC):
 
 
 class RobustRule(Rule):
-    """A rule that bears f hostile sites: it holds every reply of the round, and counts every site alike."""
+    """A rule that tolerates f hostile sites: it holds every reply of the round, and weighs all sites equally."""
 
     condition = "n > 2f"
     uses = frozenset({"byzantine"})
@@ -71,7 +71,7 @@ class RobustRule(Rule):
         return 2 * byzantine + 1
 
     def add(self, weights: Weights, weight: float) -> None:  # noqa: ARG002
-        """Takes one site's weights; its public weight does not enter."""
+        """Takes one site's weights; its public weight is ignored."""
         self._replies.append(weights)
 
     def value(self) -> Weights:
@@ -83,4 +83,4 @@ class RobustRule(Rule):
 
     @abstractmethod
     def _combined(self, replies: list[Weights]) -> Weights:
-        """What comes of enough replies."""
+        """The result of enough replies."""

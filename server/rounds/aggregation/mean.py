@@ -1,4 +1,4 @@
-"""Averaging what the sites send, each as it comes."""
+"""The mean of all replies, computed as they arrive."""
 
 import torch
 
@@ -20,7 +20,7 @@ class WeightedMean(Rule):
 
     @staticmethod
     def replies_needed(byzantine: int) -> int:  # noqa: ARG004
-        """See `Rule`; it bears no hostile reply, whatever their number."""
+        """See `Rule`; it tolerates no hostile reply."""
         return 1
 
     def add(self, weights: Weights, weight: float) -> None:

@@ -1,4 +1,4 @@
-"""A fault campaign: what a federation does when its parts are killed, hang, are cut off or pretend to be others.
+"""A fault campaign: how a federation behaves when its parts are killed, hang, are cut off or impersonate others.
 
 A fault is a function of its own, a generator: what it yields first says what was done in the middle of a run. What
 comes after that happens once the run has ended: it repairs what it broke, and may say what else was seen.

@@ -44,7 +44,7 @@ _HEADER = ("fault", "what was done", "the run", "seconds", "the coordinator saw"
 
 def main(
     out: Path = Path("runs/faults"),
-    only: Annotated[list[str] | None, typer.Option(help="A fault to try, may be repeated; all if not given.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A fault to try; repeatable; all if not given.")] = None,
 ) -> None:
     """Sets up one federation and lets each fault happen in a run of its own."""
     console = Console(markup=False, highlight=False)
@@ -79,7 +79,7 @@ def _print(console: Console, row: tuple[str, ...]) -> None:
 
 
 def _missing(fault: Fault, *, isolated: bool, mounted: bool) -> str:
-    """What this machine lacks for a fault; empty if nothing."""
+    """What this machine lacks for a fault; empty if it lacks nothing."""
     if fault.__name__.startswith("network") and not isolated:
         return "needs network namespaces"
     if fault in {disk_full, coordinator_disk_full, read_only} and not mounted:

@@ -1,4 +1,4 @@
-"""What happens to the coordinator itself: its proxy, its disk, its files, and whoever restarts it."""
+"""Faults of the coordinator: its proxy, its disk, its files, and restarts."""
 
 import os
 import signal

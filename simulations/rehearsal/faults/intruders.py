@@ -1,4 +1,4 @@
-"""Those who pretend to be others, and sites whose software is not what it should be."""
+"""Faults by impostors, and by sites with modified software."""
 
 import shutil
 import time
@@ -44,7 +44,7 @@ print(connection.getresponse().status)
 
 
 def unknown_key(federation: Federation) -> Iterator[str]:
-    """A node that nobody has enrolled starts on a hospital's machine."""
+    """A node that is not enrolled starts on a hospital's machine."""
     host = federation.hospitals[1]
     stranger = Host("stranger", federation.out / "stranger", host.address, host.prefix)
     stranger.run(

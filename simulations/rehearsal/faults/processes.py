@@ -1,4 +1,4 @@
-"""Parts of a federation that end, hang, or are asked for two things at once."""
+"""Faults of processes: they are killed, hang, or get two tasks at once."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What is to be seen of a run after its end: at the coordinator, at the hospitals, and in their ledgers."""
+"""Observations after a run: at the coordinator, at the hospitals, and in their ledgers."""
 
 import json
 import re

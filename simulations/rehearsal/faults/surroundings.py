@@ -1,4 +1,4 @@
-"""What programs stand on gives way: network, disk, clock, certificate."""
+"""Faults of the environment: network, disk, clock, certificate."""
 
 import errno
 import json

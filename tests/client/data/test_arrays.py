@@ -79,7 +79,7 @@ GOOD = np.zeros((2, 8, 8), np.uint8)
         (np.zeros((2, 300, 300), np.uint8), [0, 1], r"each image of x: is 300 x 300 pixels"),
         (GOOD, [0.0, 1.0], r"labels of x: holds float64 values"),
         (GOOD, [0], r"labels of x: does not hold one value for each image"),
-        (GOOD, [[0, 1], [1, 1]], r"labels of x: holds several labels an image"),
+        (GOOD, [[0, 1], [1, 1]], r"labels of x: holds several labels per image"),
         (GOOD, [0, 2], r"labels of x: holds a value outside 0 to 1"),
         (GOOD, [-1, 0], r"labels of x: holds a value outside 0 to 1"),
         (GOOD, 0, r"labels of x: does not hold one value for each image"),

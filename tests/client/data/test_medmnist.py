@@ -83,7 +83,7 @@ def test_a_known_file_keeps_its_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["chestmnist.npz", "chestmnist_128.npz"])
 def test_multi_label_sets_are_refused_by_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=f"file '{name}': has several labels an image"):
+    with pytest.raises(DataError, match=f"file '{name}': has several labels per image"):
         read(write(tmp_path, arrays(), name))
 
 
@@ -128,7 +128,7 @@ PATIENTS = {"train_patients": np.arange(12), "test_patients": np.arange(12, 18)}
         ({"test_images": np.zeros((6, 32, 32), np.uint8)}, "training and test images of different size"),
         ({"test_images": np.zeros((5, 28, 28), np.uint8)}, r"\(test\): does not hold one value for each image"),
         ({"train_labels": np.full((12, 1), 2)}, r"\(train\): holds a value outside 0 to 1"),
-        ({"train_labels": np.zeros((12, 14), np.uint8)}, r"\(train\): holds several labels an image"),
+        ({"train_labels": np.zeros((12, 14), np.uint8)}, r"\(train\): holds several labels per image"),
         ({"train_labels": np.zeros((12, 1), object)}, "truncated, corrupt or not an .npz archive"),
         ({"train_labels": np.zeros((12, 1), np.float32)}, r"\(train\): holds float32 values"),
         ({"site_names": np.array(["a"])}, "has only one of 'site_names' and 'train_sites'"),
@@ -183,7 +183,7 @@ def test_files_that_are_no_archive_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("train_images", b"no numpy header")
         archive.writestr("train_labels", b"no numpy header")
-    with pytest.raises(DataError, match="holds something else than an array as 'train_labels'"):
+    with pytest.raises(DataError, match="holds no array under 'train_labels'"):
         read(data)
 
 

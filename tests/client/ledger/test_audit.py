@@ -143,14 +143,14 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "written anew with another key": (
         written_anew(lambda bodies: bodies[0].update(key=OTHER_KEY.public), OTHER_KEY),
         1,
-        "another key",
+        "not the site's",
     ),
     "written anew under the site's name": (written_anew(key=OTHER_KEY), 1, "not signed"),
     # by software of the site, with its own key
-    "settled twice": (written_anew(lambda bodies: bodies.append(bodies[3])), 9, "settled before"),
+    "settled twice": (written_anew(lambda bodies: bodies.append(bodies[3])), 9, "already settled"),
     "settled too much": (written_anew(body(6, steps=6)), 6, "more steps"),
-    "settled what never was": (written_anew(body(6, reservation=7)), 6, "not reserved"),
-    "released twice": (written_anew(body(8, replay_key="release 1")), 8, "reserved for before"),
+    "settled what never was": (written_anew(body(6, reservation=7)), 6, "settles a reservation that does not exist"),
+    "released twice": (written_anew(body(8, replay_key="release 1")), 8, "already reserved"),
     "budget passed": (written_anew(body(8, steps=200)), 8, "above the budget"),
     "above 20 without an override": (
         written_anew(lambda bodies: (policy(epsilon=90.0)(bodies), body(8, noise_multiplier=0.2)(bodies))),
@@ -160,7 +160,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "budget raised": (
         written_anew(lambda bodies: bodies.append({**bodies[0], "policy": {**bodies[0]["policy"], "epsilon": 9.0}})),
         9,
-        "opens the ledger again",
+        "opens the ledger a second time",
     ),
     "clock set back": (written_anew(body(5, created="1999-12-31T00:00:00+00:00")), 5, "older"),
     "not opened": (written_anew(lambda bodies: bodies.pop(0)), 1, "does not open"),
@@ -174,7 +174,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "answered round again": (
         written_anew(body(8, round=1)),
         8,
-        "reserves again for round 1 of training, which was settled",
+        "reserves round 1 of training again, which was already settled",
     ),
     "no spare round left": (
         written_anew(lambda bodies: bodies[1]["plan"]["phases"][0].update(rounds=2)),
@@ -182,7 +182,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
         "is reservation 3 for training, which was approved for 2",
     ),
     "phase that was not approved": (written_anew(body(8, phase="statistics")), 8, "has no phase 'statistics'"),
-    "hash of another plan": (written_anew(body(2, former_id="0" * 64)), 2, "no entry says"),
+    "hash of another plan": (written_anew(body(2, former_id="0" * 64)), 2, "has invalid content"),
     "more ε than approved": (
         written_anew(lambda bodies: bodies[1]["plan"].update(epsilon=0.1)),
         3,
@@ -201,7 +201,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "second study after a long one": (
         written_anew(lambda bodies: bodies.append({**bodies[7], "study_id": "another"})),
         9,
-        "is of a second study, but the first one's plan alone",
+        "is for a second study, but the first plan alone",
     ),
     "approval of what cannot be": (
         written_anew(lambda bodies: bodies[1]["plan"]["phases"][0].update(steps_per_round=-100)),
@@ -209,15 +209,15 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], int, str]] = {
         "steps_per_round",
     ),
     "another plan than approved": (written_anew(body(8, plan_id="0" * 64)), 8, "plan_id"),
-    "against the policy": (written_anew(policy(min_noise_multiplier=11.0)), 3, "below 11"),
-    "approved against the policy": (written_anew(policy(servers=["another"])), 2, "server 'coordinator'"),
+    "violates the policy": (written_anew(policy(min_noise_multiplier=11.0)), 3, "below 11"),
+    "approved violates the policy": (written_anew(policy(servers=["another"])), 2, "server 'coordinator'"),
     "more steps than the policy allows": (written_anew(policy(max_steps=45, max_steps_per_round=4)), 2, "above 4"),
     "policy with an unknown key": (written_anew(policy(comment="free")), 1, "comment"),
     "no noise": (written_anew(body(3, noise_multiplier=0.0)), 3, "noise_multiplier"),
     "negative steps": (written_anew(body(4, steps=-5)), 4, "steps"),
     "more than every patient": (written_anew(body(3, sample_rate=1.5)), 3, "sample_rate"),
     "unknown field": (written_anew(body(3, comment="free")), 3, "comment"),
-    "unknown kind": (written_anew(body(3, kind="gift")), 3, "no entry says"),
+    "unknown kind": (written_anew(body(3, kind="gift")), 3, "has invalid content"),
     "text for a number": (written_anew(body(3, steps="5")), 3, "steps"),
     "another spelling": (written_anew(text=lambda value: json.dumps(value, indent=1)), 1, "canonical"),
 }
@@ -321,7 +321,7 @@ def test_what_a_finding_quotes_moves_no_terminal(path: Path) -> None:
 
     written_anew(more)(path)
     [finding] = audit(path).findings
-    assert finding.problem == "says what no entry says (versions.\\x1b[2J)"
+    assert finding.problem == "has invalid content (versions.\\x1b[2J)"
 
 
 def test_bytes_that_are_no_text_in_a_table_of_contents(path: Path) -> None:

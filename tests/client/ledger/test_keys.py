@@ -69,7 +69,7 @@ def test_keys_made_at_once_are_one(path: Path) -> None:
 def test_file_without_a_key(path: Path, spoil: Callable[[Path], object]) -> None:
     SiteKey.create(path)
     spoil(path)
-    with pytest.raises(DataError, match=r"site\.key.*no Ed25519 key"):
+    with pytest.raises(DataError, match=r"site\.key.*not an Ed25519 key"):
         SiteKey.load(path)
 
 

@@ -249,7 +249,7 @@ def test_epsilon_composes_over_everything_in_the_file(path: Path) -> None:
     first.settle(first.reserve(charge(2, round=2)), 1)
     assert first.epsilon() == cost(3)
     second = opened(path)
-    with pytest.raises(PrivacyRefusal, match="leaves no room for a second study: the first one's plan alone"):
+    with pytest.raises(PrivacyRefusal, match=r"leaves no room for a second study: .* the first plan alone"):
         second.reserve(Charge.of(quieter, "training", 1, "study B"))
     assert first.epsilon() == cost(3)
 
@@ -399,7 +399,9 @@ def test_an_entry_that_gives_budget_back_is_never_reckoned_with(ledger: Ledger, 
     with Chain(path, KEY).transaction() as book:
         book.append({**book.entries[-1].content, "steps": -1, "round": 2})
     for use in (ledger.epsilon, lambda: ledger.reserve(charge(round=3))):
-        with pytest.raises(VerificationError, match="ledger entry 4: says what no entry may") as caught:
+        with pytest.raises(
+            VerificationError, match="ledger entry 4: has a field of the wrong type or with an invalid value"
+        ) as caught:
             use()
         assert_one_line(caught.value)
 

@@ -64,7 +64,7 @@ def found(path: Path) -> Audit:
 def test_the_answers_come_in_the_order_of_the_questions(found: Audit) -> None:
     headings = re.findall(r"<h2>(.*?)</h2>", page_of([found, UNREADABLE]).html)
     assert headings == [
-        "Does everything hold?",
+        "What was checked",
         "All ledgers at a glance",
         "bergen",
         "torn",
@@ -74,7 +74,7 @@ def test_the_answers_come_in_the_order_of_the_questions(found: Audit) -> None:
 
 def test_a_ledger_that_holds_is_said_to_and_by_itself_needs_no_summary(found: Audit) -> None:
     page = page_of([found])
-    assert "Everything holds" in page.text
+    assert "All checks passed" in page.text
     assert "at a glance" not in page.text
     assert ("class", "banner bad") not in {(name, value) for _, name, value in page.attributes}
 
@@ -82,15 +82,15 @@ def test_a_ledger_that_holds_is_said_to_and_by_itself_needs_no_summary(found: Au
 def test_the_guarantee_has_its_unit_neighbours_and_figures_by_three_accountants(found: Audit) -> None:
     text, statement = page_of([found]).text, found.statement
     assert statement is not None
-    assert "Protected is the patient: all records of one patient at this hospital together" in text
-    assert "neighbours: add or remove one patient" in text
+    assert "Unit of privacy: the patient, that is all records of one patient at this hospital together" in text
+    assert "add or remove one patient" in text
     for value in (found.epsilon_prv, found.epsilon_pld, found.epsilon_rdp):
         assert upward(value, 4) in text
     assert (
         f"Privacy loss ε {upward(found.epsilon_prv, 4)} all runs together; {upward(statement.epsilon_settled, 4)} for"
         in text
     )
-    assert f"Budget 2 of the hospital's policy in force Left {downward(statement.epsilon_left)} of" in text
+    assert f"Budget 2 from the hospital's current policy Left {downward(statement.epsilon_left)} of" in text
     assert f"δ {small(PLAN.delta)} probability" in text
     assert "conservative" in text
 
@@ -98,7 +98,7 @@ def test_the_guarantee_has_its_unit_neighbours_and_figures_by_three_accountants(
 def test_a_record_level_ledger_says_what_that_means(tmp_path: Path) -> None:
     opened(tmp_path / "oslo.sqlite", unit="record")
     text = page_of([audit(tmp_path / "oslo.sqlite")]).text
-    assert "Protected is the single record." in text
+    assert "Unit of privacy: the single record." in text
     assert "add or remove one record" in text
     assert "ε grows about in proportion" in text
 
@@ -119,7 +119,7 @@ def test_the_newest_refusals_are_listed_with_their_reasons(found: Audit) -> None
 
 def test_what_is_outside_the_guarantee_is_listed(found: Audit) -> None:
     text = page_of([found]).text
-    for words in ("real test data", "declares publicly", "Timing", "a head", "weights after noise", "NIST SP 800-226"):
+    for words in ("real test data", "makes public", "Timing", "later head", "weights after noise", "NIST SP 800-226"):
         assert words in text
 
 
@@ -134,8 +134,8 @@ def test_software_and_the_date_of_the_audit_are_named(found: Audit) -> None:
 def test_every_finding_is_named_with_its_entry_in_red(found: Audit) -> None:
     doubtful = replace(found, findings=(Finding(7, "is not signed by the site's key"),))
     page = page_of([doubtful, UNREADABLE])
-    assert "2 things do not hold" in page.text
-    assert "Everything holds" not in page.text
+    assert "2 problems found" in page.text
+    assert "All checks passed" not in page.text
     assert "entry 7" in page.text
     reds = re.findall(r'<strong class="bad">(.*?)</strong>', page.html)
     assert reds == ["is not signed by the site&#39;s key", "cannot be used (file is not a database)"]
@@ -143,8 +143,8 @@ def test_every_finding_is_named_with_its_entry_in_red(found: Audit) -> None:
 
 def test_entries_that_cannot_be_trusted_give_no_figures() -> None:
     page = page_of([UNREADABLE])
-    assert "1 thing does not hold" in page.text
-    assert "No figures : its entries cannot be trusted" in page.text
+    assert "1 problem found" in page.text
+    assert "No figures : its entries are not reliable enough" in page.text
     assert page.tags["svg"] == 0
     assert "Privacy loss ε" not in page.text
 
@@ -222,7 +222,7 @@ def test_a_hundred_ledgers_are_summed_up_and_linked(found: Audit) -> None:
     targets = {value.removeprefix("#") for _, name, value in page.attributes if name == "href"}
     assert len(ids) == len(set(ids)) == 100
     assert targets == set(ids)
-    assert "100 privacy ledgers examined" in page.text
+    assert "100 privacy ledgers audited" in page.text
 
 
 def test_figures_at_other_terms_are_not_ranked(tmp_path: Path, found: Audit) -> None:
@@ -249,7 +249,7 @@ def test_the_page_is_written_whole_and_again(found: Audit, tmp_path: Path) -> No
 
 def test_a_ledger_is_not_written_over(found: Audit, path: Path) -> None:
     before = path.read_bytes()
-    with pytest.raises(UsageError, match="is no page"):
+    with pytest.raises(UsageError, match="is not an audit page"):
         write_page([found], path, AT)
     assert path.read_bytes() == before
 

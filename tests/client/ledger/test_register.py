@@ -140,5 +140,7 @@ def test_entry_of_an_older_register_is_read() -> None:
     plain["data"] |= {"dataset": None, "download": False, "patients": None}
     assert Registration.of_entry(Entry(1, json.dumps(plain), "", "", "")) == wanted
     plain["data"]["download"] = True
-    with pytest.raises(VerificationError, match="register entry 1: says what no entry may"):
+    with pytest.raises(
+        VerificationError, match="register entry 1: has a field of the wrong type or with an invalid value"
+    ):
         Registration.of_entry(Entry(1, json.dumps(plain), "", "", ""))

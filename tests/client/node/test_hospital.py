@@ -127,7 +127,7 @@ def test_request_holds_what_the_coordinator_may_know_and_no_more(node: Node) -> 
 def test_keys_stay_and_a_damaged_one_is_named(node: Node) -> None:
     assert create_node_key(node.folder) == node_public_key(node.folder)
     (node.folder / NODE_KEY).write_text("no key")
-    with pytest.raises(DataError, match=r"node\.key.*is missing or is no ECDSA key"):
+    with pytest.raises(DataError, match=r"node\.key.*is missing or not an ECDSA key"):
         node_public_key(node.folder)
 
 
@@ -228,13 +228,13 @@ def test_a_worker_that_died_is_in_the_hospitals_own_log_and_a_code_outside(
     executor: Executor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def dies(*_: object) -> RecordDict:
-        raise FederationError("site's worker", "ended in the middle of the round", "see the log")
+        raise FederationError("site's worker", "ended during the round", "see the log")
 
     monkeypatch.setattr("client.node.executor.bundle_digest", lambda _bundle: installed_digest())
     monkeypatch.setattr(executor._worker, "ask", dies)
     assert refusal(executor._answer(message(30.0), b"")) is Code.UNAVAILABLE
     assert caplog.messages == [
-        "refused (unavailable): site's worker: ended in the middle of the round; see the log",
+        "refused (unavailable): site's worker: ended during the round; see the log",
     ]
 
 

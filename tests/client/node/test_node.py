@@ -131,7 +131,7 @@ def test_study_that_cannot_be_allowed_says_why(
 def test_study_of_other_images_or_without_this_hospital_is_refused(node: Node, study: Study) -> None:
     cohort = node.register.get(None)
     for other, problem in (
-        (replace(study, schema=replace(DIGITS, size=28)), "of another shape"),
+        (replace(study, schema=replace(DIGITS, size=28)), "differ from the cohort's"),
         (replace(study, sites=study.sites[1:]), "roster does not hold 'bergen'"),
         (replace(study, sites=(SiteDeclaration("bergen", 1001),)), "declared size 1000"),
     ):
@@ -172,7 +172,7 @@ def test_study_that_was_rejected_is_not_run(node: Node, study: Study, make_weigh
 
 def test_policy_for_patients_refuses_data_that_does_not_know_them(tmp_path: Path) -> None:
     node = Node.create(tmp_path / "node", template(epsilon=1.0, delta=1e-5, unit="patient"))
-    with pytest.raises(PrivacyRefusal, match="does not say whose"):
+    with pytest.raises(PrivacyRefusal, match="does not say which patient"):
         node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=10)
     with pytest.raises(ConfigError, match="for simulations"):
         node.add_cohort(name="digits", site="bergen", data=Digits(images_per_patient=5), declared_size=10)
@@ -180,7 +180,7 @@ def test_policy_for_patients_refuses_data_that_does_not_know_them(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "A", "x" * 65, ".hidden"])
 def test_cohort_name_that_is_no_file_name_is_refused(node: Node, name: str) -> None:
-    with pytest.raises(ConfigError, match="not a name"):
+    with pytest.raises(ConfigError, match="not a valid name"):
         node.add_cohort(name=name, site="bergen", data=Digits(), declared_size=10)
 
 
@@ -203,7 +203,7 @@ def test_proposal_must_be_whole(tmp_path: Path, study: Study) -> None:
     assert read_proposal(path) == study
     text = path.read_text(encoding="utf-8")
     for changed, problem in (
-        (text.replace("clip_norm: 1.0", "clip_norm: 2.0"), "does not have the hash"),
+        (text.replace("clip_norm: 1.0", "clip_norm: 2.0"), "does not match the hash"),
         (
             text.replace("clip_norm: 1.0", "clip_norm: 2.0", 1),
             "plan.training.clip_norm is 1.0, but the scenario gives 2.0",
@@ -268,17 +268,17 @@ def test_a_rehearsal_node_takes_seeded_studies_and_no_others(
     assert rehearsal.ledger(cohort).entries()[0].content["cohort"]["rehearsal"] is True
     rehearsal.approve(seeded, cohort, server=SERVER)
     run_round(site_of(rehearsal, seeded.study_id, cohort), ask(seeded), make_weights(seeded))
-    with pytest.raises(PrivacyRefusal, match="is not seeded, and this is a rehearsal"):
+    with pytest.raises(PrivacyRefusal, match="is not seeded, but this is a rehearsal"):
         rehearsal.approve(study, cohort, server=SERVER)
     assert kinds(rehearsal) == ["open", "approve", "reserve", "settle", "refuse"]
     said = dict(explain(seeded, cohort, SERVER, rehearsal.cost(seeded, cohort, SERVER)))
-    assert "a rehearsal, with nobody's data" in said["noise"]
+    assert "a rehearsal without patients' data" in said["noise"]
 
 
 def test_a_node_stays_what_it_was_made(node: Node, rehearsal: Node) -> None:
     for one, other in ((node, True), (rehearsal, False)):
         for name in ("digits", "again"):
-            with pytest.raises(PrivacyRefusal, match="rehearsal node, and stays what it was made"):
+            with pytest.raises(PrivacyRefusal, match="rehearsal node, and this cannot change"):
                 one.add_cohort(name=name, site="bergen", data=Digits(), declared_size=1000, rehearsal=other)
         assert [cohort.name for cohort in one.register.all()] == ["digits"]
 
@@ -293,7 +293,7 @@ def test_nobody_s_patients_are_in_a_rehearsal(tmp_path: Path) -> None:
               (("images", pixels), ("labels", np.zeros(30, np.uint8)))}  # fmt: skip
     np.savez(tmp_path / "scans.npz", **arrays)
     data = MedMnist(root=tmp_path / "scans.npz", classes=("scan",))
-    with pytest.raises(PrivacyRefusal, match="holds other records than the embedded digits"):
+    with pytest.raises(PrivacyRefusal, match="holds records other than the embedded digits"):
         node.add_cohort(name="scans", site="bergen", data=data, declared_size=30, rehearsal=True)
     assert node.register.all() == []
     node.add_cohort(name="scans", site="bergen", data=data, declared_size=30)

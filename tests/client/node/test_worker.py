@@ -47,7 +47,7 @@ def test_a_worker_that_hangs_is_ended_at_its_deadline_and_replaced(worker: Worke
 
 
 def test_a_worker_that_is_killed_is_named_and_replaced(worker: Worker) -> None:
-    with pytest.raises(FederationError, match="ended in the middle of the round"):
+    with pytest.raises(FederationError, match="ended during the round"):
         worker.ask(wish("die"), 60)
     assert worker.ask(wish("answer"), 60)
 

@@ -180,7 +180,7 @@ def test_a_section_that_is_none_is_refused(value: object) -> None:
     [
         (
             {"data": {"source": "folder", "patients": "p.csv", "images_per_patient": 2}},
-            "images_per_patient=2 would overrule the manifest",
+            "images_per_patient=2 contradicts the manifest",
         ),
         ({"privacy": {"unit": "record", "records_per_patient": 2}}, "records_per_patient=2 needs unit=patient"),
     ],
@@ -350,7 +350,7 @@ def test_a_value_of_another_type_or_out_of_range_is_named(tmp_path: Path, overri
 def test_steps_are_bounded_as_a_whole(tmp_path: Path) -> None:
     overrides = ("training.rounds=200000", "training.local_steps=50")
     assert load(tmp_path, "name: x", *overrides).training.rounds == 200_000
-    with pytest.raises(ConfigError, match=r"200001 rounds of training.local_steps=50 are above 10000000 steps"):
+    with pytest.raises(ConfigError, match=r"200001 rounds of training.local_steps=50 are more than 10000000 steps"):
         load(tmp_path, "name: x", *overrides, "privacy.spare_rounds=1")
 
 

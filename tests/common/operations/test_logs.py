@@ -28,7 +28,7 @@ def test_text_of_an_exception_is_not_written() -> None:
 
 
 def test_our_own_errors_are_written_whole() -> None:
-    error = DataError("cohort 'xrays'", "holds what was not registered", "register it")
+    error = DataError("cohort 'xrays'", "holds records that were not registered", "register it")
     assert json.loads(line_of(error))["error_text"] == str(error)
 
 

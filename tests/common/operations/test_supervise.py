@@ -175,7 +175,7 @@ with only_one(folder, "node"):
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as supervisor:
         assert until(lambda: set(running(tmp_path)) == {"supervisor", "child"})
         assert running(tmp_path)["supervisor"] == supervisor.pid
-        with pytest.raises(UsageError, match="is running already"), only_one(tmp_path, "node"):
+        with pytest.raises(UsageError, match="is already running"), only_one(tmp_path, "node"):
             pass
         stop_running(tmp_path, "node")
         assert supervisor.wait(timeout=30) == 0

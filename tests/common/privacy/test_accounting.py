@@ -186,7 +186,7 @@ def test_the_noise_for_full_batches_is_that_of_the_plain_gaussian() -> None:
 
 
 def test_a_budget_that_no_noise_can_keep_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"privacy\.epsilon: no noise is accountable for 1e-06"):
+    with pytest.raises(ConfigError, match=r"privacy\.epsilon: no noise_multiplier reaches ε = 1e-06"):
         find_noise_multiplier(1e-6, 1e-5, 1.0, 5)
 
 

@@ -211,7 +211,7 @@ def test_a_warm_start_is_paid_from_the_same_budget() -> None:
 
 
 def test_a_warm_start_that_takes_the_whole_budget_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"1 does not pay for what comes before the training \(ε = "):
+    with pytest.raises(ConfigError, match=r"1 does not pay for the phases before training \(ε = "):
         planned(privacy={"epsilon": 1.0, "delta": 1e-5}, training={"warm_start": {"noise_multiplier": 1.0}})
 
 
@@ -338,7 +338,7 @@ def test_a_plan_for_patients_needs_a_scenario_that_may_know_them() -> None:
     for unit in ("record", "patient"):
         assert plan_problem(open_scenario, make_plan(open_scenario, unit)) is None
     several = parse_scenario({"name": "x", "privacy": {"noise_multiplier": 3.0, "records_per_patient": 2}})
-    with pytest.raises(ConfigError, match="each record is a unit of its own"):
+    with pytest.raises(ConfigError, match="each record is its own unit"):
         plan_problem(several, replace(make_plan(several, "patient"), unit="record"))
 
 

@@ -27,7 +27,7 @@ def test_words_change_where_the_scale_says() -> None:
     words = [strength(epsilon).word for epsilon in (0.5, 1.0, 1.01, 20.0, 20.1, float("inf"), float("nan"))]
     assert words == ["conservative", "conservative", "moderate", "moderate", "weak", "weak", "weak"]
     assert str(strength(1.0)) == "conservative"
-    assert str(strength(10.0)) == "moderate: have a reason for it"
+    assert str(strength(10.0)) == "moderate: needs a reason"
     assert str(strength(25.0)) == "weak: only with a signed override"
 
 

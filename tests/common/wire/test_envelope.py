@@ -42,5 +42,5 @@ def test_hostile_bytes_are_one_error(content: bytes) -> None:
 def test_another_header_than_declared_is_refused() -> None:
     array = Array(np.zeros(3, np.uint8))
     array.data = b"no array at all"
-    with pytest.raises(FederationError, match="other bytes than it declares"):
+    with pytest.raises(FederationError, match="another size than declared"):
         unfold(RecordDict({"weights": ArrayRecord({"folded": array})}))

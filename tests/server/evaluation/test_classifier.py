@@ -192,8 +192,8 @@ LABELS = torch.zeros(4, dtype=torch.int64)
         (torch.zeros(4, 1, 257, 257, dtype=torch.uint8), LABELS, 2, "257x257 pixels"),
         (GOOD, LABELS.int(), 2, "labels of the pupils are not int64"),
         (GOOD, LABELS[:3], 2, "labels of the pupils are not int64"),
-        (GOOD, LABELS - 1, 2, "leave the range 0 to 1"),
-        (GOOD, LABELS + 2, 2, "leave the range 0 to 1"),
+        (GOOD, LABELS - 1, 2, "are not all from 0 to 1"),
+        (GOOD, LABELS + 2, 2, "are not all from 0 to 1"),
         (GOOD, LABELS, 0, "num_classes is 0"),
     ],
 )

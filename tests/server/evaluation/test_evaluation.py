@@ -196,8 +196,8 @@ def test_what_does_not_match_is_refused_in_one_line() -> None:
         ((synthetic, labels, (train[0][:0], train[1][:0]), test), "real training images: are empty"),
         ((synthetic, labels, train, (test[0][:0], test[1][:0])), "real test images: are empty"),
         ((synthetic.float(), labels, train, test), "synthetic images: are float32"),
-        ((synthetic, labels + 1, train, test), "labels of the synthetic images: leave the range 0 to 9"),
-        ((synthetic, labels, (train[0], train[1] + 1), test), "labels of the real training images: leave"),
+        ((synthetic, labels + 1, train, test), "labels of the synthetic images: are not all from 0 to 9"),
+        ((synthetic, labels, (train[0], train[1] + 1), test), "labels of the real training images: are not all"),
         ((synthetic, labels, train, (test[0], test[1][1:])), "labels of the real test images: are not int64"),
     ]
     for arguments, says in cases:

@@ -130,7 +130,7 @@ def test_a_disk_that_fills_leaves_nothing(
 
 def test_nothing_is_restored_over_a_folder_in_use(coordinator: Coordinator, tmp_path: Path) -> None:
     back_up(coordinator, tmp_path / "b.tar.gz")
-    with pytest.raises(UsageError, match="restore into a new one"):
+    with pytest.raises(UsageError, match="restore into a new folder"):
         restore(tmp_path / "b.tar.gz", coordinator.folder)
 
 
@@ -171,7 +171,7 @@ DAMAGED: dict[str, Callable[[Path], None]] = {
 def test_a_damaged_backup_makes_no_folder(coordinator: Coordinator, tmp_path: Path, kind: str) -> None:
     back_up(coordinator, tmp_path / "b.tar.gz")
     DAMAGED[kind](tmp_path / "b.tar.gz")
-    with pytest.raises(VerificationError, match="is damaged, or none; take another one"):
+    with pytest.raises(VerificationError, match="is damaged or not a backup; use another backup"):
         restore(tmp_path / "b.tar.gz", tmp_path / "new" / "server")
     assert list((tmp_path / "new").iterdir()) == []
     assert not (tmp_path / "evil").exists()
@@ -188,7 +188,7 @@ def test_a_backup_may_be_larger_than_the_memory(tmp_path: Path) -> None:
     del large
     tracemalloc.start()
     try:
-        with pytest.raises(VerificationError, match="is damaged, or none"):
+        with pytest.raises(VerificationError, match="is damaged or not a backup"):
             restore(tmp_path / "b.tar.gz", tmp_path / "new")
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:

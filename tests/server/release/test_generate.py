@@ -71,7 +71,7 @@ def test_without_a_seed_in_training_there_is_no_mark(
     make_study: Callable[..., Study], run_dir: Path, tmp_path: Path
 ) -> None:
     run = finished(make_study(seed=None), run_dir)
-    assert draw(run, tmp_path / "out", count=1) == f"1 synthetic images in {tmp_path / 'out'}"
+    assert draw(run, tmp_path / "out", count=1) == f"1 synthetic image in {tmp_path / 'out'}"
     with Image.open(tmp_path / "out" / "zero" / "000000.png") as image:
         assert image.text["SiloGAN"] == "synthetic"
 
@@ -215,5 +215,5 @@ def test_an_unfinished_run_has_no_generator(run_dir: Path, tmp_path: Path) -> No
 
 
 def test_an_unknown_format_is_answered_with_those_that_there_are(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^--format npy: is none for images; use png, npz$"):
+    with pytest.raises(UsageError, match=r"^--format npy: is not available for images; use png, npz$"):
         draw(run, tmp_path / "out", file_format="npy")

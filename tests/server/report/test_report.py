@@ -74,7 +74,7 @@ def test_the_sections_come_in_the_order_of_a_reader() -> None:
         "Privacy at each hospital",
         "Round by round",
         "What is private and what is not",
-        "How to repeat it",
+        "How to repeat this run",
     ]
 
 
@@ -175,8 +175,8 @@ def test_what_was_not_measured_says_why() -> None:
         fidelity_reason="switched off in the scenario",
     ).text
     assert "not measured the images have no classes" in text
-    assert "Use was not measured: the images have no classes." in text
-    assert "Likeness was not measured: switched off in the scenario." in text
+    assert "Utility was not measured: the images have no classes." in text
+    assert "Fidelity was not measured: switched off in the scenario." in text
 
 
 def test_utility_stands_beside_its_ceiling() -> None:
@@ -206,7 +206,7 @@ def test_a_hundred_sites_are_summed_up_and_folded() -> None:
 
 def test_a_hundred_sites_without_privacy_still_say_so() -> None:
     sites = [SITE | {"name": f"site-{i}", "epsilon": None} for i in range(100)]
-    assert "No privacy was spent because none was given" in page(private=False, sites=sites).text
+    assert "Training ran without differential privacy" in page(private=False, sites=sites).text
 
 
 def test_spending_beyond_the_budget_shows() -> None:
@@ -235,8 +235,8 @@ def test_a_missing_or_broken_figure_leaves_a_gap(value: float | None) -> None:
 
 def test_no_rounds_and_no_pictures_still_make_a_page() -> None:
     found = page([], png=None, rounds=0)
-    assert "No round was finished." in found.text
-    assert "Nothing was drawn" in found.text
+    assert "No round was completed." in found.text
+    assert "No samples were drawn" in found.text
     assert found.tags["img"] == found.tags["svg"] == 0
 
 

@@ -119,7 +119,7 @@ def test_a_damaged_one_is_named_and_can_be_deleted(run_dir: Path, content: bytes
     with pytest.raises(VerificationError) as caught:
         Checkpoint.latest(run_dir)
     assert str(caught.value) == (
-        "checkpoint 'round-000007.safetensors': is damaged; delete it to go on from the one before"
+        "checkpoint 'round-000007.safetensors': is damaged; delete it to continue from the previous one"
     )
     newest(run_dir).unlink()
     read = Checkpoint.latest(run_dir)

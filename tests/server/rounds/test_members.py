@@ -46,7 +46,7 @@ def test_a_proven_name_cannot_be_claimed_by_another(members: Members) -> None:
     members.connected(grid(named(5, "north"), named(7, "south")))
     members.claim(5, "north")
     for node, site in ((5, "south"), (5, "west"), (9, "west"), (9, "north"), (5, "stranger")):
-        with pytest.raises(ProtocolViolation, match="comes from a node that is not this site"):
+        with pytest.raises(ProtocolViolation, match="comes from a node that is not this site's"):
             members.claim(node, site)
 
 

@@ -29,7 +29,7 @@ def test_success_raises_nothing_even_after_a_failure(tmp_path: Path) -> None:
 def test_no_word_is_a_failure(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / OUTCOME_FILE).write_bytes(content)
-    with pytest.raises(FederationError, match="ended without a word"):
+    with pytest.raises(FederationError, match="exited without reporting a result"):
         raise_outcome(tmp_path)
 
 

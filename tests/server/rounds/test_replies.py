@@ -87,15 +87,15 @@ def asked(grid: Any) -> list[tuple[int, int]]:
         ({"shift": lambda _: 1e30}, "moves the weights by more than 1000"),
         ({"shift": lambda _: 0.0}, "repeats weights that were sent before"),
         ({"round": 2}, "answers another round"),
-        ({"round": 0}, "answers no possible round"),
+        ({"round": 0}, "has no valid round"),
         ({"phase": "statistics"}, "answers another round"),
-        ({"round": -1}, "answers no possible round"),
-        ({"ledger_head": "x" * 10_000_000}, "names no ledger's head"),
+        ({"round": -1}, "has no valid round"),
+        ({"ledger_head": "x" * 10_000_000}, "has no valid ledger head"),
         ({"steps": 3}, "malformed header"),
-        ({"site": "site-1"}, "comes from a node that is not this site"),
-        ({"site": "site-9"}, "comes from a node that is not this site"),
+        ({"site": "site-1"}, "comes from a node that is not this site's"),
+        ({"site": "site-9"}, "comes from a node that is not this site's"),
         ({"fake_accuracy": 0.5}, "malformed header"),
-        ({"site": "\x1b[2Jsite-2"}, "names no site"),
+        ({"site": "\x1b[2Jsite-2"}, "has no valid site name"),
     ],
 )
 def test_what_no_honest_site_sends_is_an_violation_of_the_node_that_sent_it(
@@ -199,7 +199,7 @@ def test_a_second_reply_is_an_violation(
 ) -> None:
     federate(honest(), names=NAMES, order=lambda replies: [*replies, replies[1]])
     assert violations(run_dir) == {"site-2": 1}
-    assert "second in one round" in refused(run_dir)[0]["why"]
+    assert "second reply in one round" in refused(run_dir)[0]["why"]
     assert moved(start, run_dir) == 2.0
 
 
@@ -320,7 +320,7 @@ def test_an_update_against_the_others_is_an_violation_where_it_is_looked_for(
     assert violations(run_dir) == found
     assert moved(start, run_dir) == (2.0 if found else 0.667)
     whys = [entry["why"] for entry in refused(run_dir)]
-    assert all("points against the other sites' updates (cosine -1.00, at least 0 is asked)" in why for why in whys)
+    assert all("points away from the other sites' updates (cosine -1.00, at least 0 is asked)" in why for why in whys)
     assert len(whys) == len(found)
 
 
@@ -387,7 +387,7 @@ def test_quarantine_outlives_the_server_and_ends_by_readmission(
     )  # a bare node shows its name by replying
     assert read_events(run_dir)[-1]["sites_replied"] == 2
     if not names:
-        assert "is of a site in quarantine" in refused(run_dir)[0]["why"]
+        assert "comes from a site in quarantine" in refused(run_dir)[0]["why"]
     assert violations(run_dir) == {"site-2": 2}
 
     Quarantine(run_dir / QUARANTINE_FILE, after=2).readmit("site-2")

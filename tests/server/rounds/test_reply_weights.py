@@ -87,7 +87,7 @@ def test_a_type_that_no_network_has_is_not_even_unpacked(dtype: torch.dtype) -> 
     ids=["none", "missing", "extra", "renamed"],
 )
 def test_other_names_are_refused(weights: Weights) -> None:
-    with pytest.raises(FederationError, match="has other weights than were asked for"):
+    with pytest.raises(FederationError, match="does not have the requested weights"):
         check(pack(weights))
 
 

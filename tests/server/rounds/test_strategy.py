@@ -220,17 +220,17 @@ def test_sites_are_never_asked_to_evaluate(study: Study, start: Checkpoint, run_
     ("changes", "why"),
     [
         ({"round": 2}, "answers another round"),
-        ({"round": 0}, "answers no possible round"),
+        ({"round": 0}, "has no valid round"),
         ({"phase": "statistics"}, "answers another round"),
-        ({"round": 10**7}, "answers no possible round"),
+        ({"round": 10**7}, "has no valid round"),
         ({"round": True}, "malformed header"),
-        ({"site": "site-9"}, "comes from a node that is not this site"),
-        ({"site": ""}, "names no site"),
-        ({"site": "site-1"}, "comes from a node that is not this site"),
+        ({"site": "site-9"}, "comes from a node that is not this site's"),
+        ({"site": ""}, "has no valid site name"),
+        ({"site": "site-1"}, "comes from a node that is not this site's"),
         ({"steps": 3}, "malformed header"),
         ({"fake_accuracy": 0.5}, "malformed header"),
         ({"d_steps_per_g_step": 1}, "malformed header"),
-        ({"ledger_head": "00"}, "names no ledger's head"),
+        ({"ledger_head": "00"}, "has no valid ledger head"),
         ({"ledger_head": b"\x00"}, "malformed header"),
         ({"site": b"site-2"}, "malformed header"),
     ],
@@ -296,7 +296,7 @@ def test_a_second_reply_of_a_site_is_left_out(
 ) -> None:
     federate(honest(), order=lambda replies: [replies[0], *replies])
     assert_close(latest(run_dir).weights, shifted(start, 2.0))
-    assert "second in one round" in refused(run_dir)[0]["why"]
+    assert "second reply in one round" in refused(run_dir)[0]["why"]
 
 
 def test_one_site_alone_is_no_quorum_however_often_it_answers(
@@ -317,7 +317,7 @@ def test_a_name_stays_with_its_node(
 
     with pytest.raises(FederationError, match="1 usable replies") as caught:
         federate(swap, rounds=2)
-    assert "node 1: reply: comes from a node that is not this site" in str(caught.value)
+    assert "node 1: reply: comes from a node that is not this site's" in str(caught.value)
     assert latest(run_dir).round == 1
 
 

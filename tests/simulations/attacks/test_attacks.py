@@ -97,7 +97,7 @@ def test_table_shows_both_bounds_and_no_count_of_patients(monkeypatch: pytest.Mo
         assert words in shown
     assert "Noise x 0.75 shows ε of at least 9.25: not caught." in shown
     assert "Noise x 0.5 shows ε of at least 12.50: caught." in shown
-    assert "tried 1,234 weights: one record adds at most 0.99 times the clipping norm" in shown
+    assert "tried 1,234 sets of weights: one record adds at most 0.99 times the clipping norm" in shown
 
 
 @pytest.mark.parametrize("broken", [BROKEN, UNCLIPPED])

@@ -162,7 +162,7 @@ def test_follows_again_when_the_log_breaks_off(run_dir: Path) -> None:
 
 def test_gives_up_when_the_log_keeps_breaking_off(run_dir: Path) -> None:
     play(run_dir, SUCCESS, statuses=("running",))
-    with pytest.raises(FederationError, match="its log broke off"):
+    with pytest.raises(FederationError, match="its log ended early"):
         ray_engine.run(run_dir, num_sites=1, workers=1)
 
 

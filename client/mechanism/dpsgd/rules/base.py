@@ -1,4 +1,4 @@
-"""What a rule says of one layer: bounds of each unit's gradient, and the sum of the gradients under given factors.
+"""What a rule computes for one layer: bounds of each unit's gradient, and the sum of the gradients times given factors.
 
 A unit of privacy (a patient) is a *bag* of V views: several images of one patient, or several augmentations of one
 image. Its gradient is the sum over its views, cross terms included. Rules see the views of a bag as further positions,
@@ -18,14 +18,14 @@ from client.mechanism.clip import Factors, squared_norms
 
 
 class Contribution(NamedTuple):
-    """What one parameter adds to the gradients of the units.
+    """One parameter's part of the gradients of the units.
 
     Attributes:
         parameter: the parameter.
         squared: float64[N], upper bounds of ‖gᵢ‖² of its part of each unit's gradient.
         reach: float64[N], squared reaches (`client/mechanism/clip.py`).
         weighted_sum: Σᵢ factorᵢ·gᵢ, float64, shaped like the parameter; within the errors of `noisy_sum.py`.
-        public_sum: the same as the library adds it up: quicker, with errors that nobody has bounded; None if there is
+        public_sum: the same as the library adds it up: quicker, without a bound on its errors; None if there is
             no such way.
     """
 
@@ -47,7 +47,7 @@ _AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
 
 
 def at_once(values: Tensor, each: int) -> int:
-    """Rows that are worked on at one time if each makes `each` values."""
+    """Rows that are processed at once if each makes `each` values."""
     return max(1, _AT_ONCE.get(values.device.type, _AT_ONCE["cpu"]) // each)
 
 
