@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from common.errors import DataError
-from common.files import write_atomically, write_bytes_atomically
+from common.files import write_atomically, write_bytes_atomically, writing
 from common.wire.messages import Instruction, Reply, Weights
 
 _HEAD = ".head"
@@ -61,12 +61,10 @@ class SiteState:
             DataError: it cannot.
         """
         size = max((path.stat().st_size for path in self._folder.glob("*.pt")), default=0)
-        try:
+        with writing("site state", "repair the disk", DataError):
             free = shutil.disk_usage(self._folder).free
             with tempfile.TemporaryFile(dir=self._folder) as file:
                 file.write(b"0")
-        except OSError as error:
-            raise DataError("site state", f"cannot be written ({error.strerror})", "repair the disk") from None
         if free < size:
             raise DataError("site state", "has no room on the disk", "free it")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from client.data.positions import site_key
 from common.config.scenario import Sites
 from common.errors import ConfigError, DataError
-from common.files import write_atomically
+from common.files import write_atomically, writing
 from common.registry import lookup
 
 Ints = NDArray[np.int64]
@@ -151,11 +151,8 @@ def save(path: Path, parts: list[Ints]) -> None:
         DataError: the file cannot be written.
     """
     arrays: dict[str, Any] = {site_key(site): part for site, part in enumerate(parts)}
-    try:
+    with writing(f"partition '{path}'", "check the folder and the space on it", DataError):
         write_atomically(path, lambda file: np.savez(file, **arrays))
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise DataError(f"partition '{path}'", problem, "check the folder and the space on it") from None
 
 
 def _check_enough(sites: Sites, units: int, name: str) -> None:

@@ -10,6 +10,7 @@ from client.simulated import open_ledgers
 from common.config.scenario import Scenario
 from common.device import choose_device
 from common.errors import ConfigError, DataError
+from common.files import writing
 from common.privacy.plan import choose_unit, make_plan
 from common.registry import lookup
 from common.seeding import derive_seed
@@ -34,7 +35,8 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
     lookup(PARTITIONS, scenario.sites.partition, "sites.partition")
     choose_device(scenario.training.device)
     make_plan(scenario)  # may refuse; its cost does not depend on the unit, which the data decides
-    _make_folders(run_dir)
+    with writing(f"run folder '{run_dir}'", "choose another --out"):
+        make_folders(run_dir, simulated=True)
     data = read(scenario.data)
     unit = choose_unit(scenario, patients_known=data.train.patients is not None)
     patients = data.train.patients.numpy() if unit == "patient" and data.train.patients is not None else None
@@ -67,15 +69,6 @@ def reopen(scenario: Scenario, run_dir: Path) -> Study:
     if Checkpoint.latest(run_dir) is None:  # `prepare` may not have come so far; later a missing ledger was lost
         open_ledgers(study, run_dir)
     return study
-
-
-def _make_folders(run_dir: Path) -> None:
-    try:
-        make_folders(run_dir, simulated=True)
-    except OSError as error:
-        raise ConfigError(
-            f"run folder '{run_dir}'", f"cannot be written ({error.strerror})", "choose another --out"
-        ) from None
 
 
 def _partition(scenario: Scenario, data: DataSet, patients: Ints | None) -> list[Ints]:

@@ -4,6 +4,7 @@ A key may be under a passphrase: its file is then PKCS#12 (RFC 7292) with PBES2,
 """
 
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from client.ledger.passphrase import passphrase
 from common.errors import DataError, VerificationError
-from common.files import create_secret
+from common.files import create_secret, writing
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 _OTHERS = 0o077  # permissions of group and world
@@ -151,11 +152,5 @@ def write_new_key(path: Path, content: bytes) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    try:
+    with writing(f"key '{path.name}'", "repair the disk or the folder's rights", DataError), suppress(FileExistsError):
         create_secret(path, content)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise DataError(
-            f"key '{path.name}'", f"cannot be written ({error.strerror})", "repair the disk or the folder's rights"
-        ) from None

@@ -30,7 +30,7 @@ from client.ledger.register import Register, Registration
 from client.ledger.statement import Statement, state
 from common.config.yaml_text import Excess, read_file
 from common.errors import Code, ConfigError, PrivacyRefusal, SiloganError, VerificationError
-from common.files import write_bytes_atomically
+from common.files import write_bytes_atomically, writing
 from common.modality import Data
 from common.privacy.plan import plan_problem
 from common.wire.run_folder import RUN_FILE
@@ -93,15 +93,12 @@ class Node:
         Raises:
             ConfigError: the folder cannot be written.
         """
-        try:
+        with writing(f"node folder '{folder}'", "choose another folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in (_LEDGERS, _STUDIES):
                 (folder / name).mkdir(mode=0o700, exist_ok=True)
             if not (folder / _POLICY).exists():
                 write_bytes_atomically(folder / _POLICY, policy.encode())
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise ConfigError(f"node folder '{folder}'", problem, "choose another folder") from None
         SiteKey.create(folder / SITE_KEY)
         return Node(folder)
 

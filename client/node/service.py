@@ -26,7 +26,8 @@ from client.node.node import Node
 from client.node.node_key import KEY_OPTION, NODE_KEY, node_public_key
 from client.node.review import check_reviewed
 from client.node.worker import node_worker
-from common.errors import ConfigError, UsageError
+from common.errors import UsageError
+from common.files import replace_secret, writing
 from common.operations.flower import environment, free_port
 from common.operations.logs import log_to_stderr, open_log
 from common.operations.supervise import Patience, Service, Supervisor, only_one
@@ -88,12 +89,8 @@ def services(folder: Path, connection: Connection) -> list[Service]:
     proxy = {"HTTPS_PROXY": connection.proxy, "HTTP_PROXY": connection.proxy} if connection.proxy else {}
     env = environment(folder / _FLOWER_HOME, **proxy)
     secret = folder / _SECRET
-    try:
-        secret.unlink(missing_ok=True)
-        with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-    except OSError as error:
-        raise ConfigError(f"node folder '{folder}'", f"cannot be written ({error.strerror})", "free it") from None
+    with writing(f"node folder '{folder}'", "free it"):
+        replace_secret(secret, secrets.token_bytes(32))
     host, port = "127.0.0.1", free_port()
     command = (
         *(

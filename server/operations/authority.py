@@ -9,8 +9,8 @@ A new server certificate from the same authority needs nothing at the hospitals.
 both (`trust`), give it to every hospital, only then sign with the new one, and take the old one out at last.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, VerificationError
-from common.files import create_secret, write_bytes_atomically
+from common.files import create_secret, replace_secret, write_bytes_atomically, writing
 from common.operations.certificates import (
     CertificateFacts,
     load_authorities,
@@ -101,10 +101,11 @@ class Authority:
             return authority
         if not 0 < len(name) <= 50:
             raise ConfigError("authority's name", "must have 1 to 50 characters", "shorten it")
-        with suppress(FileExistsError):  # of a creation that was interrupted
-            _write(authority.ca_key, lambda path: create_secret(path, _new_key()))
+        with _writing(authority.ca_key), suppress(FileExistsError):  # of a creation that was interrupted
+            create_secret(authority.ca_key, _new_key())
         certificate = _self_signed(_load_ec_key(authority.ca_key), name, at or datetime.now(UTC))
-        _write(authority.ca_pem, lambda path: write_bytes_atomically(path, _pem([certificate])))
+        with _writing(authority.ca_pem):
+            write_bytes_atomically(authority.ca_pem, _pem([certificate]))
         return authority
 
     @staticmethod
@@ -135,9 +136,12 @@ class Authority:
         verify_server_certificate(given, trusted, names, at)
         _check_fit(private, given[0], chain)
         content = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _write(authority.ca_pem, lambda path: write_bytes_atomically(path, _pem(trusted)))
-        _write(authority.server_key, lambda path: _replace_secret(path, content))
-        _write(authority.server_pem, lambda path: write_bytes_atomically(path, _pem(given)))
+        with _writing(authority.ca_pem):
+            write_bytes_atomically(authority.ca_pem, _pem(trusted))
+        with _writing(authority.server_key):
+            replace_secret(authority.server_key, content)
+        with _writing(authority.server_pem):
+            write_bytes_atomically(authority.server_pem, _pem(given))
         return authority
 
     def renew(
@@ -170,12 +174,14 @@ class Authority:
             problem, hint = "has expired", "create a new one and give it to the hospitals"
             raise VerificationError("authority in ca.pem", problem, hint)
         if not self.server_key.exists():
-            _write(self.server_key, lambda path: create_secret(path, _new_key()))
+            with _writing(self.server_key):
+                create_secret(self.server_key, _new_key())
         key = _load_ec_key(self.server_key)
         until = min(at + timedelta(days=days), authority.not_valid_after_utc)
         certificate = _signed(key, every, authority, authority_key, (at - _BACKDATED, until))
         facts = verify_server_certificate([certificate], [authority], [*names, *INNER_NAMES], at)
-        _write(self.server_pem, lambda path: write_bytes_atomically(path, _pem([certificate])))
+        with _writing(self.server_pem):
+            write_bytes_atomically(self.server_pem, _pem([certificate]))
         return facts
 
     def check(self, names: Sequence[str], at: datetime | None = None) -> CertificateFacts:
@@ -330,22 +336,8 @@ def _pem(certificates: Sequence[x509.Certificate]) -> bytes:
     return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
-def _replace_secret(path: Path, content: bytes) -> None:
-    """Like `create_secret`, over another: the new file is complete before it takes the name."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    create_secret(fresh, content)
-    fresh.replace(path)
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    try:
-        write(path)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's rights"
-        raise ConfigError(f"file '{path.name}'", problem, hint) from None
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return writing(f"file '{path.name}'", "repair the disk or the folder's rights")
 
 
 def _expiry(days: int) -> str:

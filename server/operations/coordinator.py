@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from common.config.scenario import Scenario
 from common.errors import ConfigError, SiloganError, UsageError, VerificationError
-from common.files import create_secret, write_bytes_atomically
+from common.files import create_secret, write_bytes_atomically, writing
 from common.operations.certificates import load_authorities
 from common.operations.flower import LOOPBACK, FlowerError, check_free, environment, program
 from common.operations.logs import open_log
@@ -110,16 +110,13 @@ class Coordinator:
             ConfigError: the folder cannot be written, or a name or file is none.
             VerificationError: the institution's certificates do not fit.
         """
-        try:
+        with writing(f"server folder '{folder}'", "choose another folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / INNER).mkdir(mode=0o700, exist_ok=True)
             if not (folder / SETTINGS_FILE).exists():
                 text = settings_template(tuple(names), listen, port)
                 write_bytes_atomically(folder / SETTINGS_FILE, text.encode())
             make_secrets(folder)
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise ConfigError(f"server folder '{folder}'", problem, "choose another folder") from None
         if given is None:
             Authority.create(folder, f"SiloGAN {names[0]}"[:50]).renew(names)
         else:

@@ -28,7 +28,7 @@ from pathlib import Path
 from cryptography.x509 import DNSName
 
 from common.errors import ConfigError
-from common.files import write_bytes_atomically
+from common.files import write_bytes_atomically, writing
 from common.operations.certificates import parse_name
 
 ROUTES = tuple(
@@ -152,12 +152,9 @@ class Proxy:
             ConfigError: it cannot be written.
         """
         path = self.run_folder / "nginx.conf"
-        try:
+        with writing("file 'nginx.conf'", "repair the disk or the folder's rights"):
             self.run_folder.mkdir(mode=0o700, exist_ok=True)
             write_bytes_atomically(path, self.text().encode())
-        except OSError as error:
-            problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's rights"
-            raise ConfigError("file 'nginx.conf'", problem, hint) from None
         return path
 
     def check(self) -> None:
