@@ -83,8 +83,7 @@ class SiteState:
             reply, head = Reply(**raw["reply"]), path.with_suffix(_HEAD)
             if head.exists():
                 reply = replace(reply, ledger_head=head.read_text(encoding="ascii").strip())
-            due = raw["reservation"], raw["steps"]
-            return RoundState(raw["request_key"], reply, raw["weights"], raw["trainer"], *due)
+            return RoundState(**{**raw, "reply": reply})
         except Exception as error:
             kind = type(error).__name__
             raise DataError(
@@ -93,14 +92,7 @@ class SiteState:
 
     def save(self, state: RoundState) -> None:
         """Durably writes a round's state, and forgets rounds before the last two of its phase and of those before."""
-        content = {
-            "request_key": state.request_key,
-            "reply": asdict(state.reply),
-            "weights": state.weights,
-            "trainer": state.trainer,
-            "reservation": state.reservation,
-            "steps": state.steps,
-        }
+        content = {**vars(state), "reply": asdict(state.reply)}
         phase, number = state.reply.phase, state.reply.round
         path = self._path(phase, number)
         path.with_suffix(_HEAD).unlink(missing_ok=True)  # of the same round on other weights

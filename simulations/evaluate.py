@@ -20,7 +20,7 @@ from common.modality.image_options import Folder
 from common.seeding import seeded_generator
 from common.wire.run_folder import GENERATOR_FILE, holds_run
 from common.wire.study import Study
-from server.evaluation import EVALUATORS, Labelled
+from server.evaluation import EVALUATORS, Comparison, Labelled
 from server.release.generator import ReleasedGenerator, load_generator
 from server.release.outputs.image import UNLABELLED
 
@@ -63,15 +63,9 @@ def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Eva
 def _figures(
     records: Stored, labels: Tensor | None, data: DataSet, settings: Evaluation, device: str
 ) -> dict[str, Any]:
-    figures = EVALUATORS[data.schema.kind](
-        records,
-        labels,
-        *(Labelled(part.stored, part.labels) for part in (data.train, data.test)),
-        schema=data.schema,
-        settings=settings,
-        seed=EVALUATION_SEED,
-        device=choose_device(device),
-    )
+    train, test = (Labelled(part.stored, part.labels) for part in (data.train, data.test))
+    asked = Comparison(records, labels, train, test, data.schema, settings, EVALUATION_SEED, choose_device(device))
+    figures = EVALUATORS[data.schema.kind](asked)
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     return {"utility_reason": reason, **figures}
 

@@ -34,6 +34,9 @@ from common.privacy.accounting import Mechanism, information
 from common.privacy.plan import STATISTICS, TRAINING, Phase, PrivacyPlan, Unit, plan_hash
 
 _REMEMBERED = 4096  # bodies; a ledger is read anew for each round
+_MECHANISM = ("noise_multiplier", "sample_rate", "clip_norm", "records_per_patient")
+"""What a charge and the phase that it is of must have in common."""
+
 _FORMER_PHASES = {"training": TRAINING, "warm_start": STATISTICS}
 """Of charges that have a purpose."""
 
@@ -96,18 +99,8 @@ class Charge:
         found = plan.find(phase)
         if found is None:
             raise PrivacyRefusal("privacy plan", f"has no phase '{phase}'", "have the hospital review the new plan")
-        return Charge(
-            study_id=study_id,
-            plan_id=plan.plan_id,
-            phase=phase,
-            round=round_number,
-            steps=found.steps_per_round,
-            noise_multiplier=found.noise_multiplier,
-            sample_rate=found.sample_rate,
-            clip_norm=found.clip_norm,
-            records_per_patient=found.records_per_patient,
-            replay_key=replay_key,
-        )
+        asked = study_id, plan.plan_id, phase, round_number, found.steps_per_round
+        return Charge(*asked, **{name: getattr(found, name) for name in _MECHANISM}, replay_key=replay_key)
 
     def mechanism(self, steps: int | None = None) -> Mechanism:
         """What the accountant sees of it, if so many steps were taken; None for all that it reserves."""
@@ -156,10 +149,9 @@ class Approval:
         phase = self.plan.find(charge.phase)
         if phase is None:
             return f"has no phase '{charge.phase}'"
-        mechanism = ("noise_multiplier", "sample_rate", "clip_norm", "records_per_patient")
         different = [
             *(name for name in ("study_id", "plan_id") if getattr(charge, name) != getattr(self, name)),
-            *(name for name in mechanism if getattr(charge, name) != getattr(phase, name)),
+            *(name for name in _MECHANISM if getattr(charge, name) != getattr(phase, name)),
         ]
         if different:
             return f"differs from what was approved in {', '.join(different)}"

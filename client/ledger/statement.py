@@ -198,16 +198,10 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
 
 
 def _phase(charges: Sequence[tuple[int, Reserve]], settled: dict[int, int]) -> PhaseCharges:
-    newest = charges[-1][1]
-    return PhaseCharges(
-        name=newest.phase,
-        noise_multiplier=newest.noise_multiplier,
-        sample_rate=newest.sample_rate,
-        clip_norm=newest.clip_norm,
-        records_per_patient=newest.records_per_patient,
-        steps_settled=sum(settled.get(seq, 0) for seq, _ in charges),
-        steps_reserved=sum(charge.steps for seq, charge in charges if seq not in settled),
-    )
+    newest, taken = charges[-1][1], sum(settled.get(seq, 0) for seq, _ in charges)
+    mechanism = newest.noise_multiplier, newest.sample_rate, newest.clip_norm, newest.records_per_patient
+    left = sum(charge.steps for seq, charge in charges if seq not in settled)
+    return PhaseCharges(newest.phase, *mechanism, steps_settled=taken, steps_reserved=left)
 
 
 def _refusal(seq: int, said: Refuse) -> Refusal:

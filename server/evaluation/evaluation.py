@@ -13,7 +13,7 @@ from torch import Tensor
 from common.config.scenario import Evaluation
 from common.errors import DataError
 from server.evaluation.classifier import FEATURES, Classifier, Scores, check_images, features, score, train_classifier
-from server.evaluation.fidelity import NEIGHBOURS, frechet_distance, neighbourhoods
+from server.evaluation.fidelity import NEIGHBOURS, Neighbourhoods, frechet_distance, neighbourhoods
 
 MOST_COMPARED = 5000
 """Images of each kind, at most, whose features are compared."""
@@ -27,23 +27,15 @@ Utility = dict[str, float | list[float | None] | None]
 
 
 @dataclass(frozen=True)
-class Fidelity:
+class Fidelity(Neighbourhoods):
     """Closeness of synthetic to real test images, in the features of one network (`server/evaluation/fidelity.py`).
 
     Attributes:
-        precision: share (0 to 1) of synthetic images that lie where real images do.
-        recall: share (0 to 1) of real images that lie where synthetic images do.
-        density: how densely synthetic images lie where real images do; about 1 for equal distributions.
-        coverage: share (0 to 1) of real images that have a synthetic image in their neighbourhood.
         frechet_distance: at least 0; depends on the features and the number of samples, and is not InceptionV3's FID.
         features: the name of the network.
         samples: how many images of each kind were compared; equally many, since the measures depend on the ratio.
     """
 
-    precision: float
-    recall: float
-    density: float
-    coverage: float
     frechet_distance: float
     features: str
     samples: int

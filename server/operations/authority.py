@@ -237,13 +237,8 @@ def _self_signed(key: EllipticCurvePrivateKey, name: str, at: datetime) -> x509.
     identity = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     # two authorities of one coordinator must not have the same name
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {identity.digest.hex()[:8]}")])
-    builder = _builder(subject, subject, key, (at - _BACKDATED, at + timedelta(days=_CA_DAYS)))
-    return (
-        builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
-    )
+    dates = at - _BACKDATED, at + timedelta(days=_CA_DAYS)
+    return _builder(subject, key, subject, key, dates, is_authority=True).sign(key, SHA256())
 
 
 def _signed(
@@ -254,26 +249,31 @@ def _signed(
     dates: tuple[datetime, datetime],
 ) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "SiloGAN coordinator")])
-    return (
-        _builder(subject, authority.subject, key, dates)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
-        .sign(authority_key, SHA256())
-    )
+    builder = _builder(subject, key, authority.subject, authority_key, dates, is_authority=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    return builder.sign(authority_key, SHA256())
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey, dates: tuple[datetime, datetime]
+    subject: x509.Name,
+    key: EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    issuers_key: EllipticCurvePrivateKey,
+    dates: tuple[datetime, datetime],
+    *,
+    is_authority: bool,
 ) -> x509.CertificateBuilder:
-    identity = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    """What both kinds of certificates say."""
+    own, issuers = key.public_key(), issuers_key.public_key()
     return (
-        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        x509.CertificateBuilder(issuer, subject, own, x509.random_serial_number())
         .not_valid_before(dates[0])
         .not_valid_after(dates[1])
-        .add_extension(identity, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuers), critical=False)
+        .add_extension(x509.BasicConstraints(is_authority, 0 if is_authority else None), critical=True)
+        .add_extension(_key_usage(signs_certificates=is_authority), critical=True)
     )
 
 

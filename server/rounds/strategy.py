@@ -55,7 +55,7 @@ class FederatedGAN(Strategy):
         uniform, or declared sizes.
     """
 
-    def __init__(self, study: Study, start: Checkpoint, run_dir: Path, quarantine: Quarantine | None = None) -> None:
+    def __init__(self, study: Study, start: Checkpoint, run_dir: Path) -> None:
         self._study = study
         self._state = start
         self._first_round = start.round
@@ -63,8 +63,7 @@ class FederatedGAN(Strategy):
         self._settings = study.scenario.federation
         self._rule = lookup(RULES, self._settings.aggregation, "federation.aggregation")
         self._roster = {site.name: index for index, site in enumerate(study.sites)}
-        file = run_dir / QUARANTINE_FILE
-        self._quarantine = quarantine or Quarantine(file, self._settings.quarantine_after)
+        self._quarantine = Quarantine(run_dir / QUARANTINE_FILE, self._settings.quarantine_after)
         self._members = Members(self._roster, self._quarantine)
         self._asked_at = 0.0
 
@@ -91,15 +90,8 @@ class FederatedGAN(Strategy):
         nodes = self._wait_for_sites(grid, all_of_them=True)
         self._asked_at = time.monotonic()
         size, sigma = Moments(self._study.schema, settings).size, phase.noise_multiplier
-        checked = RoundReplies(
-            1,
-            phase=phase.name,
-            sent={STATISTICS: torch.zeros(size)},
-            max_update_norm=largest_total(max(site.declared_size for site in self._study.sites), sigma, size),
-            members=self._members,
-            quarantine=self._quarantine,
-            known={},
-        )
+        largest = largest_total(max(site.declared_size for site in self._study.sites), sigma, size)
+        checked = RoundReplies(1, phase.name, {STATISTICS: torch.zeros(size)}, largest, self._members, {})
         asked = self._instructions(phase, 1, ArrayRecord(), nodes)
         usable = checked.usable(grid.send_and_receive(asked, timeout=self._settings.round_timeout))
         accepted: list[Reply] = []
@@ -131,15 +123,8 @@ class FederatedGAN(Strategy):
         """
         number = self._first_round + server_round
         known = dict.fromkeys([*self._state.digests, digest(self._state.weights)])
-        checked = RoundReplies(
-            number,
-            phase=self._study.plan.training.name,
-            sent=self._state.weights,
-            max_update_norm=self._settings.max_update_norm,
-            members=self._members,
-            quarantine=self._quarantine,
-            known=known,
-        )
+        phase, sent, most = self._study.plan.training.name, self._state.weights, self._settings.max_update_norm
+        checked = RoundReplies(number, phase, sent, most, self._members, known)
         usable: Iterable[Usable] = self._in_roster_order(checked.usable(replies))
         if self._settings.min_cosine is not None:
             usable = checked.pointing_with_the_others(list(usable), self._settings.min_cosine)
