@@ -89,15 +89,7 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     reports: list[dict[str, Any]] = []
     for one, run_dir in runs:
         reports.append(
-            run(
-                one,
-                run_dir,
-                engine=engine.value,
-                workers=workers,
-                resume=resume,
-                overwrite=overwrite,
-                console=console,
-            )
+            run(one, run_dir, engine=engine.value, workers=workers, resume=resume, overwrite=overwrite, console=console)
         )
         if not as_json:
             _print_report(reports[-1], run_dir)

@@ -206,11 +206,7 @@ def _release_statistics(site: Site, asked: Instruction) -> _Outcome:
     study, phase, settings = site.study, _phase(site.study, asked), site.study.scenario.training.warm_start
     if settings is None:  # a plan with statistics has settings
         raise PrivacyRefusal(phase.name, "has no settings in training.warm_start", "stop here")
-    cpu, moments, randomness = (
-        torch.device("cpu"),
-        Moments(study.schema, settings),
-        _randomness(site, phase, asked.round),
-    )
+    cpu, moments, randomness = torch.device("cpu"), Moments(study.schema, settings), _randomness(site, phase, asked.round)
     if study.plan.private:
         terms = _terms(phase, largest_block(phase.records_per_patient, MICRO_BATCH["cpu"]))
         released = _patients(site, cpu, terms, randomness).noisy_statistic(moments.rows, moments.slots, moments.width)
@@ -247,9 +243,8 @@ def _missing_history(ledger: Ledger, known: set[str]) -> VerificationError | Non
 
 def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | None:
     if instruction.study_id != study.study_id or instruction.plan_id != study.plan.plan_id:
-        return PrivacyRefusal(
-            "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
-        )
+        hint = "have the hospital review the new plan"
+        return PrivacyRefusal("privacy plan", "differs from the one this site knows", hint)
     phase = study.plan.find(instruction.phase)
     most = phase.last_round if phase else 0  # the spare rounds are for interrupted ones of these
     if instruction.round > most:
@@ -319,13 +314,7 @@ def _training_terms(site: Site, device: torch.device) -> Terms:
 
 def _terms(phase: Phase, block: int) -> Terms:
     """Those of a phase's noisy sums, of which so many units are worked on at one time."""
-    return Terms(
-        sample_rate=phase.sample_rate,
-        clip_norm=phase.clip_norm,
-        noise_multiplier=phase.noise_multiplier,
-        records_per_patient=phase.records_per_patient,
-        block=block,
-    )
+    return Terms(phase.sample_rate, phase.clip_norm, phase.noise_multiplier, phase.records_per_patient, block)
 
 
 def _at_once(training: Training, device: torch.device) -> int:
@@ -341,14 +330,8 @@ def _patients(site: Site, device: torch.device, terms: Terms, randomness: Random
             raise DataError("records", "do not say whose they are", "give the patients, or approve a record-level plan")
         codes = records.patients.cpu()
     try:
-        return Patients(
-            records.stored,
-            records.labels,
-            codes,
-            encode=site.study.schema.encode,
-            terms=terms,
-            randomness=randomness,
-        )
+        encode = site.study.schema.encode
+        return Patients(records.stored, records.labels, codes, encode=encode, terms=terms, randomness=randomness)
     except ValueError as error:
         raise DataError("cohort", f"holds {error}", "split it") from None
 

@@ -22,10 +22,7 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     yield "study", f"{scenario.title or scenario.name}, {len(study.sites)} hospitals, asked for by {server}"
     yield "hash", study.study_id
     yield "data", f"cohort '{registration.name}', declared size {registration.declared_size}"
-    yield (
-        "model",
-        f"{scenario.model.family}, {study.schema.describe()}; a discriminator sees the data",
-    )
+    yield "model", f"{scenario.model.family}, {study.schema.describe()}; a discriminator sees the data"
     for phase in plan.phases:
         yield phase.name, "; ".join(_terms(plan, phase))
     if plan.seeded:

@@ -68,12 +68,8 @@ def start(folder: Path, *, as_root: bool = False, say: Callable[[list[str]], obj
     check_reviewed(folder)
     with only_one(node.folder, "node"):
         open_log(folder / LOG_FILE)
-        say(
-            [
-                f"the node connects to {connection.server}, and takes part in what this hospital approves",
-                f"log in {folder / LOG_FILE}; stop it with Ctrl-C",
-            ]
-        )
+        connects = f"the node connects to {connection.server}, and takes part in what this hospital approves"
+        say([connects, f"log in {folder / LOG_FILE}; stop it with Ctrl-C"])
         _log.info("connecting to %s", connection.server)
         Supervisor(folder, services(folder, connection)).run()
         _log.info("stopped")
@@ -93,15 +89,8 @@ def services(folder: Path, connection: Connection) -> list[Service]:
         replace_secret(secret, secrets.token_bytes(32))
     host, port = "127.0.0.1", free_port()
     command = (
-        *(
-            sys.executable,
-            "-m",
-            "client.node.supernode",
-            "--superlink",
-            connection.server,
-            "--root-certificates",
-            str(connection.ca.absolute()),
-        ),
+        *(sys.executable, "-m", "client.node.supernode", "--superlink", connection.server),
+        *("--root-certificates", str(connection.ca.absolute())),
         *(KEY_OPTION, str((folder / NODE_KEY).absolute())),
         *("--isolation", "process", "--superexec-auth-secret-file", str(secret.absolute())),
         *("--host", host, "--port", str(port)),
@@ -109,12 +98,7 @@ def services(folder: Path, connection: Connection) -> list[Service]:
     root = Path(common.__file__).parent.parent  # so that `-m` finds this very software, and no other
     executor = (sys.executable, "-m", "client.node.service", str(folder.absolute()), f"{host}:{port}")
     return [
-        Service(
-            *("supernode", command, env, root, _SUPERNODE_RESTART_SECONDS),
-            secret=handed_over(),
-            fatal=_FATAL,
-            patience=patience,
-        ),
+        Service("supernode", command, env, root, _SUPERNODE_RESTART_SECONDS, handed_over(), _FATAL, patience),
         Service("executor", executor, env, root, secret=handed_over(), along=("supernode",)),
     ]
 

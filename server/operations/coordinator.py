@@ -196,19 +196,12 @@ class Coordinator:
                 _log.warning("%s", lost)
                 say([lost])
             services = self.services()
-            for host, name in (
-                (self.settings.listen, "port"),
-                (LOOPBACK, "superlink_port"),
-                (LOOPBACK, "metrics_port"),
-            ):
+            for name in ("port", "superlink_port", "metrics_port"):
+                host = self.settings.listen if name == "port" else LOOPBACK
                 check_free(host, getattr(self.settings, name), name)
             say(self.about())
-            dispatcher = Dispatcher(
-                *(self.runs, self.enrolment, self.control),
-                supervise=supervise,
-                ready=lambda: say(["ready"]),
-                watch=watch,
-            )
+            told = {"ready": lambda: say(["ready"]), "watch": watch}
+            dispatcher = Dispatcher(self.runs, self.enrolment, self.control, supervise=supervise, **told)
             dispatcher.start()
             if also is not None:
                 also(self)
@@ -234,14 +227,8 @@ class Coordinator:
 
     def proxy(self) -> Proxy:
         """How nginx is to run."""
-        return Proxy(
-            self.folder,
-            self.settings.listen,
-            self.settings.port,
-            self.settings.superlink_port,
-            superlink_ca=f"{INNER}/ca.pem",
-            object_bytes=self.settings.object_bytes,
-        )
+        own, address = self.settings, (self.settings.listen, self.settings.port, self.settings.superlink_port)
+        return Proxy(self.folder, *address, superlink_ca=f"{INNER}/ca.pem", object_bytes=own.object_bytes)
 
     def services(self) -> list[Service]:
         """The programs of a coordinator.
@@ -264,18 +251,8 @@ class Coordinator:
         except FlowerError as error:
             raise ConfigError("Flower", str(error), "install silogan with its dependencies") from None
         hub = (
-            *(
-                sys.executable,
-                "-P",
-                "-m",
-                "server.operations.hub",
-                str(self.folder / CONTROL_SECRET),
-                "--isolation",
-                "process",
-                *secret,
-                "--enable-supernode-auth",
-                *address,
-            ),
+            *(sys.executable, "-P", "-m", "server.operations.hub", str(self.folder / CONTROL_SECRET)),
+            *("--isolation", "process", *secret, "--enable-supernode-auth", *address),
             *("--database", str(self.folder / DATABASE), "--disable-runtime-dependency-installation"),
             *("--ssl-certfile", str(inner / "server.pem"), "--ssl-keyfile", str(inner / "server.key")),
             *("--ssl-ca-certfile", str(inner / "ca.pem")),

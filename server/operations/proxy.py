@@ -31,21 +31,11 @@ from common.errors import ConfigError
 from common.files import write_bytes_atomically, writing
 from common.operations.certificates import parse_name
 
-ROUTES = tuple(
-    f"/v1/fleet/{call}"
-    for call in (
-        "activate-node",
-        "deactivate-node",
-        "send-node-heartbeat",
-        "pull-messages",
-        "push-messages",
-        "get-run",
-        "get-fab",
-        "push-object",
-        "pull-object",
-        "confirm-message-received",
-    )
+_CALLS = (
+    *("activate-node", "deactivate-node", "send-node-heartbeat", "pull-messages", "push-messages", "get-run"),
+    *("get-fab", "push-object", "pull-object", "confirm-message-received"),
 )
+ROUTES = tuple(f"/v1/fleet/{call}" for call in _CALLS)
 """What an enrolled SuperNode posts to (flwr 1.41, `supernode/fleet_http_connection.py`).
 
 `register-node` and `unregister-node` are left out: nodes are enrolled by the coordinator, over /v1/control.

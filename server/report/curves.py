@@ -72,12 +72,8 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
         "The averaged discriminator's accuracy on synthetic records. Near 100 % it is never convinced.",
         accuracy, percent, line_at=(0.5, "coin toss"), ends=(0.0, 1.0), tick="{:.0%}".format,
     )  # fmt: skip
-    yield Chart(
-        "Variety",
-        "How much the records differ from each other; near 0 they are all alike.",
-        points("variety"),
-        number,
-    )
+    alike = "How much the records differ from each other; near 0 they are all alike."
+    yield Chart("Variety", alike, points("variety"), number)
     yield Chart(
         "Size of a round's change", "L2 norm of the average update of the weights.", points("update_norm"), number
     )

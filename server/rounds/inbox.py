@@ -42,13 +42,7 @@ from common.wire.envelope import unfold
 from common.wire.messages import Weights
 
 # What stands at which depth of a reply.
-_KINDS = (
-    {"Message"},
-    {"RecordDict"},
-    {"ArrayRecord", "ConfigRecord"},
-    {"Array"},
-    {"ArrayChunk"},
-)
+_KINDS = ({"Message"}, {"RecordDict"}, {"ArrayRecord", "ConfigRecord"}, {"Array"}, {"ArrayChunk"})
 _OBJECTS = 8  # of a reply, besides the pieces of its arrays
 _ENVELOPE_BYTES = 64 << 10  # of an object that is no piece of an array; names of 800 pieces
 _ARRAY_BYTES = 1024  # for name, type and shape of an array

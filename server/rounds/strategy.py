@@ -45,7 +45,6 @@ class FederatedGAN(Strategy):
         study: what is trained, by whom.
         start: where to go on from.
         run_dir: where checkpoints, events and samples go.
-        quarantine: the sites' violations; in `quarantine.json` of the run folder if None.
 
     Raises:
         VerificationError: the file of violations is damaged.

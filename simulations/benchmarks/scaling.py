@@ -18,12 +18,7 @@ from simulations.benchmarks._machine import measured, show
 from simulations.benchmarks._runs import LOCAL_STEPS, simulate, workload
 
 BASE = {"sites": 10, "batch": 32, "size": 28, "site_rounds": 40}
-VARIED = {
-    "sites": (4, 10, 20, 40),
-    "batch": (8, 32, 128),
-    "size": (8, 28, 32, 64),
-    "site_rounds": (20, 40, 80),
-}
+VARIED = {"sites": (4, 10, 20, 40), "batch": (8, 32, 128), "size": (8, 28, 32, 64), "site_rounds": (20, 40, 80)}
 
 
 def measure(varied: str, sites: int, batch: int, size: int, site_rounds: int) -> dict[str, Any]:

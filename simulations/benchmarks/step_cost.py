@@ -111,13 +111,7 @@ def ours(work: Work) -> Step:
     """The product's private step, in blocks as a site chooses them."""
     batch, device = len(work.real), work.fakes.device.type
     most = MICRO_BATCH[device]
-    terms = Terms(
-        sample_rate=1.0,
-        clip_norm=CLIP,
-        noise_multiplier=NOISE,
-        records_per_patient=1,
-        block=block_size(batch, 1.0, 1, most),
-    )
+    terms = Terms(1.0, CLIP, NOISE, records_per_patient=1, block=block_size(batch, 1.0, 1, most))
     patients = Patients(work.real.stored, work.real.labels, None, encode=ENCODE, terms=terms, randomness=_randomness())
     step = PrivateStep(
         work.discriminator,
@@ -133,14 +127,8 @@ def ours(work: Work) -> Step:
 
 def opacus(take: Callable[..., Step]) -> Callable[[Work], Step]:
     """A step of Opacus' own."""
-    return lambda work: take(
-        work.discriminator,
-        work.adam,
-        work.losses,
-        clip_norm=CLIP,
-        noise_multiplier=NOISE,
-        batch=len(work.real),
-    )
+    how = {"clip_norm": CLIP, "noise_multiplier": NOISE}
+    return lambda work: take(work.discriminator, work.adam, work.losses, batch=len(work.real), **how)
 
 
 def by_vmap(work: Work) -> Step:
@@ -273,11 +261,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
     parser.add_argument("--batches", default="256,1024", help="real images in a step; as many fakes come on top")
     parser.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and ours")
-    parser.add_argument(
-        "--keep-freed",
-        action="store_true",
-        help="allocate as the launcher does; with other engines, takes their memory",
-    )
+    keep = "allocate as the launcher does; with other engines, takes their memory"
+    parser.add_argument("--keep-freed", action="store_true", help=keep)
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

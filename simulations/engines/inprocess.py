@@ -124,10 +124,8 @@ def _quieten_flower() -> None:
 @contextmanager
 def _sites_log(run_dir: Path) -> Generator[None]:
     """Sends to a file what the sites log, instead of to the terminal of whoever simulates them."""
-    logger, handler = (
-        logging.getLogger("silogan.client"),
-        logging.FileHandler(run_dir / SITES_LOG, encoding="utf-8", delay=True),
-    )
+    logger = logging.getLogger("silogan.client")
+    handler = logging.FileHandler(run_dir / SITES_LOG, encoding="utf-8", delay=True)
     handler.setFormatter(JsonLines())
     logger.addHandler(handler)
     logger.propagate = False
