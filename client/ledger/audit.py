@@ -29,15 +29,8 @@ from client.ledger.entries import (
 from client.ledger.ledger import approval_of, approvers_missing, order_of, policy_in_force
 from client.ledger.statement import Statement, state
 from common.errors import DataError, one_line
-from common.privacy.accounting import (
-    PRV_EPSILON_ERROR,
-    Mechanism,
-    epsilon,
-    epsilon_filtered,
-    epsilon_pld,
-    epsilon_rdp,
-    prv_error,
-)
+from common.privacy import accounting
+from common.privacy.accounting import Mechanism
 from common.privacy.plan import PrivacyPlan, canonical_json
 from common.privacy.strength import OVERRIDE_ABOVE
 
@@ -246,9 +239,9 @@ def _beyond_the_plan(
         yield f"is reservation {len(alike) + 1} for {charge.phase}, which was approved for {phase.rounds}"
     charged = [Mechanism(one.noise_multiplier, one.sample_rate, settled.get(seq, one.steps)) for seq, one in earlier]
     charged.append(Mechanism(charge.noise_multiplier, charge.sample_rate, charge.steps))
-    if epsilon_rdp(charged, plan.delta) <= plan.epsilon:  # never below the truth, and quicker
+    if accounting.epsilon_rdp(charged, plan.delta) <= plan.epsilon:  # never below the truth, and quicker
         return
-    after = epsilon(charged, plan.delta)
+    after = accounting.epsilon(charged, plan.delta)
     if after > plan.epsilon:
         yield f"brought the study's ε to {after:.4g}, above the {plan.epsilon:g} that was approved"
 
@@ -273,15 +266,15 @@ def _with_epsilon(
     name: str, findings: list[Finding], cohort: Cohort, contents: Sequence[Content], entries: Sequence[Entry]
 ) -> Audit:
     charges, delta = _charged(entries), cohort.delta
-    prv, pld, rdp = (account(charges, delta) for account in (epsilon, _pld, epsilon_rdp))
-    error = 2 * prv_error(charges, delta) if charges else 2 * PRV_EPSILON_ERROR
+    prv, pld, rdp = (account(charges, delta) for account in (accounting.epsilon, _pld, accounting.epsilon_rdp))
+    error = 2 * accounting.prv_error(charges, delta) if charges else 2 * accounting.PRV_EPSILON_ERROR
     if abs(prv - pld) > error + PLD_RELATIVE_ERROR * pld:
         findings.append(Finding(THE_LEDGER, f"PRV finds ε = {prv:.4g} and PLD {pld:.4g}: they disagree"))
     if rdp < max(prv, pld) - error:
         findings.append(Finding(THE_LEDGER, f"RDP finds ε = {rdp:.4g}, below the tighter accountants"))
     findings += [*_over_budget(contents, entries, delta), *_second_study(entries, delta)]
     several = len(_studies(entries)) > 1
-    filtered = epsilon_filtered(charges, delta, order_of(entries)) if several else None
+    filtered = accounting.epsilon_filtered(charges, delta, order_of(entries)) if several else None
     budget = policy_in_force(entries).epsilon
     return Audit(name, _sorted(findings), cohort.unit, delta, budget, prv, pld, rdp, filtered, state(entries))
 
@@ -302,12 +295,12 @@ def _charged(entries: Sequence[Entry]) -> list[Mechanism]:
 def _counted(entries: Sequence[Entry], delta: float) -> float:
     """ε of what the entries charge: exact for one study, by the ledger's Rényi filter for several."""
     if len(_studies(entries)) <= 1:
-        return epsilon(_charged(entries), delta)
-    return epsilon_filtered(_charged(entries), delta, order_of(entries))
+        return accounting.epsilon(_charged(entries), delta)
+    return accounting.epsilon_filtered(_charged(entries), delta, order_of(entries))
 
 
 def _pld(charges: list[Mechanism], delta: float) -> float:
-    return epsilon_pld(charges, delta) if charges else 0.0
+    return accounting.epsilon_pld(charges, delta) if charges else 0.0
 
 
 def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
@@ -335,7 +328,7 @@ def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     approval = approval_of(entries[: first - 1], charge.study_id)
     if approval is None:
         return  # which is a finding of its own
-    whole = epsilon_filtered(approval.plan.mechanisms(), delta, order_of(entries))
+    whole = accounting.epsilon_filtered(approval.plan.mechanisms(), delta, order_of(entries))
     for seq in others:
         if whole > policy_in_force(entries[:seq]).epsilon:
             yield Finding(seq, f"is of a second study, but the first one's plan alone comes to ε = {whole:.4g}")

@@ -15,20 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from client.ledger.chain import Entry
 from client.ledger.policy import Policy
-from common.bounds import (
-    MOST_LOCAL_STEPS,
-    MOST_ROUNDS,
-    STRICT,
-    Clip,
-    Delta,
-    Epsilon,
-    LocalSteps,
-    Noise,
-    Rate,
-    RecordsPerPatient,
-    Rounds,
-    Text,
-)
+from common import bounds
 from common.errors import PrivacyRefusal, VerificationError
 from common.privacy.accounting import Mechanism, information
 from common.privacy.plan import STATISTICS, TRAINING, Phase, PrivacyPlan, Unit, plan_hash
@@ -41,7 +28,7 @@ _FORMER_PHASES = {"training": TRAINING, "warm_start": STATISTICS}
 """Of charges that have a purpose."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class Cohort:
     """Whom the ledger protects.
 
@@ -54,12 +41,12 @@ class Cohort:
     """
 
     unit: Unit
-    delta: Delta
+    delta: bounds.Delta
     fingerprint: str = ""
     rehearsal: bool = False
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class Charge:
     """What a reservation pays for: one round of one phase of a plan.
 
@@ -78,16 +65,16 @@ class Charge:
         ValueError: a field has another type than is said here, or is out of its range.
     """
 
-    study_id: Text
-    plan_id: Text
-    phase: Text
-    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
-    steps: Annotated[int, Field(ge=0, le=MOST_LOCAL_STEPS)]
-    noise_multiplier: Noise
-    sample_rate: Rate
-    clip_norm: Clip
-    records_per_patient: RecordsPerPatient = 1
-    replay_key: Text = ""
+    study_id: bounds.Text
+    plan_id: bounds.Text
+    phase: bounds.Text
+    round: Annotated[int, Field(ge=0, le=bounds.MOST_ROUNDS)]
+    steps: Annotated[int, Field(ge=0, le=bounds.MOST_LOCAL_STEPS)]
+    noise_multiplier: bounds.Noise
+    sample_rate: bounds.Rate
+    clip_norm: bounds.Clip
+    records_per_patient: bounds.RecordsPerPatient = 1
+    replay_key: bounds.Text = ""
 
     @staticmethod
     def of(plan: PrivacyPlan, phase: str, round_number: int, study_id: str, replay_key: str = "") -> "Charge":
@@ -107,7 +94,7 @@ class Charge:
         return Mechanism(self.noise_multiplier, self.sample_rate, self.steps if steps is None else steps)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class Approval:
     """A plan that the hospital has agreed to, as the ledger holds it.
 
@@ -124,13 +111,13 @@ class Approval:
         ValueError: a field has another type than is said here, or is out of its range.
     """
 
-    study_id: Text
+    study_id: bounds.Text
     plan: PrivacyPlan
-    family: Text
-    server: Text
-    override: Text = ""
-    approver: Text = ""
-    reason: Text = ""
+    family: bounds.Text
+    server: bounds.Text
+    override: bounds.Text = ""
+    approver: bounds.Text = ""
+    reason: bounds.Text = ""
 
     @property
     def plan_id(self) -> str:
@@ -162,7 +149,7 @@ class Approval:
         return None
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class _Body:
     """What every entry says; the other classes are the kinds of entries."""
 
@@ -171,7 +158,7 @@ class _Body:
     versions: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Open(_Body):
     """The first entry of a ledger."""
 
@@ -181,7 +168,7 @@ class Open(_Body):
     policy: Policy
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class PolicyChange(_Body):
     """The hospital's policy from now on."""
 
@@ -189,7 +176,7 @@ class PolicyChange(_Body):
     policy: Policy
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class _Agreement(_Body, Approval):
     """Somebody at the hospital agrees to a study; `former_id` is the hash of a plan that was written without phases."""
 
@@ -201,21 +188,21 @@ class _Agreement(_Body, Approval):
         return self.former_id or self.plan.plan_id
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Endorse(_Agreement):
     """The first of two approvers."""
 
     kind: Literal["endorse"]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Approve(_Agreement):
     """The hospital's approval."""
 
     kind: Literal["approve"]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Reject(_Body):
     """The hospital does not agree, or no longer."""
 
@@ -225,7 +212,7 @@ class Reject(_Body):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Reserve(_Body, Charge):
     """A charge for the most that a round can cost, made before it begins."""
 
@@ -237,7 +224,7 @@ class Reserve(_Body, Charge):
         return Charge(**{field.name: getattr(self, field.name) for field in fields(Charge)})
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Settle(_Body):
     """The steps that were taken on a reservation, which is named by its entry's number."""
 
@@ -246,7 +233,7 @@ class Settle(_Body):
     steps: Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Refuse(_Body):
     """A request that was refused; `phase` is empty and `round` 0 where it was a plan that was not approved."""
 
@@ -308,22 +295,22 @@ def _in_words_of_today(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class _FormerPlan:
     """A plan of before there were phases."""
 
     private: bool
     seeded: bool
     unit: Unit
-    epsilon: Epsilon
-    delta: Delta
-    noise_multiplier: Noise
-    sample_rate: Rate
-    clip_norm: Clip
-    steps_per_round: LocalSteps
-    rounds: Rounds
-    records_per_patient: RecordsPerPatient = 1
-    warm_start_noise_multiplier: Noise | None = None
+    epsilon: bounds.Epsilon
+    delta: bounds.Delta
+    noise_multiplier: bounds.Noise
+    sample_rate: bounds.Rate
+    clip_norm: bounds.Clip
+    steps_per_round: bounds.LocalSteps
+    rounds: bounds.Rounds
+    records_per_patient: bounds.RecordsPerPatient = 1
+    warm_start_noise_multiplier: bounds.Noise | None = None
 
     def with_phases(self) -> dict[str, Any]:
         """The same as it is written today; how its budget was meant to be shared out is told by the noise."""

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 
 from client.ledger.chain import Entry
 from client.ledger.entries import Approve, Endorse, Refuse, Reject, Reserve, Settle, of_kind, read
-from client.ledger.ledger import (
-    charged_epsilon,
-    composed,
-    opening,
-    paid_for,
-    policy_in_force,
-    settled_steps,
-    studies_charged,
-)
+from client.ledger import ledger
 from common.privacy.accounting import epsilon
 
 _POINTS = 40
@@ -157,14 +149,14 @@ class Statement:
 
 def state(entries: Sequence[Entry]) -> Statement:
     """The statement of a ledger's entries, which must have been verified."""
-    cohort, settled = opening(entries).cohort, settled_steps(entries)
+    cohort, settled = ledger.opening(entries).cohort, ledger.settled_steps(entries)
     taken = [charge.mechanism(settled.get(seq, 0)) for seq, charge in of_kind(entries, Reserve)]
     return Statement(
         unit=cohort.unit,
         delta=cohort.delta,
-        epsilon_budget=policy_in_force(entries).epsilon,
-        epsilon_settled=composed(entries, taken, len(studies_charged(entries))),
-        epsilon_charged=charged_epsilon(entries),
+        epsilon_budget=ledger.policy_in_force(entries).epsilon,
+        epsilon_settled=ledger.composed(entries, taken, len(ledger.studies_charged(entries))),
+        epsilon_charged=ledger.charged_epsilon(entries),
         runs=tuple(_runs(entries, settled, cohort.delta)),
         refused=tuple(_refusal(seq, said) for seq, said in of_kind(entries, Refuse)),
         decisions=tuple(_decisions(entries)),
@@ -190,7 +182,7 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
             asked_by=servers.get(study_id, ""),
             phases=tuple(_phase([one for one in own if one[1].phase == name], settled) for name in names),
             refusals=sum(refusal.times for _, refusal in refusals if refusal.study_id == study_id),
-            epsilon=epsilon(paid_for(own, settled), delta),
+            epsilon=epsilon(ledger.paid_for(own, settled), delta),
             first=own[0][1].created.isoformat(),
             last=own[-1][1].created.isoformat(),
             seeded=any(charge.replay_key for _, charge in own),
@@ -222,4 +214,4 @@ def _curve(entries: Sequence[Entry]) -> Iterator[tuple[str, float]]:
     settled = [seq for seq, _ in of_kind(entries, Settle)]
     stride = -(-len(reserved) // (_POINTS - 2)) or 1  # the newest of both kinds come on top
     for seq in sorted({*reserved[::stride], *reserved[-1:], *settled[-1:]}):
-        yield read(entries[seq - 1]).created.isoformat(), charged_epsilon(entries[:seq])
+        yield read(entries[seq - 1]).created.isoformat(), ledger.charged_epsilon(entries[:seq])

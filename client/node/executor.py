@@ -23,13 +23,7 @@ from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.common.constant import SubStatus
 from flwr.common.serde import context_from_proto, message_from_proto
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
-from flwr.proto.runtime_pb2 import (
-    AcquireTaskRequest,
-    PullAppMessagesRequest,
-    PullAppMessagesResponse,
-    PullTaskInputRequest,
-    SendTaskHeartbeatRequest,
-)
+from flwr.proto import runtime_pb2
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, iterate_object_tree
@@ -113,7 +107,7 @@ class Executor:
 
     def _acquire(self) -> str:
         """The token of a task that nobody has yet; empty where there is none."""
-        answer = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
+        answer = self._client.AcquireTask(runtime_pb2.AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
         return answer.token if answer.HasField("task") else ""
 
     def _do(self, token: str) -> None:
@@ -122,7 +116,7 @@ class Executor:
         heartbeat = HeartbeatSender(partial(_beat, client))
         heartbeat.start()
         try:
-            task = client.PullTaskInput(PullTaskInputRequest())
+            task = client.PullTaskInput(runtime_pb2.PullTaskInputRequest())
             TaskIdentity.task_id, TaskIdentity.run_id = task.task_id, task.run.run_id
             TaskIdentity.node_id = task.context.node_id
             context = context_from_proto(task.context)
@@ -208,7 +202,7 @@ class Executor:
         )
 
 
-def _message(client: RuntimeHttpClient) -> PullAppMessagesResponse:
+def _message(client: RuntimeHttpClient) -> runtime_pb2.PullAppMessagesResponse:
     """The message of a task, whose objects may still be on their way.
 
     Raises:
@@ -216,7 +210,7 @@ def _message(client: RuntimeHttpClient) -> PullAppMessagesResponse:
     """
     deadline = time.monotonic() + _MESSAGE_SECONDS
     while time.monotonic() < deadline:
-        answer = client.PullMessages(PullAppMessagesRequest())
+        answer = client.PullMessages(runtime_pb2.PullAppMessagesRequest())
         if answer.messages_list:
             return answer
         time.sleep(_LOOK_SECONDS)
@@ -241,7 +235,7 @@ def _time_left(metadata: Metadata) -> float:
 def _beat(client: RuntimeHttpClient) -> bool:
     """Tells the SuperNode that its task is alive; Flower's own function would end this process with its run."""
     try:
-        client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+        client.SendTaskHeartbeat(runtime_pb2.SendTaskHeartbeatRequest())
     except httpx.HTTPError:
         return False
     return True

@@ -31,14 +31,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, VerificationError
 from common.files import create_secret, replace_secret, write_bytes_atomically, writing
-from common.operations.certificates import (
-    CertificateFacts,
-    load_authorities,
-    load_certificates,
-    parse_name,
-    read_pem,
-    verify_server_certificate,
-)
+from common.operations import certificates
+from common.operations.certificates import CertificateFacts
 
 SERVER_DAYS = 397
 """How long a server certificate holds: the longest that browsers accept."""
@@ -132,8 +126,9 @@ class Authority:
             problem = "holds an authority of its own (ca.key), which does not fit the institution's"
             raise ConfigError("server folder", problem, "move ca.key away, or take another folder")
         _required(names)
-        given, trusted, private = load_certificates(chain), load_authorities(authorities), _load_key(key, secret=False)
-        verify_server_certificate(given, trusted, names, at)
+        given, trusted = certificates.load_certificates(chain), certificates.load_authorities(authorities)
+        private = _load_key(key, secret=False)
+        certificates.verify_server_certificate(given, trusted, names, at)
         _check_fit(private, given[0], chain)
         content = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         with _writing(authority.ca_pem):
@@ -165,10 +160,10 @@ class Authority:
         """
         at = at or datetime.now(UTC)
         if not names:
-            names = CertificateFacts.of(load_certificates(self.server_pem)[0]).names
+            names = CertificateFacts.of(certificates.load_certificates(self.server_pem)[0]).names
         if days < 1:
             raise ConfigError(f"days={days}", "is not a time", "give at least 1")
-        every = [parse_name(name) for name in dict.fromkeys([*names, *INNER_NAMES])]
+        every = [certificates.parse_name(name) for name in dict.fromkeys([*names, *INNER_NAMES])]
         authority, authority_key = self._signer()
         if at >= authority.not_valid_after_utc:
             problem, hint = "has expired", "create a new one and give it to the hospitals"
@@ -179,7 +174,7 @@ class Authority:
         key = _load_ec_key(self.server_key)
         until = min(at + timedelta(days=days), authority.not_valid_after_utc)
         certificate = _signed(key, every, authority, authority_key, (at - _BACKDATED, until))
-        facts = verify_server_certificate([certificate], [authority], [*names, *INNER_NAMES], at)
+        facts = certificates.verify_server_certificate([certificate], [authority], [*names, *INNER_NAMES], at)
         with _writing(self.server_pem):
             write_bytes_atomically(self.server_pem, _pem([certificate]))
         return facts
@@ -192,9 +187,9 @@ class Authority:
             VerificationError: something does not fit; see `verify_server_certificate`.
         """
         _required(names)
-        chain = load_certificates(self.server_pem)
+        chain = certificates.load_certificates(self.server_pem)
         _check_fit(_load_key(self.server_key), chain[0], self.server_pem)
-        return verify_server_certificate(chain, load_authorities(self.ca_pem), names, at)
+        return certificates.verify_server_certificate(chain, certificates.load_authorities(self.ca_pem), names, at)
 
     def status(self, at: datetime | None = None) -> CertificateStatus:
         """How long the certificates hold.
@@ -203,9 +198,9 @@ class Authority:
             ConfigError: ca.pem or server.pem is missing or holds something else.
         """
         at = at or datetime.now(UTC)
-        chain = load_certificates(self.server_pem)
+        chain = certificates.load_certificates(self.server_pem)
         server, *intermediate = (CertificateFacts.of(one) for one in chain)
-        authorities = tuple(CertificateFacts.of(one) for one in load_authorities(self.ca_pem))
+        authorities = tuple(CertificateFacts.of(one) for one in certificates.load_authorities(self.ca_pem))
         hint = "renew it" if self.ca_key.exists() else "bring ca.key and renew it, or install the institution's new one"
         ages = [("server.pem", server, hint)]
         ages += [("intermediate certificate", one, "install the institution's new chain") for one in intermediate]
@@ -226,7 +221,7 @@ class Authority:
             hint = "bring ca.key for the renewal, or install the institution's new certificate"
             raise ConfigError("authority's key 'ca.key'", problem, hint)
         key = _load_ec_key(self.ca_key)
-        for authority in load_authorities(self.ca_pem):
+        for authority in certificates.load_authorities(self.ca_pem):
             if _raw(authority.public_key()) == _raw(key.public_key()):
                 return authority, key
         hint = "restore the key or the certificate that belongs to it"
@@ -304,7 +299,7 @@ def _load_ec_key(path: Path) -> EllipticCurvePrivateKey:
 
 def _load_key(path: Path, *, secret: bool = True) -> PrivateKeyTypes:
     """Reads a private key; `secret` says that the file must be its owner's alone."""
-    content = read_pem(path, "key")
+    content = certificates.read_pem(path, "key")
     if secret and path.stat().st_mode & _OTHERS:
         raise VerificationError(f"key '{path.name}'", "is open to other users", "chmod 600")
     try:
