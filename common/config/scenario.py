@@ -34,7 +34,9 @@ Unit = Literal["record", "patient"]
 
 
 _Below1 = Annotated[float, Field(ge=0, lt=1)]
+_UpTo1 = Annotated[float, Field(gt=0, le=1)]
 _Rate = Annotated[float, Field(gt=0, le=1e3)]
+_Few = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class Sites(Section):
@@ -77,9 +79,7 @@ class WarmStart(Section):
     frequencies: Annotated[int, Field(ge=1, le=32)] = Field(
         default=12, description="lowest spatial frequencies of an image, in each direction, that are looked at"
     )
-    largest_norm: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.4, description="clipping norm of an image, as a share of an all-white one's"
-    )
+    largest_norm: _UpTo1 = Field(default=0.4, description="clipping norm of an image, as a share of an all-white one's")
     steps: LocalSteps = Field(default=1000, description="steps of each network at the server, which cost no privacy")
     lr_generator: _Rate = 5e-4
     lr_discriminator: _Rate = 1e-3
@@ -96,9 +96,7 @@ class Guard(Section):
         default=0.99, description="D's accuracy on generated images above which the generator has lost"
     )
     patience: Size = Field(default=3, description="bad rounds in a row after which the run goes back")
-    lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.25, description="what each rollback multiplies the generator's learning rate by"
-    )
+    lr_factor: _UpTo1 = Field(default=0.25, description="what each rollback multiplies the generator's learning rate by")
     rollbacks: Size = Field(default=4, description="rollbacks after which the run ends with an error instead")
 
 
@@ -115,7 +113,7 @@ class Training(Section):
     warm_start: WarmStart | None = Field(
         default=None, description="what the first round starts from; fresh weights if none"
     )
-    server_generator_steps: Annotated[int, Field(ge=0, le=100_000)] = Field(
+    server_generator_steps: _Few = Field(
         default=0,
         description="generator steps a round at the server, on the averaged discriminator; if 0, sites train it",
     )
@@ -157,9 +155,7 @@ class Privacy(Section):
     )
     clip_norm: Clip = 1.0
     noise_multiplier: Noise | None = Field(default=None, description="found from epsilon if none")
-    spare_rounds: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        default=0, description="rounds that an interruption may cost, planned for"
-    )
+    spare_rounds: _Few = Field(default=0, description="rounds that an interruption may cost, planned for")
 
     @model_validator(mode="after")
     def _a_record_is_one(self) -> "Privacy":
@@ -189,9 +185,7 @@ class Federation(Section):
     quarantine_after: Size = Field(
         default=3, description="replies that no honest site sends, after which a site is not asked any more"
     )
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.5, description="per round, of the generator that is released"
-    )
+    ema_decay: _Below1 = Field(default=0.5, description="per round, of the generator that is released")
     join_timeout: Positive = Field(default=120.0, description="seconds to wait for a quorum of sites to connect")
     round_timeout: Positive = Field(default=3600.0, description="seconds to wait for the replies of a round")
 

@@ -108,15 +108,13 @@ def _bounded(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     names = {member.filename for member in members}
     largest = sum(member.file_size for member in members)
     manifest = archive.getinfo(_MANIFEST).file_size if _MANIFEST in names else 0
+    tight = any(member.file_size > _MOST_RATIO * (member.compress_size + 10) for member in members)
     for applies, problem in (
         (len(names) < len(members), "holds a file twice"),
         (not all(_is_name(name) for name in names), "holds a file with a name that no module has"),
         (any(member.compress_type not in _METHODS for member in members), "is packed by another method"),
         (largest > _LARGEST or manifest > _LARGEST_MANIFEST, "is too large when it is unpacked"),
-        (
-            any(member.file_size > _MOST_RATIO * (member.compress_size + 10) for member in members),
-            "is packed too tight",
-        ),
+        (tight, "is packed too tight"),
     ):
         if applies:
             raise _ExcessError(problem)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from flwr.app import ConfigRecord, RecordDict
 
-from common.errors import Code, FederationError, PrivacyRefusal, SiloganError, VerificationError
+from common.errors import SAME_VERSION, Code, FederationError, PrivacyRefusal, SiloganError, VerificationError
 
 _REFUSAL = "refusal"
 
@@ -21,18 +21,8 @@ _SENTENCES: dict[Code, tuple[type[SiloganError], str, str, str]] = {
     Code.BUDGET: (PrivacyRefusal, "privacy budget", "does not pay for the round", "stop here, or ask for a larger one"),
     Code.ROUND_DONE: (PrivacyRefusal, "round", "was answered before", "go on with the next round"),
     Code.LEDGER: (VerificationError, "site's ledger", "does not hold", "have the hospital audit it"),
-    Code.SOFTWARE: (
-        VerificationError,
-        "software",
-        "is not what this site has reviewed",
-        "run the same version of silogan on both sides",
-    ),
-    Code.MESSAGE: (
-        FederationError,
-        "message",
-        "is none that this site understands",
-        "run the same version of silogan on both sides",
-    ),
+    Code.SOFTWARE: (VerificationError, "software", "is not what this site has reviewed", SAME_VERSION),
+    Code.MESSAGE: (FederationError, "message", "is none that this site understands", SAME_VERSION),
     Code.UNAVAILABLE: (FederationError, "site", "cannot answer", "see the site's own log"),
 }
 

@@ -120,9 +120,7 @@ class Coordinator:
         if given is None:
             Authority.create(folder, f"SiloGAN {names[0]}"[:50]).renew(names)
         else:
-            Authority.install(
-                folder, chain=given.chain, key=given.key, authorities=given.authorities, names=list(names)
-            )
+            Authority.install(folder, **vars(given), names=list(names))
         Authority.create(folder / INNER, "SiloGAN inner").renew(["localhost"])
         return Coordinator(folder)
 

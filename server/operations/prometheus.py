@@ -69,12 +69,8 @@ class _Facts(Collector):
         online = [((site["name"],), site["status"] == "online") for site in sites]
         yield _gauge("site_online", "Whether a site is connected.", online, "site")
         heard = [((site["name"],), round(site["heard"])) for site in sites if site["heard"] is not None]
-        yield _gauge(
-            "site_heard_seconds",
-            "When a site was last heard of, or since when it is offline, in seconds since 1970.",
-            heard,
-            "site",
-        )
+        since = "When a site was last heard of, or since when it is offline, in seconds since 1970."
+        yield _gauge("site_heard_seconds", since, heard, "site")
         for metric, key, what in (
             ("round", "round", "Rounds that a run has finished."),
             ("rounds", "rounds", "Rounds that a run has in all."),

@@ -44,7 +44,7 @@ from common.models.losses import LOSSES
 from common.models.networks import Discriminator, build
 from common.privacy.plan import make_plan
 from common.seeding import derive_key
-from simulations.benchmarks._machine import measured, show
+from simulations.benchmarks._machine import measured, parser, show
 from simulations.benchmarks._opacus import ghost_step, hooks_step
 
 LOSS = LOSSES["nonsaturating"]
@@ -251,20 +251,16 @@ def compare(size: int, batch: int, engines: Sequence[str], arguments: argparse.N
 
 def main() -> None:
     """Runs the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--short", action="store_true", help="28x28, batch 32, three rounds, without vmap: to see that it runs"
-    )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=available_cores(), help="threads of torch on a CPU")
-    parser.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
-    parser.add_argument("--batches", default="256,1024", help="real images in a step; as many fakes come on top")
-    parser.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and ours")
+    options = parser(__doc__, "28x28, batch 32, three rounds, without vmap")
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--threads", type=int, default=available_cores(), help="threads of torch on a CPU")
+    options.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
+    options.add_argument("--batches", default="256,1024", help="real images in a step; as many fakes come on top")
+    options.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and ours")
     keep = "allocate as the launcher does; with other engines, takes their memory"
-    parser.add_argument("--keep-freed", action="store_true", help=keep)
-    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options.add_argument("--keep-freed", action="store_true", help=keep)
+    options.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.keep_freed:
         keep_freed_memory()
