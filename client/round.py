@@ -113,7 +113,8 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     if ledger is not None:
         _refuse_if(_missing_history(ledger, {instruction.known_head, *states.heads()}), instruction, ledger)
         policy = _policy(site, instruction, ledger)
-        charge = _charge(site.study, instruction, key)
+        plan, study_id, replay_key = site.study.plan, site.study.study_id, key if site.study.plan.seeded else ""
+        charge = Charge.of(plan, instruction.phase, instruction.round, study_id, replay_key)
         reservation = ledger.reserve(charge, policy, partial(_check_machine, site, states))
     with without_reason():
         steps, new_weights, state = work()
@@ -182,11 +183,6 @@ def _phase(study: Study, instruction: Instruction) -> Phase:
     if phase is None:
         raise PrivacyRefusal("privacy plan", f"has no phase '{instruction.phase}'", "stop here")
     return phase
-
-
-def _charge(study: Study, asked: Instruction, key: str) -> Charge:
-    replay_key = key if study.plan.seeded else ""
-    return Charge.of(study.plan, asked.phase, asked.round, study.study_id, replay_key)
 
 
 def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device, kept: dict[str, Any]) -> _Outcome:

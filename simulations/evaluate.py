@@ -41,9 +41,9 @@ def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
     """
     if holds_run(synthetic):
         study = Study.load(synthetic)
-        data = read(_rooted(study.scenario.data, real))
+        data = study.scenario.data if real is None else study.scenario.data.model_copy(update={"root": real})
         generator = load_generator(synthetic / GENERATOR_FILE)
-        return measure_generator(generator, data, study.scenario.evaluation, study.scenario.training.device)
+        return measure_generator(generator, read(data), study.scenario.evaluation, study.scenario.training.device)
     if real is None:
         raise UsageError("--real", "is missing", "say where the real images are")
     images, labels, classes = _read_npz(synthetic) if synthetic.is_file() else _read_folder(synthetic)
@@ -68,10 +68,6 @@ def _figures(
     figures = EVALUATORS[data.schema.kind](asked)
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     return {"utility_reason": reason, **figures}
-
-
-def _rooted(data: Data, root: Path | None) -> Data:
-    return data if root is None else data.model_copy(update={"root": root})
 
 
 def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: bool) -> Data:

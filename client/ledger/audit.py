@@ -266,7 +266,8 @@ def _with_epsilon(
     name: str, findings: list[Finding], cohort: Cohort, contents: Sequence[Content], entries: Sequence[Entry]
 ) -> Audit:
     charges, delta = _charged(entries), cohort.delta
-    prv, pld, rdp = (account(charges, delta) for account in (accounting.epsilon, _pld, accounting.epsilon_rdp))
+    prv, rdp = (account(charges, delta) for account in (accounting.epsilon, accounting.epsilon_rdp))
+    pld = accounting.epsilon_pld(charges, delta) if charges else 0.0
     error = 2 * accounting.prv_error(charges, delta) if charges else 2 * accounting.PRV_EPSILON_ERROR
     if abs(prv - pld) > error + PLD_RELATIVE_ERROR * pld:
         findings.append(Finding(THE_LEDGER, f"PRV finds ε = {prv:.4g} and PLD {pld:.4g}: they disagree"))
@@ -297,10 +298,6 @@ def _counted(entries: Sequence[Entry], delta: float) -> float:
     if len(_studies(entries)) <= 1:
         return accounting.epsilon(_charged(entries), delta)
     return accounting.epsilon_filtered(_charged(entries), delta, order_of(entries))
-
-
-def _pld(charges: list[Mechanism], delta: float) -> float:
-    return accounting.epsilon_pld(charges, delta) if charges else 0.0
 
 
 def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: float) -> Iterator[Finding]:

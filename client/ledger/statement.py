@@ -158,7 +158,10 @@ def state(entries: Sequence[Entry]) -> Statement:
         epsilon_settled=ledger.composed(entries, taken, len(ledger.studies_charged(entries))),
         epsilon_charged=ledger.charged_epsilon(entries),
         runs=tuple(_runs(entries, settled, cohort.delta)),
-        refused=tuple(_refusal(seq, said) for seq, said in of_kind(entries, Refuse)),
+        refused=tuple(
+            Refusal(seq, said.created.isoformat(), said.study_id, said.phase, said.round, said.reason, said.times)
+            for seq, said in of_kind(entries, Refuse)
+        ),
         decisions=tuple(_decisions(entries)),
         curve=tuple(_curve(entries)),
         entries=len(entries),
@@ -194,10 +197,6 @@ def _phase(charges: Sequence[tuple[int, Reserve]], settled: dict[int, int]) -> P
     mechanism = newest.noise_multiplier, newest.sample_rate, newest.clip_norm, newest.records_per_patient
     left = sum(charge.steps for seq, charge in charges if seq not in settled)
     return PhaseCharges(newest.phase, *mechanism, steps_settled=taken, steps_reserved=left)
-
-
-def _refusal(seq: int, said: Refuse) -> Refusal:
-    return Refusal(seq, said.created.isoformat(), said.study_id, said.phase, said.round, said.reason, said.times)
 
 
 def _decisions(entries: Sequence[Entry]) -> Iterator[Decision]:

@@ -11,6 +11,7 @@ need torch, and what a hospital looks up and decides does not.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,9 +218,9 @@ class Node:
         self, study: Study, registration: Registration, *, server: str, override: str = "", approver: str = SOMEBODY
     ) -> PrivacyRefusal | None:
         """What `approve` would raise, word for word; None if it would approve. Nothing is written."""
-        misfits = _misfits(study, registration)
-        if misfits:
-            return _misfit(misfits)
+        misfit = _misfit(study, registration)
+        if misfit is not None:
+            return misfit
         approval = Approval(study.study_id, study.plan, study.scenario.model.family, server, override, approver)
         return self.ledger(registration).objection(approval, self.policy())
 
@@ -248,11 +249,10 @@ class Node:
                 raise ConfigError(thing, "is not one printable line", f"give up to {_LONGEST_TEXT} characters")
         ledger = self.ledger(registration)
         ledger.enforce(self.policy())
-        try:
-            _refuse_misfits(study, registration)
-        except PrivacyRefusal as refusal:
-            ledger.refuse(study.study_id, study.plan.plan_id, 0, refusal)
-            raise
+        misfit = _misfit(study, registration)
+        if misfit is not None:
+            ledger.refuse(study.study_id, study.plan.plan_id, 0, misfit)
+            raise misfit
         named = study.study_id, study.plan, study.scenario.model.family, server
         approved = ledger.approve(Approval(*named, override, approver, reason))
         folder = self.study_folder(study.study_id)
@@ -273,7 +273,9 @@ class Node:
         """
         try:
             study = self._approved(study_id)
-            _refuse_misfits(study, registration)
+            misfit = _misfit(study, registration)
+            if misfit is not None:
+                raise misfit
         except SiloganError as refusal:
             self.ledger(registration).refuse(study_id, "", 0, refusal)
             raise
@@ -347,39 +349,29 @@ def read_proposal(path: Path) -> Study:
     return parse_study(text)
 
 
-def _refuse_misfits(study: Study, registration: Registration) -> None:
-    misfits = _misfits(study, registration)
-    if misfits:
-        raise _misfit(misfits)
-
-
-def _misfit(misfits: list[str]) -> PrivacyRefusal:
-    return PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose what fits")
-
-
 def _not_approved() -> PrivacyRefusal:
-    return PrivacyRefusal(
-        "study", "is not approved by this hospital", "have it review the study", code=Code.NOT_APPROVED
-    )
+    hint = "have it review the study"
+    return PrivacyRefusal("study", "is not approved by this hospital", hint, code=Code.NOT_APPROVED)
 
 
-def _misfits(study: Study, registration: Registration) -> list[str]:
-    """Why a study cannot be run on a cohort, whatever the policy says."""
-    found: list[str] = []
+def _misfit(study: Study, registration: Registration) -> PrivacyRefusal | None:
+    """Why a study cannot be run on a cohort, whatever the policy says; None if it can."""
+    problems = list(_misfits(study, registration))
+    return PrivacyRefusal("study", "; ".join(problems), "have the coordinator propose what fits") if problems else None
+
+
+def _misfits(study: Study, registration: Registration) -> Iterator[str]:
     if registration.rehearsal != (study.plan.seeded or study.scenario.seed is not None):
-        found.append(RANDOMNESS[registration.rehearsal])
+        yield RANDOMNESS[registration.rehearsal]
     if study.plan.unit != registration.unit:
-        found.append(f"its unit is the {study.plan.unit}, but the cohort's is the {registration.unit}")
+        yield f"its unit is the {study.plan.unit}, but the cohort's is the {registration.unit}"
     problem = plan_problem(study.scenario, study.plan)
     if problem is not None:
-        found.append(problem)
+        yield problem
     if study.scenario.training.precision != "float32":
-        found.append(f"training.precision is {study.scenario.training.precision}: a node computes in float32")
+        yield f"training.precision is {study.scenario.training.precision}: a node computes in float32"
     declaration = SiteDeclaration(registration.site, registration.declared_size)
     if declaration not in study.sites:
-        found.append(
-            f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
-        )
+        yield f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
     if study.schema != registration.schema:
-        found.append("its records are of another shape or other classes than the cohort's")
-    return found
+        yield "its records are of another shape or other classes than the cohort's"

@@ -218,30 +218,17 @@ class Scenario(Section):
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
-    def _quorum_is_reachable(self) -> "Scenario":
+    def _sections_fit_together(self) -> "Scenario":
+        rounds, steps = self.training.rounds + self.privacy.spare_rounds, self.training.local_steps
         if self.quorum > self.sites.count:
             raise ValueError(f"federation.quorum={self.quorum} exceeds sites.count={self.sites.count}")
-        return self
-
-    @model_validator(mode="after")
-    def _steps_can_be_accounted_for(self) -> "Scenario":
-        rounds, steps = self.training.rounds + self.privacy.spare_rounds, self.training.local_steps
         if rounds * steps > MOST_STEPS:
             raise ValueError(f"{rounds} rounds of training.local_steps={steps} are above {MOST_STEPS} steps")
-        return self
-
-    @model_validator(mode="after")
-    def _something_is_asked_for(self) -> "Scenario":
         if self.training.rounds == 0 and (self.training.warm_start is None or self.privacy.spare_rounds):
             raise ValueError("training.rounds=0 needs training.warm_start, and privacy.spare_rounds=0")
-        return self
-
-    @model_validator(mode="after")
-    def _directions_are_of_generators_that_sites_train(self) -> "Scenario":
         if self.federation.min_cosine is not None and self.training.server_generator_steps:
-            raise ValueError(
-                "federation.min_cosine compares what sites made of the generator: it needs server_generator_steps=0"
-            )
+            problem = "compares what sites made of the generator: it needs server_generator_steps=0"
+            raise ValueError(f"federation.min_cosine {problem}")
         return self
 
     @property

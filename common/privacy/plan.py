@@ -66,13 +66,9 @@ class Phase:
     spare_rounds: Annotated[int, Field(ge=0, le=bounds.MOST_ROUNDS)] = 0
 
     @model_validator(mode="after")
-    def _is_asked_for(self) -> "Phase":
+    def _can_be_asked_for(self) -> "Phase":
         if self.spare_rounds >= self.rounds:
             raise ValueError("no round is left beside the spare ones")
-        return self
-
-    @model_validator(mode="after")
-    def _statistics_are_of_all_patients(self) -> "Phase":
         if not self.takes_batches and (self.sample_rate, self.clip_norm, self.steps_per_round) != (1.0, 1.0, 1):
             raise ValueError("statistics are one sum of all patients, each of norm 1")
         return self
@@ -129,15 +125,11 @@ class PrivacyPlan:
     phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=MOST_PHASES)]
 
     @model_validator(mode="after")
-    def _has_noise_if_private(self) -> "PrivacyPlan":
+    def _phases_fit_together(self) -> "PrivacyPlan":
         for phase in self.phases:
             if self.private and phase.noise_multiplier < bounds.LEAST_NOISE:
                 problem = f"noise_multiplier={phase.noise_multiplier:g} is no noise, but the plan is private"
                 raise ValueError(f"{phase.name}: {problem}")
-        return self
-
-    @model_validator(mode="after")
-    def _names_each_phase_once(self) -> "PrivacyPlan":
         names, trainings = {phase.name for phase in self.phases}, [one for one in self.phases if one.takes_batches]
         if len(names) < len(self.phases) or len(trainings) > 1:
             raise ValueError("has two phases of one name, or trains twice")

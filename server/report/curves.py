@@ -74,7 +74,6 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
     )  # fmt: skip
     alike = "How much the records differ from each other; near 0 they are all alike."
     yield Chart("Variety", alike, points("variety"), number)
-    yield Chart(
-        "Size of a round's change", "L2 norm of the average update of the weights.", points("update_norm"), number
-    )
+    size = "L2 norm of the average update of the weights."
+    yield Chart("Size of a round's change", size, points("update_norm"), number)
     yield Chart("Time per round", "Seconds; outside the guarantee.", points("seconds"), duration, tick=number)

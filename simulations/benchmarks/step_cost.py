@@ -46,6 +46,7 @@ from common.privacy.plan import make_plan
 from common.seeding import derive_key
 from simulations.benchmarks._machine import measured, parser, show
 from simulations.benchmarks._opacus import ghost_step, hooks_step
+from simulations.processes import memory
 
 LOSS = LOSSES["nonsaturating"]
 CLASSES = tuple("0123456789")
@@ -186,10 +187,10 @@ def peak(engine: str, size: int, batch: int, device: str) -> int:
     if device == "cpu":  # what torch loads once is not a cost of the step
         make_step(engine, 28, 2, device)()
     step = make_step(engine, size, batch, device)
-    before = high_water() if device == "cpu" else 0
+    before = memory("VmHWM") if device == "cpu" else 0
     for _ in range(3):
         step()
-    return high_water() - before if device == "cpu" else torch.cuda.max_memory_allocated()
+    return memory("VmHWM") - before if device == "cpu" else torch.cuda.max_memory_allocated()
 
 
 def has_room(size: int, batch: int, device: str) -> bool:
@@ -201,12 +202,6 @@ def has_room(size: int, batch: int, device: str) -> bool:
     else:
         available, _ = torch.cuda.mem_get_info()
     return 3 * gradients < available
-
-
-def high_water() -> int:
-    """Peak resident bytes of this process; `getrusage` would also count the process that started it."""
-    (line,) = (text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith("VmHWM:"))
-    return 1024 * int(line.split()[1])
 
 
 def peak_alone(engine: str, size: int, batch: int, arguments: argparse.Namespace) -> int:

@@ -21,13 +21,13 @@ from common.errors import ERRORS_BY_EXIT_CODE, SiloganError
 from simulations.fuzz.content import bytes_file
 from simulations.fuzz.kinds import KINDS, Kind
 from simulations.fuzz.messages import NotDeliveredError
+from simulations.processes import memory
 
 MOST_SECONDS = 2.0
 """Of processor time: the machine may have other work."""
 
 MOST_BYTES = 500 * 2**20
 _LONGEST = 2000  # characters of an error
-_STATUS = Path("/proc/self/status")
 _PEAK_RESET = Path("/proc/self/clear_refs")
 
 
@@ -160,19 +160,12 @@ def quiet() -> Generator[None]:
 def reset_peak() -> int:
     """Forgets the largest memory so far; bytes that the process has now."""
     _PEAK_RESET.write_text("5")
-    return _field("VmRSS")
+    return memory("VmRSS")
 
 
 def peak() -> int:
     """The most bytes that the process has had since."""
-    return _field("VmHWM")
-
-
-def _field(name: str) -> int:
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"{_STATUS} has no {name}")
+    return memory("VmHWM")
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

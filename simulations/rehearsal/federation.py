@@ -37,6 +37,7 @@ from common.operations.supervise import running
 from common.wire.run_folder import PARTITION_FILE, SUBMISSION_FILE
 from common.wire.study import Study
 from server.rounds.checkpoint import Checkpoint
+from simulations.processes import children, memory
 from simulations.simulate import simulate
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "digits.yaml"
@@ -150,6 +151,16 @@ class Federation:
         for host in self.hospitals:
             host.run("node", "approve", str(host.folder), proposal["proposal"], "--server", self.address)
         return json.loads(self.server.run("server", "submit", str(SCENARIO), *folder, *settings, "--json"))
+
+    def kill(self, host: Host) -> None:
+        """Kills all programs of a host at once."""
+        os.kill(running(host.folder)["supervisor"], signal.SIGKILL)
+
+    def restart(self, host: Host, seconds: float) -> None:
+        """Kills all programs of a host, and starts them again after some time."""
+        self.kill(host)
+        time.sleep(seconds)
+        self.start(host)
 
     def stop(self) -> None:
         """Ends everything."""
@@ -331,17 +342,11 @@ def _pace(nodes: list[Path]) -> str:
 
 def memory_of(folder: Path) -> dict[str, int]:
     """The most memory that each program of a coordinator or node has had, in MiB, its children's included (Linux)."""
-    return {name: sum(map(_peak, _family(process))) for name, process in running(folder).items()}
+    return {name: sum(memory("VmHWM", one) for one in _family(of)) >> 20 for name, of in running(folder).items()}
 
 
 def _family(process: int) -> list[int]:
-    children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
-    return [process, *(one for child in children for one in _family(int(child)))]
-
-
-def _peak(process: int) -> int:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="utf-8"))
-    return 0 if found is None else int(found[1]) >> 10
+    return [process, *(one for child in children(process) for one in _family(child))]
 
 
 def _memory(federation: Federation) -> str:
