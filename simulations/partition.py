@@ -4,8 +4,9 @@ A partition is a list of int64 arrays, one a site: sorted positions in the data 
 none of them empty.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -20,12 +21,8 @@ from common.registry import lookup
 Ints = NDArray[np.int64]
 
 
-class Partition(Protocol):
-    """One way to spread images over sites; at least as many images as sites are given."""
-
-    def __call__(self, sites: Sites, labels: Ints, natural: Ints | None, rng: Generator, /) -> list[Ints]:
-        """Positions of the images of each site, in any order."""
-        ...
+Partition = Callable[[Sites, Ints, Ints | None, Generator], list[Ints]]
+"""One way to spread at least as many images as sites, by labels and natural sites: positions for each, in any order."""
 
 
 def iid(sites: Sites, labels: Ints, _natural: Ints | None, rng: Generator) -> list[Ints]:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,21 +27,16 @@ _MOST_EXPONENT = 100
 _RECORDS = 5
 
 
-class Contribution(Protocol):
-    """What one record adds to the sum that a site would release, without its noise.
+Contribution = Callable[[Discriminator, Tensor, Tensor], float]
+"""What one record adds to the sum that a site would release, without its noise: ‖sum with it - sum without it‖ / C.
 
-    The product's own code, run twice: on a batch with the record and on the same batch without it.
-    """
+The product's own code, run twice: on a batch with the record and on the same batch without it.
 
-    def __call__(self, discriminator: Discriminator, images: Tensor, labels: Tensor) -> float:
-        """‖sum with the record - sum without it‖ / C.
-
-        Args:
-            discriminator: holds the coordinator's weights, which are finite.
-            images: float32[k, C, S, S] in [-1, 1], the record's k views.
-            labels: int64[k], their classes.
-        """
-        ...
+Args:
+    discriminator: holds the coordinator's weights, which are finite.
+    images: float32[k, C, S, S] in [-1, 1], the record's k views.
+    labels: int64[k], their classes.
+"""
 
 
 @dataclass(frozen=True)

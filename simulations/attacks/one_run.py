@@ -81,7 +81,7 @@ def refuted(curve: Curve, *, canaries: int, guesses: int, correct: int, probabil
     for i in range(correct - 1, -1, -1):
         with_the_canary = ((i + 1) * tail + beyond) / canaries
         beyond += tail
-        raised = (canaries * curve.least_without(with_the_canary) + beyond) / (guesses - i)
+        raised = (canaries * curve(with_the_canary) + beyond) / (guesses - i)
         if raised > 1 + _ROUNDING:
             return True
         if raised <= tail:  # then neither side changes any more

@@ -174,7 +174,7 @@ def _await_listening(superlink: subprocess.Popen[bytes], port: int) -> None:
 
 def _submit(flower: _Flower, num_sites: int, actors: int) -> str:
     """Submits the staged app and returns the run's number."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = _gpu_count()
     federation = {
         "num-supernodes": num_sites,
         "client-resources-num-cpus": 1,
@@ -184,6 +184,10 @@ def _submit(flower: _Flower, num_sites: int, actors: int) -> str:
     }
     words = " ".join(f"{key}={value}" for key, value in federation.items())
     return str(flower.ask("run", str(flower.app), "--federation-config", words)["run-id"])
+
+
+def _gpu_count() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _gpu_share(gpus: int, actors: int) -> float:
