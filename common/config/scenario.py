@@ -44,21 +44,20 @@ class Sites(Section):
 
     count: Annotated[int, Field(ge=1, le=5000)] = 4
     partition: Text = "iid"
-    alpha: Annotated[float, Field(gt=0, le=1e6)] = Field(
-        default=0.5, description="Dirichlet concentration: small is skewed"
-    )
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.5
+    """Dirichlet concentration: small is skewed"""
+
     shards_per_site: Size = Field(default=2, description="label shards that each site holds")
-    size_ratio: Annotated[float, Field(ge=1, le=1e6)] = Field(
-        default=10.0, description="largest site over smallest, for size skew"
-    )
+    size_ratio: Annotated[float, Field(ge=1, le=1e6)] = 10.0
+    """largest site over smallest, for size skew"""
 
 
 class Adaptive(Section):
     """Adaptive discriminator frequency (Bie, Kamath and Zhang, 2023, section 4)."""
 
-    threshold: Annotated[float, Field(gt=0.5, lt=1)] = Field(
-        default=0.65, description="accuracy on fakes below which D trains longer"
-    )
+    threshold: Annotated[float, Field(gt=0.5, lt=1)] = 0.65
+    """accuracy on fakes below which D trains longer"""
+
     ema: Annotated[float, Field(gt=0, lt=1)] = 0.99
     patience: Size = Field(default=200, description="generator steps on a rung before the next")
     ladder: tuple[Size, ...] = Field(
@@ -69,16 +68,15 @@ class Adaptive(Section):
 class WarmStart(Section):
     """Noisy class-wise statistics, released once; the server trains both networks on what they describe."""
 
-    noise_multiplier: Noise | None = Field(
-        default=None, description="σ of the release, charged like a step with q = 1; found from share if none"
-    )
-    share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None,
-        description="of the budget, in information μ² = 1/σ², for the release; if none 0.314, or all with rounds=0",
-    )
-    frequencies: Annotated[int, Field(ge=1, le=32)] = Field(
-        default=12, description="lowest spatial frequencies of an image, in each direction, that are looked at"
-    )
+    noise_multiplier: Noise | None = None
+    """σ of the release, charged like a step with q = 1; found from share if none"""
+
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """of the budget, in information μ² = 1/σ², for the release; if none 0.314, or all with rounds=0"""
+
+    frequencies: Annotated[int, Field(ge=1, le=32)] = 12
+    """lowest spatial frequencies of an image, in each direction, that are looked at"""
+
     largest_norm: _UpTo1 = Field(default=0.4, description="clipping norm of an image, as a share of an all-white one's")
     steps: LocalSteps = Field(default=1000, description="steps of each network at the server, which cost no privacy")
     lr_generator: _Rate = 5e-4
@@ -88,13 +86,12 @@ class WarmStart(Section):
 class Guard(Section):
     """When a run has gone wrong, seen from generated images, and what is done (`server/rounds/after/guard.py`)."""
 
-    variety: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.1,
-        description="standard deviation of a pixel within a class, images in [-1, 1], below which it has collapsed",
-    )
-    fake_accuracy: Annotated[float, Field(gt=0.5, le=1)] = Field(
-        default=0.99, description="D's accuracy on generated images above which the generator has lost"
-    )
+    variety: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """standard deviation of a pixel within a class, images in [-1, 1], below which it has collapsed"""
+
+    fake_accuracy: Annotated[float, Field(gt=0.5, le=1)] = 0.99
+    """D's accuracy on generated images above which the generator has lost"""
+
     patience: Size = Field(default=3, description="bad rounds in a row after which the run goes back")
     lr_factor: _UpTo1 = Field(default=0.25, description="what each rollback multiplies the generator's learning rate by")
     rollbacks: Size = Field(default=4, description="rollbacks after which the run ends with an error instead")
@@ -103,42 +100,39 @@ class Guard(Section):
 class Training(Section):
     """The article's algorithm: k discriminator steps, then one generator step (`client/training/trainer.py`)."""
 
-    rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = Field(
-        default=10, description="0 with a warm start: a release alone, on which the server trains both networks"
-    )
+    rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = 10
+    """0 with a warm start: a release alone, on which the server trains both networks"""
+
     local_steps: LocalSteps = Field(default=100, description="private discriminator steps a site takes in a round")
     sample_rate: Rate = Field(default=0.1, description="q: chance of a patient to be in a step's batch")
     generator_batch_size: Size = Field(default=64, description="fakes in a generator step")
     d_steps_per_g_step: Size | Adaptive = Field(default=5, description="k, or the adaptive rule")
-    warm_start: WarmStart | None = Field(
-        default=None, description="what the first round starts from; fresh weights if none"
-    )
-    server_generator_steps: _Few = Field(
-        default=0,
-        description="generator steps a round at the server, on the averaged discriminator; if 0, sites train it",
-    )
+    warm_start: WarmStart | None = None
+    """what the first round starts from; fresh weights if none"""
+
+    server_generator_steps: _Few = 0
+    """generator steps a round at the server, on the averaged discriminator; if 0, sites train it"""
+
     loss: Text = "nonsaturating"
-    weight_clip: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
-        default=None, description="clamp of D's weights, for the Wasserstein loss"
-    )
-    discriminator_adam: Literal["site", "server"] = Field(
-        default="site",
-        description="where D's Adam is: at each site, or at the server on the average of the sites' plain steps",
-    )
+    weight_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """clamp of D's weights, for the Wasserstein loss"""
+
+    discriminator_adam: Literal["site", "server"] = "site"
+    """where D's Adam is: at each site, or at the server on the average of the sites' plain steps"""
+
     lr_generator: _Rate = 1e-3
     lr_discriminator: _Rate = 1e-3
-    lr_decay: Literal["constant", "linear"] = Field(
-        default="constant", description="of Adam's learning rates over the rounds; linear ends at nothing"
-    )
+    lr_decay: Literal["constant", "linear"] = "constant"
+    """of Adam's learning rates over the rounds; linear ends at nothing"""
+
     guard: Guard | None = Field(default=None, description="goes back where the run collapses; off if none")
     betas: tuple[_Below1, _Below1] = Field(default=(0.5, 0.999), strict=False)
     device: Text = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    micro_batch: Size | None = Field(
-        default=None, description="images that are in a private step at one time; found from the device if none"
-    )
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="of the networks' passes; norms, sums and weights are float32"
-    )
+    micro_batch: Size | None = None
+    """images that are in a private step at one time; found from the device if none"""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of the networks' passes; norms, sums and weights are float32"""
 
 
 class Privacy(Section):
@@ -147,12 +141,12 @@ class Privacy(Section):
     enabled: bool = Field(default=True, description="false only to compare: every artefact is marked NON-PRIVATE")
     epsilon: Epsilon = Field(default=10.0, description="budget of each site for this run")
     delta: Delta = 1e-5
-    unit: Unit | None = Field(
-        default=None, description="whom it protects; if none, the patient where the data says who is who"
-    )
-    records_per_patient: RecordsPerPatient = Field(
-        default=1, description="k: most records of a patient in a step, drawn anew each time"
-    )
+    unit: Unit | None = None
+    """whom it protects; if none, the patient where the data says who is who"""
+
+    records_per_patient: RecordsPerPatient = 1
+    """k: most records of a patient in a step, drawn anew each time"""
+
     clip_norm: Clip = 1.0
     noise_multiplier: Noise | None = Field(default=None, description="found from epsilon if none")
     spare_rounds: _Few = Field(default=0, description="rounds that an interruption may cost, planned for")
@@ -169,22 +163,21 @@ class Federation(Section):
 
     quorum: Size | None = Field(default=None, description="replies needed in each round; more than half if none")
     weights: Literal["uniform", "declared_size"] = "uniform"
-    aggregation: Text = Field(
-        default="mean",
-        description="rule that combines the replies (`server/rounds/aggregation`); all but mean bear hostile sites",
-    )
-    byzantine: Annotated[int, Field(ge=0, le=5000)] = Field(
-        default=0, description="f: hostile sites that the aggregation must bear; trimmed on each side, or Krum's f"
-    )
+    aggregation: Text = "mean"
+    """rule that combines the replies (`server/rounds/aggregation`); all but mean bear hostile sites"""
+
+    byzantine: Annotated[int, Field(ge=0, le=5000)] = 0
+    """f: hostile sites that the aggregation must bear; trimmed on each side, or Krum's f"""
+
     max_update_norm: Positive = Field(default=1000.0, description="largest L2 change of a site's weights in a round")
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         default=None,
         description="smallest cosine of a site's generator update with the median of all; off if none. 0 is advised: "
         "with digits on four sites, evenly or by class, honest ones had 0.71 or more and reversed ones -0.40 or less",
     )
-    quarantine_after: Size = Field(
-        default=3, description="replies that no honest site sends, after which a site is not asked any more"
-    )
+    quarantine_after: Size = 3
+    """replies that no honest site sends, after which a site is not asked any more"""
+
     ema_decay: _Below1 = Field(default=0.5, description="per round, of the generator that is released")
     join_timeout: Positive = Field(default=120.0, description="seconds to wait for a quorum of sites to connect")
     round_timeout: Positive = Field(default=3600.0, description="seconds to wait for the replies of a round")
@@ -195,9 +188,9 @@ class Evaluation(Section):
 
     enabled: bool = True
     samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=5000, description="synthetic images to draw")
-    epochs: Size = Field(
-        default=20, description="most epochs of the classifier; the best on held-out synthetic images is used"
-    )
+    epochs: Size = 20
+    """most epochs of the classifier; the best on held-out synthetic images is used"""
+
     real_ceiling: bool = Field(default=True, description="also train the classifier on the real training split")
 
 
@@ -206,9 +199,9 @@ class Scenario(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     title: Text = ""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
-        default=None, description="fixed randomness, in simulation only"
-    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """fixed randomness, in simulation only"""
+
     data: AnyData = Digits()
     sites: Sites = Sites()
     model: AnyModel = Dcgan()

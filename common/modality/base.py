@@ -94,12 +94,11 @@ class Data(Section):
 
     source: str
     root: Path | None = Field(default=None, strict=False, description="folder or file with the data; none if embedded")
-    classes: Classes | None = Field(
-        default=None, description="public class names, where the source has none of its own"
-    )
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.2, description="held out, where there is no test split"
-    )
+    classes: Classes | None = None
+    """public class names, where the source has none of its own"""
+
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """held out, where there is no test split"""
 
     @abstractmethod
     def declared_schema(self) -> Schema:

@@ -17,13 +17,12 @@ from common.modality.image import ImageSchema
 class ImageSource(Data):
     """What may be said of every source of images."""
 
-    image_size: Annotated[int, Field(ge=8, le=256)] | None = Field(
-        default=None, description="resize to this; native if none"
-    )
+    image_size: Annotated[int, Field(ge=8, le=256)] | None = None
+    """resize to this; native if none"""
+
     channels: Literal[1, 3] | None = Field(default=None, description="1 grey, 3 colour; native if none")
-    images_per_patient: RecordsPerPatient = Field(
-        default=1, description="simulated patients: so many images of one class, where the data does not say"
-    )
+    images_per_patient: RecordsPerPatient = 1
+    """simulated patients: so many images of one class, where the data does not say"""
 
     def declared_schema(self) -> ImageSchema:
         """See `Data.declared_schema`."""
@@ -63,18 +62,16 @@ class MedMnist(ImageSource):
     """A MedMNIST file, or one of the same layout."""
 
     source: Literal["medmnist"] = "medmnist"
-    dataset: Text | None = Field(
-        default=None, description="MedMNIST set to find in a folder, for example pneumoniamnist"
-    )
+    dataset: Text | None = None
+    """MedMNIST set to find in a folder, for example pneumoniamnist"""
 
 
 class Folder(ImageSource):
     """Image files in a folder for each class."""
 
     source: Literal["folder"] = "folder"
-    patients: Path | None = Field(
-        default=None, strict=False, description="CSV file with the columns file (relative to root) and patient"
-    )
+    patients: Path | None = Field(default=None, strict=False)
+    """CSV file with the columns file (relative to root) and patient"""
 
     @model_validator(mode="after")
     def _patients_are_real_or_simulated(self) -> "Folder":
@@ -86,9 +83,8 @@ class Folder(ImageSource):
 class Convolutional(Model):
     """What families of convolutional networks have in common."""
 
-    width: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32, description="channels of the widest feature map are a small multiple of this"
-    )
+    width: Annotated[int, Field(ge=1, le=1024)] = 32
+    """channels of the widest feature map are a small multiple of this"""
 
 
 class Dcgan(Convolutional):
