@@ -202,7 +202,8 @@ def _release_statistics(site: Site, asked: Instruction) -> _Outcome:
     study, phase, settings = site.study, _phase(site.study, asked), site.study.scenario.training.warm_start
     if settings is None:  # a plan with statistics has settings
         raise PrivacyRefusal(phase.name, "has no settings in training.warm_start", "stop here")
-    cpu, moments, randomness = torch.device("cpu"), Moments(study.schema, settings), _randomness(site, phase, asked.round)
+    moments, randomness = Moments(study.schema, settings), _randomness(site, phase, asked.round)
+    cpu = torch.device("cpu")
     if study.plan.private:
         terms = _terms(phase, largest_block(phase.records_per_patient, MICRO_BATCH["cpu"]))
         released = _patients(site, cpu, terms, randomness).noisy_statistic(moments.rows, moments.slots, moments.width)

@@ -80,10 +80,10 @@ class SiteState:
         try:
             # Mapped: the weights in it are wanted only if the server asks for the round again.
             raw: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
-            reply, head = Reply(**raw["reply"]), path.with_suffix(_HEAD)
+            reply, head = Reply(**raw.pop("reply")), path.with_suffix(_HEAD)
             if head.exists():
                 reply = replace(reply, ledger_head=head.read_text(encoding="ascii").strip())
-            return RoundState(**{**raw, "reply": reply})
+            return RoundState(reply=reply, **raw)
         except Exception as error:
             kind = type(error).__name__
             raise DataError(

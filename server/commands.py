@@ -178,7 +178,7 @@ def server_status(
             _watch(lambda: _tables(status(coordinator)))
             return
         seen = {"actions": read_actions(folder)} if actions else {"status": status(coordinator)}
-    found = seen["actions" if actions else "status"]
+    found: Any = seen["actions" if actions else "status"]
     if as_json:
         print(json.dumps(found, indent=2))
     else:

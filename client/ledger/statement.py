@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from client.ledger import ledger
 from client.ledger.chain import Entry
 from client.ledger.entries import Approve, Endorse, Refuse, Reject, Reserve, Settle, of_kind, read
-from client.ledger import ledger
 from common.privacy.accounting import epsilon
 
 _POINTS = 40

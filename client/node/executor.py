@@ -22,8 +22,8 @@ import httpx
 from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.common.constant import SubStatus
 from flwr.common.serde import context_from_proto, message_from_proto
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
 from flwr.proto import runtime_pb2
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, iterate_object_tree

@@ -93,7 +93,9 @@ class Guard(Section):
     """D's accuracy on generated images above which the generator has lost"""
 
     patience: Size = Field(default=3, description="bad rounds in a row after which the run goes back")
-    lr_factor: _UpTo1 = Field(default=0.25, description="what each rollback multiplies the generator's learning rate by")
+    lr_factor: _UpTo1 = 0.25
+    """what each rollback multiplies the generator's learning rate by"""
+
     rollbacks: Size = Field(default=4, description="rollbacks after which the run ends with an error instead")
 
 

@@ -43,8 +43,8 @@ LOSSES: dict[str, Loss] = {
     "hinge": Loss(lambda logits: F.relu(1 - logits), lambda logits: F.relu(1 + logits), torch.neg),
     # (l - 1)²/2, l²/2, (l - 1)²/2 (Mao et al., 2017, eq. 9)
     "least_squares": Loss(_squared_from_1, lambda logits: logits.square() / 2, _squared_from_1),
-    # min_G max_D E[log D(x)] + E[log(1 - D(G(z)))] (Goodfellow et al., 2014, eq. 1): the article's loss. The generator's
-    # gradient vanishes while the discriminator is sure; the next one is the usual remedy.
+    # min_G max_D E[log D(x)] + E[log(1 - D(G(z)))] (Goodfellow et al., 2014, eq. 1): the article's loss. Its generator
+    # learns nothing while the discriminator is sure; the next one is the usual remedy.
     "minimax": Loss(_log_not, F.softplus, lambda logits: -F.softplus(logits)),
     # the same, but the generator maximises log D(G(z)) (Goodfellow et al., 2014, section 3)
     "nonsaturating": Loss(_log_not, F.softplus, _log_not),

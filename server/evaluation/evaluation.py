@@ -97,9 +97,7 @@ def evaluate(asked: Comparison) -> EvaluationResult:
     return EvaluationResult(utility, _fidelity(reference, synthetic, test[0], samples, asked.seed), None)
 
 
-def _check_match(
-    synthetic: Tensor, labels: Tensor | None, train: _Images, test: _Images, num_classes: int
-) -> None:
+def _check_match(synthetic: Tensor, labels: Tensor | None, train: _Images, test: _Images, num_classes: int) -> None:
     check_images("synthetic images", synthetic, labels, num_classes)
     for thing, (images, own) in (("real training images", train), ("real test images", test)):
         check_images(thing, images, own, num_classes)

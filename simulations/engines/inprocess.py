@@ -25,8 +25,6 @@ from common.operations.logs import JsonLines
 from common.wire.run_folder import SITES_LOG
 from server.app import app as server_app
 
-"""In the run folder, if a site refused: what it would have written into the log of its hospital."""
-
 ClientFunction = Callable[[Message, Context], Message]
 
 _SERVER_NODE = 0

@@ -95,7 +95,11 @@ def _overrides(rng: Random, original: bytes) -> bytes:
     key, _, text = original.decode().partition("=")
     others = ("privacy.epsilon", "training", "data.classes", "name", "", ".", "a.b.c", "training.rounds.more", "\x1b")
     keys = [key, *others]
-    value = values.dumped(values.nonsense(rng)).removesuffix("...\n").strip() if rng.randrange(2) else mutated_text(rng, text)
+    value = (
+        values.dumped(values.nonsense(rng)).removesuffix("...\n").strip()
+        if rng.randrange(2)
+        else mutated_text(rng, text)
+    )
     return encoded(f"{rng.choice(keys)}{rng.choice(['=', '=', '=', ''])}{value}")
 
 
@@ -283,6 +287,10 @@ def _register(place: Path) -> None:
     _printable([registration.name, registration.site])
 
 
+def _statements(place: Path) -> None:
+    Node(place / "node").statements()
+
+
 def _status(place: Path) -> None:
     metrics_text(status(Coordinator(place / "coordinator")))
 
@@ -373,6 +381,7 @@ def _printable(texts: list[str]) -> None:
 
 _AT = "--folder coordinator"
 _STATUS = f"server status {_AT}"
+_COPY = "copy.sqlite"
 _IMAGE = "images/train/benign/0000.png"
 _KEPT = (*_LEDGERS, "node/studies/*")
 _ENROLLED = ("coordinator/sites.json", "coordinator/.sites.json.lock")
@@ -404,11 +413,7 @@ KINDS: dict[str, Kind] = {
     "reply": Kind("reply.bin", messages.message, _reply, (QUARANTINE_FILE, run_folder.QUARANTINE_LOCK)),
     "envelope": Kind("folded.bin", bytes_file, _envelope),
     "ledger": Kind(_LEDGER, _DATABASE, _audit, _LEDGERS, rare=True, command="node status node"),
-    "ledger-copy": Kind(
-        *("copy.sqlite", _DATABASE, lambda place: _audited(place / "copy.sqlite")),
-        rare=True,
-        command="audit copy.sqlite",
-    ),
+    "ledger-copy": Kind(_COPY, _DATABASE, lambda place: _audited(place / _COPY), rare=True, command=f"audit {_COPY}"),
     "register": Kind("node/cohorts.sqlite", _DATABASE, _register, _LEDGERS, rare=True, command="audit node"),
     "generator": Kind(
         *(f"{RUN}/{GENERATOR_FILE}", _TENSORS, _generator, ("out/*",)),
@@ -428,10 +433,7 @@ KINDS: dict[str, Kind] = {
         command="server restore backup.tar.gz --folder restored",
     ),
     "authority": Kind("ca.pem", bytes_file, lambda place: load_authorities(place / "ca.pem")),
-    "site-key": Kind(
-        *("node/site.key", bytes_file, lambda place: Node(place / "node").statements(), _LEDGERS),
-        command="node status node",
-    ),
+    "site-key": Kind("node/site.key", bytes_file, _statements, _LEDGERS, command="node status node"),
     "node-key": Kind("node/node.key", bytes_file, lambda place: node_public_key(place / "node")),
     "npz": Kind("data.npz", mostly(content.zip_file(content.npy_bytes)), _archive),
     "png": Kind(_IMAGE, _PNG, _folder("images", manifest=False)),

@@ -18,7 +18,10 @@ def evaluate(asked: Comparison) -> dict[str, Any]:
         return float(model.score(schema.encode(test.records).numpy(), test.labels.numpy()))
 
     return {
-        "utility": {"accuracy_synthetic": accuracy(asked.synthetic, asked.labels), "accuracy_real": accuracy(*asked.train)},
+        "utility": {
+            "accuracy_synthetic": accuracy(asked.synthetic, asked.labels),
+            "accuracy_real": accuracy(*asked.train),
+        },
         "fidelity": None,
         "fidelity_reason": "rows have no measure of it",
     }
