@@ -4,6 +4,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from common.errors import DataError
+from common.modality.image import to_unit_range
 from server.evaluation import classifier
 from server.evaluation.classifier import (
     FEATURES,
@@ -111,13 +112,12 @@ def test_a_tenth_is_held_out_and_never_trained_on(count: int, held_out: int, mon
 
     trained_on: set[tuple[int, ...]] = set()
     scored: set[tuple[int, ...]] = set()
-    plain_scaled = classifier._scaled
 
-    def spying_scaled(pixels: Tensor, device: torch.device | str) -> Tensor:
+    def spying(pixels: Tensor) -> Tensor:
         (trained_on if torch.is_grad_enabled() else scored).update(names(pixels))
-        return plain_scaled(pixels, device)
+        return to_unit_range(pixels)
 
-    monkeypatch.setattr(classifier, "_scaled", spying_scaled)
+    monkeypatch.setattr(classifier, "to_unit_range", spying)
     train_classifier(images, torch.zeros(count, dtype=torch.int64), num_classes=1, epochs=2, seed=0, device="cpu")
     assert len(scored) == held_out
     assert len(trained_on) == count - held_out
