@@ -234,9 +234,8 @@ def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Sce
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
-        raise UsageError(
-            f"--seeds {seeds}", "is not a list of whole numbers", "write for example --seeds 0,1,2"
-        ) from None
+        hint = "write for example --seeds 0,1,2"
+        raise UsageError(f"--seeds {seeds}", "is not a list of whole numbers", hint) from None
     plain = study.model_dump(mode="json")
     return [(parse_scenario({**plain, "seed": seed}), folder / f"seed-{seed}") for seed in numbers]
 

@@ -43,9 +43,8 @@ def main(grid: Grid, context: Context) -> None:
         if runs:
             conclude(run_dir)
     except OSError as error:
-        failure = FederationError(
-            "server", f"cannot write the run folder ({error.strerror})", "repair the disk, then --resume"
-        )
+        problem = f"cannot write the run folder ({error.strerror})"
+        failure = FederationError("server", problem, "repair the disk, then --resume")
         write_outcome(run_dir, failure)
         raise failure from error
     except SiloganError as error:

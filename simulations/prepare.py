@@ -42,9 +42,8 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
     patients = data.train.patients.numpy() if unit == "patient" and data.train.patients is not None else None
     parts = _partition(scenario, data, patients)
     sizes = [len(part if patients is None else np.unique(patients[part])) for part in parts]
-    sites = tuple(
-        SiteDeclaration(name, declared_size(size)) for name, size in zip(_names(scenario, data), sizes, strict=True)
-    )
+    named = zip(_names(scenario, data), sizes, strict=True)
+    sites = tuple(SiteDeclaration(name, declared_size(size)) for name, size in named)
     study = make_study(scenario, data.schema, unit, sites)
     save(run_dir / PARTITION_FILE, parts)
     study.save(run_dir)
@@ -63,9 +62,8 @@ def reopen(scenario: Scenario, run_dir: Path) -> Study:
     if difference is not None:
         key, there, here = difference
         problem = f"was begun with {key}={there!r}, not {here!r}"
-        raise ConfigError(
-            f"run folder '{run_dir}'", problem, "resume with the same configuration or choose another --out"
-        )
+        hint = "resume with the same configuration or choose another --out"
+        raise ConfigError(f"run folder '{run_dir}'", problem, hint)
     if Checkpoint.latest(run_dir) is None:  # `prepare` may not have come so far; later a missing ledger was lost
         open_ledgers(study, run_dir)
     return study

@@ -91,9 +91,8 @@ class Ledger:
                 _append(ledger, "open", body)
         opened = Ledger(path, key)
         if opened.cohort != cohort:
-            raise PrivacyRefusal(
-                f"ledger '{path.name}'", f"is for {opened.cohort}, not {cohort}", "use the cohort's own terms"
-            )
+            problem = f"is for {opened.cohort}, not {cohort}"
+            raise PrivacyRefusal(f"ledger '{path.name}'", problem, "use the cohort's own terms")
         return opened
 
     def enforce(self, policy: Policy) -> None:
@@ -181,9 +180,8 @@ class Ledger:
                 seq = next(seq for seq, settle in settlements if settle.reservation == reservation)
                 return ledger.entries[seq - 1].hash
             if reservation in settled or not 0 <= steps <= reserved.get(reservation, -1):
-                raise VerificationError(
-                    f"reservation {reservation}", f"does not cover {steps} steps", "audit the ledger"
-                )
+                thing = f"reservation {reservation}"
+                raise VerificationError(thing, f"does not cover {steps} steps", "audit the ledger")
             return _append(ledger, "settle", {"reservation": reservation, "steps": steps}).hash
 
     def refuse(self, study_id: str, plan_id: str, round_number: int, reason: SiloganError, phase: str = "") -> None:

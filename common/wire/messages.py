@@ -76,8 +76,8 @@ class Instruction:
         Raises:
             FederationError: a part is missing or of another kind, or the header has other fields, types or values.
         """
-        header, weights = _parts(record)
-        return Instruction(**_values(header, Instruction)), weights
+        header, weights = _parts(record, Instruction)
+        return Instruction(**header), weights
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class Reply:
         Raises:
             FederationError: a part is missing or of another kind, or the header has other fields, types or values.
         """
-        header, weights = _parts(record)
-        return Reply(**_values(header, Reply)), weights
+        header, weights = _parts(record, Reply)
+        return Reply(**header), weights
 
 
 def pack(weights: Mapping[str, torch.Tensor]) -> ArrayRecord:
@@ -159,20 +159,16 @@ def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def _parts(record: RecordDict) -> tuple[ConfigRecord, ArrayRecord]:
-    """Header and weights of a message, which holds nothing else."""
+def _parts(record: RecordDict, kind: type[Instruction] | type[Reply]) -> tuple[dict[str, Any], ArrayRecord]:
+    """Values of the header, and weights, of a message, which holds nothing else."""
     header, weights = record.get(_HEADER), record.get(_WEIGHTS)
     if not isinstance(header, ConfigRecord):
         raise fault("holds no header")
     if not isinstance(weights, ArrayRecord):
         raise fault("holds no weights")
     _check(set(record) == {_HEADER, _WEIGHTS}, "holds more than header and weights")
-    return header, weights
-
-
-def _values(header: ConfigRecord, kind: type[Instruction] | type[Reply]) -> dict[str, Any]:
     _check(set(header) == {field.name for field in fields(kind)}, "has a malformed header")
-    return dict(header)
+    return dict(header), weights
 
 
 def _check_types(message: Instruction | Reply) -> None:

@@ -80,6 +80,5 @@ class Members:
         if free:
             self._site_of[node] = site
         elif known != site:
-            raise ProtocolViolation(
-                "reply", "comes from a node that is not this site", "the reply is left out of the average"
-            )
+            hint = "the reply is left out of the average"
+            raise ProtocolViolation("reply", "comes from a node that is not this site", hint)

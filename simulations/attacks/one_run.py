@@ -125,9 +125,8 @@ def best_bound(scores: Sequence[Floats], inserted: Flags, family: Family, confid
             each = int(share * len(score) / 2)
             guesses, correct = 2 * each, _correct(inserted[order], each)
             probability = (1 - confidence) * part / len(scores)
-            strength = lower_bound(
-                family, canaries=len(score), guesses=guesses, correct=correct, probability=probability
-            )
+            told = {"canaries": len(score), "guesses": guesses, "correct": correct}
+            strength = lower_bound(family, **told, probability=probability)
             found.append(Bound(strength, guesses, correct))
     return max(found, key=lambda bound: bound.strength)
 

@@ -37,9 +37,8 @@ def scenario_of(arguments: argparse.Namespace, seed: int, folder: Path) -> Scena
     """The scenario of one run."""
     root = data_folder()
     if root is None:
-        raise SystemExit(
-            "quality: no data; set SILOGAN_DATA to a folder with MNIST/raw and medmnist/pneumoniamnist.npz"
-        )
+        wanted = "a folder with MNIST/raw and medmnist/pneumoniamnist.npz"
+        raise SystemExit(f"quality: no data; set SILOGAN_DATA to {wanted}")
     overrides = [
         *(f"data.root={root}", f"seed={seed}", f"privacy.epsilon={arguments.epsilon}"),
         *(f"sites.count={arguments.sites}", *SPLITS[arguments.split], *MODES[arguments.mode]),

@@ -128,7 +128,7 @@ def ours(work: Work) -> Step:
 
 def opacus(take: Callable[..., Step]) -> Callable[[Work], Step]:
     """A step of Opacus' own."""
-    how = {"clip_norm": CLIP, "noise_multiplier": NOISE}
+    how = {"max_grad_norm": CLIP, "noise_multiplier": NOISE}
     return lambda work: take(work.discriminator, work.adam, work.losses, batch=len(work.real), **how)
 
 

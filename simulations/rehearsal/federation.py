@@ -42,6 +42,7 @@ from simulations.simulate import simulate
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "digits.yaml"
 SITES = 3
+_CLASSES = json.dumps([str(digit) for digit in range(10)])
 _WAIT_SECONDS = 1200.0
 _SUBNET = "10.213.7"
 _OURS = f"sg{os.getpid() % 100_000}"  # begins the names of what this process makes, of 15 characters at most
@@ -76,9 +77,8 @@ class Host:
         """
         done = self.execute("-m", "silogan", *arguments)
         if done.returncode:
-            raise FederationError(
-                f"{self.name}: silogan {arguments[0]} {arguments[1]}", done.stderr.strip(), "see above"
-            )
+            what = f"{self.name}: silogan {arguments[0]} {arguments[1]}"
+            raise FederationError(what, done.stderr.strip(), "see above")
         return done.stdout
 
     def execute(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -145,12 +145,11 @@ class Federation:
         """Queues the scenario, and has each hospital approve it."""
         settings = [word for override in overrides for word in ("--set", override)]
         folder = ("--folder", str(self.server.folder))
-        proposal = json.loads(
-            self.server.run("server", "submit", str(SCENARIO), *folder, *settings, "--propose", "--json")
-        )
+        command = ("server", "submit", str(SCENARIO), *folder, *settings, "--json")
+        proposal = json.loads(self.server.run(*command, "--propose"))
         for host in self.hospitals:
             host.run("node", "approve", str(host.folder), proposal["proposal"], "--server", self.address)
-        return json.loads(self.server.run("server", "submit", str(SCENARIO), *folder, *settings, "--json"))
+        return json.loads(self.server.run(*command))
 
     def kill(self, host: Host) -> None:
         """Kills all programs of a host at once."""
@@ -170,8 +169,7 @@ class Federation:
 
 def settings(sites: int = SITES) -> list[str]:
     """What the digits scenario needs to be told, since the coordinator has no data to look at."""
-    classes = ", ".join(f'"{digit}"' for digit in range(10))
-    data = ["data.image_size=8", "data.channels=1", f"data.classes=[{classes}]"]
+    data = ["data.image_size=8", "data.channels=1", f"data.classes={_CLASSES}"]
     return [*data, "privacy.unit=record", f"sites.count={sites}", "evaluation.enabled=false"]
 
 
@@ -296,8 +294,7 @@ def _write_data(folder: Path, share: Records, test: Records) -> Path:
     for part, records in (("train", share), ("test", test)):
         arrays |= {f"{part}_images": records.stored[PIXELS][:, 0].numpy(), f"{part}_labels": records.labels.numpy()}
     np.savez(folder / "share.npz", **arrays)
-    classes = ", ".join(f'"{digit}"' for digit in range(10))
-    text = f"source: medmnist\nroot: {json.dumps(str(folder / 'share.npz'))}\nclasses: [{classes}]\n"
+    text = f"source: medmnist\nroot: {json.dumps(str(folder / 'share.npz'))}\nclasses: {_CLASSES}\n"
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     return folder / "data.yaml"
 
@@ -394,9 +391,7 @@ def main(
     if not study.plan.seeded:
         return
     different = _differences(folder, simulated)
-    console.print(
-        "weights: identical to `silogan simulate`" if not different else f"weights: {different} tensors differ"
-    )
+    console.print(f"weights: {f'{different} tensors differ' if different else 'identical to `silogan simulate`'}")
     raise SystemExit(FederationError.exit_code if different else 0)
 
 
