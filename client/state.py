@@ -85,11 +85,8 @@ class SiteState:
                 reply = replace(reply, ledger_head=head.read_text(encoding="ascii").strip())
             return RoundState(reply=reply, **raw)
         except Exception as error:
-            thing, problem = (
-                f"site state of round {round_number} of {phase}",
-                f"cannot be read ({type(error).__name__})",
-            )
-            raise DataError(thing, problem, "delete or restore it") from None
+            problem = f"cannot be read ({type(error).__name__})"
+            raise DataError(f"site state of round {round_number} of {phase}", problem, "delete or restore it") from None
 
     def save(self, state: RoundState) -> None:
         """Durably writes a round's state, and forgets rounds before the last two of its phase and of those before."""
