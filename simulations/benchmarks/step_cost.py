@@ -128,8 +128,12 @@ def ours(work: Work) -> Step:
 
 def opacus(take: Callable[..., Step]) -> Callable[[Work], Step]:
     """A step of Opacus' own."""
-    how = {"max_grad_norm": CLIP, "noise_multiplier": NOISE}
-    return lambda work: take(work.discriminator, work.adam, work.losses, batch=len(work.real), **how)
+
+    def begin(work: Work) -> Step:
+        how = {"max_grad_norm": CLIP, "noise_multiplier": NOISE}
+        return take(work.discriminator, work.adam, work.losses, batch=len(work.real), **how)
+
+    return begin
 
 
 def by_vmap(work: Work) -> Step:
