@@ -21,8 +21,8 @@ from common.registry import lookup
 Ints = NDArray[np.int64]
 
 
+# One way to spread at least as many images as sites, by labels and natural sites: positions for each, in any order.
 Partition = Callable[[Sites, Ints, Ints | None, Generator], list[Ints]]
-"""One way to spread at least as many images as sites, by labels and natural sites: positions for each, in any order."""
 
 
 def iid(sites: Sites, labels: Ints, _natural: Ints | None, rng: Generator) -> list[Ints]:

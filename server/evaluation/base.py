@@ -41,9 +41,6 @@ class Comparison(NamedTuple):
     device: torch.device
 
 
+# `utility`, `fidelity` and `fidelity_reason` of `report.json`; the same comparison gives the same result on a CPU. It
+# raises a DataError where records or labels are missing, malformed or do not match each other.
 Evaluate = Callable[[Comparison], dict[str, Any]]
-"""`utility`, `fidelity` and `fidelity_reason` of `report.json`; the same comparison gives the same result on a CPU.
-
-Raises:
-    DataError: records or labels are missing, malformed or do not match each other.
-"""

@@ -27,16 +27,11 @@ _MOST_EXPONENT = 100
 _RECORDS = 5
 
 
+# What one record adds to the sum that a site would release, without its noise: ‖sum with it - sum without it‖ / C. It
+# is the product's own code, run twice: on a batch with the record and on the same batch without it. It is given a
+# discriminator with the coordinator's weights, which are finite, the record's k views float32[k, C, S, S] in [-1, 1],
+# and their classes int64[k].
 Contribution = Callable[[Discriminator, Tensor, Tensor], float]
-"""What one record adds to the sum that a site would release, without its noise: ‖sum with it - sum without it‖ / C.
-
-The product's own code, run twice: on a batch with the record and on the same batch without it.
-
-Args:
-    discriminator: holds the coordinator's weights, which are finite.
-    images: float32[k, C, S, S] in [-1, 1], the record's k views.
-    labels: int64[k], their classes.
-"""
 
 
 @dataclass(frozen=True)

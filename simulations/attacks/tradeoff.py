@@ -31,9 +31,9 @@ _MOST_LOSS = 60.0
 _LOSSES = np.concatenate((-np.linspace(0, _MOST_LOSS, 1501)[:0:-1], np.linspace(0, _MOST_LOSS, 1501)))
 
 
+# One trade-off curve, as f̄⁻¹: the least probability, without the unit, of an event that has this one with it; never too
+# large.
 Curve = Callable[[float], float]
-"""One trade-off curve, as f̄⁻¹: the least probability, without the unit, of an event that has this one with it; never
-too large."""
 
 
 class Family(ABC):

@@ -173,6 +173,25 @@ def settings(sites: int = SITES) -> list[str]:
     return [*data, "privacy.unit=record", f"sites.count={sites}", "evaluation.enabled=false"]
 
 
+STEPS = 200
+"""Of a round: as many as a new policy allows."""
+
+
+def submit_short(federation: Federation, title: str, rounds: int = 6) -> dict[str, Any]:
+    """Submits some rounds, with randomness of their own. Each title makes another study of it."""
+    return federation.submit(
+        *settings(),
+        f"title={title}",
+        "privacy.epsilon=1",
+        f"training.rounds={rounds}",
+        f"training.local_steps={STEPS}",
+        "seed=null",
+        "federation.quorum=2",
+        "federation.round_timeout=30",
+        "federation.join_timeout=60",
+    )
+
+
 def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]") -> Federation:
     """Makes the folders of a coordinator and its hospitals through the command line, and enrols them."""
     server, *hospitals = hosts

@@ -23,7 +23,6 @@ from common.wire.run_folder import EVENTS_FILE
 from common.wire.study import Study
 from simulations.rehearsal.faults import FAULTS, Fault, seen
 from simulations.rehearsal.faults.coordinators import coordinator_disk_full
-from simulations.rehearsal.faults.runs import STEPS, submit_short
 from simulations.rehearsal.faults.surroundings import (
     clock_skewed,
     disk_full,
@@ -33,7 +32,16 @@ from simulations.rehearsal.faults.surroundings import (
     read_only,
     unmount,
 )
-from simulations.rehearsal.federation import SCENARIO, Federation, hosts, set_up, settings, wait_for
+from simulations.rehearsal.federation import (
+    SCENARIO,
+    STEPS,
+    Federation,
+    hosts,
+    set_up,
+    settings,
+    submit_short,
+    wait_for,
+)
 from simulations.simulate import simulate
 
 _SLOW = ("modified-software", "poisoned-update")  # a node that was stopped is back only after some rounds

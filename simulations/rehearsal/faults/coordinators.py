@@ -10,9 +10,8 @@ from common.operations.supervise import running
 from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE
 from server.operations.coordinator import DATABASE
 from simulations.processes import children
-from simulations.rehearsal.faults.runs import submit_short
 from simulations.rehearsal.faults.surroundings import fill
-from simulations.rehearsal.federation import Federation, wait_for
+from simulations.rehearsal.federation import Federation, submit_short, wait_for
 
 
 def proxy_frozen(federation: Federation) -> Iterator[str]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from common.operations.supervise import running
 from simulations.processes import children
-from simulations.rehearsal.faults.runs import submit_short
-from simulations.rehearsal.federation import Federation, Host, wait_for
+from simulations.rehearsal.federation import Federation, Host, submit_short, wait_for
 
 
 def worker_killed(federation: Federation) -> Iterator[str]:
