@@ -12,20 +12,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from client.ledger import entries as kinds
 from client.ledger.chain import Entry, broken_links, read_entries
-from client.ledger.entries import (
-    Approval,
-    Approve,
-    Charge,
-    Cohort,
-    Content,
-    Open,
-    PolicyChange,
-    Reserve,
-    Settle,
-    of_kind,
-    parse,
-)
+from client.ledger.entries import Cohort, Content
 from client.ledger.ledger import approval_of, approvers_missing, order_of, policy_in_force
 from client.ledger.statement import Statement, state
 from common.errors import DataError, one_line
@@ -95,7 +84,7 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
         nothing = () if entries else (Finding(THE_LEDGER, "holds no entry"),)
         return Audit(name, _sorted([*broken, *malformed, *nothing, *_missing(entries, known_heads)]))
     opening = contents[0]
-    if not isinstance(opening, Open):
+    if not isinstance(opening, kinds.Open):
         return Audit(name, (Finding(1, "does not open the ledger"),))
     findings = [
         *_signature_findings(entries, opening.key, public_key),
@@ -118,7 +107,7 @@ def _contents(entries: Sequence[Entry]) -> tuple[list[Content], list[Finding]]:
             findings.append(Finding(seq, "is not canonical JSON"))
             continue
         try:
-            contents.append(parse(entry.body))
+            contents.append(kinds.parse(entry.body))
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or "kind"
             findings.append(Finding(seq, f"says what no entry says ({where})"))
@@ -146,7 +135,7 @@ def _order_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     """Only the first entry opens the ledger, and time does not run backwards."""
     latest: datetime | None = None
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, Open) and seq > 1:
+        if isinstance(content, kinds.Open) and seq > 1:
             yield Finding(seq, "opens the ledger again")
         if latest is not None and content.created < latest:
             yield Finding(seq, "is older than the entry before it")
@@ -155,16 +144,16 @@ def _order_findings(contents: Sequence[Content]) -> Iterator[Finding]:
 
 def _charge_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     """Each release is reserved for once, and each reservation settled at most once and with no more than it holds."""
-    reserved: dict[int, Reserve] = {}
+    reserved: dict[int, kinds.Reserve] = {}
     settled: set[int] = set()
     releases: set[str] = set()
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, Reserve):
+        if isinstance(content, kinds.Reserve):
             if content.replay_key and content.replay_key in releases:
                 yield Finding(seq, "reserves for a release that was reserved for before")
             releases.add(content.replay_key)
             reserved[seq] = content
-        if isinstance(content, Settle):
+        if isinstance(content, kinds.Settle):
             if content.reservation not in reserved:
                 yield Finding(seq, "settles what was not reserved")
             elif content.reservation in settled:
@@ -179,17 +168,17 @@ def _compliance_findings(contents: Sequence[Content], entries: Sequence[Entry]) 
     for seq, content in enumerate(contents, start=1):
         before = entries[: seq - 1]
         problems: list[str] = []
-        if isinstance(content, Approve):
+        if isinstance(content, kinds.Approve):
             problems += _against_policy(content, before)
             if approvers_missing(content, before):
                 problems.append("approves what fewer people have agreed to than the policy asks for")
-        elif isinstance(content, Reserve):
+        elif isinstance(content, kinds.Reserve):
             problems += _reservation_problems(content, before)
         if problems:
             yield Finding(seq, "; ".join(problems))
 
 
-def _reservation_problems(charge: Charge, before: Sequence[Entry]) -> Iterator[str]:
+def _reservation_problems(charge: kinds.Charge, before: Sequence[Entry]) -> Iterator[str]:
     approval, policy = approval_of(before, charge.study_id), policy_in_force(before)
     if approval is None:
         yield "reserves for a plan that was not approved"
@@ -205,7 +194,7 @@ def _reservation_problems(charge: Charge, before: Sequence[Entry]) -> Iterator[s
         yield f"brought the steps to {steps}, above the policy's {policy.max_steps}"
 
 
-def _against_policy(approval: Approval, before: Sequence[Entry]) -> Iterator[str]:
+def _against_policy(approval: kinds.Approval, before: Sequence[Entry]) -> Iterator[str]:
     policy = policy_in_force(before)
     for objection in policy.objections(approval.plan, approval.family, approval.server):
         yield f"is against the policy: {objection}"
@@ -214,14 +203,14 @@ def _against_policy(approval: Approval, before: Sequence[Entry]) -> Iterator[str
 def _plan_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     """What a study took beyond its plan: a phase or round twice, more rounds or steps, or more ε than was approved."""
     plans: dict[str, PrivacyPlan] = {}
-    charges: dict[str, list[tuple[int, Reserve]]] = {}
+    charges: dict[str, list[tuple[int, kinds.Reserve]]] = {}
     settled: dict[int, int] = {}
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, Approve):
+        if isinstance(content, kinds.Approve):
             plans[content.study_id] = content.plan
-        elif isinstance(content, Settle):
+        elif isinstance(content, kinds.Settle):
             settled[content.reservation] = content.steps
-        elif isinstance(content, Reserve) and content.study_id in plans:
+        elif isinstance(content, kinds.Reserve) and content.study_id in plans:
             earlier = charges.setdefault(content.study_id, [])
             problems = _beyond_the_plan(content, earlier, plans[content.study_id], settled)
             yield from (Finding(seq, problem) for problem in problems)
@@ -229,7 +218,7 @@ def _plan_findings(contents: Sequence[Content]) -> Iterator[Finding]:
 
 
 def _beyond_the_plan(
-    charge: Reserve, earlier: Sequence[tuple[int, Reserve]], plan: PrivacyPlan, settled: Mapping[int, int]
+    charge: kinds.Reserve, earlier: Sequence[tuple[int, kinds.Reserve]], plan: PrivacyPlan, settled: Mapping[int, int]
 ) -> Iterator[str]:
     """What is wrong with a charge of a study, after its earlier ones."""
     alike, phase = [(seq, one) for seq, one in earlier if one.phase == charge.phase], plan.find(charge.phase)
@@ -251,9 +240,9 @@ def _seed_findings(contents: Sequence[Content], terms: Cohort) -> Iterator[Findi
     if terms.rehearsal or not terms.fingerprint:
         return
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, Approve) and content.plan.seeded:
+        if isinstance(content, kinds.Approve) and content.plan.seeded:
             yield Finding(seq, "approves noise from a seed for registered patients")
-        if isinstance(content, Reserve) and content.replay_key:
+        if isinstance(content, kinds.Reserve) and content.replay_key:
             yield Finding(seq, "reserves for noise from a seed, with registered patients")
 
 
@@ -281,15 +270,15 @@ def _with_epsilon(
 
 
 def _studies(entries: Sequence[Entry]) -> set[str]:
-    return {charge.study_id for _, charge in of_kind(entries, Reserve)}
+    return {charge.study_id for _, charge in kinds.of_kind(entries, kinds.Reserve)}
 
 
 def _charged(entries: Sequence[Entry]) -> list[Mechanism]:
     """What was settled, and what was reserved and not settled."""
-    settled = {settle.reservation: settle.steps for _, settle in of_kind(entries, Settle)}
+    settled = {settle.reservation: settle.steps for _, settle in kinds.of_kind(entries, kinds.Settle)}
     return [
         Mechanism(charge.noise_multiplier, charge.sample_rate, settled.get(seq, charge.steps))
-        for seq, charge in of_kind(entries, Reserve)
+        for seq, charge in kinds.of_kind(entries, kinds.Reserve)
     ]
 
 
@@ -302,11 +291,12 @@ def _counted(entries: Sequence[Entry], delta: float) -> float:
 
 def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     """Reservations that passed the budget, or 20 without an override; settlements that came later do not count."""
-    budgets = [said.policy.epsilon for said in contents if isinstance(said, Open | PolicyChange)]
-    every_reservation = [entry for entry, said in zip(entries, contents, strict=True) if not isinstance(said, Settle)]
+    budgets = [said.policy.epsilon for said in contents if isinstance(said, kinds.Open | kinds.PolicyChange)]
+    both = zip(entries, contents, strict=True)
+    every_reservation = [entry for entry, said in both if not isinstance(said, kinds.Settle)]
     if _counted(every_reservation, delta) <= min(OVERRIDE_ABOVE, *budgets):
         return  # ε grows with every step, so no part of them passed it either
-    for seq, charge in of_kind(entries, Reserve):
+    for seq, charge in kinds.of_kind(entries, kinds.Reserve):
         after, budget = _counted(entries[:seq], delta), policy_in_force(entries[:seq]).epsilon
         approval = approval_of(entries[:seq], charge.study_id)
         if after > budget:
@@ -317,7 +307,7 @@ def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: f
 
 def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     """Reservations for another study than the first, though the first one's plan alone was above the budget."""
-    reservations = of_kind(entries, Reserve)
+    reservations = kinds.of_kind(entries, kinds.Reserve)
     others = [seq for seq, charge in reservations if charge.study_id != reservations[0][1].study_id]
     if not others:
         return

@@ -9,19 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_ssh_private_key,
-    pkcs12,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, pkcs12
 
 from client.ledger.passphrase import passphrase
 from common.errors import DataError, VerificationError
@@ -111,7 +104,7 @@ def opened_key(name: str, content: bytes) -> PrivateKey | None:
             hint = "give the passphrase that the keys were put under, or restore the file from its backup"
             raise VerificationError(f"key '{name}'", "does not open with this passphrase", hint)
         return private
-    load = load_ssh_private_key if b"OPENSSH" in content[:40] else load_pem_private_key
+    load = serialization.load_ssh_private_key if b"OPENSSH" in content[:40] else serialization.load_pem_private_key
     try:
         private = load(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError, NotImplementedError):

@@ -17,16 +17,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, VerificationError
@@ -303,7 +298,7 @@ def _load_key(path: Path, *, secret: bool = True) -> PrivateKeyTypes:
     if secret and path.stat().st_mode & _OTHERS:
         raise VerificationError(f"key '{path.name}'", "is open to other users", "chmod 600")
     try:
-        return load_pem_private_key(content, password=None)
+        return serialization.load_pem_private_key(content, password=None)
     except TypeError:
         hint = "take the password off, with `openssl pkey`"
         raise ConfigError(f"key '{path.name}'", "has a password", hint) from None

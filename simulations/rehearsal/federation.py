@@ -180,15 +180,8 @@ STEPS = 200
 def submit_short(federation: Federation, title: str, rounds: int = 6) -> dict[str, Any]:
     """Submits some rounds, with randomness of their own. Each title makes another study of it."""
     return federation.submit(
-        *settings(),
-        f"title={title}",
-        "privacy.epsilon=1",
-        f"training.rounds={rounds}",
-        f"training.local_steps={STEPS}",
-        "seed=null",
-        "federation.quorum=2",
-        "federation.round_timeout=30",
-        "federation.join_timeout=60",
+        *(*settings(), f"title={title}", f"training.rounds={rounds}", f"training.local_steps={STEPS}", "seed=null"),
+        *("privacy.epsilon=1", "federation.quorum=2", "federation.round_timeout=30", "federation.join_timeout=60"),
     )
 
 

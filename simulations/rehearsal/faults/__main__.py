@@ -21,17 +21,8 @@ from common.errors import FederationError
 from common.registry import lookup
 from common.wire.run_folder import EVENTS_FILE
 from common.wire.study import Study
-from simulations.rehearsal.faults import FAULTS, Fault, seen
+from simulations.rehearsal.faults import FAULTS, Fault, seen, surroundings
 from simulations.rehearsal.faults.coordinators import coordinator_disk_full
-from simulations.rehearsal.faults.surroundings import (
-    clock_skewed,
-    disk_full,
-    faketime,
-    mount_small_disk,
-    old_authority,
-    read_only,
-    unmount,
-)
 from simulations.rehearsal.federation import (
     SCENARIO,
     STEPS,
@@ -60,11 +51,11 @@ def main(
     chosen = {name: lookup(FAULTS, name, "--only") for name in only or FAULTS}
     small = [out / "hospital-1", out / "coordinator"]
     for folder in small:
-        unmount(folder)
+        surroundings.unmount(folder)
     shutil.rmtree(out, ignore_errors=True)
-    mounted = all(map(mount_small_disk, small))
+    mounted = all(map(surroundings.mount_small_disk, small))
     try:
-        old_authority(out / "coordinator")
+        surroundings.old_authority(out / "coordinator")
         simulated = out / "simulated"
         simulate(load_scenario(SCENARIO, [*settings(), "training.rounds=1", "seed=null"]), simulated)
         with hosts(out) as made:
@@ -79,7 +70,7 @@ def main(
                 _print(console, (name, *row))
     finally:
         for folder in small:
-            unmount(folder)
+            surroundings.unmount(folder)
 
 
 def _print(console: Console, row: tuple[str, ...]) -> None:
@@ -90,9 +81,9 @@ def _missing(fault: Fault, *, isolated: bool, mounted: bool) -> str:
     """What this machine lacks for a fault; empty if nothing."""
     if fault.__name__.startswith("network") and not isolated:
         return "needs network namespaces"
-    if fault in {disk_full, coordinator_disk_full, read_only} and not mounted:
+    if fault in {surroundings.disk_full, coordinator_disk_full, surroundings.read_only} and not mounted:
         return "needs a disk of its own (mount)"
-    if fault is clock_skewed and faketime() is None:
+    if fault is surroundings.clock_skewed and surroundings.faketime() is None:
         return "needs faketime"
     return ""
 
