@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from client.ledger import entries as kinds
 from client.ledger.chain import Entry, broken_links, read_entries
-from client.ledger.entries import Cohort, Content
+from client.ledger.entries import Cohort, Content, of_kind, parse
 from client.ledger.ledger import approval_of, approvers_missing, order_of, policy_in_force
 from client.ledger.statement import Statement, state
 from common.errors import DataError, one_line
@@ -107,7 +107,7 @@ def _contents(entries: Sequence[Entry]) -> tuple[list[Content], list[Finding]]:
             findings.append(Finding(seq, "is not canonical JSON"))
             continue
         try:
-            contents.append(kinds.parse(entry.body))
+            contents.append(parse(entry.body))
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"][1:]) or "kind"
             findings.append(Finding(seq, f"says what no entry says ({where})"))
@@ -270,15 +270,15 @@ def _with_epsilon(
 
 
 def _studies(entries: Sequence[Entry]) -> set[str]:
-    return {charge.study_id for _, charge in kinds.of_kind(entries, kinds.Reserve)}
+    return {charge.study_id for _, charge in of_kind(entries, kinds.Reserve)}
 
 
 def _charged(entries: Sequence[Entry]) -> list[Mechanism]:
     """What was settled, and what was reserved and not settled."""
-    settled = {settle.reservation: settle.steps for _, settle in kinds.of_kind(entries, kinds.Settle)}
+    settled = {settle.reservation: settle.steps for _, settle in of_kind(entries, kinds.Settle)}
     return [
         Mechanism(charge.noise_multiplier, charge.sample_rate, settled.get(seq, charge.steps))
-        for seq, charge in kinds.of_kind(entries, kinds.Reserve)
+        for seq, charge in of_kind(entries, kinds.Reserve)
     ]
 
 
@@ -296,7 +296,7 @@ def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: f
     every_reservation = [entry for entry, said in both if not isinstance(said, kinds.Settle)]
     if _counted(every_reservation, delta) <= min(OVERRIDE_ABOVE, *budgets):
         return  # ε grows with every step, so no part of them passed it either
-    for seq, charge in kinds.of_kind(entries, kinds.Reserve):
+    for seq, charge in of_kind(entries, kinds.Reserve):
         after, budget = _counted(entries[:seq], delta), policy_in_force(entries[:seq]).epsilon
         approval = approval_of(entries[:seq], charge.study_id)
         if after > budget:
@@ -307,7 +307,7 @@ def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: f
 
 def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     """Reservations for another study than the first, though the first one's plan alone was above the budget."""
-    reservations = kinds.of_kind(entries, kinds.Reserve)
+    reservations = of_kind(entries, kinds.Reserve)
     others = [seq for seq, charge in reservations if charge.study_id != reservations[0][1].study_id]
     if not others:
         return

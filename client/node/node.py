@@ -15,17 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.ledger.entries import Approval, Cohort
 from client.ledger.keys import SiteKey
-from client.ledger.ledger import (
-    RANDOMNESS,
-    SOMEBODY,
-    Approval,
-    Cohort,
-    Ledger,
-    approval_of,
-    charged_epsilon,
-    studies_charged,
-)
+from client.ledger.ledger import RANDOMNESS, SOMEBODY, Ledger, approval_of, charged_epsilon, studies_charged
 from client.ledger.policy import Policy
 from client.ledger.register import Register, Registration
 from client.ledger.statement import Statement, state

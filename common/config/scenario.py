@@ -10,20 +10,7 @@ from typing import Annotated, Any, Literal, cast
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from common.bounds import (
-    MOST_ROUNDS,
-    MOST_STEPS,
-    Clip,
-    Delta,
-    Epsilon,
-    LocalSteps,
-    Noise,
-    Positive,
-    Rate,
-    RecordsPerPatient,
-    Size,
-    Text,
-)
+from common import bounds
 from common.config.yaml_text import Excess, read_file, read_yaml
 from common.errors import ConfigError
 from common.modality import AnyData, AnyModel, Data, Model
@@ -43,11 +30,11 @@ class Sites(Section):
     """How the patients' images are spread over hospitals (`simulations/partition.py`)."""
 
     count: Annotated[int, Field(ge=1, le=5000)] = 4
-    partition: Text = "iid"
+    partition: bounds.Text = "iid"
     alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.5
     """Dirichlet concentration: small is skewed"""
 
-    shards_per_site: Size = Field(default=2, description="label shards that each site holds")
+    shards_per_site: bounds.Size = Field(default=2, description="label shards that each site holds")
     size_ratio: Annotated[float, Field(ge=1, le=1e6)] = 10.0
     """largest site over smallest, for size skew"""
 
@@ -59,8 +46,8 @@ class Adaptive(Section):
     """accuracy on fakes below which D trains longer"""
 
     ema: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    patience: Size = Field(default=200, description="generator steps on a rung before the next")
-    ladder: tuple[Size, ...] = Field(
+    patience: bounds.Size = Field(default=200, description="generator steps on a rung before the next")
+    ladder: tuple[bounds.Size, ...] = Field(
         default=(1, 2, 5, 10, 20, 50, 100, 200, 500), min_length=1, max_length=100, strict=False
     )
 
@@ -68,7 +55,7 @@ class Adaptive(Section):
 class WarmStart(Section):
     """Noisy class-wise statistics, released once; the server trains both networks on what they describe."""
 
-    noise_multiplier: Noise | None = None
+    noise_multiplier: bounds.Noise | None = None
     """σ of the release, charged like a step with q = 1; found from share if none"""
 
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -78,7 +65,9 @@ class WarmStart(Section):
     """lowest spatial frequencies of an image, in each direction, that are looked at"""
 
     largest_norm: _UpTo1 = Field(default=0.4, description="clipping norm of an image, as a share of an all-white one's")
-    steps: LocalSteps = Field(default=1000, description="steps of each network at the server, which cost no privacy")
+    steps: bounds.LocalSteps = 1000
+    """steps of each network at the server, which cost no privacy"""
+
     lr_generator: _Rate = 5e-4
     lr_discriminator: _Rate = 1e-3
 
@@ -92,30 +81,32 @@ class Guard(Section):
     fake_accuracy: Annotated[float, Field(gt=0.5, le=1)] = 0.99
     """D's accuracy on generated images above which the generator has lost"""
 
-    patience: Size = Field(default=3, description="bad rounds in a row after which the run goes back")
+    patience: bounds.Size = Field(default=3, description="bad rounds in a row after which the run goes back")
     lr_factor: _UpTo1 = 0.25
     """what each rollback multiplies the generator's learning rate by"""
 
-    rollbacks: Size = Field(default=4, description="rollbacks after which the run ends with an error instead")
+    rollbacks: bounds.Size = Field(default=4, description="rollbacks after which the run ends with an error instead")
 
 
 class Training(Section):
     """The article's algorithm: k discriminator steps, then one generator step (`client/training/trainer.py`)."""
 
-    rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = 10
+    rounds: Annotated[int, Field(ge=0, le=bounds.MOST_ROUNDS)] = 10
     """0 with a warm start: a release alone, on which the server trains both networks"""
 
-    local_steps: LocalSteps = Field(default=100, description="private discriminator steps a site takes in a round")
-    sample_rate: Rate = Field(default=0.1, description="q: chance of a patient to be in a step's batch")
-    generator_batch_size: Size = Field(default=64, description="fakes in a generator step")
-    d_steps_per_g_step: Size | Adaptive = Field(default=5, description="k, or the adaptive rule")
+    local_steps: bounds.LocalSteps = 100
+    """private discriminator steps a site takes in a round"""
+
+    sample_rate: bounds.Rate = Field(default=0.1, description="q: chance of a patient to be in a step's batch")
+    generator_batch_size: bounds.Size = Field(default=64, description="fakes in a generator step")
+    d_steps_per_g_step: bounds.Size | Adaptive = Field(default=5, description="k, or the adaptive rule")
     warm_start: WarmStart | None = None
     """what the first round starts from; fresh weights if none"""
 
     server_generator_steps: _Few = 0
     """generator steps a round at the server, on the averaged discriminator; if 0, sites train it"""
 
-    loss: Text = "nonsaturating"
+    loss: bounds.Text = "nonsaturating"
     weight_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """clamp of D's weights, for the Wasserstein loss"""
 
@@ -129,8 +120,8 @@ class Training(Section):
 
     guard: Guard | None = Field(default=None, description="goes back where the run collapses; off if none")
     betas: tuple[_Below1, _Below1] = Field(default=(0.5, 0.999), strict=False)
-    device: Text = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    micro_batch: Size | None = None
+    device: bounds.Text = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    micro_batch: bounds.Size | None = None
     """images that are in a private step at one time; found from the device if none"""
 
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -141,16 +132,16 @@ class Privacy(Section):
     """The guarantee that every site gives its patients (`common/privacy/plan.py`)."""
 
     enabled: bool = Field(default=True, description="false only to compare: every artefact is marked NON-PRIVATE")
-    epsilon: Epsilon = Field(default=10.0, description="budget of each site for this run")
-    delta: Delta = 1e-5
+    epsilon: bounds.Epsilon = Field(default=10.0, description="budget of each site for this run")
+    delta: bounds.Delta = 1e-5
     unit: Unit | None = None
     """whom it protects; if none, the patient where the data says who is who"""
 
-    records_per_patient: RecordsPerPatient = 1
+    records_per_patient: bounds.RecordsPerPatient = 1
     """k: most records of a patient in a step, drawn anew each time"""
 
-    clip_norm: Clip = 1.0
-    noise_multiplier: Noise | None = Field(default=None, description="found from epsilon if none")
+    clip_norm: bounds.Clip = 1.0
+    noise_multiplier: bounds.Noise | None = Field(default=None, description="found from epsilon if none")
     spare_rounds: _Few = Field(default=0, description="rounds that an interruption may cost, planned for")
 
     @model_validator(mode="after")
@@ -163,26 +154,28 @@ class Privacy(Section):
 class Federation(Section):
     """How the coordinator combines the sites (`server/rounds/strategy.py`), and what it does about hostile ones."""
 
-    quorum: Size | None = Field(default=None, description="replies needed in each round; more than half if none")
+    quorum: bounds.Size | None = Field(default=None, description="replies needed in each round; more than half if none")
     weights: Literal["uniform", "declared_size"] = "uniform"
-    aggregation: Text = "mean"
+    aggregation: bounds.Text = "mean"
     """rule that combines the replies (`server/rounds/aggregation`); all but mean bear hostile sites"""
 
     byzantine: Annotated[int, Field(ge=0, le=5000)] = 0
     """f: hostile sites that the aggregation must bear; trimmed on each side, or Krum's f"""
 
-    max_update_norm: Positive = Field(default=1000.0, description="largest L2 change of a site's weights in a round")
+    max_update_norm: bounds.Positive = 1000.0
+    """largest L2 change of a site's weights in a round"""
+
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         default=None,
         description="smallest cosine of a site's generator update with the median of all; off if none. 0 is advised: "
         "with digits on four sites, evenly or by class, honest ones had 0.71 or more and reversed ones -0.40 or less",
     )
-    quarantine_after: Size = 3
+    quarantine_after: bounds.Size = 3
     """replies that no honest site sends, after which a site is not asked any more"""
 
     ema_decay: _Below1 = Field(default=0.5, description="per round, of the generator that is released")
-    join_timeout: Positive = Field(default=120.0, description="seconds to wait for a quorum of sites to connect")
-    round_timeout: Positive = Field(default=3600.0, description="seconds to wait for the replies of a round")
+    join_timeout: bounds.Positive = Field(default=120.0, description="seconds to wait for a quorum of sites to connect")
+    round_timeout: bounds.Positive = Field(default=3600.0, description="seconds to wait for the replies of a round")
 
 
 class Evaluation(Section):
@@ -190,7 +183,7 @@ class Evaluation(Section):
 
     enabled: bool = True
     samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=5000, description="synthetic images to draw")
-    epochs: Size = 20
+    epochs: bounds.Size = 20
     """most epochs of the classifier; the best on held-out synthetic images is used"""
 
     real_ceiling: bool = Field(default=True, description="also train the classifier on the real training split")
@@ -200,7 +193,7 @@ class Scenario(Section):
     """One study: data, sites, model, training, privacy, federation, evaluation."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    title: Text = ""
+    title: bounds.Text = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """fixed randomness, in simulation only"""
 
@@ -217,8 +210,8 @@ class Scenario(Section):
         rounds, steps = self.training.rounds + self.privacy.spare_rounds, self.training.local_steps
         if self.quorum > self.sites.count:
             raise ValueError(f"federation.quorum={self.quorum} exceeds sites.count={self.sites.count}")
-        if rounds * steps > MOST_STEPS:
-            raise ValueError(f"{rounds} rounds of training.local_steps={steps} are above {MOST_STEPS} steps")
+        if rounds * steps > bounds.MOST_STEPS:
+            raise ValueError(f"{rounds} rounds of training.local_steps={steps} are above {bounds.MOST_STEPS} steps")
         if self.training.rounds == 0 and (self.training.warm_start is None or self.privacy.spare_rounds):
             raise ValueError("training.rounds=0 needs training.warm_start, and privacy.spare_rounds=0")
         if self.federation.min_cosine is not None and self.training.server_generator_steps:

@@ -20,9 +20,8 @@ _LONGEST_DESCRIPTION = 512 * MOST_ARRAYS
 
 def fold(content: RecordDict) -> RecordDict:
     """The same content with every record of arrays as one array of bytes."""
-    return RecordDict(
-        {name: _folded(record) if isinstance(record, ArrayRecord) else record for name, record in content.items()}
-    )
+    every = content.items()
+    return RecordDict({name: _folded(one) if isinstance(one, ArrayRecord) else one for name, one in every})
 
 
 def unfold(content: RecordDict) -> RecordDict:

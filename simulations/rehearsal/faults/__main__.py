@@ -23,16 +23,7 @@ from common.wire.run_folder import EVENTS_FILE
 from common.wire.study import Study
 from simulations.rehearsal.faults import FAULTS, Fault, seen, surroundings
 from simulations.rehearsal.faults.coordinators import coordinator_disk_full
-from simulations.rehearsal.federation import (
-    SCENARIO,
-    STEPS,
-    Federation,
-    hosts,
-    set_up,
-    settings,
-    submit_short,
-    wait_for,
-)
+from simulations.rehearsal.federation import SCENARIO, Federation, hosts, set_up, settings, submit_short, wait_for
 from simulations.simulate import simulate
 
 _SLOW = ("modified-software", "poisoned-update")  # a node that was stopped is back only after some rounds
@@ -113,7 +104,7 @@ def _happens(federation: Federation, name: str, fault: Fault) -> tuple[str, ...]
         f"{took:.0f}",
         seen.refused(rounds),
         seen.warned(federation.hospitals[0], since),
-        seen.ledgers(federation, Study.load(folder).study_id, rounds, STEPS),
+        seen.ledgers(federation, Study.load(folder).study_id, rounds),
     )
 
 
