@@ -152,14 +152,9 @@ def _training(site: Site, instruction: Instruction, weights: Weights, states: Si
         network.to(device)
     if site.study.plan.private:
         terms = _training_terms(site, device)
-        check_isolation(
-            gan.discriminator,
-            lookup(LOSSES, site.study.scenario.training.loss, "training.loss"),
-            site.study.schema.shape,
-            block=terms.block,
-            views=terms.records_per_patient,
-            precision=passes(device, site.study.scenario.training),
-        )
+        training, shape, views = site.study.scenario.training, site.study.schema.shape, terms.records_per_patient
+        loss, precision = lookup(LOSSES, training.loss, "training.loss"), passes(device, training)
+        check_isolation(gan.discriminator, loss, shape, block=terms.block, views=views, precision=precision)
     kept = before.trainer if before is not None and not instruction.fresh else {}
     return lambda: _train(site, instruction, gan, device, kept)
 
@@ -290,15 +285,9 @@ def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch
     if not plan.private:
         patients = _unprotected(site, phase, device, randomness)
         return PlainStep(gan.discriminator, optimizer, patients, expected, precision)
-    return PrivateStep(
-        gan.discriminator,
-        optimizer,
-        _patients(site, device, _training_terms(site, device), randomness),
-        clip_norm=phase.clip_norm,
-        expected_batch=expected,
-        at_once=_at_once(training, device),
-        precision=precision,
-    )
+    patients, at_once = _patients(site, device, _training_terms(site, device), randomness), _at_once(training, device)
+    sums = {"clip_norm": phase.clip_norm, "expected_batch": expected}
+    return PrivateStep(gan.discriminator, optimizer, patients, **sums, at_once=at_once, precision=precision)
 
 
 def _training_terms(site: Site, device: torch.device) -> Terms:

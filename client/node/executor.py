@@ -24,14 +24,10 @@ from flwr.common.constant import SubStatus
 from flwr.common.serde import context_from_proto, message_from_proto
 from flwr.proto import runtime_pb2
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
+from flwr.supercore import interceptors
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, iterate_object_tree
-from flwr.supercore.interceptors import (
-    RuntimeTokenHttpInterceptor,
-    RuntimeVersionHttpInterceptor,
-    SuperExecAuthHttpInterceptor,
-)
 from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
@@ -75,7 +71,9 @@ class Executor:
         self._seconds = seconds
         self._next = ""
         """Token of a task that was acquired while another one was given up."""
-        signing = SuperExecAuthHttpInterceptor(master_secret=secret_file.read_bytes(), protected_methods=_PROTECTED)
+        signing = interceptors.SuperExecAuthHttpInterceptor(
+            master_secret=secret_file.read_bytes(), protected_methods=_PROTECTED
+        )
         self._client = self._connect(signing)
 
     def run(self) -> None:
@@ -112,7 +110,7 @@ class Executor:
 
     def _do(self, token: str) -> None:
         """Pulls a task's message, has it answered, and pushes the answer."""
-        client = self._connect(RuntimeTokenHttpInterceptor(token))
+        client = self._connect(interceptors.RuntimeTokenHttpInterceptor(token))
         heartbeat = HeartbeatSender(partial(_beat, client))
         heartbeat.start()
         try:
@@ -196,7 +194,7 @@ class Executor:
             server_address=self._address,
             insecure=True,  # both are on this machine, and each request is signed
             root_certificates=None,
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperExec"), interceptor],
+            interceptors=[interceptors.RuntimeVersionHttpInterceptor(component_name="SuperExec"), interceptor],
             # Flower's own would interrupt this process where a SuperNode that was started again refuses an old token.
             retry_invoker=None,
         )

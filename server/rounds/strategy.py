@@ -140,15 +140,8 @@ class FederatedGAN(Strategy):
             ledger_heads={**self._state.ledger_heads, **{reply.site: reply.ledger_head for reply in accepted}},
             digests=list(known)[-_REMEMBERED:],
         )
-        ended = EndedRound(
-            self._study,
-            self._run_dir,
-            before=self._state,
-            asked_at=self._asked_at,
-            replied=len(accepted),
-            refused=checked.refused,
-            quarantined=self._members.quarantined,
-        )
+        replied, refused, quarantined = len(accepted), checked.refused, self._members.quarantined
+        ended = EndedRound(self._study, self._run_dir, self._state, self._asked_at, replied, refused, quarantined)
         for step in AFTER_ROUND:
             state = step(ended, state)
         self._state = state
@@ -167,14 +160,9 @@ class FederatedGAN(Strategy):
     def _instructions(self, phase: Phase, number: int, arrays: ArrayRecord, nodes: list[int]) -> list[Message]:
         """What each node is asked, with the head of its ledger that was last seen."""
         guard = GuardState(**self._state.guard)
-        instruction = Instruction(
-            self._study.study_id,
-            self._study.plan.plan_id,
-            phase.name,
-            number,
-            lr_factor=guard.lr_factor(self._study.scenario.training.guard),
-            fresh=guard.fresh,
-        )
+        asked = self._study.study_id, self._study.plan.plan_id, phase.name, number
+        factor = guard.lr_factor(self._study.scenario.training.guard)
+        instruction = Instruction(*asked, lr_factor=factor, fresh=guard.fresh)
         heads = {node: self._state.ledger_heads.get(self._members.site_of(node) or "", "") for node in nodes}
         return [
             Message(

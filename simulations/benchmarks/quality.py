@@ -60,13 +60,8 @@ def _hold_out(data: Data, path: Path) -> Data:
     images = found.train.stored[PIXELS].permute(0, 2, 3, 1).squeeze(-1).numpy()
     labels = found.train.labels.unsqueeze(1).numpy()
     taken = np.arange(len(labels)) % _HELD_OUT == 0
-    np.savez(
-        path,
-        train_images=images[~taken],
-        train_labels=labels[~taken],
-        test_images=images[taken],
-        test_labels=labels[taken],
-    )
+    train = {"train_images": images[~taken], "train_labels": labels[~taken]}
+    np.savez(path, **train, test_images=images[taken], test_labels=labels[taken])  # pyright: ignore[reportArgumentType]
     return MedMnist(root=path, classes=found.schema.classes)
 
 

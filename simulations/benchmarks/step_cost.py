@@ -114,15 +114,8 @@ def ours(work: Work) -> Step:
     most = MICRO_BATCH[device]
     terms = Terms(1.0, CLIP, NOISE, records_per_patient=1, block=block_size(batch, 1.0, 1, most))
     patients = Patients(work.real.stored, work.real.labels, None, encode=ENCODE, terms=terms, randomness=_randomness())
-    step = PrivateStep(
-        work.discriminator,
-        work.adam,
-        patients,
-        clip_norm=CLIP,
-        expected_batch=batch,
-        at_once=most,
-        precision=nullcontext(),
-    )
+    sums = {"clip_norm": CLIP, "expected_batch": float(batch)}
+    step = PrivateStep(work.discriminator, work.adam, patients, **sums, at_once=most, precision=nullcontext())
     return lambda: step.take(LOSS, work.fakes, work.fake_labels)
 
 
