@@ -276,10 +276,8 @@ def _print_audit(found: dict[str, Any]) -> None:
         told = printable(f"{finding['cohort']}: {where} {finding['problem']}")
         console.print(told, style="red", soft_wrap=True)
     if found["ok"]:
-        console.print(
-            "Every entry holds. Neighbouring: add or remove one unit. Outside: figures on real test data.",
-            soft_wrap=True,
-        )
+        holds = "Every entry holds. Neighbouring: add or remove one unit. Outside: figures on real test data."
+        console.print(holds, soft_wrap=True)
 
 
 def _attack(scenario: Path, power: bool, adversary_seconds: float) -> "Attacks":
@@ -299,20 +297,14 @@ def _print_attacks(found: dict[str, Any]) -> None:
     shown = (f"{audit[key]:.2f}" for key in ("epsilon_lower_bound", "epsilon_analytic"))
     table.add_row(audit["unit"], f"{audit['delta']:g}", *shown)
     console.print(table)
-    console.print(
-        f"The lower bound holds with {audit['confidence']:.0%} confidence; {audit['canaries']:,} canaries can show "
-        f"ε up to {audit['largest_lower_bound']:.2f}.",
-        soft_wrap=True,
-    )
+    shows = f"{audit['canaries']:,} canaries can show ε up to {audit['largest_lower_bound']:.2f}"
+    console.print(f"The lower bound holds with {audit['confidence']:.0%} confidence; {shows}.", soft_wrap=True)
     for power in found["power"]:
         verdict = "caught" if power["caught"] else "not caught"
         console.print(f"Noise x {power['noise']:g} shows ε of at least {power['epsilon_lower_bound']:.2f}: {verdict}.")
     if found["weights_tried"]:
-        console.print(
-            f"A hostile coordinator tried {found['weights_tried']:,} weights: one record adds at most "
-            f"{found['largest_contribution']:.4g} times the clipping norm.",
-            soft_wrap=True,
-        )
+        adds = f"one record adds at most {found['largest_contribution']:.4g} times the clipping norm"
+        console.print(f"A hostile coordinator tried {found['weights_tried']:,} weights: {adds}.", soft_wrap=True)
     table = Table("attack", "AUC", "95 %", "found at 1 % false", "95 %", title="membership inference on the run")
     for name, result in found["membership"].items():
         cells: list[str] = []

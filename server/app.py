@@ -75,12 +75,8 @@ def federate(grid: Grid, run_dir: Path) -> None:
     for phase in study.plan.phases:
         remaining = study.scenario.training.rounds - start.round
         if phase.takes_batches and remaining > 0:
-            strategy.start(
-                polling(grid, largest_reply(start.weights)),
-                pack(start.weights),
-                num_rounds=remaining,
-                timeout=study.scenario.federation.round_timeout,
-            )
+            nodes, timeout = polling(grid, largest_reply(start.weights)), study.scenario.federation.round_timeout
+            strategy.start(nodes, pack(start.weights), num_rounds=remaining, timeout=timeout)
         elif warm_start is not None and not phase.takes_batches and phase.name not in start.phases:
             asked = {STATISTICS: torch.zeros(Moments(study.schema, warm_start).size)}
             start = strategy.statistics(polling(grid, largest_reply(asked)), phase, warm_start)

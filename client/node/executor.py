@@ -71,9 +71,8 @@ class Executor:
         self._seconds = seconds
         self._next = ""
         """Token of a task that was acquired while another one was given up."""
-        signing = interceptors.SuperExecAuthHttpInterceptor(
-            master_secret=secret_file.read_bytes(), protected_methods=_PROTECTED
-        )
+        secret = secret_file.read_bytes()
+        signing = interceptors.SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_PROTECTED)
         self._client = self._connect(signing)
 
     def run(self) -> None:

@@ -133,13 +133,9 @@ class FederatedGAN(Strategy):
             combined.add(weights, self._weight(reply.site))
             accepted.append(reply)
         self._require_quorum(f"round {number}", accepted, checked.refused)
-        state = replace(
-            self._state,
-            round=number,
-            weights=combined.value(),
-            ledger_heads={**self._state.ledger_heads, **{reply.site: reply.ledger_head for reply in accepted}},
-            digests=list(known)[-_REMEMBERED:],
-        )
+        weights, digests = combined.value(), list(known)[-_REMEMBERED:]
+        heads = {**self._state.ledger_heads, **{reply.site: reply.ledger_head for reply in accepted}}
+        state = replace(self._state, round=number, weights=weights, ledger_heads=heads, digests=digests)
         replied, refused, quarantined = len(accepted), checked.refused, self._members.quarantined
         ended = EndedRound(self._study, self._run_dir, self._state, self._asked_at, replied, refused, quarantined)
         for step in AFTER_ROUND:

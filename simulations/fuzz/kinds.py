@@ -95,12 +95,11 @@ def _overrides(rng: Random, original: bytes) -> bytes:
     key, _, text = original.decode().partition("=")
     others = ("privacy.epsilon", "training", "data.classes", "name", "", ".", "a.b.c", "training.rounds.more", "\x1b")
     keys = [key, *others]
-    value = (
-        values.dumped(values.nonsense(rng)).removesuffix("...\n").strip()
-        if rng.randrange(2)
-        else mutated_text(rng, text)
-    )
-    return encoded(f"{rng.choice(keys)}{rng.choice(['=', '=', '=', ''])}{value}")
+    if rng.randrange(2):
+        text = values.dumped(values.nonsense(rng)).removesuffix("...\n").strip()
+    else:
+        text = mutated_text(rng, text)
+    return encoded(f"{rng.choice(keys)}{rng.choice(['=', '=', '=', ''])}{text}")
 
 
 def _scenario(place: Path) -> None:

@@ -98,14 +98,9 @@ def _happens(federation: Federation, name: str, fault: Fault) -> tuple[str, ...]
     took = time.monotonic() - began
     done += steps
     rounds = seen.rounds_of(events)
-    return (
-        "; ".join(done),
-        f"{state}, {len(rounds)} rounds",
-        f"{took:.0f}",
-        seen.refused(rounds),
-        seen.warned(federation.hospitals[0], since),
-        seen.ledgers(federation, Study.load(folder).study_id, rounds),
-    )
+    told = ("; ".join(done), f"{state}, {len(rounds)} rounds", f"{took:.0f}", seen.refused(rounds))
+    ledgers = seen.ledgers(federation, Study.load(folder).study_id, rounds)
+    return (*told, seen.warned(federation.hospitals[0], since), ledgers)
 
 
 if __name__ == "__main__":
