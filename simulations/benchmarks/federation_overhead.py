@@ -28,8 +28,7 @@ from simulations.benchmarks._runs import LOCAL_STEPS, bare_steps, mnist_folder, 
 def compare(sites: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One row: so many sites, the same number of steps in all as every other row."""
     rounds = max(1, arguments.steps // (sites * LOCAL_STEPS))
-    both = [workload(sites, rounds=rounds, batch=arguments.batch, private=private) for private in (False, True)]
-    plain, private = both
+    plain, private = (workload(sites, rounds=rounds, batch=arguments.batch, private=own) for own in (False, True))
     bare: list[float] = []
     walls: dict[str, list[float]] = {"plain": [], "private": [], "ray": []}
     memory = 0
