@@ -89,15 +89,7 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     reports: list[dict[str, Any]] = []
     for one, run_dir in runs:
         reports.append(
-            run(
-                one,
-                run_dir,
-                engine=engine.value,
-                workers=workers,
-                resume=resume,
-                overwrite=overwrite,
-                console=console,
-            )
+            run(one, run_dir, engine=engine.value, workers=workers, resume=resume, overwrite=overwrite, console=console)
         )
         if not as_json:
             _print_report(reports[-1], run_dir)
@@ -242,7 +234,8 @@ def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Sce
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
-        raise UsageError(f"--seeds {seeds}", "is not a list of whole numbers", "for example: --seeds 0,1,2") from None
+        hint = "for example: --seeds 0,1,2"
+        raise UsageError(f"--seeds {seeds}", "is not a list of whole numbers", hint) from None
     plain = study.model_dump(mode="json")
     return [(parse_scenario({**plain, "seed": seed}), folder / f"seed-{seed}") for seed in numbers]
 
@@ -283,10 +276,8 @@ def _print_audit(found: dict[str, Any]) -> None:
         told = printable(f"{finding['cohort']}: {where} {finding['problem']}")
         console.print(told, style="red", soft_wrap=True)
     if found["ok"]:
-        console.print(
-            "All checks passed. Neighbouring: add or remove one unit. Not covered: figures on real test data.",
-            soft_wrap=True,
-        )
+        passed = "All checks passed. Neighbouring: add or remove one unit. Not covered: figures on real test data."
+        console.print(passed, soft_wrap=True)
 
 
 def _attack(scenario: Path, power: bool, adversary_seconds: float) -> "Attacks":
@@ -306,19 +297,15 @@ def _print_attacks(found: dict[str, Any]) -> None:
     shown = (f"{audit[key]:.2f}" for key in ("epsilon_lower_bound", "epsilon_analytic"))
     table.add_row(audit["unit"], f"{audit['delta']:g}", *shown)
     console.print(table)
-    console.print(
-        f"The lower bound holds with {audit['confidence']:.0%} confidence; {audit['canaries']:,} canaries can show "
-        f"ε up to {audit['largest_lower_bound']:.2f}.",
-        soft_wrap=True,
-    )
+    shows = f"{audit['canaries']:,} canaries can show ε up to {audit['largest_lower_bound']:.2f}"
+    console.print(f"The lower bound holds with {audit['confidence']:.0%} confidence; {shows}.", soft_wrap=True)
     for power in found["power"]:
         verdict = "caught" if power["caught"] else "not caught"
         console.print(f"Noise x {power['noise']:g} shows ε of at least {power['epsilon_lower_bound']:.2f}: {verdict}.")
     if found["weights_tried"]:
+        adds = f"one record adds at most {found['largest_contribution']:.4g} times the clipping norm"
         console.print(
-            f"A hostile coordinator tried {found['weights_tried']:,} sets of weights: one record adds at most "
-            f"{found['largest_contribution']:.4g} times the clipping norm.",
-            soft_wrap=True,
+            f"A hostile coordinator tried {found['weights_tried']:,} sets of weights: {adds}.", soft_wrap=True
         )
     table = Table("attack", "AUC", "95 %", "found at 1 % false", "95 %", title="membership inference on the run")
     for name, result in found["membership"].items():

@@ -113,7 +113,8 @@ def run_round(site: Site, instruction: Instruction, weights: Weights) -> tuple[R
     if ledger is not None:
         _refuse_if(_missing_history(ledger, {instruction.known_head, *states.heads()}), instruction, ledger)
         policy = _policy(site, instruction, ledger)
-        charge = _charge(site.study, instruction, key)
+        plan, study_id, replay_key = site.study.plan, site.study.study_id, key if site.study.plan.seeded else ""
+        charge = Charge.of(plan, instruction.phase, instruction.round, study_id, replay_key)
         reservation = ledger.reserve(charge, policy, partial(_check_machine, site, states))
     with without_reason():
         steps, new_weights, state = work()
@@ -151,14 +152,9 @@ def _training(site: Site, instruction: Instruction, weights: Weights, states: Si
         network.to(device)
     if site.study.plan.private:
         terms = _training_terms(site, device)
-        check_isolation(
-            gan.discriminator,
-            lookup(LOSSES, site.study.scenario.training.loss, "training.loss"),
-            site.study.schema.shape,
-            block=terms.block,
-            views=terms.records_per_patient,
-            precision=passes(device, site.study.scenario.training),
-        )
+        training, shape, views = site.study.scenario.training, site.study.schema.shape, terms.records_per_patient
+        loss, precision = lookup(LOSSES, training.loss, "training.loss"), passes(device, training)
+        check_isolation(gan.discriminator, loss, shape, block=terms.block, views=views, precision=precision)
     kept = before.trainer if before is not None and not instruction.fresh else {}
     return lambda: _train(site, instruction, gan, device, kept)
 
@@ -184,11 +180,6 @@ def _phase(study: Study, instruction: Instruction) -> Phase:
     return phase
 
 
-def _charge(study: Study, asked: Instruction, key: str) -> Charge:
-    replay_key = key if study.plan.seeded else ""
-    return Charge.of(study.plan, asked.phase, asked.round, study.study_id, replay_key)
-
-
 def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device, kept: dict[str, Any]) -> _Outcome:
     training = site.study.scenario.training
     slower = training.model_copy(update={"lr_generator": training.lr_generator * instruction.lr_factor})
@@ -206,11 +197,8 @@ def _release_statistics(site: Site, asked: Instruction) -> _Outcome:
     study, phase, settings = site.study, _phase(site.study, asked), site.study.scenario.training.warm_start
     if settings is None:  # a plan with statistics has settings
         raise PrivacyRefusal(phase.name, "has no settings in training.warm_start", "stop here")
-    cpu, moments, randomness = (
-        torch.device("cpu"),
-        Moments(study.schema, settings),
-        _randomness(site, phase, asked.round),
-    )
+    moments, randomness = Moments(study.schema, settings), _randomness(site, phase, asked.round)
+    cpu = torch.device("cpu")
     if study.plan.private:
         terms = _terms(phase, largest_block(phase.records_per_patient, MICRO_BATCH["cpu"]))
         released = _patients(site, cpu, terms, randomness).noisy_statistic(moments.rows, moments.slots, moments.width)
@@ -247,9 +235,8 @@ def _missing_history(ledger: Ledger, known: set[str]) -> VerificationError | Non
 
 def _disagreement(study: Study, instruction: Instruction) -> PrivacyRefusal | None:
     if instruction.study_id != study.study_id or instruction.plan_id != study.plan.plan_id:
-        return PrivacyRefusal(
-            "privacy plan", "differs from the one this site knows", "have the hospital review the new plan"
-        )
+        hint = "have the hospital review the new plan"
+        return PrivacyRefusal("privacy plan", "differs from the one this site knows", hint)
     phase = study.plan.find(instruction.phase)
     most = phase.last_round if phase else 0  # the spare rounds are for interrupted ones of these
     if instruction.round > most:
@@ -298,15 +285,9 @@ def _step(site: Site, number: int, gan: GAN, optimizer: Optimizer, device: torch
     if not plan.private:
         patients = _unprotected(site, phase, device, randomness)
         return PlainStep(gan.discriminator, optimizer, patients, expected, precision)
-    return PrivateStep(
-        gan.discriminator,
-        optimizer,
-        _patients(site, device, _training_terms(site, device), randomness),
-        clip_norm=phase.clip_norm,
-        expected_batch=expected,
-        at_once=_at_once(training, device),
-        precision=precision,
-    )
+    patients, at_once = _patients(site, device, _training_terms(site, device), randomness), _at_once(training, device)
+    sums = {"clip_norm": phase.clip_norm, "expected_batch": expected}
+    return PrivateStep(gan.discriminator, optimizer, patients, **sums, at_once=at_once, precision=precision)
 
 
 def _training_terms(site: Site, device: torch.device) -> Terms:
@@ -319,13 +300,7 @@ def _training_terms(site: Site, device: torch.device) -> Terms:
 
 def _terms(phase: Phase, block: int) -> Terms:
     """Those of a phase's noisy sums, of which so many units are worked on at one time."""
-    return Terms(
-        sample_rate=phase.sample_rate,
-        clip_norm=phase.clip_norm,
-        noise_multiplier=phase.noise_multiplier,
-        records_per_patient=phase.records_per_patient,
-        block=block,
-    )
+    return Terms(phase.sample_rate, phase.clip_norm, phase.noise_multiplier, phase.records_per_patient, block)
 
 
 def _at_once(training: Training, device: torch.device) -> int:
@@ -341,14 +316,8 @@ def _patients(site: Site, device: torch.device, terms: Terms, randomness: Random
             raise DataError("records", "name no patients", "give the patients, or approve a record-level plan")
         codes = records.patients.cpu()
     try:
-        return Patients(
-            records.stored,
-            records.labels,
-            codes,
-            encode=site.study.schema.encode,
-            terms=terms,
-            randomness=randomness,
-        )
+        encode = site.study.schema.encode
+        return Patients(records.stored, records.labels, codes, encode=encode, terms=terms, randomness=randomness)
     except ValueError as error:
         raise DataError("cohort", f"holds {error}", "split it") from None
 

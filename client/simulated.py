@@ -23,9 +23,8 @@ def simulated_site(study: Study, run_dir: Path, index: int) -> Site:
     declaration = study.sites[index]
 
     def read_records() -> Records:
-        return _shared_records(study.scenario.data.model_dump_json()).select(
-            load_positions(run_dir / PARTITION_FILE, index)
-        )
+        shared = _shared_records(study.scenario.data.model_dump_json())
+        return shared.select(load_positions(run_dir / PARTITION_FILE, index))
 
     return Site(
         name=declaration.name,

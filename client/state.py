@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from common.errors import DataError
-from common.files import write_atomically, write_bytes_atomically
+from common.files import write_atomically, write_bytes_atomically, writing
 from common.wire.messages import Instruction, Reply, Weights
 
 _HEAD = ".head"
@@ -61,12 +61,10 @@ class SiteState:
             DataError: it cannot.
         """
         size = max((path.stat().st_size for path in self._folder.glob("*.pt")), default=0)
-        try:
+        with writing("site state", "repair the disk", DataError):
             free = shutil.disk_usage(self._folder).free
             with tempfile.TemporaryFile(dir=self._folder) as file:
                 file.write(b"0")
-        except OSError as error:
-            raise DataError("site state", f"cannot be written ({error.strerror})", "repair the disk") from None
         if free < size:
             raise DataError("site state", "does not fit on the disk", "free it")
 
@@ -82,27 +80,17 @@ class SiteState:
         try:
             # Mapped: the weights in it are wanted only if the server asks for the round again.
             raw: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
-            reply, head = Reply(**raw["reply"]), path.with_suffix(_HEAD)
+            reply, head = Reply(**raw.pop("reply")), path.with_suffix(_HEAD)
             if head.exists():
                 reply = replace(reply, ledger_head=head.read_text(encoding="ascii").strip())
-            due = raw["reservation"], raw["steps"]
-            return RoundState(raw["request_key"], reply, raw["weights"], raw["trainer"], *due)
+            return RoundState(reply=reply, **raw)
         except Exception as error:
-            kind = type(error).__name__
-            raise DataError(
-                f"site state of round {round_number} of {phase}", f"cannot be read ({kind})", "delete or restore it"
-            ) from None
+            problem = f"cannot be read ({type(error).__name__})"
+            raise DataError(f"site state of round {round_number} of {phase}", problem, "delete or restore it") from None
 
     def save(self, state: RoundState) -> None:
         """Durably writes a round's state, and forgets rounds before the last two of its phase and of those before."""
-        content = {
-            "request_key": state.request_key,
-            "reply": asdict(state.reply),
-            "weights": state.weights,
-            "trainer": state.trainer,
-            "reservation": state.reservation,
-            "steps": state.steps,
-        }
+        content = {**vars(state), "reply": asdict(state.reply)}
         phase, number = state.reply.phase, state.reply.round
         path = self._path(phase, number)
         path.with_suffix(_HEAD).unlink(missing_ok=True)  # of the same round on other weights

@@ -19,6 +19,9 @@ from typing import ClassVar
 
 from common.printable import printable
 
+SAME_VERSION = "run the same version of silogan on both sides"
+"""The hint where one side does not understand the other."""
+
 _LONGEST = 1000  # characters of each part
 
 

@@ -2,9 +2,25 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from common.errors import ConfigError, SiloganError
+
+
+@contextmanager
+def writing(thing: str, hint: str, kind: type[SiloganError] = ConfigError) -> Generator[None]:
+    """Whatever the operating system refuses inside is said in one line: `thing` cannot be written.
+
+    Raises:
+        SiloganError: of this kind.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(thing, f"cannot be written ({error.strerror or 'no reason given'})", hint) from None
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -5,6 +5,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from common.bounds import STRICT
 from common.errors import ConfigError
 from common.registry import lookup, nearest
 
@@ -14,8 +15,8 @@ _SHOWN = 60  # characters of a wrong value
 class Section(BaseModel):
     """A part of a scenario: frozen, strict about types, and without unknown keys."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
+    model_config = STRICT | ConfigDict(
+        frozen=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 

@@ -43,9 +43,8 @@ def main(grid: Grid, context: Context) -> None:
         if runs:
             conclude(run_dir)
     except OSError as error:
-        failure = FederationError(
-            "server", f"cannot write the run folder ({error.strerror})", "repair the disk, then use --resume"
-        )
+        problem = f"cannot write the run folder ({error.strerror})"
+        failure = FederationError("server", problem, "repair the disk, then use --resume")
         write_outcome(run_dir, failure)
         raise failure from error
     except SiloganError as error:
@@ -78,12 +77,8 @@ def federate(grid: Grid, run_dir: Path) -> None:
     for phase in study.plan.phases:
         remaining = study.scenario.training.rounds - start.round
         if phase.takes_batches and remaining > 0:
-            strategy.start(
-                polling(grid, largest_reply(start.weights)),
-                pack(start.weights),
-                num_rounds=remaining,
-                timeout=study.scenario.federation.round_timeout,
-            )
+            nodes, timeout = polling(grid, largest_reply(start.weights)), study.scenario.federation.round_timeout
+            strategy.start(nodes, pack(start.weights), num_rounds=remaining, timeout=timeout)
         elif warm_start is not None and not phase.takes_batches and phase.name not in start.phases:
             asked = {STATISTICS: torch.zeros(Moments(study.schema, warm_start).size)}
             start = strategy.statistics(polling(grid, largest_reply(asked)), phase, warm_start)

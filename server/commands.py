@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,26 +184,18 @@ def server_status(
     from server.operations.view import read_view
 
     seen = read_view(folder)
-    if seen is not None:
-        found, what = seen["actions" if actions else "status"], _action_table if actions else _tables
-        print(json.dumps(found, indent=2)) if as_json else Console(markup=False).print(
-            f"as of {seen['when']}", what(found)
-        )
-        return
-    coordinator = Coordinator(folder)
-    if actions:
-        done = read_actions(folder)
-        print(json.dumps(done, indent=2)) if as_json else Console(markup=False).print(_action_table(done))
-    elif as_json:
-        print(json.dumps(status(coordinator), indent=2))
-    elif live:
-        view = Live(_tables(status(coordinator)), console=Console(markup=False), auto_refresh=False)
-        with suppress(KeyboardInterrupt), view:
-            while True:
-                time.sleep(1)
-                view.update(_tables(status(coordinator)), refresh=True)
+    if seen is None:
+        coordinator = Coordinator(folder)
+        if live and not (actions or as_json):
+            _watch(lambda: _tables(status(coordinator)))
+            return
+        seen = {"actions": read_actions(folder)} if actions else {"status": status(coordinator)}
+    found: Any = seen["actions" if actions else "status"]
+    if as_json:
+        print(json.dumps(found, indent=2))
     else:
-        Console(markup=False).print(_tables(status(coordinator)))
+        when = (f"as of {seen['when']}",) if "when" in seen else ()
+        Console(markup=False).print(*when, (_action_table if actions else _tables)(found))
 
 
 @server.command("stop", epilog=epilog("silogan server stop"))
@@ -289,6 +282,15 @@ def server_repair(
         print(f"{counted(len(left), 'problem')} left" if left else "All checks passed")
     if left:
         raise typer.Exit(VerificationError.exit_code)
+
+
+def _watch(look: Callable[[], Group]) -> None:
+    """Shows what `look` finds, every second until Ctrl-C."""
+    view = Live(look(), console=Console(markup=False), auto_refresh=False)
+    with suppress(KeyboardInterrupt), view:
+        while True:
+            time.sleep(1)
+            view.update(look(), refresh=True)
 
 
 def _action_table(done: list[dict[str, Any]]) -> Table:

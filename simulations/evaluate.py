@@ -20,7 +20,7 @@ from common.modality.image_options import Folder
 from common.seeding import seeded_generator
 from common.wire.run_folder import GENERATOR_FILE, holds_run
 from common.wire.study import Study
-from server.evaluation import EVALUATORS, Labelled
+from server.evaluation import EVALUATORS, Comparison, Labelled
 from server.release.generator import ReleasedGenerator, load_generator
 from server.release.outputs.image import UNLABELLED
 
@@ -41,9 +41,9 @@ def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
     """
     if holds_run(synthetic):
         study = Study.load(synthetic)
-        data = read(_rooted(study.scenario.data, real))
+        data = study.scenario.data if real is None else study.scenario.data.model_copy(update={"root": real})
         generator = load_generator(synthetic / GENERATOR_FILE)
-        return measure_generator(generator, data, study.scenario.evaluation, study.scenario.training.device)
+        return measure_generator(generator, read(data), study.scenario.evaluation, study.scenario.training.device)
     if real is None:
         raise UsageError("--real", "is missing", "give the path of the real images")
     images, labels, classes = _read_npz(synthetic) if synthetic.is_file() else _read_folder(synthetic)
@@ -63,21 +63,11 @@ def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Eva
 def _figures(
     records: Stored, labels: Tensor | None, data: DataSet, settings: Evaluation, device: str
 ) -> dict[str, Any]:
-    figures = EVALUATORS[data.schema.kind](
-        records,
-        labels,
-        *(Labelled(part.stored, part.labels) for part in (data.train, data.test)),
-        schema=data.schema,
-        settings=settings,
-        seed=EVALUATION_SEED,
-        device=choose_device(device),
-    )
+    train, test = (Labelled(part.stored, part.labels) for part in (data.train, data.test))
+    asked = Comparison(records, labels, train, test, data.schema, settings, EVALUATION_SEED, choose_device(device))
+    figures = EVALUATORS[data.schema.kind](asked)
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     return {"utility_reason": reason, **figures}
-
-
-def _rooted(data: Data, root: Path | None) -> Data:
-    return data if root is None else data.model_copy(update={"root": root})
 
 
 def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: bool) -> Data:

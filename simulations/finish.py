@@ -121,17 +121,9 @@ def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str
         ledger = simulated_site(study, run_dir, index).open_ledger()
         if ledger is not None:
             steps, epsilon = sum(m.steps for m in ledger.mechanisms()), ledger.epsilon()
-        rows.append(
-            {
-                "name": site.name,
-                "epsilon": epsilon,
-                "epsilon_budget": plan.epsilon if plan.private else None,
-                "delta": plan.delta,
-                "steps": steps,
-                "unit": plan.unit,
-                "declared_size": site.declared_size,
-            }
-        )
+        budget = plan.epsilon if plan.private else None
+        row = {"name": site.name, "epsilon": epsilon, "epsilon_budget": budget, "delta": plan.delta}
+        rows.append({**row, "steps": steps, "unit": plan.unit, "declared_size": site.declared_size})
     return rows
 
 

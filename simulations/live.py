@@ -22,13 +22,8 @@ def live_view(study: Study, run_dir: Path, console: Console) -> Generator[None]:
         yield
         return
     columns = (
-        TextColumn("[bold]training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("rounds"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        *(TextColumn("[bold]training"), BarColumn(), MofNCompleteColumn(), TextColumn("rounds"), TimeElapsedColumn()),
+        *(TextColumn("left"), TimeRemainingColumn()),
     )
     done = threading.Event()
     with Progress(*columns, console=console) as progress:

@@ -4,8 +4,9 @@ A partition is a list of int64 arrays, one a site: sorted positions in the data 
 none of them empty.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -14,18 +15,14 @@ from numpy.typing import NDArray
 from client.data.positions import site_key
 from common.config.scenario import Sites
 from common.errors import ConfigError, DataError
-from common.files import write_atomically
+from common.files import write_atomically, writing
 from common.registry import lookup
 
 Ints = NDArray[np.int64]
 
 
-class Partition(Protocol):
-    """One way to spread images over sites; at least as many images as sites are given."""
-
-    def __call__(self, sites: Sites, labels: Ints, natural: Ints | None, rng: Generator, /) -> list[Ints]:
-        """Positions of the images of each site, in any order."""
-        ...
+# One way to spread at least as many images as sites, by labels and natural sites: positions for each, in any order.
+Partition = Callable[[Sites, Ints, Ints | None, Generator], list[Ints]]
 
 
 def iid(sites: Sites, labels: Ints, _natural: Ints | None, rng: Generator) -> list[Ints]:
@@ -153,11 +150,8 @@ def save(path: Path, parts: list[Ints]) -> None:
         DataError: the file cannot be written.
     """
     arrays: dict[str, Any] = {site_key(site): part for site, part in enumerate(parts)}
-    try:
+    with writing(f"partition '{path}'", "check the folder and the space on it", DataError):
         write_atomically(path, lambda file: np.savez(file, **arrays))
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise DataError(f"partition '{path}'", problem, "check the folder and its free space") from None
 
 
 def _check_enough(sites: Sites, units: int, name: str) -> None:

@@ -10,6 +10,7 @@ from client.simulated import open_ledgers
 from common.config.scenario import Scenario
 from common.device import choose_device
 from common.errors import ConfigError, DataError
+from common.files import writing
 from common.privacy.plan import choose_unit, make_plan
 from common.registry import lookup
 from common.seeding import derive_seed
@@ -34,15 +35,15 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
     lookup(PARTITIONS, scenario.sites.partition, "sites.partition")
     choose_device(scenario.training.device)
     make_plan(scenario)  # may refuse; its cost does not depend on the unit, which the data decides
-    _make_folders(run_dir)
+    with writing(f"run folder '{run_dir}'", "choose another --out"):
+        make_folders(run_dir, simulated=True)
     data = read(scenario.data)
     unit = choose_unit(scenario, patients_known=data.train.patients is not None)
     patients = data.train.patients.numpy() if unit == "patient" and data.train.patients is not None else None
     parts = _partition(scenario, data, patients)
     sizes = [len(part if patients is None else np.unique(patients[part])) for part in parts]
-    sites = tuple(
-        SiteDeclaration(name, declared_size(size)) for name, size in zip(_names(scenario, data), sizes, strict=True)
-    )
+    named = zip(_names(scenario, data), sizes, strict=True)
+    sites = tuple(SiteDeclaration(name, declared_size(size)) for name, size in named)
     study = make_study(scenario, data.schema, unit, sites)
     save(run_dir / PARTITION_FILE, parts)
     study.save(run_dir)
@@ -61,21 +62,11 @@ def reopen(scenario: Scenario, run_dir: Path) -> Study:
     if difference is not None:
         key, there, here = difference
         problem = f"was started with {key}={there!r}, not {here!r}"
-        raise ConfigError(
-            f"run folder '{run_dir}'", problem, "resume with the same configuration or choose another --out"
-        )
+        hint = "resume with the same configuration or choose another --out"
+        raise ConfigError(f"run folder '{run_dir}'", problem, hint)
     if Checkpoint.latest(run_dir) is None:  # `prepare` may not have come so far; later a missing ledger was lost
         open_ledgers(study, run_dir)
     return study
-
-
-def _make_folders(run_dir: Path) -> None:
-    try:
-        make_folders(run_dir, simulated=True)
-    except OSError as error:
-        raise ConfigError(
-            f"run folder '{run_dir}'", f"cannot be written ({error.strerror})", "choose another --out"
-        ) from None
 
 
 def _partition(scenario: Scenario, data: DataSet, patients: Ints | None) -> list[Ints]:

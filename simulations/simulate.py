@@ -11,6 +11,7 @@ from common.allocator import keep_freed_memory
 from common.config.scenario import Scenario
 from common.device import available_cores, choose_device
 from common.errors import ConfigError, PrivacyRefusal, UsageError
+from common.files import writing
 from common.registry import lookup
 from common.wire.run_folder import LOCK_FILE, delete_run, holds_run
 from server.rounds.checkpoint import Checkpoint
@@ -107,12 +108,9 @@ def _unless_stopped(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 
 def _locked(run_dir: Path) -> "AcquireReturnProxy[FileLock]":
     """Locks the run folder against a second process."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        return FileLock(run_dir / LOCK_FILE).acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"run folder '{run_dir}'", "is in use by another process", "wait until it ends") from None
-    except OSError as error:
-        raise ConfigError(
-            f"run folder '{run_dir}'", f"cannot be written ({error.strerror})", "choose another --out"
-        ) from None
+    with writing(f"run folder '{run_dir}'", "choose another --out"):
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            return FileLock(run_dir / LOCK_FILE).acquire(timeout=0)
+        except Timeout:
+            raise UsageError(f"run folder '{run_dir}'", "is in use by another process", "wait until it ends") from None

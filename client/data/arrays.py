@@ -115,9 +115,8 @@ def images_from_arrays(
         raise DataError(f"images of {thing}", f"hold {pixels.dtype} values", "store unsigned bytes (uint8)")
     if pixels.ndim not in (3, 4) or pixels.shape[3:] not in ((), (3,)):
         shape = ", ".join(["N", *map(str, pixels.shape[1:])]) if pixels.ndim else ""
-        raise DataError(
-            f"images of {thing}", f"have the shape [{shape}]", "store [N, S, S] grey or [N, S, S, 3] colour"
-        )
+        hint = "store [N, S, S] grey or [N, S, S, 3] colour"
+        raise DataError(f"images of {thing}", f"have the shape [{shape}]", hint)
     if 0 in pixels.shape[1:]:
         raise DataError(f"images of {thing}", "are empty", "give data with images")
     if data.image_size is None:

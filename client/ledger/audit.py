@@ -12,32 +12,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from client.ledger import entries as kinds
 from client.ledger.chain import Entry, broken_links, read_entries
-from client.ledger.entries import (
-    Approval,
-    Approve,
-    Charge,
-    Cohort,
-    Content,
-    Open,
-    PolicyChange,
-    Reserve,
-    Settle,
-    of_kind,
-    parse,
-)
+from client.ledger.entries import Cohort, Content, of_kind, parse
 from client.ledger.ledger import approval_of, approvers_missing, order_of, policy_in_force
 from client.ledger.statement import Statement, state
 from common.errors import DataError, one_line
-from common.privacy.accounting import (
-    PRV_EPSILON_ERROR,
-    Mechanism,
-    epsilon,
-    epsilon_filtered,
-    epsilon_pld,
-    epsilon_rdp,
-    prv_error,
-)
+from common.privacy import accounting
+from common.privacy.accounting import Mechanism
 from common.privacy.plan import PrivacyPlan, canonical_json
 from common.privacy.strength import OVERRIDE_ABOVE
 
@@ -102,7 +84,7 @@ def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[
         nothing = () if entries else (Finding(THE_LEDGER, "holds no entry"),)
         return Audit(name, _sorted([*broken, *malformed, *nothing, *_missing(entries, known_heads)]))
     opening = contents[0]
-    if not isinstance(opening, Open):
+    if not isinstance(opening, kinds.Open):
         return Audit(name, (Finding(1, "does not open the ledger"),))
     findings = [
         *_signature_findings(entries, opening.key, public_key),
@@ -153,7 +135,7 @@ def _order_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     """Only the first entry opens the ledger, and times do not decrease."""
     latest: datetime | None = None
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, Open) and seq > 1:
+        if isinstance(content, kinds.Open) and seq > 1:
             yield Finding(seq, "opens the ledger a second time")
         if latest is not None and content.created < latest:
             yield Finding(seq, "is older than the entry before it")
@@ -162,16 +144,16 @@ def _order_findings(contents: Sequence[Content]) -> Iterator[Finding]:
 
 def _charge_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     """Each release is reserved once, and each reservation is settled at most once, for no more than it covers."""
-    reserved: dict[int, Reserve] = {}
+    reserved: dict[int, kinds.Reserve] = {}
     settled: set[int] = set()
     releases: set[str] = set()
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, Reserve):
+        if isinstance(content, kinds.Reserve):
             if content.replay_key and content.replay_key in releases:
                 yield Finding(seq, "reserves a release that was already reserved")
             releases.add(content.replay_key)
             reserved[seq] = content
-        if isinstance(content, Settle):
+        if isinstance(content, kinds.Settle):
             if content.reservation not in reserved:
                 yield Finding(seq, "settles a reservation that does not exist")
             elif content.reservation in settled:
@@ -186,17 +168,17 @@ def _compliance_findings(contents: Sequence[Content], entries: Sequence[Entry]) 
     for seq, content in enumerate(contents, start=1):
         before = entries[: seq - 1]
         problems: list[str] = []
-        if isinstance(content, Approve):
+        if isinstance(content, kinds.Approve):
             problems += _against_policy(content, before)
             if approvers_missing(content, before):
                 problems.append("approves a study with fewer approvers than the policy requires")
-        elif isinstance(content, Reserve):
+        elif isinstance(content, kinds.Reserve):
             problems += _reservation_problems(content, before)
         if problems:
             yield Finding(seq, "; ".join(problems))
 
 
-def _reservation_problems(charge: Charge, before: Sequence[Entry]) -> Iterator[str]:
+def _reservation_problems(charge: kinds.Charge, before: Sequence[Entry]) -> Iterator[str]:
     approval, policy = approval_of(before, charge.study_id), policy_in_force(before)
     if approval is None:
         yield "reserves for a plan that was not approved"
@@ -212,7 +194,7 @@ def _reservation_problems(charge: Charge, before: Sequence[Entry]) -> Iterator[s
         yield f"brought the steps to {steps}, above the policy's {policy.max_steps}"
 
 
-def _against_policy(approval: Approval, before: Sequence[Entry]) -> Iterator[str]:
+def _against_policy(approval: kinds.Approval, before: Sequence[Entry]) -> Iterator[str]:
     policy = policy_in_force(before)
     for objection in policy.objections(approval.plan, approval.family, approval.server):
         yield f"violates the policy: {objection}"
@@ -221,14 +203,14 @@ def _against_policy(approval: Approval, before: Sequence[Entry]) -> Iterator[str
 def _plan_findings(contents: Sequence[Content]) -> Iterator[Finding]:
     """What a study took beyond its plan: a phase or round twice, more rounds or steps, or more ε than was approved."""
     plans: dict[str, PrivacyPlan] = {}
-    charges: dict[str, list[tuple[int, Reserve]]] = {}
+    charges: dict[str, list[tuple[int, kinds.Reserve]]] = {}
     settled: dict[int, int] = {}
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, Approve):
+        if isinstance(content, kinds.Approve):
             plans[content.study_id] = content.plan
-        elif isinstance(content, Settle):
+        elif isinstance(content, kinds.Settle):
             settled[content.reservation] = content.steps
-        elif isinstance(content, Reserve) and content.study_id in plans:
+        elif isinstance(content, kinds.Reserve) and content.study_id in plans:
             earlier = charges.setdefault(content.study_id, [])
             problems = _beyond_the_plan(content, earlier, plans[content.study_id], settled)
             yield from (Finding(seq, problem) for problem in problems)
@@ -236,7 +218,7 @@ def _plan_findings(contents: Sequence[Content]) -> Iterator[Finding]:
 
 
 def _beyond_the_plan(
-    charge: Reserve, earlier: Sequence[tuple[int, Reserve]], plan: PrivacyPlan, settled: Mapping[int, int]
+    charge: kinds.Reserve, earlier: Sequence[tuple[int, kinds.Reserve]], plan: PrivacyPlan, settled: Mapping[int, int]
 ) -> Iterator[str]:
     """What is wrong with a charge of a study, given its earlier charges."""
     alike, phase = [(seq, one) for seq, one in earlier if one.phase == charge.phase], plan.find(charge.phase)
@@ -246,9 +228,9 @@ def _beyond_the_plan(
         yield f"is reservation {len(alike) + 1} for {charge.phase}, which was approved for {phase.rounds}"
     charged = [Mechanism(one.noise_multiplier, one.sample_rate, settled.get(seq, one.steps)) for seq, one in earlier]
     charged.append(Mechanism(charge.noise_multiplier, charge.sample_rate, charge.steps))
-    if epsilon_rdp(charged, plan.delta) <= plan.epsilon:  # never below the truth, and quicker
+    if accounting.epsilon_rdp(charged, plan.delta) <= plan.epsilon:  # never below the truth, and quicker
         return
-    after = epsilon(charged, plan.delta)
+    after = accounting.epsilon(charged, plan.delta)
     if after > plan.epsilon:
         yield f"brought the study's ε to {after:.4g}, above the {plan.epsilon:g} that was approved"
 
@@ -258,9 +240,9 @@ def _seed_findings(contents: Sequence[Content], terms: Cohort) -> Iterator[Findi
     if terms.rehearsal or not terms.fingerprint:
         return
     for seq, content in enumerate(contents, start=1):
-        if isinstance(content, Approve) and content.plan.seeded:
+        if isinstance(content, kinds.Approve) and content.plan.seeded:
             yield Finding(seq, "approves noise from a seed for registered patients")
-        if isinstance(content, Reserve) and content.replay_key:
+        if isinstance(content, kinds.Reserve) and content.replay_key:
             yield Finding(seq, "reserves for noise from a seed, with registered patients")
 
 
@@ -273,50 +255,48 @@ def _with_epsilon(
     name: str, findings: list[Finding], cohort: Cohort, contents: Sequence[Content], entries: Sequence[Entry]
 ) -> Audit:
     charges, delta = _charged(entries), cohort.delta
-    prv, pld, rdp = (account(charges, delta) for account in (epsilon, _pld, epsilon_rdp))
-    error = 2 * prv_error(charges, delta) if charges else 2 * PRV_EPSILON_ERROR
+    prv, rdp = (account(charges, delta) for account in (accounting.epsilon, accounting.epsilon_rdp))
+    pld = accounting.epsilon_pld(charges, delta) if charges else 0.0
+    error = 2 * accounting.prv_error(charges, delta) if charges else 2 * accounting.PRV_EPSILON_ERROR
     if abs(prv - pld) > error + PLD_RELATIVE_ERROR * pld:
         findings.append(Finding(THE_LEDGER, f"PRV finds ε = {prv:.4g} and PLD {pld:.4g}: they disagree"))
     if rdp < max(prv, pld) - error:
         findings.append(Finding(THE_LEDGER, f"RDP finds ε = {rdp:.4g}, below the tighter accountants"))
     findings += [*_over_budget(contents, entries, delta), *_second_study(entries, delta)]
     several = len(_studies(entries)) > 1
-    filtered = epsilon_filtered(charges, delta, order_of(entries)) if several else None
+    filtered = accounting.epsilon_filtered(charges, delta, order_of(entries)) if several else None
     budget = policy_in_force(entries).epsilon
     return Audit(name, _sorted(findings), cohort.unit, delta, budget, prv, pld, rdp, filtered, state(entries))
 
 
 def _studies(entries: Sequence[Entry]) -> set[str]:
-    return {charge.study_id for _, charge in of_kind(entries, Reserve)}
+    return {charge.study_id for _, charge in of_kind(entries, kinds.Reserve)}
 
 
 def _charged(entries: Sequence[Entry]) -> list[Mechanism]:
     """What was settled, and what was reserved and not settled."""
-    settled = {settle.reservation: settle.steps for _, settle in of_kind(entries, Settle)}
+    settled = {settle.reservation: settle.steps for _, settle in of_kind(entries, kinds.Settle)}
     return [
         Mechanism(charge.noise_multiplier, charge.sample_rate, settled.get(seq, charge.steps))
-        for seq, charge in of_kind(entries, Reserve)
+        for seq, charge in of_kind(entries, kinds.Reserve)
     ]
 
 
 def _counted(entries: Sequence[Entry], delta: float) -> float:
     """ε of what the entries charge: exact for one study, by the ledger's Rényi filter for several."""
     if len(_studies(entries)) <= 1:
-        return epsilon(_charged(entries), delta)
-    return epsilon_filtered(_charged(entries), delta, order_of(entries))
-
-
-def _pld(charges: list[Mechanism], delta: float) -> float:
-    return epsilon_pld(charges, delta) if charges else 0.0
+        return accounting.epsilon(_charged(entries), delta)
+    return accounting.epsilon_filtered(_charged(entries), delta, order_of(entries))
 
 
 def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     """Reservations that passed the budget, or 20 without an override; settlements that came later do not count."""
-    budgets = [said.policy.epsilon for said in contents if isinstance(said, Open | PolicyChange)]
-    every_reservation = [entry for entry, said in zip(entries, contents, strict=True) if not isinstance(said, Settle)]
+    budgets = [said.policy.epsilon for said in contents if isinstance(said, kinds.Open | kinds.PolicyChange)]
+    both = zip(entries, contents, strict=True)
+    every_reservation = [entry for entry, said in both if not isinstance(said, kinds.Settle)]
     if _counted(every_reservation, delta) <= min(OVERRIDE_ABOVE, *budgets):
         return  # ε grows with every step, so no part of them passed it either
-    for seq, charge in of_kind(entries, Reserve):
+    for seq, charge in of_kind(entries, kinds.Reserve):
         after, budget = _counted(entries[:seq], delta), policy_in_force(entries[:seq]).epsilon
         approval = approval_of(entries[:seq], charge.study_id)
         if after > budget:
@@ -327,7 +307,7 @@ def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: f
 
 def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     """Reservations for another study than the first, though the first one's plan alone was above the budget."""
-    reservations = of_kind(entries, Reserve)
+    reservations = of_kind(entries, kinds.Reserve)
     others = [seq for seq, charge in reservations if charge.study_id != reservations[0][1].study_id]
     if not others:
         return
@@ -335,7 +315,7 @@ def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     approval = approval_of(entries[: first - 1], charge.study_id)
     if approval is None:
         return  # which is a finding of its own
-    whole = epsilon_filtered(approval.plan.mechanisms(), delta, order_of(entries))
+    whole = accounting.epsilon_filtered(approval.plan.mechanisms(), delta, order_of(entries))
     for seq in others:
         if whole > policy_in_force(entries[:seq]).epsilon:
             yield Finding(seq, f"is for a second study, but the first plan alone comes to ε = {whole:.4g}")

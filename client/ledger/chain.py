@@ -126,11 +126,8 @@ class Transaction:
             raise VerificationError(f"ledger entry {seq}", problem, "restore the ledger")
         # By the hashes the last signature stands for all entries; an audit checks each.
         if self.entries and not self.entries[-1].is_signed_by(key.public):
-            raise VerificationError(
-                f"ledger entry {len(self.entries)}",
-                "is not signed by this site's key",
-                "restore the ledger and its key",
-            )
+            last = f"ledger entry {len(self.entries)}"
+            raise VerificationError(last, "is not signed by this site's key", "restore the ledger and its key")
 
     def append(self, body: dict[str, Any]) -> Entry:
         """Adds an entry."""

@@ -15,30 +15,20 @@ from pydantic.dataclasses import dataclass
 
 from client.ledger.chain import Entry
 from client.ledger.policy import Policy
-from common.bounds import (
-    MOST_LOCAL_STEPS,
-    MOST_ROUNDS,
-    STRICT,
-    Clip,
-    Delta,
-    Epsilon,
-    LocalSteps,
-    Noise,
-    Rate,
-    RecordsPerPatient,
-    Rounds,
-    Text,
-)
+from common import bounds
 from common.errors import PrivacyRefusal, VerificationError
 from common.privacy.accounting import Mechanism, information
 from common.privacy.plan import STATISTICS, TRAINING, Phase, PrivacyPlan, Unit, plan_hash
 
 _REMEMBERED = 4096  # bodies; a ledger is read again in each round
+_MECHANISM = ("noise_multiplier", "sample_rate", "clip_norm", "records_per_patient")
+"""What a charge and the phase that it is of must have in common."""
+
 _FORMER_PHASES = {"training": TRAINING, "warm_start": STATISTICS}
 """Of charges that have a purpose."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class Cohort:
     """Whom the ledger protects.
 
@@ -51,12 +41,12 @@ class Cohort:
     """
 
     unit: Unit
-    delta: Delta
+    delta: bounds.Delta
     fingerprint: str = ""
     rehearsal: bool = False
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class Charge:
     """What a reservation pays for: one round of one phase of a plan.
 
@@ -75,16 +65,16 @@ class Charge:
         ValueError: a field has another type than is said here, or is out of its range.
     """
 
-    study_id: Text
-    plan_id: Text
-    phase: Text
-    round: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
-    steps: Annotated[int, Field(ge=0, le=MOST_LOCAL_STEPS)]
-    noise_multiplier: Noise
-    sample_rate: Rate
-    clip_norm: Clip
-    records_per_patient: RecordsPerPatient = 1
-    replay_key: Text = ""
+    study_id: bounds.Text
+    plan_id: bounds.Text
+    phase: bounds.Text
+    round: Annotated[int, Field(ge=0, le=bounds.MOST_ROUNDS)]
+    steps: Annotated[int, Field(ge=0, le=bounds.MOST_LOCAL_STEPS)]
+    noise_multiplier: bounds.Noise
+    sample_rate: bounds.Rate
+    clip_norm: bounds.Clip
+    records_per_patient: bounds.RecordsPerPatient = 1
+    replay_key: bounds.Text = ""
 
     @staticmethod
     def of(plan: PrivacyPlan, phase: str, round_number: int, study_id: str, replay_key: str = "") -> "Charge":
@@ -96,25 +86,15 @@ class Charge:
         found = plan.find(phase)
         if found is None:
             raise PrivacyRefusal("privacy plan", f"has no phase '{phase}'", "have the hospital review the new plan")
-        return Charge(
-            study_id=study_id,
-            plan_id=plan.plan_id,
-            phase=phase,
-            round=round_number,
-            steps=found.steps_per_round,
-            noise_multiplier=found.noise_multiplier,
-            sample_rate=found.sample_rate,
-            clip_norm=found.clip_norm,
-            records_per_patient=found.records_per_patient,
-            replay_key=replay_key,
-        )
+        asked = study_id, plan.plan_id, phase, round_number, found.steps_per_round
+        return Charge(*asked, **{name: getattr(found, name) for name in _MECHANISM}, replay_key=replay_key)
 
     def mechanism(self, steps: int | None = None) -> Mechanism:
         """The mechanism for the accountant, with the given number of steps taken; None for all reserved steps."""
         return Mechanism(self.noise_multiplier, self.sample_rate, self.steps if steps is None else steps)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class Approval:
     """A plan that the hospital has agreed to, as the ledger holds it.
 
@@ -131,13 +111,13 @@ class Approval:
         ValueError: a field has another type than is said here, or is out of its range.
     """
 
-    study_id: Text
+    study_id: bounds.Text
     plan: PrivacyPlan
-    family: Text
-    server: Text
-    override: Text = ""
-    approver: Text = ""
-    reason: Text = ""
+    family: bounds.Text
+    server: bounds.Text
+    override: bounds.Text = ""
+    approver: bounds.Text = ""
+    reason: bounds.Text = ""
 
     @property
     def plan_id(self) -> str:
@@ -156,10 +136,9 @@ class Approval:
         phase = self.plan.find(charge.phase)
         if phase is None:
             return f"has no phase '{charge.phase}'"
-        mechanism = ("noise_multiplier", "sample_rate", "clip_norm", "records_per_patient")
         different = [
             *(name for name in ("study_id", "plan_id") if getattr(charge, name) != getattr(self, name)),
-            *(name for name in mechanism if getattr(charge, name) != getattr(phase, name)),
+            *(name for name in _MECHANISM if getattr(charge, name) != getattr(phase, name)),
         ]
         if different:
             return f"differs from what was approved in {', '.join(different)}"
@@ -170,7 +149,7 @@ class Approval:
         return None
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class _Body:
     """The common part of every entry; the other classes are the kinds of entries."""
 
@@ -179,7 +158,7 @@ class _Body:
     versions: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Open(_Body):
     """The first entry of a ledger."""
 
@@ -189,7 +168,7 @@ class Open(_Body):
     policy: Policy
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class PolicyChange(_Body):
     """The policy that is in force from this entry on."""
 
@@ -197,7 +176,7 @@ class PolicyChange(_Body):
     policy: Policy
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class _Agreement(_Body, Approval):
     """Somebody at the hospital agrees to a study; `former_id` is the hash of a plan that was written without phases."""
 
@@ -209,21 +188,21 @@ class _Agreement(_Body, Approval):
         return self.former_id or self.plan.plan_id
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Endorse(_Agreement):
     """The first of two approvers."""
 
     kind: Literal["endorse"]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Approve(_Agreement):
     """The hospital's approval."""
 
     kind: Literal["approve"]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Reject(_Body):
     """The hospital rejects a study, or withdraws its approval."""
 
@@ -233,7 +212,7 @@ class Reject(_Body):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Reserve(_Body, Charge):
     """A charge for the most that a round can cost, made before it begins."""
 
@@ -245,7 +224,7 @@ class Reserve(_Body, Charge):
         return Charge(**{field.name: getattr(self, field.name) for field in fields(Charge)})
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Settle(_Body):
     """The steps that were taken on a reservation, which is named by its entry's number."""
 
@@ -254,7 +233,7 @@ class Settle(_Body):
     steps: Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=bounds.STRICT)
 class Refuse(_Body):
     """A request that was refused; `phase` is empty and `round` 0 where it was a plan that was not approved."""
 
@@ -316,22 +295,22 @@ def _in_words_of_today(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class _FormerPlan:
     """A plan of before there were phases."""
 
     private: bool
     seeded: bool
     unit: Unit
-    epsilon: Epsilon
-    delta: Delta
-    noise_multiplier: Noise
-    sample_rate: Rate
-    clip_norm: Clip
-    steps_per_round: LocalSteps
-    rounds: Rounds
-    records_per_patient: RecordsPerPatient = 1
-    warm_start_noise_multiplier: Noise | None = None
+    epsilon: bounds.Epsilon
+    delta: bounds.Delta
+    noise_multiplier: bounds.Noise
+    sample_rate: bounds.Rate
+    clip_norm: bounds.Clip
+    steps_per_round: bounds.LocalSteps
+    rounds: bounds.Rounds
+    records_per_patient: bounds.RecordsPerPatient = 1
+    warm_start_noise_multiplier: bounds.Noise | None = None
 
     def with_phases(self) -> dict[str, Any]:
         """The same as it is written today; how its budget was meant to be shared out is told by the noise."""

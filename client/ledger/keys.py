@@ -4,27 +4,21 @@ A passphrase may protect a key: its file is then PKCS#12 (RFC 7292) with PBES2, 
 """
 
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_ssh_private_key,
-    pkcs12,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, pkcs12
 
 from client.ledger.passphrase import passphrase
 from common.errors import DataError, VerificationError
-from common.files import create_secret
+from common.files import create_secret, writing
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 _OTHERS = 0o077  # permissions of group and world
@@ -110,7 +104,7 @@ def opened_key(name: str, content: bytes) -> PrivateKey | None:
             hint = "give the passphrase of the keys, or restore the file from its backup"
             raise VerificationError(f"key '{name}'", "does not open with this passphrase", hint)
         return private
-    load = load_ssh_private_key if b"OPENSSH" in content[:40] else load_pem_private_key
+    load = serialization.load_ssh_private_key if b"OPENSSH" in content[:40] else serialization.load_pem_private_key
     try:
         private = load(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError, NotImplementedError):
@@ -151,11 +145,5 @@ def write_new_key(path: Path, content: bytes) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    try:
+    with writing(f"key '{path.name}'", "repair the disk or the folder's rights", DataError), suppress(FileExistsError):
         create_secret(path, content)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise DataError(
-            f"key '{path.name}'", f"cannot be written ({error.strerror})", "repair the disk or the folder's permissions"
-        ) from None

@@ -18,21 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from client.ledger import entries as kinds
 from client.ledger.chain import Chain, Entry, Transaction
-from client.ledger.entries import (
-    Approval,
-    Approve,
-    Charge,
-    Cohort,
-    Endorse,
-    Open,
-    PolicyChange,
-    Reject,
-    Reserve,
-    Settle,
-    of_kind,
-    read,
-)
+from client.ledger.entries import Approval, Charge, Cohort, of_kind, read
 from client.ledger.keys import SiteKey
 from client.ledger.policy import Policy
 from common.bounds import MOST_ROUNDS
@@ -91,9 +79,8 @@ class Ledger:
                 _append(ledger, "open", body)
         opened = Ledger(path, key)
         if opened.cohort != cohort:
-            raise PrivacyRefusal(
-                f"ledger '{path.name}'", f"is for {opened.cohort}, not {cohort}", "use the cohort's own terms"
-            )
+            problem = f"is for {opened.cohort}, not {cohort}"
+            raise PrivacyRefusal(f"ledger '{path.name}'", problem, "use the cohort's own terms")
         return opened
 
     def enforce(self, policy: Policy) -> None:
@@ -154,7 +141,7 @@ class Ledger:
         with self._chain.transaction() as ledger:
             if policy is not None:
                 _put_in_force(ledger, policy)
-            for seq, earlier in of_kind(ledger.entries, Reserve):
+            for seq, earlier in of_kind(ledger.entries, kinds.Reserve):
                 if charge.replay_key != "" and charge == earlier.charge:
                     return seq
             refusal = self._objection(charge, ledger.entries)
@@ -174,16 +161,15 @@ class Ledger:
             VerificationError: there is no such reservation, or it did not cover so many steps.
         """
         with self._chain.transaction() as ledger:
-            reserved = {seq: charge.steps for seq, charge in of_kind(ledger.entries, Reserve)}
-            settlements = of_kind(ledger.entries, Settle)
+            reserved = {seq: charge.steps for seq, charge in of_kind(ledger.entries, kinds.Reserve)}
+            settlements = of_kind(ledger.entries, kinds.Settle)
             settled = {settle.reservation: settle.steps for _, settle in settlements}
             if settled.get(reservation) == steps:
                 seq = next(seq for seq, settle in settlements if settle.reservation == reservation)
                 return ledger.entries[seq - 1].hash
             if reservation in settled or not 0 <= steps <= reserved.get(reservation, -1):
-                raise VerificationError(
-                    f"reservation {reservation}", f"does not cover {steps} steps", "audit the ledger"
-                )
+                thing = f"reservation {reservation}"
+                raise VerificationError(thing, f"does not cover {steps} steps", "audit the ledger")
             return _append(ledger, "settle", {"reservation": reservation, "steps": steps}).hash
 
     def refuse(self, study_id: str, plan_id: str, round_number: int, reason: SiloganError, phase: str = "") -> None:
@@ -322,17 +308,17 @@ def composed(entries: Sequence[Entry], mechanisms: Sequence[Mechanism], studies:
 
 def studies_charged(entries: Sequence[Entry]) -> set[str]:
     """The studies that anything was ever reserved for."""
-    return {charge.study_id for _, charge in of_kind(entries, Reserve)}
+    return {charge.study_id for _, charge in of_kind(entries, kinds.Reserve)}
 
 
-def opening(entries: Sequence[Entry]) -> Open:
+def opening(entries: Sequence[Entry]) -> kinds.Open:
     """What the first entry says.
 
     Raises:
         VerificationError: it does not open a ledger.
     """
     said = read(entries[0])
-    if not isinstance(said, Open):
+    if not isinstance(said, kinds.Open):
         raise VerificationError(f"ledger entry {entries[0].seq}", "does not open the ledger", "audit the ledger")
     return said
 
@@ -348,8 +334,8 @@ def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float)
 
     See `charged_epsilon`.
     """
-    first = next((charge.study_id for _, charge in of_kind(entries, Reserve)), study_id)
-    plans = [approval.plan for _, approval in of_kind(entries, Approve) if approval.study_id == first]
+    first = next((charge.study_id for _, charge in of_kind(entries, kinds.Reserve)), study_id)
+    plans = [approval.plan for _, approval in of_kind(entries, kinds.Approve) if approval.study_id == first]
     if first == study_id or not plans:
         return None
     whole = epsilon_filtered(plans[-1].mechanisms(), opening(entries).cohort.delta, order_of(entries))
@@ -361,7 +347,7 @@ def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float)
 def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry]) -> PrivacyRefusal | None:
     """Why a charge would be more than was approved: each phase and round once, and no more ε than the plan says."""
     new_study = "have the hospital approve another study"
-    own = [(seq, one) for seq, one in of_kind(entries, Reserve) if one.study_id == charge.study_id]
+    own = [(seq, one) for seq, one in of_kind(entries, kinds.Reserve) if one.study_id == charge.study_id]
     alike = [(seq, one.round) for seq, one in own if one.phase == charge.phase]
     settled, phase = settled_steps(entries), plan.find(charge.phase)
     if any(number == charge.round and seq in settled for seq, number in alike):
@@ -394,14 +380,14 @@ def _put_in_force(ledger: Transaction, policy: Policy) -> None:
 def policy_in_force(entries: Sequence[Entry]) -> Policy:
     """The last policy that the entries hold."""
     said = map(read, reversed(entries))
-    return next(one.policy for one in said if isinstance(one, Open | PolicyChange))
+    return next(one.policy for one in said if isinstance(one, kinds.Open | kinds.PolicyChange))
 
 
-def approval_of(entries: Sequence[Entry], study_id: str) -> Approve | None:
+def approval_of(entries: Sequence[Entry], study_id: str) -> kinds.Approve | None:
     """The hospital's last word on a study: its approval, or None where it was rejected or never approved."""
     for said in map(read, reversed(entries)):
-        if isinstance(said, Approve | Reject) and said.study_id == study_id:
-            return said if isinstance(said, Approve) else None
+        if isinstance(said, kinds.Approve | kinds.Reject) and said.study_id == study_id:
+            return said if isinstance(said, kinds.Approve) else None
     return None
 
 
@@ -414,9 +400,9 @@ def approvers_missing(approval: Approval, entries: Sequence[Entry]) -> int:
     """How many more people must approve, after this approval, on the terms that the entries have put in force."""
     names = {_person(approval.approver)}
     for said in map(read, reversed(entries)):
-        if isinstance(said, Approve | Reject) and said.study_id == approval.study_id:
+        if isinstance(said, kinds.Approve | kinds.Reject) and said.study_id == approval.study_id:
             break
-        if isinstance(said, Endorse) and said.like(approval):
+        if isinstance(said, kinds.Endorse) and said.like(approval):
             names.add(_person(said.approver))
     wanted = policy_in_force(entries).approvers
     return max(0, wanted - len(names - {""})) if wanted > 1 else 0
@@ -429,17 +415,17 @@ def _person(name: str) -> str:
 
 def spent(entries: Sequence[Entry]) -> list[Mechanism]:
     """The charges of the entries: settled steps, and reserved steps that were not settled."""
-    return paid_for(of_kind(entries, Reserve), settled_steps(entries))
+    return paid_for(of_kind(entries, kinds.Reserve), settled_steps(entries))
 
 
-def paid_for(charges: Iterable[tuple[int, Reserve]], settled: Mapping[int, int]) -> list[Mechanism]:
+def paid_for(charges: Iterable[tuple[int, kinds.Reserve]], settled: Mapping[int, int]) -> list[Mechanism]:
     """The mechanisms of numbered reservations, given the steps that were settled on some of them."""
     return [charge.mechanism(settled.get(seq)) for seq, charge in charges]
 
 
 def settled_steps(entries: Sequence[Entry]) -> dict[int, int]:
     """The steps that were taken, by the number of the reservation."""
-    return {settle.reservation: settle.steps for _, settle in of_kind(entries, Settle)}
+    return {settle.reservation: settle.steps for _, settle in of_kind(entries, kinds.Settle)}
 
 
 def _append(ledger: Transaction, kind: str, body: dict[str, Any]) -> Entry:
@@ -459,7 +445,7 @@ def _append_refusal(
     one code; all studies that the hospital never decided about count as one. After the first 64, an entry stands for as
     many refusals as there were since the last one: it is written at the 128th, 256th, 512th and so on.
     """
-    decided = {said.study_id for said in map(read, ledger.entries) if isinstance(said, Approve | Reject)}
+    decided = {said.study_id for said in map(read, ledger.entries) if isinstance(said, kinds.Approve | kinds.Reject)}
     times = ledger.tally(f"refuse {reason.code} {study_id if study_id in decided else ''}")
     if times > _EACH and times & (times - 1):
         return

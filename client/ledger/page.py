@@ -7,7 +7,7 @@ from pathlib import Path
 from client.ledger import page_cohort
 from client.ledger.audit import THE_LEDGER, Audit
 from common.errors import UsageError
-from common.files import write_bytes_atomically
+from common.files import write_bytes_atomically, writing
 from common.pages.page import environment, rendered
 
 PAGE = """
@@ -136,13 +136,10 @@ def write_page(audits: Sequence[Audit], path: Path, at: datetime) -> None:
     Raises:
         UsageError: the file cannot be written, or is not such a page: a ledger must not be overwritten by mistake.
     """
-    try:
+    with writing(f"'{path}'", "name a file in a folder that exists", UsageError):
         if path.exists() and not path.read_bytes().startswith(_OPENING):
             raise UsageError(f"'{path}'", "exists and is not an audit page", "name a new file")
         write_bytes_atomically(path, render_page(audits, at).encode())
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or 'no reason given'})"
-        raise UsageError(f"'{path}'", problem, "name a file in a folder that exists") from None
 
 
 def render_page(audits: Sequence[Audit], at: datetime) -> str:

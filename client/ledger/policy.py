@@ -33,9 +33,8 @@ class Policy(Section):
     max_steps: Count = Field(description="private steps in all, over all runs")
     families: _Names = Field(description="model families that may be trained")
     servers: _Names = Field(description="coordinators that may ask")
-    approvers: Annotated[int, Field(ge=1, le=2)] = Field(
-        default=1, description="people of different names who must approve a study before it may run"
-    )
+    approvers: Annotated[int, Field(ge=1, le=2)] = 1
+    """people of different names who must approve a study before it may run"""
 
     def objections(self, plan: PrivacyPlan, family: str, server: str) -> Iterator[str]:
         """The policy's objections to a plan, in words, except for the budget, which the ledger checks."""

@@ -169,9 +169,8 @@ class Register:
         if len(found) != 1:
             names = ", ".join(one.name for one in known) or "none"
             problem = f"is not registered (registered: {names})" if name else f"is not given (registered: {names})"
-            raise DataError(
-                f"cohort '{name or '?'}'", problem, "give --cohort, or register it with `silogan node init`"
-            )
+            hint = "give --cohort, or register it with `silogan node init`"
+            raise DataError(f"cohort '{name or '?'}'", problem, hint)
         return found[0]
 
 

@@ -3,17 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from client.ledger import ledger
 from client.ledger.chain import Entry
 from client.ledger.entries import Approve, Endorse, Refuse, Reject, Reserve, Settle, of_kind, read
-from client.ledger.ledger import (
-    charged_epsilon,
-    composed,
-    opening,
-    paid_for,
-    policy_in_force,
-    settled_steps,
-    studies_charged,
-)
 from common.privacy.accounting import epsilon
 
 _POINTS = 40
@@ -157,16 +149,19 @@ class Statement:
 
 def state(entries: Sequence[Entry]) -> Statement:
     """The statement of a ledger's entries, which must have been verified."""
-    cohort, settled = opening(entries).cohort, settled_steps(entries)
+    cohort, settled = ledger.opening(entries).cohort, ledger.settled_steps(entries)
     taken = [charge.mechanism(settled.get(seq, 0)) for seq, charge in of_kind(entries, Reserve)]
     return Statement(
         unit=cohort.unit,
         delta=cohort.delta,
-        epsilon_budget=policy_in_force(entries).epsilon,
-        epsilon_settled=composed(entries, taken, len(studies_charged(entries))),
-        epsilon_charged=charged_epsilon(entries),
+        epsilon_budget=ledger.policy_in_force(entries).epsilon,
+        epsilon_settled=ledger.composed(entries, taken, len(ledger.studies_charged(entries))),
+        epsilon_charged=ledger.charged_epsilon(entries),
         runs=tuple(_runs(entries, settled, cohort.delta)),
-        refused=tuple(_refusal(seq, said) for seq, said in of_kind(entries, Refuse)),
+        refused=tuple(
+            Refusal(seq, said.created.isoformat(), said.study_id, said.phase, said.round, said.reason, said.times)
+            for seq, said in of_kind(entries, Refuse)
+        ),
         decisions=tuple(_decisions(entries)),
         curve=tuple(_curve(entries)),
         entries=len(entries),
@@ -190,7 +185,7 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
             asked_by=servers.get(study_id, ""),
             phases=tuple(_phase([one for one in own if one[1].phase == name], settled) for name in names),
             refusals=sum(refusal.times for _, refusal in refusals if refusal.study_id == study_id),
-            epsilon=epsilon(paid_for(own, settled), delta),
+            epsilon=epsilon(ledger.paid_for(own, settled), delta),
             first=own[0][1].created.isoformat(),
             last=own[-1][1].created.isoformat(),
             seeded=any(charge.replay_key for _, charge in own),
@@ -198,20 +193,10 @@ def _runs(entries: Sequence[Entry], settled: dict[int, int], delta: float) -> It
 
 
 def _phase(charges: Sequence[tuple[int, Reserve]], settled: dict[int, int]) -> PhaseCharges:
-    newest = charges[-1][1]
-    return PhaseCharges(
-        name=newest.phase,
-        noise_multiplier=newest.noise_multiplier,
-        sample_rate=newest.sample_rate,
-        clip_norm=newest.clip_norm,
-        records_per_patient=newest.records_per_patient,
-        steps_settled=sum(settled.get(seq, 0) for seq, _ in charges),
-        steps_reserved=sum(charge.steps for seq, charge in charges if seq not in settled),
-    )
-
-
-def _refusal(seq: int, said: Refuse) -> Refusal:
-    return Refusal(seq, said.created.isoformat(), said.study_id, said.phase, said.round, said.reason, said.times)
+    newest, taken = charges[-1][1], sum(settled.get(seq, 0) for seq, _ in charges)
+    mechanism = newest.noise_multiplier, newest.sample_rate, newest.clip_norm, newest.records_per_patient
+    left = sum(charge.steps for seq, charge in charges if seq not in settled)
+    return PhaseCharges(newest.phase, *mechanism, steps_settled=taken, steps_reserved=left)
 
 
 def _decisions(entries: Sequence[Entry]) -> Iterator[Decision]:
@@ -228,4 +213,4 @@ def _curve(entries: Sequence[Entry]) -> Iterator[tuple[str, float]]:
     settled = [seq for seq, _ in of_kind(entries, Settle)]
     stride = -(-len(reserved) // (_POINTS - 2)) or 1  # the newest of both kinds come on top
     for seq in sorted({*reserved[::stride], *reserved[-1:], *settled[-1:]}):
-        yield read(entries[seq - 1]).created.isoformat(), charged_epsilon(entries[:seq])
+        yield read(entries[seq - 1]).created.isoformat(), ledger.charged_epsilon(entries[:seq])

@@ -22,14 +22,13 @@ class Connection(Section):
     """How a node reaches its coordinator. It only ever connects outwards; nobody connects to it."""
 
     server: Text = Field(default="", description="the coordinator, as its policy and approvals call it: host:port")
-    ca: Annotated[Path, AfterValidator(_printable)] = Field(
-        default=Path("ca.pem"), strict=False, description="certificate that the coordinator's is signed by"
-    )
+    ca: Annotated[Path, AfterValidator(_printable)] = Field(default=Path("ca.pem"), strict=False)
+    """certificate that the coordinator's is signed by"""
+
     proxy: Text | None = Field(default=None, description="HTTP proxy on the way, as http://proxy.example.org:3128")
     deadline: Positive = Field(default=3600.0, description="seconds that a round may take here before it is given up")
-    max_clock_skew: Annotated[float, Field(gt=0, le=60)] = Field(
-        default=5.0, description="seconds between the two clocks; Flower itself refuses more than ten"
-    )
+    max_clock_skew: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """seconds between the two clocks; Flower itself refuses more than ten"""
 
     @property
     def host(self) -> str:

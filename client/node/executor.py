@@ -22,22 +22,12 @@ import httpx
 from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.common.constant import SubStatus
 from flwr.common.serde import context_from_proto, message_from_proto
+from flwr.proto import runtime_pb2
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
-from flwr.proto.runtime_pb2 import (
-    AcquireTaskRequest,
-    PullAppMessagesRequest,
-    PullAppMessagesResponse,
-    PullTaskInputRequest,
-    SendTaskHeartbeatRequest,
-)
+from flwr.supercore import interceptors
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, iterate_object_tree
-from flwr.supercore.interceptors import (
-    RuntimeTokenHttpInterceptor,
-    RuntimeVersionHttpInterceptor,
-    SuperExecAuthHttpInterceptor,
-)
 from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
@@ -81,7 +71,8 @@ class Executor:
         self._seconds = seconds
         self._next = ""
         """Token of a task that was acquired while another one was given up."""
-        signing = SuperExecAuthHttpInterceptor(master_secret=secret_file.read_bytes(), protected_methods=_PROTECTED)
+        secret = secret_file.read_bytes()
+        signing = interceptors.SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_PROTECTED)
         self._client = self._connect(signing)
 
     def run(self) -> None:
@@ -113,16 +104,16 @@ class Executor:
 
     def _acquire(self) -> str:
         """The token of a task that is not taken yet; empty if there is none."""
-        answer = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
+        answer = self._client.AcquireTask(runtime_pb2.AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
         return answer.token if answer.HasField("task") else ""
 
     def _do(self, token: str) -> None:
         """Pulls a task's message, has it answered, and pushes the answer."""
-        client = self._connect(RuntimeTokenHttpInterceptor(token))
+        client = self._connect(interceptors.RuntimeTokenHttpInterceptor(token))
         heartbeat = HeartbeatSender(partial(_beat, client))
         heartbeat.start()
         try:
-            task = client.PullTaskInput(PullTaskInputRequest())
+            task = client.PullTaskInput(runtime_pb2.PullTaskInputRequest())
             TaskIdentity.task_id, TaskIdentity.run_id = task.task_id, task.run.run_id
             TaskIdentity.node_id = task.context.node_id
             context = context_from_proto(task.context)
@@ -202,13 +193,13 @@ class Executor:
             server_address=self._address,
             insecure=True,  # both are on this machine, and each request is signed
             root_certificates=None,
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperExec"), interceptor],
+            interceptors=[interceptors.RuntimeVersionHttpInterceptor(component_name="SuperExec"), interceptor],
             # Flower's own would interrupt this process where a SuperNode that was started again refuses an old token.
             retry_invoker=None,
         )
 
 
-def _message(client: RuntimeHttpClient) -> PullAppMessagesResponse:
+def _message(client: RuntimeHttpClient) -> runtime_pb2.PullAppMessagesResponse:
     """The message of a task, whose objects may still be on their way.
 
     Raises:
@@ -216,7 +207,7 @@ def _message(client: RuntimeHttpClient) -> PullAppMessagesResponse:
     """
     deadline = time.monotonic() + _MESSAGE_SECONDS
     while time.monotonic() < deadline:
-        answer = client.PullMessages(PullAppMessagesRequest())
+        answer = client.PullMessages(runtime_pb2.PullAppMessagesRequest())
         if answer.messages_list:
             return answer
         time.sleep(_LOOK_SECONDS)
@@ -241,7 +232,7 @@ def _time_left(metadata: Metadata) -> float:
 def _beat(client: RuntimeHttpClient) -> bool:
     """Sends the SuperNode a heartbeat for its task; Flower's own function would end this process with its run."""
     try:
-        client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+        client.SendTaskHeartbeat(runtime_pb2.SendTaskHeartbeatRequest())
     except httpx.HTTPError:
         return False
     return True

@@ -22,22 +22,15 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     yield "study", f"{scenario.title or scenario.name}, {len(study.sites)} hospitals, proposed by {server}"
     yield "hash", study.study_id
     yield "data", f"cohort '{registration.name}', declared size {registration.declared_size}"
-    yield (
-        "model",
-        f"{scenario.model.family}, {study.schema.describe()}; a discriminator sees the data",
-    )
+    yield "model", f"{scenario.model.family}, {study.schema.describe()}; a discriminator sees the data"
     for phase in plan.phases:
         yield phase.name, "; ".join(_terms(plan, phase))
     if plan.seeded:
         yield "noise", "from a seed that others know: a rehearsal without patients' data"
-    yield (
-        "ε of this study",
-        f"at most {cost.epsilon_alone:.4g}, whatever is asked under this approval, at the plan's δ = {plan.delta:g}",
-    )
-    yield (
-        "ε now",
-        f"{cost.epsilon_now:.4g} of {cost.epsilon_budget:g} spent on these patients, at δ = {cost.delta:g} (ledger)",
-    )
+    alone = f"at most {cost.epsilon_alone:.4g}, whatever is asked under this approval"
+    yield "ε of this study", f"{alone}, at the plan's δ = {plan.delta:g}"
+    now = f"{cost.epsilon_now:.4g} of {cost.epsilon_budget:g} spent on these patients"
+    yield "ε now", f"{now}, at δ = {cost.delta:g} (ledger)"
     yield "ε after one round", f"{cost.epsilon_after_round:.4g}"
     share = cost.epsilon_after / cost.epsilon_budget
     yield "ε after all", f"{cost.epsilon_after:.4g}, {share:.0%} of the budget: {strength(cost.epsilon_after)}"

@@ -7,8 +7,7 @@ from client.ledger.register import Registration
 from client.node.connection import CONNECTION_FILE, connection_template
 from client.node.node_key import create_node_key
 from client.node.review import REVIEWED_FILE, review
-from common.errors import ConfigError
-from common.files import write_bytes_atomically
+from common.files import write_bytes_atomically, writing
 from common.operations.certificates import load_authorities
 
 REQUEST_FILE = "request.json"
@@ -33,7 +32,7 @@ def prepare_connection(
         ConfigError: a file cannot be read or written, or `ca` holds no authority.
     """
     public = create_node_key(folder)
-    try:
+    with writing(f"node folder '{folder}'", "free or repair the disk"):
         if server or not (folder / CONNECTION_FILE).exists():
             write_bytes_atomically(folder / CONNECTION_FILE, connection_template(server, proxy).encode())
         if ca is not None:
@@ -43,7 +42,4 @@ def prepare_connection(
             review(folder)
         request = {"site": registration.site, "public_key": public, "declared_size": registration.declared_size}
         write_bytes_atomically(folder / REQUEST_FILE, json.dumps(request, indent=2).encode())
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise ConfigError(f"node folder '{folder}'", problem, "free or repair the disk") from None
     return folder / REQUEST_FILE

@@ -11,26 +11,19 @@ need torch, and what a hospital looks up and decides does not.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.ledger.entries import Approval, Cohort
 from client.ledger.keys import SiteKey
-from client.ledger.ledger import (
-    RANDOMNESS,
-    SOMEBODY,
-    Approval,
-    Cohort,
-    Ledger,
-    approval_of,
-    charged_epsilon,
-    studies_charged,
-)
+from client.ledger.ledger import RANDOMNESS, SOMEBODY, Ledger, approval_of, charged_epsilon, studies_charged
 from client.ledger.policy import Policy
 from client.ledger.register import Register, Registration
 from client.ledger.statement import Statement, state
 from common.config.yaml_text import Excess, read_file
 from common.errors import Code, ConfigError, PrivacyRefusal, SiloganError, VerificationError
-from common.files import write_bytes_atomically
+from common.files import write_bytes_atomically, writing
 from common.modality import Data
 from common.privacy.plan import plan_problem
 from common.wire.run_folder import RUN_FILE
@@ -93,15 +86,12 @@ class Node:
         Raises:
             ConfigError: the folder cannot be written.
         """
-        try:
+        with writing(f"node folder '{folder}'", "choose another folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in (_LEDGERS, _STUDIES):
                 (folder / name).mkdir(mode=0o700, exist_ok=True)
             if not (folder / _POLICY).exists():
                 write_bytes_atomically(folder / _POLICY, policy.encode())
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise ConfigError(f"node folder '{folder}'", problem, "choose another folder") from None
         SiteKey.create(folder / SITE_KEY)
         return Node(folder)
 
@@ -221,9 +211,9 @@ class Node:
         self, study: Study, registration: Registration, *, server: str, override: str = "", approver: str = SOMEBODY
     ) -> PrivacyRefusal | None:
         """The error that `approve` would raise; None if it would approve. Nothing is written."""
-        misfits = _misfits(study, registration)
-        if misfits:
-            return _misfit(misfits)
+        misfit = _misfit(study, registration)
+        if misfit is not None:
+            return misfit
         approval = Approval(study.study_id, study.plan, study.scenario.model.family, server, override, approver)
         return self.ledger(registration).objection(approval, self.policy())
 
@@ -252,11 +242,10 @@ class Node:
                 raise ConfigError(thing, "is not one printable line", f"give at most {_LONGEST_TEXT} characters")
         ledger = self.ledger(registration)
         ledger.enforce(self.policy())
-        try:
-            _refuse_misfits(study, registration)
-        except PrivacyRefusal as refusal:
-            ledger.refuse(study.study_id, study.plan.plan_id, 0, refusal)
-            raise
+        misfit = _misfit(study, registration)
+        if misfit is not None:
+            ledger.refuse(study.study_id, study.plan.plan_id, 0, misfit)
+            raise misfit
         named = study.study_id, study.plan, study.scenario.model.family, server
         approved = ledger.approve(Approval(*named, override, approver, reason))
         folder = self.study_folder(study.study_id)
@@ -277,7 +266,9 @@ class Node:
         """
         try:
             study = self._approved(study_id)
-            _refuse_misfits(study, registration)
+            misfit = _misfit(study, registration)
+            if misfit is not None:
+                raise misfit
         except SiloganError as refusal:
             self.ledger(registration).refuse(study_id, "", 0, refusal)
             raise
@@ -351,39 +342,29 @@ def read_proposal(path: Path) -> Study:
     return parse_study(text)
 
 
-def _refuse_misfits(study: Study, registration: Registration) -> None:
-    misfits = _misfits(study, registration)
-    if misfits:
-        raise _misfit(misfits)
-
-
-def _misfit(misfits: list[str]) -> PrivacyRefusal:
-    return PrivacyRefusal("study", "; ".join(misfits), "have the coordinator propose a study that fits")
-
-
 def _not_approved() -> PrivacyRefusal:
-    return PrivacyRefusal(
-        "study", "is not approved by this hospital", "have the hospital review the study", code=Code.NOT_APPROVED
-    )
+    hint = "have the hospital review the study"
+    return PrivacyRefusal("study", "is not approved by this hospital", hint, code=Code.NOT_APPROVED)
 
 
-def _misfits(study: Study, registration: Registration) -> list[str]:
-    """Why a study cannot be run on a cohort, whatever the policy says."""
-    found: list[str] = []
+def _misfit(study: Study, registration: Registration) -> PrivacyRefusal | None:
+    """Why a study cannot be run on a cohort, whatever the policy says; None if it can."""
+    problems = list(_misfits(study, registration))
+    return PrivacyRefusal("study", "; ".join(problems), "have the coordinator propose what fits") if problems else None
+
+
+def _misfits(study: Study, registration: Registration) -> Iterator[str]:
     if registration.rehearsal != (study.plan.seeded or study.scenario.seed is not None):
-        found.append(RANDOMNESS[registration.rehearsal])
+        yield RANDOMNESS[registration.rehearsal]
     if study.plan.unit != registration.unit:
-        found.append(f"its unit is the {study.plan.unit}, but the cohort's is the {registration.unit}")
+        yield f"its unit is the {study.plan.unit}, but the cohort's is the {registration.unit}"
     problem = plan_problem(study.scenario, study.plan)
     if problem is not None:
-        found.append(problem)
+        yield problem
     if study.scenario.training.precision != "float32":
-        found.append(f"training.precision is {study.scenario.training.precision}: a node computes in float32")
+        yield f"training.precision is {study.scenario.training.precision}: a node computes in float32"
     declaration = SiteDeclaration(registration.site, registration.declared_size)
     if declaration not in study.sites:
-        found.append(
-            f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
-        )
+        yield f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
     if study.schema != registration.schema:
-        found.append("its records differ from the cohort's in shape or classes")
-    return found
+        yield "its records differ from the cohort's in shape or classes"

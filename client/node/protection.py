@@ -9,7 +9,7 @@ from client.ledger.passphrase import new_passphrase, remember
 from client.node.node import SITE_KEY
 from client.node.node_key import NODE_KEY, openssh
 from common.errors import DataError, VerificationError
-from common.files import replace_secret
+from common.files import replace_secret, writing
 from common.operations.supervise import only_one
 
 
@@ -74,7 +74,5 @@ def _plain(key: PrivateKey) -> bytes:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    try:
+    with writing(f"key '{path.name}'", "free the disk", DataError):
         replace_secret(path, content)
-    except OSError as error:
-        raise DataError(f"key '{path.name}'", f"cannot be written ({error.strerror})", "free the disk") from None

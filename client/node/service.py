@@ -27,7 +27,8 @@ from client.node.node import Node
 from client.node.node_key import KEY_OPTION, NODE_KEY, node_public_key
 from client.node.review import check_reviewed
 from client.node.worker import node_worker
-from common.errors import ConfigError, UsageError
+from common.errors import UsageError
+from common.files import replace_secret, writing
 from common.operations.flower import environment, free_port
 from common.operations.logs import log_to_stderr, open_log
 from common.operations.supervise import Patience, Service, Supervisor, only_one
@@ -68,12 +69,8 @@ def start(folder: Path, *, as_root: bool = False, say: Callable[[list[str]], obj
     check_reviewed(folder)
     with only_one(node.folder, "node"):
         open_log(folder / LOG_FILE)
-        say(
-            [
-                f"the node connects to {connection.server} and takes part in the studies approved here",
-                f"log in {folder / LOG_FILE}; stop it with Ctrl-C",
-            ]
-        )
+        connects = f"the node connects to {connection.server} and takes part in the studies approved here"
+        say([connects, f"log in {folder / LOG_FILE}; stop it with Ctrl-C"])
         _log.info("connecting to %s", connection.server)
         Supervisor(folder, services(folder, connection)).run()
         _log.info("stopped")
@@ -89,23 +86,12 @@ def services(folder: Path, connection: Connection) -> list[Service]:
     proxy = {"HTTPS_PROXY": connection.proxy, "HTTP_PROXY": connection.proxy} if connection.proxy else {}
     env = environment(folder / _FLOWER_HOME, **proxy)
     secret = folder / _SECRET
-    try:
-        secret.unlink(missing_ok=True)
-        with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-    except OSError as error:
-        raise ConfigError(f"node folder '{folder}'", f"cannot be written ({error.strerror})", "free it") from None
+    with writing(f"node folder '{folder}'", "free it"):
+        replace_secret(secret, secrets.token_bytes(32))
     host, port = "127.0.0.1", free_port()
     command = (
-        *(
-            sys.executable,
-            "-m",
-            "client.node.supernode",
-            "--superlink",
-            connection.server,
-            "--root-certificates",
-            str(connection.ca.absolute()),
-        ),
+        *(sys.executable, "-m", "client.node.supernode", "--superlink", connection.server),
+        *("--root-certificates", str(connection.ca.absolute())),
         *(KEY_OPTION, str((folder / NODE_KEY).absolute())),
         *("--isolation", "process", "--superexec-auth-secret-file", str(secret.absolute())),
         *("--host", host, "--port", str(port)),
@@ -113,12 +99,7 @@ def services(folder: Path, connection: Connection) -> list[Service]:
     root = Path(common.__file__).parent.parent  # so that `-m` finds this very software, and no other
     executor = (sys.executable, "-m", "client.node.service", str(folder.absolute()), f"{host}:{port}")
     return [
-        Service(
-            *("supernode", command, env, root, _SUPERNODE_RESTART_SECONDS),
-            secret=handed_over(),
-            fatal=_FATAL,
-            patience=patience,
-        ),
+        Service("supernode", command, env, root, _SUPERNODE_RESTART_SECONDS, handed_over(), _FATAL, patience),
         Service("executor", executor, env, root, secret=handed_over(), along=("supernode",)),
     ]
 

@@ -50,16 +50,8 @@ def check_isolation(
     layers = tuple(str(layer) for layer in discriminator.modules())
     device = next(discriminator.parameters()).device
     with precision:
-        case = (
-            layers,
-            loss,
-            shape,
-            block,
-            views,
-            str(device),
-            torch.get_num_threads(),
-            torch.is_autocast_enabled(device.type),
-        )
+        machine = str(device), torch.get_num_threads(), torch.is_autocast_enabled(device.type)
+        case = (layers, loss, shape, block, views, *machine)
     if case in _known:
         return
     critic = BookKeepingModule(copy.deepcopy(discriminator).requires_grad_(True))

@@ -51,9 +51,8 @@ class SiteTrainer:
         self._training, self._num_classes, self._public = training, num_classes, public
         self._loss: Loss = lookup(LOSSES, training.loss, "training.loss")
         self._frequency = DiscriminatorFrequency(training.d_steps_per_g_step)
-        self._g_optimizer = Adam(
-            self._generator.parameters(), lr=training.lr_generator, betas=training.betas, fused=True
-        )
+        parameters, lr = self._generator.parameters(), training.lr_generator
+        self._g_optimizer = Adam(parameters, lr=lr, betas=training.betas, fused=True)
         self._precision = passes(public.device, training)
 
     def run(self, steps: int, lr_factor: float = 1.0) -> None:

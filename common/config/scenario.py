@@ -10,20 +10,7 @@ from typing import Annotated, Any, Literal, cast
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from common.bounds import (
-    MOST_ROUNDS,
-    MOST_STEPS,
-    Clip,
-    Delta,
-    Epsilon,
-    LocalSteps,
-    Noise,
-    Positive,
-    Rate,
-    RecordsPerPatient,
-    Size,
-    Text,
-)
+from common import bounds
 from common.config.yaml_text import Excess, read_file, read_yaml
 from common.errors import ConfigError
 from common.modality import AnyData, AnyModel, Data, Model
@@ -34,32 +21,33 @@ Unit = Literal["record", "patient"]
 
 
 _Below1 = Annotated[float, Field(ge=0, lt=1)]
+_UpTo1 = Annotated[float, Field(gt=0, le=1)]
 _Rate = Annotated[float, Field(gt=0, le=1e3)]
+_Few = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class Sites(Section):
     """How the patients' images are distributed over hospitals (`simulations/partition.py`)."""
 
     count: Annotated[int, Field(ge=1, le=5000)] = 4
-    partition: Text = "iid"
-    alpha: Annotated[float, Field(gt=0, le=1e6)] = Field(
-        default=0.5, description="Dirichlet concentration: small values are more skewed"
-    )
-    shards_per_site: Size = Field(default=2, description="label shards per site")
-    size_ratio: Annotated[float, Field(ge=1, le=1e6)] = Field(
-        default=10.0, description="size of the largest site over the smallest, for size_skew"
-    )
+    partition: bounds.Text = "iid"
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.5
+    """Dirichlet concentration: small values are more skewed"""
+
+    shards_per_site: bounds.Size = Field(default=2, description="label shards per site")
+    size_ratio: Annotated[float, Field(ge=1, le=1e6)] = 10.0
+    """size of the largest site over the smallest, for size_skew"""
 
 
 class Adaptive(Section):
     """Adaptive discriminator frequency (Bie, Kamath and Zhang, 2023, section 4)."""
 
-    threshold: Annotated[float, Field(gt=0.5, lt=1)] = Field(
-        default=0.65, description="discriminator accuracy on fakes below which it trains longer"
-    )
+    threshold: Annotated[float, Field(gt=0.5, lt=1)] = 0.65
+    """discriminator accuracy on fakes below which it trains longer"""
+
     ema: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    patience: Size = Field(default=200, description="least number of generator steps on each rung")
-    ladder: tuple[Size, ...] = Field(
+    patience: bounds.Size = Field(default=200, description="least number of generator steps on each rung")
+    ladder: tuple[bounds.Size, ...] = Field(
         default=(1, 2, 5, 10, 20, 50, 100, 200, 500), min_length=1, max_length=100, strict=False
     )
 
@@ -67,24 +55,21 @@ class Adaptive(Section):
 class WarmStart(Section):
     """Noisy class-wise statistics, released once; the server trains both networks on images drawn from them."""
 
-    noise_multiplier: Noise | None = Field(
-        default=None,
-        description="σ of the release (noise multiplier), charged like a step with q = 1; computed from share if none",
-    )
-    share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None,
-        description="share of the budget for the release, in information μ² = 1/σ²; 0.314 if not given, or all of it "
-        "with rounds=0",
-    )
-    frequencies: Annotated[int, Field(ge=1, le=32)] = Field(
-        default=12, description="number of the lowest spatial frequencies that are used, in each direction of an image"
-    )
-    largest_norm: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.4, description="clipping norm of an image, as a share of the norm of an all-white one"
-    )
-    steps: LocalSteps = Field(
-        default=1000, description="training steps of each network at the server; they cost no privacy"
-    )
+    noise_multiplier: bounds.Noise | None = None
+    """σ of the release (noise multiplier), charged like a step with q = 1; computed from share if none"""
+
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """share of the budget for the release, in information μ² = 1/σ²; 0.314 if not given, or all of it with rounds=0"""
+
+    frequencies: Annotated[int, Field(ge=1, le=32)] = 12
+    """number of the lowest spatial frequencies that are used, in each direction of an image"""
+
+    largest_norm: _UpTo1 = 0.4
+    """clipping norm of an image, as a share of the norm of an all-white one"""
+
+    steps: bounds.LocalSteps = 1000
+    """training steps of each network at the server; they cost no privacy"""
+
     lr_generator: _Rate = 5e-4
     lr_discriminator: _Rate = 1e-3
 
@@ -92,88 +77,79 @@ class WarmStart(Section):
 class Guard(Section):
     """How a collapsed run is detected from generated images, and what happens then (`server/rounds/after/guard.py`)."""
 
-    variety: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.1,
-        description="collapse threshold: standard deviation of a pixel within a class, for images in [-1, 1]",
-    )
-    fake_accuracy: Annotated[float, Field(gt=0.5, le=1)] = Field(
-        default=0.99, description="discriminator accuracy on generated images above which a round counts as bad"
-    )
-    patience: Size = Field(default=3, description="consecutive bad rounds after which the run rolls back")
-    lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.25, description="factor that each rollback applies to the generator's learning rate"
-    )
-    rollbacks: Size = Field(default=4, description="rollbacks allowed before the run ends with an error")
+    variety: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """collapse threshold: standard deviation of a pixel within a class, for images in [-1, 1]"""
+
+    fake_accuracy: Annotated[float, Field(gt=0.5, le=1)] = 0.99
+    """discriminator accuracy on generated images above which a round counts as bad"""
+
+    patience: bounds.Size = Field(default=3, description="consecutive bad rounds after which the run rolls back")
+    lr_factor: _UpTo1 = 0.25
+    """factor that each rollback applies to the generator's learning rate"""
+
+    rollbacks: bounds.Size = Field(default=4, description="rollbacks allowed before the run ends with an error")
 
 
 class Training(Section):
     """The article's algorithm: k discriminator steps, then one generator step (`client/training/trainer.py`)."""
 
-    rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = Field(
-        default=10, description="0 with a warm start: only the release, on which the server trains both networks"
-    )
-    local_steps: LocalSteps = Field(default=100, description="private discriminator steps per site and round")
-    sample_rate: Rate = Field(
-        default=0.1, description="q: probability that a patient is in a step's batch (Poisson sampling)"
-    )
-    generator_batch_size: Size = Field(default=64, description="generated images in a generator step")
-    d_steps_per_g_step: Size | Adaptive = Field(
-        default=5, description="discriminator steps before each generator step, or the adaptive rule"
-    )
-    warm_start: WarmStart | None = Field(
-        default=None, description="noisy class statistics to start from; random weights if not given"
-    )
-    server_generator_steps: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        default=0,
-        description="generator steps per round at the server, against the averaged discriminator; if 0, sites train "
-        "the generator",
-    )
-    loss: Text = "nonsaturating"
-    weight_clip: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
-        default=None, description="limit on the discriminator's weights, for the Wasserstein loss"
-    )
-    discriminator_adam: Literal["site", "server"] = Field(
-        default="site",
-        description="where Adam runs for the discriminator: at each site, or at the server on the average of the "
-        "sites' plain steps",
-    )
+    rounds: Annotated[int, Field(ge=0, le=bounds.MOST_ROUNDS)] = 10
+    """0 with a warm start: only the release, on which the server trains both networks"""
+
+    local_steps: bounds.LocalSteps = Field(default=100, description="private discriminator steps per site and round")
+    sample_rate: bounds.Rate = 0.1
+    """q: probability that a patient is in a step's batch (Poisson sampling)"""
+
+    generator_batch_size: bounds.Size = Field(default=64, description="generated images in a generator step")
+    d_steps_per_g_step: bounds.Size | Adaptive = 5
+    """discriminator steps before each generator step, or the adaptive rule"""
+
+    warm_start: WarmStart | None = None
+    """noisy class statistics to start from; random weights if not given"""
+
+    server_generator_steps: _Few = 0
+    """generator steps per round at the server, against the averaged discriminator; if 0, sites train the generator"""
+
+    loss: bounds.Text = "nonsaturating"
+    weight_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """limit on the discriminator's weights, for the Wasserstein loss"""
+
+    discriminator_adam: Literal["site", "server"] = "site"
+    """where Adam runs for the discriminator: at each site, or at the server on the average of the sites' plain steps"""
+
     lr_generator: _Rate = 1e-3
     lr_discriminator: _Rate = 1e-3
-    lr_decay: Literal["constant", "linear"] = Field(
-        default="constant", description="decay of Adam's learning rates over the rounds; linear ends at zero"
-    )
+    lr_decay: Literal["constant", "linear"] = "constant"
+    """decay of Adam's learning rates over the rounds; linear ends at zero"""
+
     guard: Guard | None = Field(default=None, description="rolls the run back when it collapses; off if not given")
     betas: tuple[_Below1, _Below1] = Field(default=(0.5, 0.999), strict=False)
-    device: Text = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    micro_batch: Size | None = Field(
-        default=None, description="images processed at once in a private step; chosen for the device if not given"
-    )
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="precision of forward and backward passes; norms, sums and weights are float32"
-    )
+    device: bounds.Text = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    micro_batch: bounds.Size | None = None
+    """images processed at once in a private step; chosen for the device if not given"""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """precision of forward and backward passes; norms, sums and weights are float32"""
 
 
 class Privacy(Section):
     """The guarantee that every site gives its patients (`common/privacy/plan.py`)."""
 
     enabled: bool = Field(default=True, description="false only for comparison: every artefact is marked NON-PRIVATE")
-    epsilon: Epsilon = Field(default=10.0, description="privacy budget ε of each site for this run")
-    delta: Delta = 1e-5
-    unit: Unit | None = Field(
-        default=None,
-        description="unit of privacy; if not given, the patient where the data names patients, else the record",
-    )
-    records_per_patient: RecordsPerPatient = Field(
-        default=1, description="k: most records of a patient in a step, drawn again each time"
-    )
-    clip_norm: Clip = 1.0
-    noise_multiplier: Noise | None = Field(
-        default=None,
-        description="σ: standard deviation of the noise over the clipping norm; computed from epsilon if not given",
-    )
-    spare_rounds: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        default=0, description="extra rounds in the budget, for rounds lost to interruptions"
-    )
+    epsilon: bounds.Epsilon = Field(default=10.0, description="privacy budget ε of each site for this run")
+    delta: bounds.Delta = 1e-5
+    unit: Unit | None = None
+    """unit of privacy; if not given, the patient where the data names patients, else the record"""
+
+    records_per_patient: bounds.RecordsPerPatient = 1
+    """k: most records of a patient in a step, drawn again each time"""
+
+    clip_norm: bounds.Clip = 1.0
+    noise_multiplier: bounds.Noise | None = None
+    """σ: standard deviation of the noise over the clipping norm; computed from epsilon if not given"""
+
+    spare_rounds: _Few = 0
+    """extra rounds in the budget, for rounds lost to interruptions"""
 
     @model_validator(mode="after")
     def _a_record_is_one(self) -> "Privacy":
@@ -185,43 +161,46 @@ class Privacy(Section):
 class Federation(Section):
     """How the coordinator combines the sites (`server/rounds/strategy.py`), and how it handles hostile ones."""
 
-    quorum: Size | None = Field(
-        default=None, description="replies needed in each round; more than half of the sites if not given"
-    )
+    quorum: bounds.Size | None = None
+    """replies needed in each round; more than half of the sites if not given"""
+
     weights: Literal["uniform", "declared_size"] = "uniform"
-    aggregation: Text = Field(
-        default="mean",
-        description="rule that combines the replies (`server/rounds/aggregation`); all but mean tolerate hostile sites",
-    )
-    byzantine: Annotated[int, Field(ge=0, le=5000)] = Field(
-        default=0, description="f: hostile sites that the aggregation must tolerate; trimmed on each side, or Krum's f"
-    )
-    max_update_norm: Positive = Field(default=1000.0, description="largest L2 change of a site's weights in a round")
+    aggregation: bounds.Text = "mean"
+    """rule that combines the replies (`server/rounds/aggregation`); all but mean tolerate hostile sites"""
+
+    byzantine: Annotated[int, Field(ge=0, le=5000)] = 0
+    """f: hostile sites that the aggregation must tolerate; trimmed on each side, or Krum's f"""
+
+    max_update_norm: bounds.Positive = 1000.0
+    """largest L2 change of a site's weights in a round"""
+
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         default=None,
-        description="smallest cosine of a site's generator update with the median of all; off if not given. "
-        "0 is recommended: with digits on four sites, evenly or by class, honest sites had 0.71 or more "
-        "and reversed ones -0.40 or less",
+        description="smallest cosine of a site's generator update with the median of all; off if not given. 0 is "
+        "recommended: with digits on four sites, evenly or by class, honest sites had 0.71 or more and reversed ones "
+        "-0.40 or less",
     )
-    quarantine_after: Size = Field(default=3, description="protocol violations after which a site is quarantined")
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.5, description="decay per round of the generator's moving average, which is released"
-    )
-    join_timeout: Positive = Field(default=120.0, description="seconds to wait for a quorum of sites to connect")
-    round_timeout: Positive = Field(default=3600.0, description="seconds to wait for the replies of a round")
+
+    quarantine_after: bounds.Size = 3
+    """protocol violations after which a site is quarantined"""
+
+    ema_decay: _Below1 = 0.5
+    """decay per round of the generator's moving average, which is released"""
+
+    join_timeout: bounds.Positive = Field(default=120.0, description="seconds to wait for a quorum of sites to connect")
+    round_timeout: bounds.Positive = Field(default=3600.0, description="seconds to wait for the replies of a round")
 
 
 class Evaluation(Section):
     """Measurements after training, outside the guarantee: they use real test data (`server/evaluation`)."""
 
     enabled: bool = True
-    samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        default=5000, description="number of synthetic images to draw"
-    )
-    epochs: Size = Field(
-        default=20,
-        description="most epochs of the classifier; the epoch that is best on held-out synthetic images is used",
-    )
+    samples: Annotated[int, Field(ge=1, le=10_000_000)] = 5000
+    """number of synthetic images to draw"""
+
+    epochs: bounds.Size = 20
+    """most epochs of the classifier; the epoch that is best on held-out synthetic images is used"""
+
     real_ceiling: bool = Field(default=True, description="also train the classifier on the real training split")
 
 
@@ -229,10 +208,10 @@ class Scenario(Section):
     """One study: data, sites, model, training, privacy, federation, evaluation."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    title: Text = ""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
-        default=None, description="fixed random seed, in simulation only"
-    )
+    title: bounds.Text = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """fixed random seed, in simulation only"""
+
     data: AnyData = Digits()
     sites: Sites = Sites()
     model: AnyModel = Dcgan()
@@ -242,30 +221,17 @@ class Scenario(Section):
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
-    def _quorum_is_reachable(self) -> "Scenario":
+    def _sections_fit_together(self) -> "Scenario":
+        rounds, steps = self.training.rounds + self.privacy.spare_rounds, self.training.local_steps
         if self.quorum > self.sites.count:
             raise ValueError(f"federation.quorum={self.quorum} exceeds sites.count={self.sites.count}")
-        return self
-
-    @model_validator(mode="after")
-    def _steps_can_be_accounted_for(self) -> "Scenario":
-        rounds, steps = self.training.rounds + self.privacy.spare_rounds, self.training.local_steps
-        if rounds * steps > MOST_STEPS:
-            raise ValueError(f"{rounds} rounds of training.local_steps={steps} are more than {MOST_STEPS} steps")
-        return self
-
-    @model_validator(mode="after")
-    def _something_is_asked_for(self) -> "Scenario":
+        if rounds * steps > bounds.MOST_STEPS:
+            raise ValueError(f"{rounds} rounds of training.local_steps={steps} are more than {bounds.MOST_STEPS} steps")
         if self.training.rounds == 0 and (self.training.warm_start is None or self.privacy.spare_rounds):
             raise ValueError("training.rounds=0 needs training.warm_start, and privacy.spare_rounds=0")
-        return self
-
-    @model_validator(mode="after")
-    def _directions_are_of_generators_that_sites_train(self) -> "Scenario":
         if self.federation.min_cosine is not None and self.training.server_generator_steps:
-            raise ValueError(
-                "federation.min_cosine compares the sites' generator updates: it needs server_generator_steps=0"
-            )
+            problem = "compares the sites' generator updates: it needs server_generator_steps=0"
+            raise ValueError(f"federation.min_cosine {problem}")
         return self
 
     @property

@@ -75,14 +75,12 @@ def _check(text: str) -> None:
     depth = 0
     for number, event in enumerate(yaml.parse(text, _Loader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        long = isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST
         problems = (
             (getattr(event, "anchor", None) is not None, "has an anchor or alias: write the value in full"),
             (depth > _DEEPEST, f"is nested deeper than {_DEEPEST}"),
             (number > _MOST_VALUES, f"has more than {_MOST_VALUES} values"),
-            (
-                isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST,
-                f"has a value longer than {_LONGEST}",
-            ),
+            (long, f"has a value longer than {_LONGEST}"),
         )
         for applies, problem in problems:
             if applies:

@@ -93,15 +93,14 @@ class Data(Section):
     """Which records the hospitals hold: what may be said of every source (`client/data`)."""
 
     source: str
-    root: Path | None = Field(
-        default=None, strict=False, description="folder or file with the data; not needed for embedded data"
-    )
-    classes: Classes | None = Field(
-        default=None, description="public class names, where the source has no class names of its own"
-    )
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.2, description="share held out for testing, where the data has no test split"
-    )
+    root: Path | None = Field(default=None, strict=False)
+    """folder or file with the data; not needed for embedded data"""
+
+    classes: Classes | None = None
+    """public class names, where the source has no class names of its own"""
+
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """share held out for testing, where the data has no test split"""
 
     @abstractmethod
     def declared_schema(self) -> Schema:

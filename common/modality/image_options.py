@@ -17,14 +17,12 @@ from common.modality.image import ImageSchema
 class ImageSource(Data):
     """Options of every source of images."""
 
-    image_size: Annotated[int, Field(ge=8, le=256)] | None = Field(
-        default=None, description="height and width in pixels to resize to; unchanged if not given"
-    )
+    image_size: Annotated[int, Field(ge=8, le=256)] | None = None
+    """height and width in pixels to resize to; unchanged if not given"""
+
     channels: Literal[1, 3] | None = Field(default=None, description="1 for grey, 3 for colour; unchanged if not given")
-    images_per_patient: RecordsPerPatient = Field(
-        default=1,
-        description="simulated patients: images of one class per patient, where the data does not name patients",
-    )
+    images_per_patient: RecordsPerPatient = 1
+    """simulated patients: images of one class per patient, where the data does not name patients"""
 
     def declared_schema(self) -> ImageSchema:
         """See `Data.declared_schema`."""
@@ -64,18 +62,16 @@ class MedMnist(ImageSource):
     """A MedMNIST file, or one with the same layout."""
 
     source: Literal["medmnist"] = "medmnist"
-    dataset: Text | None = Field(
-        default=None, description="MedMNIST data set to look for in the folder, for example pneumoniamnist"
-    )
+    dataset: Text | None = None
+    """MedMNIST data set to look for in the folder, for example pneumoniamnist"""
 
 
 class Folder(ImageSource):
     """Image files, in one folder per class."""
 
     source: Literal["folder"] = "folder"
-    patients: Path | None = Field(
-        default=None, strict=False, description="CSV file with the columns file (relative to root) and patient"
-    )
+    patients: Path | None = Field(default=None, strict=False)
+    """CSV file with the columns file (relative to root) and patient"""
 
     @model_validator(mode="after")
     def _patients_are_real_or_simulated(self) -> "Folder":
@@ -87,9 +83,8 @@ class Folder(ImageSource):
 class Convolutional(Model):
     """Options of every family of convolutional networks."""
 
-    width: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32, description="base number of channels; the widest feature map has a small multiple of it"
-    )
+    width: Annotated[int, Field(ge=1, le=1024)] = 32
+    """base number of channels; the widest feature map has a small multiple of it"""
 
 
 class Dcgan(Convolutional):

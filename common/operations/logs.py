@@ -14,7 +14,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import cast
 
-from common.errors import ConfigError, SiloganError
+from common.errors import SiloganError
+from common.files import writing
 
 _BYTES, _KEPT = 10 * 2**20, 5  # of one file, and how many older ones stay
 
@@ -59,11 +60,9 @@ def open_log(path: Path) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
-    try:
+    with writing(f"log '{path}'", "free or repair the disk"):
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = RotatingFileHandler(path, maxBytes=_BYTES, backupCount=_KEPT, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"log '{path}'", f"cannot be written ({error.strerror})", "free or repair the disk") from None
     _log_to(handler)
 
 

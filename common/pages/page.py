@@ -151,14 +151,8 @@ GLOBALS = {
 
 def environment(**templates: str) -> Environment:
     """Where templates find each other, the frame ("frame"), the parts ("parts"), and numbers in words as filters."""
-    shared = {"frame": FRAME, "parts": PARTS, "style": STYLE}
-    found = Environment(
-        loader=DictLoader(shared | templates),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = DictLoader({"frame": FRAME, "parts": PARTS, "style": STYLE, **templates})
+    found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     cast(dict[str, Any], found.filters).update({show.__name__: show for show in FILTERS})
     cast(dict[str, Any], found.globals).update(GLOBALS)
     return found

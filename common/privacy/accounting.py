@@ -36,7 +36,6 @@ MEANINGLESS_EPSILON = 100.0
 _MOST_POINTS = 2**18  # of PRV's grid: a fifth of a second and 40 MB
 _DELTA_SHARES = 1000  # PRV may be wrong in δ by a thousandth of it
 _NEARLY_FREE = 1e-12  # has a logarithm
-_TAIL, _QUADRATURE = 12.0, 4001  # standard deviations of a Gaussian to each side, and points among them
 _LOG_MU, _LOG_EPSILON, _LOG_TOLERANCE = (-40.0, 10.0), (-25.0, 20.0), 1e-12
 _SECANT_STEPS, _SECANT_TOLERANCE, _ROUNDINGS, _FAR = 6, 1e-4, 5, 1.0
 # Sites that work side by side ask for the same number at the same time.

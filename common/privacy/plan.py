@@ -14,29 +14,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from common.bounds import (
-    LEAST_NOISE,
-    MOST_NOISE,
-    MOST_ROUNDS,
-    STRICT,
-    Clip,
-    Delta,
-    Epsilon,
-    LocalSteps,
-    Rate,
-    RecordsPerPatient,
-    Rounds,
-)
+from common import bounds
 from common.config.scenario import Scenario, Unit
 from common.errors import ConfigError, PrivacyRefusal
-from common.privacy.accounting import (
-    Mechanism,
-    epsilon,
-    epsilon_of_information,
-    epsilon_rdp,
-    find_noise_multiplier,
-    information,
-)
+from common.privacy import accounting
+from common.privacy.accounting import Mechanism
 
 NO_PRIVACY = "NON-PRIVATE"
 SEEDED = "seeded: not private against someone who knows the seed"
@@ -51,7 +33,7 @@ SHARE_ERROR = 1e-9
 """How far the shares may be off 1 by rounding."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class Phase:
     """A noisy sum that the server may ask each site for, by name.
 
@@ -75,22 +57,18 @@ class Phase:
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
     kind: Literal["statistics", "training"]
     share: Annotated[float, Field(ge=0, le=1)]
-    noise_multiplier: Annotated[float, Field(ge=0, le=MOST_NOISE)]
-    sample_rate: Rate
-    clip_norm: Clip
-    steps_per_round: LocalSteps
-    rounds: Rounds
-    records_per_patient: RecordsPerPatient = 1
-    spare_rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = 0
+    noise_multiplier: Annotated[float, Field(ge=0, le=bounds.MOST_NOISE)]
+    sample_rate: bounds.Rate
+    clip_norm: bounds.Clip
+    steps_per_round: bounds.LocalSteps
+    rounds: bounds.Rounds
+    records_per_patient: bounds.RecordsPerPatient = 1
+    spare_rounds: Annotated[int, Field(ge=0, le=bounds.MOST_ROUNDS)] = 0
 
     @model_validator(mode="after")
-    def _is_asked_for(self) -> "Phase":
+    def _can_be_asked_for(self) -> "Phase":
         if self.spare_rounds >= self.rounds:
             raise ValueError("all rounds are spare rounds")
-        return self
-
-    @model_validator(mode="after")
-    def _statistics_are_of_all_patients(self) -> "Phase":
         if not self.takes_batches and (self.sample_rate, self.clip_norm, self.steps_per_round) != (1.0, 1.0, 1):
             raise ValueError("statistics are one sum of all patients, each of norm 1")
         return self
@@ -116,7 +94,7 @@ class Phase:
         return Mechanism(self.noise_multiplier, self.sample_rate, rounds * self.steps_per_round)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=bounds.STRICT)
 class PrivacyPlan:
     """What every site does to its patients' data, and the most that it may cost them.
 
@@ -142,20 +120,16 @@ class PrivacyPlan:
     private: bool
     seeded: bool
     unit: Unit
-    epsilon: Epsilon
-    delta: Delta
+    epsilon: bounds.Epsilon
+    delta: bounds.Delta
     phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=MOST_PHASES)]
 
     @model_validator(mode="after")
-    def _has_noise_if_private(self) -> "PrivacyPlan":
+    def _phases_fit_together(self) -> "PrivacyPlan":
         for phase in self.phases:
-            if self.private and phase.noise_multiplier < LEAST_NOISE:
+            if self.private and phase.noise_multiplier < bounds.LEAST_NOISE:
                 problem = f"noise_multiplier={phase.noise_multiplier:g} means no noise, but the plan is private"
                 raise ValueError(f"{phase.name}: {problem}")
-        return self
-
-    @model_validator(mode="after")
-    def _names_each_phase_once(self) -> "PrivacyPlan":
         names, trainings = {phase.name for phase in self.phases}, [one for one in self.phases if one.takes_batches]
         if len(names) < len(self.phases) or len(trainings) > 1:
             raise ValueError("has two phases of the same name, or two training phases")
@@ -207,7 +181,7 @@ class PrivacyPlan:
 
     def epsilon_after(self, until: str | None = None, rounds: int = 0) -> float | None:
         """ε of `mechanisms`, of this plan alone; None if the plan is not private."""
-        return epsilon(self.mechanisms(until, rounds), self.delta) if self.private else None
+        return accounting.epsilon(self.mechanisms(until, rounds), self.delta) if self.private else None
 
     def marks(self) -> tuple[str, ...]:
         """The marks that every artefact of this plan must carry."""
@@ -297,7 +271,7 @@ def with_noise(wanted: Iterable[Phase], epsilon: float, delta: float) -> tuple[P
     Raises:
         ConfigError: the shares are more than the budget, or a given σ leaves nothing for a phase after it.
     """
-    budget, spent = information(epsilon, delta), 0.0
+    budget, spent = accounting.information(epsilon, delta), 0.0
     found: list[Phase] = []
     for phase in wanted:
         left, sigma = max(0.0, 1 - spent), phase.noise_multiplier
@@ -308,9 +282,10 @@ def with_noise(wanted: Iterable[Phase], epsilon: float, delta: float) -> tuple[P
             raise ConfigError("privacy", f"leaves {left:g} of the budget for {phase.name}, not {share:g}", "lower it")
         spent += share
         if not sigma:
-            target = epsilon if spent > 1 - SHARE_ERROR else epsilon_of_information(spent * budget, delta)
+            pays_for = spent * budget
+            target = epsilon if spent > 1 - SHARE_ERROR else accounting.epsilon_of_information(pays_for, delta)
             beside = tuple(one.mechanism() for one in found)
-            sigma = find_noise_multiplier(target, delta, phase.sample_rate, phase.steps, beside)
+            sigma = accounting.find_noise_multiplier(target, delta, phase.sample_rate, phase.steps, beside)
         found.append(replace(phase, noise_multiplier=sigma, share=share))
     return tuple(found)
 
@@ -318,9 +293,9 @@ def with_noise(wanted: Iterable[Phase], epsilon: float, delta: float) -> tuple[P
 def _pay_for_one_round(plan: PrivacyPlan) -> None:
     last = plan.phases[-1]
     first_round = plan.mechanisms(last.name, 1)
-    if epsilon_rdp(first_round, plan.delta) <= plan.epsilon:  # it is never below the truth, and cheaper to know
+    if accounting.epsilon_rdp(first_round, plan.delta) <= plan.epsilon:  # never below the truth, and cheaper to know
         return
-    cost = epsilon(first_round, plan.delta)
+    cost = accounting.epsilon(first_round, plan.delta)
     if cost > plan.epsilon:
         raise PrivacyRefusal(
             "privacy.epsilon",

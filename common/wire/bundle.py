@@ -108,15 +108,13 @@ def _bounded(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     names = {member.filename for member in members}
     largest = sum(member.file_size for member in members)
     manifest = archive.getinfo(_MANIFEST).file_size if _MANIFEST in names else 0
+    tight = any(member.file_size > _MOST_RATIO * (member.compress_size + 10) for member in members)
     for applies, problem in (
         (len(names) < len(members), "holds a file twice"),
         (not all(_is_name(name) for name in names), "holds a file whose name is not a module's"),
         (any(member.compress_type not in _METHODS for member in members), "uses another compression method"),
         (largest > _LARGEST or manifest > _LARGEST_MANIFEST, "is too large when unpacked"),
-        (
-            any(member.file_size > _MOST_RATIO * (member.compress_size + 10) for member in members),
-            "has too high a compression ratio",
-        ),
+        (tight, "has too high a compression ratio"),
     ):
         if applies:
             raise _ExcessError(problem)

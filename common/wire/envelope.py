@@ -11,8 +11,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 from safetensors.torch import load, save
 
-from common.errors import Code, FederationError
-from common.wire.messages import MOST_ARRAYS, pack, unpack
+from common.wire.messages import MOST_ARRAYS, fault, pack, unpack
 
 _FOLDED = "folded"
 _LENGTH_BYTES = 8  # of the description's length, which comes first
@@ -21,9 +20,8 @@ _LONGEST_DESCRIPTION = 512 * MOST_ARRAYS
 
 def fold(content: RecordDict) -> RecordDict:
     """The content with every record of arrays packed into one array of bytes."""
-    return RecordDict(
-        {name: _folded(record) if isinstance(record, ArrayRecord) else record for name, record in content.items()}
-    )
+    every = content.items()
+    return RecordDict({name: _folded(one) if isinstance(one, ArrayRecord) else one for name, one in every})
 
 
 def unfold(content: RecordDict) -> RecordDict:
@@ -35,7 +33,7 @@ def unfold(content: RecordDict) -> RecordDict:
     """
     folded = [name for name, record in content.items() if isinstance(record, ArrayRecord) and set(record) == {_FOLDED}]
     if len(folded) > 1:
-        raise _fault("holds more than header and weights")
+        raise fault("holds more than header and weights")
     return RecordDict(
         {name: _unfolded(record) if name in folded else record for name, record in content.items()}  # pyright: ignore[reportArgumentType]
     )
@@ -48,15 +46,11 @@ def _folded(record: ArrayRecord) -> ArrayRecord:
 def _unfolded(record: ArrayRecord) -> ArrayRecord:
     content = unpack(record)[_FOLDED].numpy().tobytes()
     if int.from_bytes(content[:_LENGTH_BYTES], "little") > _LONGEST_DESCRIPTION:
-        raise _fault("cannot be unpacked")
+        raise fault("cannot be unpacked")
     try:
         weights = load(content)
         if len(weights) <= MOST_ARRAYS:
             return pack(weights)
     except Exception:  # whatever a reader makes of hostile bytes
-        raise _fault("cannot be unpacked") from None
-    raise _fault("holds too many arrays")
-
-
-def _fault(problem: str) -> FederationError:
-    return FederationError("message", problem, "run the same version of silogan on both sides", code=Code.MESSAGE)
+        raise fault("cannot be unpacked") from None
+    raise fault("holds too many arrays")

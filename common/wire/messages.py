@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from common.errors import Code, FederationError
+from common.errors import SAME_VERSION, Code, FederationError
 from common.models.weights import Weights
 
 STATISTICS = "statistics"
@@ -76,8 +76,8 @@ class Instruction:
         Raises:
             FederationError: a part is missing or of another kind, or the header has other fields, types or values.
         """
-        header, weights = _parts(record)
-        return Instruction(**_values(header, Instruction)), weights
+        header, weights = _parts(record, Instruction)
+        return Instruction(**header), weights
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class Reply:
         Raises:
             FederationError: a part is missing or of another kind, or the header has other fields, types or values.
         """
-        header, weights = _parts(record)
-        return Reply(**_values(header, Reply)), weights
+        header, weights = _parts(record, Reply)
+        return Reply(**header), weights
 
 
 def pack(weights: Mapping[str, torch.Tensor]) -> ArrayRecord:
@@ -144,7 +144,7 @@ def _tensor(array: Array) -> torch.Tensor:
     """
     dtype, shape, content = _DTYPES.get(array.dtype), tuple(array.shape), array.data
     if dtype is None or array.stype != "numpy.ndarray":
-        raise _fault("holds an array of another type")
+        raise fault("holds an array of another type")
     possible = len(shape) <= _MOST_DIMENSIONS and all(0 <= size <= len(content) for size in shape)
     _check(possible, "holds an array of an invalid shape")
     expected = _npy_header(dtype, shape)
@@ -159,20 +159,16 @@ def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def _parts(record: RecordDict) -> tuple[ConfigRecord, ArrayRecord]:
-    """Header and weights of a message, which holds nothing else."""
+def _parts(record: RecordDict, kind: type[Instruction] | type[Reply]) -> tuple[dict[str, Any], ArrayRecord]:
+    """Values of the header, and weights, of a message, which holds nothing else."""
     header, weights = record.get(_HEADER), record.get(_WEIGHTS)
     if not isinstance(header, ConfigRecord):
-        raise _fault("holds no header")
+        raise fault("holds no header")
     if not isinstance(weights, ArrayRecord):
-        raise _fault("holds no weights")
+        raise fault("holds no weights")
     _check(set(record) == {_HEADER, _WEIGHTS}, "holds more than header and weights")
-    return header, weights
-
-
-def _values(header: ConfigRecord, kind: type[Instruction] | type[Reply]) -> dict[str, Any]:
     _check(set(header) == {field.name for field in fields(kind)}, "has a malformed header")
-    return dict(header)
+    return dict(header), weights
 
 
 def _check_types(message: Instruction | Reply) -> None:
@@ -186,8 +182,9 @@ def _is_hash(text: str) -> bool:
 
 def _check(holds: bool, problem: str) -> None:
     if not holds:
-        raise _fault(problem)
+        raise fault(problem)
 
 
-def _fault(problem: str) -> FederationError:
-    return FederationError("message", problem, "run the same version of silogan on both sides", code=Code.MESSAGE)
+def fault(problem: str) -> FederationError:
+    """What is wrong with a message."""
+    return FederationError("message", problem, SAME_VERSION, code=Code.MESSAGE)

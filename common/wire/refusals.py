@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from flwr.app import ConfigRecord, RecordDict
 
-from common.errors import Code, FederationError, PrivacyRefusal, SiloganError, VerificationError
+from common.errors import SAME_VERSION, Code, FederationError, PrivacyRefusal, SiloganError, VerificationError
 
 _REFUSAL = "refusal"
 
@@ -18,26 +18,11 @@ _SENTENCES: dict[Code, tuple[type[SiloganError], str, str, str]] = {
     Code.NOT_APPROVED: (PrivacyRefusal, "study", "is not approved by this site", "have the hospital review it"),
     Code.PLAN: (PrivacyRefusal, "privacy plan", "is not what this site approved", "have the hospital review the plan"),
     Code.POLICY: (PrivacyRefusal, "site policy", "forbids the plan", "propose what it allows"),
-    Code.BUDGET: (
-        PrivacyRefusal,
-        "privacy budget",
-        "does not pay for the round",
-        "stop here, or ask for a larger budget",
-    ),
+    Code.BUDGET: (PrivacyRefusal, "privacy budget", "does not pay for the round", "stop here, or ask for a larger one"),
     Code.ROUND_DONE: (PrivacyRefusal, "round", "was already answered", "continue with the next round"),
     Code.LEDGER: (VerificationError, "site's ledger", "is not valid", "have the hospital audit it"),
-    Code.SOFTWARE: (
-        VerificationError,
-        "software",
-        "is not the software that this site has reviewed",
-        "run the same version of silogan on both sides",
-    ),
-    Code.MESSAGE: (
-        FederationError,
-        "message",
-        "is not one that this site understands",
-        "run the same version of silogan on both sides",
-    ),
+    Code.SOFTWARE: (VerificationError, "software", "is not what this site has reviewed", SAME_VERSION),
+    Code.MESSAGE: (FederationError, "message", "is not one that this site understands", SAME_VERSION),
     Code.UNAVAILABLE: (FederationError, "site", "cannot answer", "see the site's own log"),
 }
 

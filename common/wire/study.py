@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -119,7 +119,7 @@ def parse_study(text: str) -> Study:
     return study
 
 
-def _keys(text: str) -> dict[str, object]:
+def _keys(text: str) -> Mapping[str, object]:
     """The parts of a `run.yaml`: all of them, and no others."""
     try:
         raw = read_yaml(text)
@@ -127,63 +127,54 @@ def _keys(text: str) -> dict[str, object]:
         raise ConfigError("study", str(error.problem), _SEND_AGAIN) from None
     except yaml.YAMLError:
         raise ConfigError("study", "is not valid YAML", _SEND_AGAIN) from None
-    if not isinstance(raw, dict):
-        raise ConfigError("study", "is not a set of keys", _SEND_AGAIN)
-    keys = cast(dict[object, object], raw)
-    for key in keys:
-        if key not in _KEYS:
-            raise ConfigError("study", f"has the unknown key {shown(key)}", _SEND_AGAIN)
-    for key in _KEYS:
-        if key not in keys:
-            raise ConfigError("study", f"lacks the key '{key}'", _SEND_AGAIN)
-    return cast(dict[str, object], keys)
+    return _exactly(raw, _KEYS, "study")
 
 
 def _schema(values: object) -> Schema:
-    given = dict(_mapping(values, "schema"))
+    given = dict(cast(Mapping[object, object], values)) if isinstance(values, Mapping) else {}
     kind = given.pop("kind", None)
     return _part(lookup(KINDS, kind if isinstance(kind, str) else shown(kind), "schema.kind").schema, given, "schema")
 
 
-def _mapping(values: object, where: str) -> Mapping[object, object]:
+def _exactly(values: object, names: Sequence[str], where: str) -> Mapping[str, Any]:
+    """A mapping that holds each of these keys, and nothing else."""
     if not isinstance(values, Mapping):
         raise ConfigError(where, "is not a set of keys", _SEND_AGAIN)
-    return cast(Mapping[object, object], values)
-
-
-def _part(kind: type[_AnyPart], values: object, where: str) -> _AnyPart:
-    """A strict dataclass out of plain values that hold each of its fields, and nothing else."""
-    given = _mapping(values, where)
-    names = [field.name for field in fields(cast(Any, kind))]
+    given = cast(Mapping[str, Any], values)
     for key in given:
         if key not in names:
             raise ConfigError(where, f"has the unknown key {shown(key)}", _SEND_AGAIN)
     for name in names:
         if name not in given:
             raise ConfigError(f"{where}.{name}", "is missing", _SEND_AGAIN)
+    return given
+
+
+def _part(kind: type[_AnyPart], values: object, where: str) -> _AnyPart:
+    """A strict dataclass out of plain values that hold each of its fields, and nothing else."""
+    given = _exactly(values, [field.name for field in fields(cast(Any, kind))], where)
     try:
-        return kind(**cast(Mapping[str, Any], given))
+        return kind(**given)
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join([where, *(str(part) for part in fault["loc"])])
         raise ConfigError(key, f"{fault['msg']}, not {shown(fault['input'])}", _SEND_AGAIN) from None
 
 
+def _parts(kind: type[_AnyPart], values: object, where: str, most: int) -> tuple[_AnyPart, ...]:
+    if not isinstance(values, list) or not 1 <= len(cast(list[object], values)) <= most:
+        raise ConfigError(where, f"is not a list of 1 to {most}", _SEND_AGAIN)
+    return tuple(_part(kind, value, where) for value in cast(list[object], values))
+
+
 def _plan(values: object) -> PrivacyPlan:
-    if not isinstance(values, Mapping):
-        return _part(PrivacyPlan, values, "plan")
-    given = cast(Mapping[str, object], values)
-    phases = given.get("phases")
-    if not isinstance(phases, list) or not 1 <= len(cast(list[object], phases)) <= MOST_PHASES:
-        raise ConfigError("plan.phases", f"is not a list of 1 to {MOST_PHASES} phases", _SEND_AGAIN)
-    each = tuple(_part(Phase, phase, "plan.phases") for phase in cast(list[object], phases))
-    return _part(PrivacyPlan, {**given, "phases": each}, "plan")
+    given = _exactly(values, [field.name for field in fields(PrivacyPlan)], "plan")
+    phases = _parts(Phase, given["phases"], "plan.phases", MOST_PHASES)
+    return _part(PrivacyPlan, {**given, "phases": phases}, "plan")
 
 
 def _sites(values: object) -> tuple[SiteDeclaration, ...]:
-    if not isinstance(values, list) or not 1 <= len(cast(list[object], values)) <= _MOST_SITES:
-        raise ConfigError("sites", f"is not a list of 1 to {_MOST_SITES} hospitals", _SEND_AGAIN)
-    sites = tuple(_part(SiteDeclaration, value, "sites") for value in cast(list[object], values))
+    sites = _parts(SiteDeclaration, values, "sites", _MOST_SITES)
     if len({site.name for site in sites}) < len(sites):
         raise ConfigError("sites", "names a hospital twice", _SEND_AGAIN)
     return sites

@@ -53,17 +53,15 @@ def _ledgers(axes: Axes, sites: list[dict[str, Any]]) -> None:
 
 
 def _verdict(axes: Axes, audited: dict[str, Any], report: dict[str, Any]) -> None:
+    cohort, utility = audited["cohorts"][0], report["utility"]
+    lines = [("All checks passed" if audited["ok"] else "PROBLEMS FOUND", GREEN if audited["ok"] else "#c53030", 15)]
+    told = [f"of {len(audited['cohorts'])} signed ledgers", ""]
+    told += [f"ε = {cohort[f'epsilon_{key}']:.3f}  by {name}" for key, name in ACCOUNTANTS]
+    told += ["", f"trained on synthetic images: {utility['accuracy_synthetic']:.1%} right"]
+    lines += [(text, INK, 11 if text else 6) for text in told]
+    lines += [(f"trained on real images: {utility['accuracy_real']:.1%}", GREY, 11)]
     axes.axis("off")
     axes.set_title("what the audit found", loc="left")
-    cohort = audited["cohorts"][0]
-    lines = [
-        (f"{'All checks passed' if audited['ok'] else 'PROBLEMS FOUND'}", GREEN if audited["ok"] else "#c53030", 15)
-    ]
-    lines += [(f"of {len(audited['cohorts'])} signed ledgers", INK, 11), ("", INK, 6)]
-    lines += [(f"ε = {cohort[f'epsilon_{key}']:.3f}  by {name}", INK, 11) for key, name in ACCOUNTANTS]
-    accuracy = report["utility"]["accuracy_synthetic"], report["utility"]["accuracy_real"]
-    lines += [("", INK, 6), (f"trained on synthetic images: {accuracy[0]:.1%} right", INK, 11)]
-    lines += [(f"trained on real images: {accuracy[1]:.1%}", GREY, 11)]
     height = 0.92
     for text, colour, size in lines:
         axes.text(0.0, height, text, color=colour, fontsize=size, transform=axes.transAxes, va="top")

@@ -1,9 +1,9 @@
 """Evaluation of synthetic records: one file and one line in `EVALUATORS` per kind of record."""
 
 from server.evaluation import image
-from server.evaluation.base import Evaluate, Labelled
+from server.evaluation.base import Comparison, Evaluate, Labelled
 
-__all__ = ["EVALUATORS", "Evaluate", "Labelled"]
+__all__ = ["EVALUATORS", "Comparison", "Evaluate", "Labelled"]
 
 EVALUATORS: dict[str, Evaluate] = {
     "image": image.evaluate,

@@ -1,6 +1,7 @@
 """The evaluator of one kind of record."""
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,24 +17,30 @@ class Labelled(NamedTuple):
     labels: Tensor
 
 
-class Evaluate(Protocol):
-    """Measures synthetic records against real ones; the same arguments give the same result on a CPU."""
+class Comparison(NamedTuple):
+    """Synthetic records, and the real ones that they are measured against.
 
-    def __call__(
-        self,
-        synthetic: Stored,
-        labels: Tensor | None,
-        train: Labelled,
-        test: Labelled,
-        *,
-        schema: Schema,
-        settings: Evaluation,
-        seed: int,
-        device: torch.device,
-    ) -> dict[str, Any]:
-        """`utility`, `fidelity` and `fidelity_reason` of `report.json`.
+    Attributes:
+        synthetic: as they were drawn.
+        labels: theirs, int64[N]; None if the generator is unconditional.
+        train: what the generator was trained on.
+        test: what every number is measured on.
+        schema: of all of them.
+        settings: the scenario's.
+        seed: of whatever is drawn.
+        device: where to compute.
+    """
 
-        Raises:
-            DataError: records or labels are missing, malformed or do not match each other.
-        """
-        ...
+    synthetic: Stored
+    labels: Tensor | None
+    train: Labelled
+    test: Labelled
+    schema: Schema
+    settings: Evaluation
+    seed: int
+    device: torch.device
+
+
+# `utility`, `fidelity` and `fidelity_reason` of `report.json`; the same comparison gives the same result on a CPU. It
+# raises a DataError where records or labels are missing, malformed or do not match each other.
+Evaluate = Callable[[Comparison], dict[str, Any]]

@@ -225,11 +225,8 @@ def check_images(thing: str, images: Tensor, labels: Tensor | None, num_classes:
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise DataError(f"labels of the {thing}", "are not int64, one for each image", "give one class index each")
     if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
-        raise DataError(
-            f"labels of the {thing}",
-            f"are not all from 0 to {num_classes - 1}",
-            "check the class names and their order",
-        )
+        problem = f"are not all from 0 to {num_classes - 1}"
+        raise DataError(f"labels of the {thing}", problem, "check the class names and their order")
 
 
 def _block(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:

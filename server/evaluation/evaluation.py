@@ -10,40 +10,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.config.scenario import Evaluation
 from common.errors import DataError
+from common.modality.image import PIXELS
+from server.evaluation.base import Comparison
 from server.evaluation.classifier import FEATURES, Classifier, Scores, check_images, features, score, train_classifier
-from server.evaluation.fidelity import NEIGHBOURS, frechet_distance, neighbourhoods
+from server.evaluation.fidelity import NEIGHBOURS, Neighbourhoods, frechet_distance, neighbourhoods
 
 MOST_COMPARED = 5000
 """Images of each kind, at most, whose features are compared."""
 
 FEATURE_NETWORK = f"penultimate layer ({FEATURES} units) of the classifier trained on the real training split"
 
-Labelled = tuple[Tensor, Tensor]
+_Images = tuple[Tensor, Tensor]
 """Images uint8[N, C, S, S] and their labels int64[N]."""
 
 Utility = dict[str, float | list[float | None] | None]
 
 
 @dataclass(frozen=True)
-class Fidelity:
+class Fidelity(Neighbourhoods):
     """Fidelity of synthetic to real test images, in the features of one network (`server/evaluation/fidelity.py`).
 
     Attributes:
-        precision: share (0 to 1) of synthetic images that lie where real images do.
-        recall: share (0 to 1) of real images that lie where synthetic images do.
-        density: how densely synthetic images lie where real images do; about 1 for equal distributions.
-        coverage: share (0 to 1) of real images that have a synthetic image in their neighbourhood.
         frechet_distance: at least 0; depends on the features and the number of samples, and is not InceptionV3's FID.
         features: the name of the network.
         samples: how many images of each kind were compared; equally many, since the measures depend on the ratio.
     """
 
-    precision: float
-    recall: float
-    density: float
-    coverage: float
     frechet_distance: float
     features: str
     samples: int
@@ -72,62 +65,42 @@ class EvaluationResult:
         return asdict(self)
 
 
-def evaluate(
-    synthetic: Tensor,
-    synthetic_labels: Tensor | None,
-    real_train: Labelled,
-    real_test: Labelled,
-    *,
-    num_classes: int,
-    settings: Evaluation,
-    seed: int,
-    device: torch.device | str,
-) -> EvaluationResult:
+def evaluate(asked: Comparison) -> EvaluationResult:
     """Measures synthetic images against real ones; the same arguments give the same result on a CPU.
 
-    Args:
-        synthetic: synthetic images, uint8[N, C, S, S].
-        synthetic_labels: int64[N] in [0, num_classes); None if the generator is unconditional.
-        real_train: real images to train the reference classifier on, whose features fidelity is measured in.
-        real_test: real images that every number is measured on.
-        num_classes: number of labels.
-        settings: `epochs` of the classifiers and whether to train the reference (`real_ceiling`).
-        seed: of the classifiers and of the subsamples that are compared.
-        device: where to train.
+    Of the settings `epochs` of the classifiers counts, and whether to train the reference (`real_ceiling`), in whose
+    features fidelity is measured.
 
     Raises:
         DataError: images or labels are missing, malformed or do not match each other.
     """
-    _check_match(synthetic, synthetic_labels, real_train, real_test, num_classes)
+    settings, num_classes, synthetic = asked.settings, asked.schema.num_classes, asked.synthetic[PIXELS]
+    train, test = ((part.records[PIXELS], part.labels) for part in (asked.train, asked.test))
+    _check_match(synthetic, asked.labels, train, test, num_classes)
+    how = {"num_classes": num_classes, "epochs": settings.epochs, "seed": asked.seed}
 
     def trained_on(images: Tensor, labels: Tensor) -> Classifier:
-        return train_classifier(
-            images, labels, num_classes=num_classes, epochs=settings.epochs, seed=seed, device=device
-        ).network
+        return train_classifier(images, labels, **how, device=asked.device).network
 
-    reference = trained_on(*real_train) if settings.real_ceiling else None
-    real = score(reference, *real_test) if reference is not None else None
-    on_synthetic = None
-    if synthetic_labels is not None:
-        on_synthetic = score(trained_on(synthetic, synthetic_labels), *real_test)
+    reference = trained_on(*train) if settings.real_ceiling else None
+    real = score(reference, *test) if reference is not None else None
+    on_synthetic = None if asked.labels is None else score(trained_on(synthetic, asked.labels), *test)
     utility = _utility(on_synthetic, real, num_classes)
 
-    samples = min(len(synthetic), len(real_test[0]), MOST_COMPARED)
+    samples = min(len(synthetic), len(test[0]), MOST_COMPARED)
     if reference is None:
         reason = "it needs the features of a classifier trained on real images: set evaluation.real_ceiling to true"
         return EvaluationResult(utility, None, reason)
     if samples <= NEIGHBOURS:
         reason = f"it needs at least {NEIGHBOURS + 1} synthetic and {NEIGHBOURS + 1} real test images"
         return EvaluationResult(utility, None, reason)
-    return EvaluationResult(utility, _fidelity(reference, synthetic, real_test[0], samples, seed), None)
+    return EvaluationResult(utility, _fidelity(reference, synthetic, test[0], samples, asked.seed), None)
 
 
-def _check_match(
-    synthetic: Tensor, synthetic_labels: Tensor | None, real_train: Labelled, real_test: Labelled, num_classes: int
-) -> None:
-    check_images("synthetic images", synthetic, synthetic_labels, num_classes)
-    for thing, (images, labels) in (("real training images", real_train), ("real test images", real_test)):
-        check_images(thing, images, labels, num_classes)
+def _check_match(synthetic: Tensor, labels: Tensor | None, train: _Images, test: _Images, num_classes: int) -> None:
+    check_images("synthetic images", synthetic, labels, num_classes)
+    for thing, (images, own) in (("real training images", train), ("real test images", test)):
+        check_images(thing, images, own, num_classes)
         if images.shape[1:] != synthetic.shape[1:]:
             problem = f"are {_form(images)}, where the synthetic images are {_form(synthetic)}"
             raise DataError(thing, problem, "set data.image_size and data.channels as in the run")

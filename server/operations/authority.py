@@ -9,36 +9,25 @@ A new server certificate from the same authority requires no change at the hospi
 into ca.pem (`trust`), give it to every hospital, only then sign with the new one, and finally remove the old one.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, VerificationError
-from common.files import create_secret, write_bytes_atomically
-from common.operations.certificates import (
-    CertificateFacts,
-    load_authorities,
-    load_certificates,
-    parse_name,
-    read_pem,
-    verify_server_certificate,
-)
+from common.files import create_secret, replace_secret, write_bytes_atomically, writing
+from common.operations import certificates
+from common.operations.certificates import CertificateFacts
 
 SERVER_DAYS = 397
 """How long a server certificate holds: the longest that browsers accept."""
@@ -101,10 +90,11 @@ class Authority:
             return authority
         if not 0 < len(name) <= 50:
             raise ConfigError("authority's name", "must have 1 to 50 characters", "shorten it")
-        with suppress(FileExistsError):  # of a creation that was interrupted
-            _write(authority.ca_key, lambda path: create_secret(path, _new_key()))
+        with _writing(authority.ca_key), suppress(FileExistsError):  # of a creation that was interrupted
+            create_secret(authority.ca_key, _new_key())
         certificate = _self_signed(_load_ec_key(authority.ca_key), name, at or datetime.now(UTC))
-        _write(authority.ca_pem, lambda path: write_bytes_atomically(path, _pem([certificate])))
+        with _writing(authority.ca_pem):
+            write_bytes_atomically(authority.ca_pem, _pem([certificate]))
         return authority
 
     @staticmethod
@@ -131,13 +121,17 @@ class Authority:
             problem = "already holds a private authority (ca.key), which conflicts with the institution's"
             raise ConfigError("server folder", problem, "move ca.key away, or take another folder")
         _required(names)
-        given, trusted, private = load_certificates(chain), load_authorities(authorities), _load_key(key, secret=False)
-        verify_server_certificate(given, trusted, names, at)
+        given, trusted = certificates.load_certificates(chain), certificates.load_authorities(authorities)
+        private = _load_key(key, secret=False)
+        certificates.verify_server_certificate(given, trusted, names, at)
         _check_fit(private, given[0], chain)
         content = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _write(authority.ca_pem, lambda path: write_bytes_atomically(path, _pem(trusted)))
-        _write(authority.server_key, lambda path: _replace_secret(path, content))
-        _write(authority.server_pem, lambda path: write_bytes_atomically(path, _pem(given)))
+        with _writing(authority.ca_pem):
+            write_bytes_atomically(authority.ca_pem, _pem(trusted))
+        with _writing(authority.server_key):
+            replace_secret(authority.server_key, content)
+        with _writing(authority.server_pem):
+            write_bytes_atomically(authority.server_pem, _pem(given))
         return authority
 
     def renew(
@@ -161,21 +155,23 @@ class Authority:
         """
         at = at or datetime.now(UTC)
         if not names:
-            names = CertificateFacts.of(load_certificates(self.server_pem)[0]).names
+            names = CertificateFacts.of(certificates.load_certificates(self.server_pem)[0]).names
         if days < 1:
             raise ConfigError(f"days={days}", "is not a time", "give at least 1")
-        every = [parse_name(name) for name in dict.fromkeys([*names, *INNER_NAMES])]
+        every = [certificates.parse_name(name) for name in dict.fromkeys([*names, *INNER_NAMES])]
         authority, authority_key = self._signer()
         if at >= authority.not_valid_after_utc:
             problem, hint = "has expired", "create a new authority and give it to the hospitals"
             raise VerificationError("authority in ca.pem", problem, hint)
         if not self.server_key.exists():
-            _write(self.server_key, lambda path: create_secret(path, _new_key()))
+            with _writing(self.server_key):
+                create_secret(self.server_key, _new_key())
         key = _load_ec_key(self.server_key)
         until = min(at + timedelta(days=days), authority.not_valid_after_utc)
         certificate = _signed(key, every, authority, authority_key, (at - _BACKDATED, until))
-        facts = verify_server_certificate([certificate], [authority], [*names, *INNER_NAMES], at)
-        _write(self.server_pem, lambda path: write_bytes_atomically(path, _pem([certificate])))
+        facts = certificates.verify_server_certificate([certificate], [authority], [*names, *INNER_NAMES], at)
+        with _writing(self.server_pem):
+            write_bytes_atomically(self.server_pem, _pem([certificate]))
         return facts
 
     def check(self, names: Sequence[str], at: datetime | None = None) -> CertificateFacts:
@@ -186,9 +182,9 @@ class Authority:
             VerificationError: something does not fit; see `verify_server_certificate`.
         """
         _required(names)
-        chain = load_certificates(self.server_pem)
+        chain = certificates.load_certificates(self.server_pem)
         _check_fit(_load_key(self.server_key), chain[0], self.server_pem)
-        return verify_server_certificate(chain, load_authorities(self.ca_pem), names, at)
+        return certificates.verify_server_certificate(chain, certificates.load_authorities(self.ca_pem), names, at)
 
     def status(self, at: datetime | None = None) -> CertificateStatus:
         """How long the certificates are valid.
@@ -197,14 +193,10 @@ class Authority:
             ConfigError: ca.pem or server.pem is missing or holds something else.
         """
         at = at or datetime.now(UTC)
-        chain = load_certificates(self.server_pem)
+        chain = certificates.load_certificates(self.server_pem)
         server, *intermediate = (CertificateFacts.of(one) for one in chain)
-        authorities = tuple(CertificateFacts.of(one) for one in load_authorities(self.ca_pem))
-        hint = (
-            "renew it"
-            if self.ca_key.exists()
-            else "bring ca.key and renew the certificate, or install the institution's new one"
-        )
+        authorities = tuple(CertificateFacts.of(one) for one in certificates.load_authorities(self.ca_pem))
+        hint = "renew it" if self.ca_key.exists() else "bring ca.key and renew it, or install the institution's new one"
         ages = [("server.pem", server, hint)]
         ages += [("intermediate certificate", one, "install the institution's new chain") for one in intermediate]
         longest = max(authorities, key=lambda one: one.not_after)
@@ -224,7 +216,7 @@ class Authority:
             hint = "bring ca.key for the renewal, or install the institution's new certificate"
             raise ConfigError("authority's key 'ca.key'", problem, hint)
         key = _load_ec_key(self.ca_key)
-        for authority in load_authorities(self.ca_pem):
+        for authority in certificates.load_authorities(self.ca_pem):
             if _raw(authority.public_key()) == _raw(key.public_key()):
                 return authority, key
         hint = "restore the key or the certificate that belongs to it"
@@ -235,13 +227,8 @@ def _self_signed(key: EllipticCurvePrivateKey, name: str, at: datetime) -> x509.
     identity = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     # two authorities of one coordinator must not have the same name
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {identity.digest.hex()[:8]}")])
-    builder = _builder(subject, subject, key, (at - _BACKDATED, at + timedelta(days=_CA_DAYS)))
-    return (
-        builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
-    )
+    dates = at - _BACKDATED, at + timedelta(days=_CA_DAYS)
+    return _builder(subject, key, subject, key, dates, is_authority=True).sign(key, SHA256())
 
 
 def _signed(
@@ -252,26 +239,31 @@ def _signed(
     dates: tuple[datetime, datetime],
 ) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "SiloGAN coordinator")])
-    return (
-        _builder(subject, authority.subject, key, dates)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
-        .sign(authority_key, SHA256())
-    )
+    builder = _builder(subject, key, authority.subject, authority_key, dates, is_authority=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    return builder.sign(authority_key, SHA256())
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey, dates: tuple[datetime, datetime]
+    subject: x509.Name,
+    key: EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    issuers_key: EllipticCurvePrivateKey,
+    dates: tuple[datetime, datetime],
+    *,
+    is_authority: bool,
 ) -> x509.CertificateBuilder:
-    identity = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    """What both kinds of certificates say."""
+    own, issuers = key.public_key(), issuers_key.public_key()
     return (
-        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        x509.CertificateBuilder(issuer, subject, own, x509.random_serial_number())
         .not_valid_before(dates[0])
         .not_valid_after(dates[1])
-        .add_extension(identity, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuers), critical=False)
+        .add_extension(x509.BasicConstraints(is_authority, 0 if is_authority else None), critical=True)
+        .add_extension(_key_usage(signs_certificates=is_authority), critical=True)
     )
 
 
@@ -302,11 +294,11 @@ def _load_ec_key(path: Path) -> EllipticCurvePrivateKey:
 
 def _load_key(path: Path, *, secret: bool = True) -> PrivateKeyTypes:
     """Reads a private key; `secret` says that the file must be its owner's alone."""
-    content = read_pem(path, "key")
+    content = certificates.read_pem(path, "key")
     if secret and path.stat().st_mode & _OTHERS:
         raise VerificationError(f"key '{path.name}'", "is open to other users", "chmod 600")
     try:
-        return load_pem_private_key(content, password=None)
+        return serialization.load_pem_private_key(content, password=None)
     except TypeError:
         hint = "remove the password with `openssl pkey`"
         raise ConfigError(f"key '{path.name}'", "has a password", hint) from None
@@ -334,22 +326,8 @@ def _pem(certificates: Sequence[x509.Certificate]) -> bytes:
     return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
-def _replace_secret(path: Path, content: bytes) -> None:
-    """Like `create_secret`, over another: the new file is complete before it takes the name."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    create_secret(fresh, content)
-    fresh.replace(path)
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    try:
-        write(path)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's permissions"
-        raise ConfigError(f"file '{path.name}'", problem, hint) from None
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return writing(f"file '{path.name}'", "repair the disk or the folder's permissions")
 
 
 def _expiry(days: int) -> str:

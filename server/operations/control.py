@@ -18,15 +18,7 @@ import httpx
 from flwr.cli.build import build_fab_from_disk
 from flwr.common.constant import HEARTBEAT_PATIENCE
 from flwr.common.serde import fab_to_proto, user_config_to_proto
-from flwr.proto.control_pb2 import (
-    ListNodesRequest,
-    ListRunsRequest,
-    ListRunsResponse,
-    RegisterNodeRequest,
-    StartRunRequest,
-    StopRunRequest,
-    UnregisterNodeRequest,
-)
+from flwr.proto import control_pb2 as wire
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -67,7 +59,7 @@ class Control:
         Raises:
             FederationError: the SuperLink refuses, because the key is enrolled already, or does not answer.
         """
-        request = RegisterNodeRequest(public_key=key_bytes(public_key), name=name)
+        request = wire.RegisterNodeRequest(public_key=key_bytes(public_key), name=name)
         return self._ask(lambda client: client.RegisterNode(request).node_id)
 
     def unregister(self, node: int) -> None:
@@ -76,11 +68,11 @@ class Control:
         Raises:
             FederationError: the SuperLink does not know it, or does not answer.
         """
-        self._ask(lambda client: client.UnregisterNode(UnregisterNodeRequest(node_id=node)))
+        self._ask(lambda client: client.UnregisterNode(wire.UnregisterNodeRequest(node_id=node)))
 
     def nodes(self) -> dict[int, NodeFacts]:
         """What the SuperLink knows of each node by its number, those that it has taken back among them."""
-        found = self._ask(lambda client: client.ListNodes(ListNodesRequest()))
+        found = self._ask(lambda client: client.ListNodes(wire.ListNodesRequest()))
         return {
             node.node_id: NodeFacts(
                 node.status,
@@ -99,7 +91,7 @@ class Control:
             FederationError: the SuperLink refuses or does not answer.
         """
         bundle = _bundle()
-        request = StartRunRequest(
+        request = wire.StartRunRequest(
             fab=fab_to_proto(Fab(hashlib.sha256(bundle).hexdigest(), bundle, {})),
             override_config=user_config_to_proto({"run-dir": run}),
         )
@@ -111,7 +103,7 @@ class Control:
         Raises:
             FederationError: the SuperLink does not know it, or does not answer.
         """
-        self._ask(lambda client: client.StopRun(StopRunRequest(run_id=number)))
+        self._ask(lambda client: client.StopRun(wire.StopRunRequest(run_id=number)))
 
     def run_status(self, number: int) -> str:
         """How a run stands: `finished:completed`, `running`, ..., or `unknown` if the SuperLink does not know it."""
@@ -170,14 +162,14 @@ def _bundle() -> bytes:
         return build_fab_from_disk(Path(scratch) / "app")
 
 
-def _runs(client: ControlHttpClient, number: int) -> ListRunsResponse:
+def _runs(client: ControlHttpClient, number: int) -> wire.ListRunsResponse:
     """A run, or none where the SuperLink does not know it, as after its database was lost."""
     try:
-        return client.ListRuns(ListRunsRequest(run_id=number))
+        return client.ListRuns(wire.ListRunsRequest(run_id=number))
     except httpx.HTTPStatusError as error:
         if error.response.status_code != HTTPStatus.NOT_FOUND:
             raise
-        return ListRunsResponse()
+        return wire.ListRunsResponse()
 
 
 @contextmanager

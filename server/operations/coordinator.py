@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from common.config.scenario import Scenario
 from common.errors import ConfigError, SiloganError, UsageError, VerificationError
-from common.files import create_secret, write_bytes_atomically
+from common.files import create_secret, write_bytes_atomically, writing
 from common.operations.certificates import load_authorities
 from common.operations.flower import LOOPBACK, FlowerError, check_free, environment, program
 from common.operations.logs import open_log
@@ -111,22 +111,17 @@ class Coordinator:
             ConfigError: the folder cannot be written, or a name or file is invalid.
             VerificationError: the institution's certificates do not fit.
         """
-        try:
+        with writing(f"server folder '{folder}'", "choose another folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / INNER).mkdir(mode=0o700, exist_ok=True)
             if not (folder / SETTINGS_FILE).exists():
                 text = settings_template(tuple(names), listen, port)
                 write_bytes_atomically(folder / SETTINGS_FILE, text.encode())
             make_secrets(folder)
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise ConfigError(f"server folder '{folder}'", problem, "choose another folder") from None
         if given is None:
             Authority.create(folder, f"SiloGAN {names[0]}"[:50]).renew(names)
         else:
-            Authority.install(
-                folder, chain=given.chain, key=given.key, authorities=given.authorities, names=list(names)
-            )
+            Authority.install(folder, **vars(given), names=list(names))
         Authority.create(folder / INNER, "SiloGAN inner").renew(["localhost"])
         return Coordinator(folder)
 
@@ -201,19 +196,12 @@ class Coordinator:
                 _log.warning("%s", lost)
                 say([lost])
             services = self.services()
-            for host, name in (
-                (self.settings.listen, "port"),
-                (LOOPBACK, "superlink_port"),
-                (LOOPBACK, "metrics_port"),
-            ):
+            for name in ("port", "superlink_port", "metrics_port"):
+                host = self.settings.listen if name == "port" else LOOPBACK
                 check_free(host, getattr(self.settings, name), name)
             say(self.about())
-            dispatcher = Dispatcher(
-                *(self.runs, self.enrolment, self.control),
-                supervise=supervise,
-                ready=lambda: say(["ready"]),
-                watch=watch,
-            )
+            told = {"ready": lambda: say(["ready"]), "watch": watch}
+            dispatcher = Dispatcher(self.runs, self.enrolment, self.control, supervise=supervise, **told)
             dispatcher.start()
             if also is not None:
                 also(self)
@@ -239,14 +227,8 @@ class Coordinator:
 
     def proxy(self) -> Proxy:
         """The configuration of nginx."""
-        return Proxy(
-            self.folder,
-            self.settings.listen,
-            self.settings.port,
-            self.settings.superlink_port,
-            superlink_ca=f"{INNER}/ca.pem",
-            object_bytes=self.settings.object_bytes,
-        )
+        own, address = self.settings, (self.settings.listen, self.settings.port, self.settings.superlink_port)
+        return Proxy(self.folder, *address, superlink_ca=f"{INNER}/ca.pem", object_bytes=own.object_bytes)
 
     def services(self) -> list[Service]:
         """The services of a coordinator.
@@ -269,18 +251,8 @@ class Coordinator:
         except FlowerError as error:
             raise ConfigError("Flower", str(error), "install silogan with its dependencies") from None
         hub = (
-            *(
-                sys.executable,
-                "-P",
-                "-m",
-                "server.operations.hub",
-                str(self.folder / CONTROL_SECRET),
-                "--isolation",
-                "process",
-                *secret,
-                "--enable-supernode-auth",
-                *address,
-            ),
+            *(sys.executable, "-P", "-m", "server.operations.hub", str(self.folder / CONTROL_SECRET)),
+            *("--isolation", "process", *secret, "--enable-supernode-auth", *address),
             *("--database", str(self.folder / DATABASE), "--disable-runtime-dependency-installation"),
             *("--ssl-certfile", str(inner / "server.pem"), "--ssl-keyfile", str(inner / "server.key")),
             *("--ssl-ca-certfile", str(inner / "ca.pem")),

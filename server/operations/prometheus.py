@@ -69,12 +69,8 @@ class _Facts(Collector):
         online = [((site["name"],), site["status"] == "online") for site in sites]
         yield _gauge("site_online", "Whether a site is connected.", online, "site")
         heard = [((site["name"],), round(site["heard"])) for site in sites if site["heard"] is not None]
-        yield _gauge(
-            "site_heard_seconds",
-            "Time when a site was last heard of, or when it went offline, in seconds since 1970.",
-            heard,
-            "site",
-        )
+        since = "Time when a site was last heard of, or when it went offline, in seconds since 1970."
+        yield _gauge("site_heard_seconds", since, heard, "site")
         for metric, key, what in (
             ("round", "round", "Completed rounds of a run."),
             ("rounds", "rounds", "Planned rounds of a run."),

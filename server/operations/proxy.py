@@ -28,24 +28,14 @@ from pathlib import Path
 from cryptography.x509 import DNSName
 
 from common.errors import ConfigError
-from common.files import write_bytes_atomically
+from common.files import write_bytes_atomically, writing
 from common.operations.certificates import parse_name
 
-ROUTES = tuple(
-    f"/v1/fleet/{call}"
-    for call in (
-        "activate-node",
-        "deactivate-node",
-        "send-node-heartbeat",
-        "pull-messages",
-        "push-messages",
-        "get-run",
-        "get-fab",
-        "push-object",
-        "pull-object",
-        "confirm-message-received",
-    )
+_CALLS = (
+    *("activate-node", "deactivate-node", "send-node-heartbeat", "pull-messages", "push-messages", "get-run"),
+    *("get-fab", "push-object", "pull-object", "confirm-message-received"),
 )
+ROUTES = tuple(f"/v1/fleet/{call}" for call in _CALLS)
 """What an enrolled SuperNode posts to (flwr 1.41, `supernode/fleet_http_connection.py`).
 
 `register-node` and `unregister-node` are left out: nodes are enrolled by the coordinator, over /v1/control.
@@ -62,6 +52,13 @@ OBJECT_BYTES = 6 << 20
 _CHECK_SECONDS = 60.0
 _LOG_BYTES = 10 << 20
 _BURST_SECONDS = 10  # a round's objects come all at once
+_MOST = {
+    **dict.fromkeys(("port", "superlink_port", "connections", "pieces_at_once", "all_connections"), 65535),
+    **dict.fromkeys(("requests_per_second", "pieces_per_second"), 10**6),
+    "object_bytes": 1 << 40,
+}
+"""The largest value of each number."""
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 # A SuperNode tries again after 502, 503 and 504, not after other errors.
@@ -120,16 +117,7 @@ class Proxy:
         except ValueError:
             hint = "give 0.0.0.0, ::, or an address of this machine"
             raise ConfigError("address", f"{self.address!r} is not an IP address", hint) from None
-        for key, most in (
-            ("port", 65535),
-            ("superlink_port", 65535),
-            ("object_bytes", 1 << 40),
-            ("requests_per_second", 10**6),
-            ("connections", 65535),
-            ("pieces_per_second", 10**6),
-            ("pieces_at_once", 65535),
-            ("all_connections", 65535),
-        ):
+        for key, most in _MOST.items():
             value: object = getattr(self, key)
             if type(value) is not int or not 1 <= value <= most:
                 raise ConfigError(key, f"{value!r} is not a number from 1 to {most}", "correct the value")
@@ -152,12 +140,9 @@ class Proxy:
             ConfigError: it cannot be written.
         """
         path = self.run_folder / "nginx.conf"
-        try:
+        with writing("file 'nginx.conf'", "repair the disk or the folder's rights"):
             self.run_folder.mkdir(mode=0o700, exist_ok=True)
             write_bytes_atomically(path, self.text().encode())
-        except OSError as error:
-            problem, hint = f"cannot be written ({error.strerror})", "repair the disk or the folder's permissions"
-            raise ConfigError("file 'nginx.conf'", problem, hint) from None
         return path
 
     def check(self) -> None:
@@ -208,18 +193,11 @@ class Proxy:
             user="user root;" if hasattr(os, "geteuid") and os.geteuid() == 0 else "",
             listen=f"{host}:{self.port}",
             pattern=pattern,
-            superlink_port=self.superlink_port,
-            superlink_name=self.superlink_name,
-            superlink_ca=self.superlink_ca,
-            rate=self.requests_per_second,
             burst=self.requests_per_second * _BURST_SECONDS,
-            connections=self.connections,
-            all_connections=self.all_connections,
-            pieces=self.pieces_per_second,
-            pieces_at_once=self.pieces_at_once,
             requests_at_once=_REQUESTS_AT_ONCE,
             errors=_error_pages(),
             routes=routes,
+            **vars(self),
         )
 
     def body_bytes(self, route: str) -> int:
@@ -312,8 +290,8 @@ http {{
     }}
     map $passes $nothing {{ default ""; }}
 
-    limit_req_zone $binary_remote_addr zone=requests:10m rate={rate}r/s;
-    limit_req_zone $binary_remote_addr zone=pieces:10m rate={pieces}r/s;
+    limit_req_zone $binary_remote_addr zone=requests:10m rate={requests_per_second}r/s;
+    limit_req_zone $binary_remote_addr zone=pieces:10m rate={pieces_per_second}r/s;
     limit_conn_zone $binary_remote_addr zone=connections:10m;
     limit_conn_zone $server_port zone=all:1m;
 

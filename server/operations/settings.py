@@ -24,9 +24,8 @@ class Settings(Section):
     port: Port = Field(default=9443, description="port that the proxy listens on: the only one open to the network")
     superlink_port: Port = Field(default=9444, description="of the SuperLink, on the loopback address")
     metrics_port: Port = Field(default=9445, description="of the metrics for Prometheus, on the loopback address")
-    object_bytes: Annotated[int, Field(ge=1, le=16 << 20)] = Field(
-        default=OBJECT_BYTES, description="largest piece of weights that a hospital may send; Flower cuts them to 5 MiB"
-    )
+    object_bytes: Annotated[int, Field(ge=1, le=16 << 20)] = OBJECT_BYTES
+    """largest piece of weights that a hospital may send; Flower cuts them to 5 MiB"""
 
     @staticmethod
     def load(folder: Path) -> "Settings":

@@ -83,8 +83,8 @@ def _run(coordinator: Coordinator, name: str, submission: Submission) -> dict[st
         return about | _progress(coordinator, name, submission)
     except (SiloganError, OSError) as error:
         damage = reason(error)
-    nothing: dict[str, Any] = {"round": 0, "rounds": None, "answered": 0, "refused": [], "epsilon": None}
-    return {**about, "problem": _both(submission.problem, damage), **nothing, "seconds_left": None, "ledger_heads": {}}
+    nothing: dict[str, Any] = {"round": 0, "rounds": None, **_last({}), "seconds_left": None, "ledger_heads": {}}
+    return {**about, "problem": _both(submission.problem, damage), **nothing}
 
 
 def _progress(coordinator: Coordinator, name: str, submission: Submission) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from common.bounds import STRICT
 from common.config.scenario import Scenario
 from common.errors import ConfigError, SiloganError, VerificationError, one_line
-from common.files import write_bytes_atomically
+from common.files import write_bytes_atomically, writing
 from common.privacy.plan import choose_unit
 from common.wire.run_folder import QUARANTINE_FILE, RUN_FILE, SUBMISSION_FILE, make_folders
 from common.wire.study import SiteDeclaration, Study
@@ -99,15 +99,12 @@ class Runs:
         """Makes the folder of a study, unless it is there, and returns its name."""
         name = f"{study.scenario.name}-{study.study_id[:8]}"
         folder = self._folder / name
-        try:
+        with writing(f"run folder '{folder}'", "free or repair the disk"):
             make_folders(folder)
             if not _holds(folder, study):
                 study.save(folder)
             if not (folder / SUBMISSION_FILE).exists():
                 self._write(folder, Submission())
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise ConfigError(f"run folder '{folder}'", problem, "free or repair the disk") from None
         return name
 
     def all(self) -> dict[str, Submission]:

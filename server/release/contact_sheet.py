@@ -80,12 +80,17 @@ def class_grid(
 
 def png_bytes(image: Image.Image, metadata: Mapping[str, str] | None = None) -> bytes:
     """The image as PNG, with `metadata` as text chunks (keywords of 1-79 Latin-1 characters)."""
-    info = PngInfo()
-    for keyword, text in (metadata or {}).items():
-        info.add_text(keyword, text)
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=info, optimize=True)
+    image.save(buffer, format="PNG", pnginfo=png_info(metadata or {}), optimize=True)
     return buffer.getvalue()
+
+
+def png_info(metadata: Mapping[str, str]) -> PngInfo:
+    """Text chunks of a PNG."""
+    info = PngInfo()
+    for keyword, text in metadata.items():
+        info.add_text(keyword, text)
+    return info
 
 
 def _array(values: Tensor | NDArray[np.generic]) -> NDArray[np.generic]:

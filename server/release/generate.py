@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from common.errors import ConfigError, UsageError
+from common.errors import UsageError
+from common.files import writing
 from common.registry import nearest
 from common.seeding import random_generator
 from common.wire.run_folder import GENERATOR_FILE
@@ -48,11 +49,9 @@ def generate(
     codes = None if chosen is None else torch.tensor(chosen)[torch.arange(count) % len(chosen)]
     rng = random_generator(seed, "generate")
     records = generator.sample(codes, count, rng)
-    try:
+    with writing(f"--out {out}", "choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
         write(out, records, codes, generator)
-    except OSError as error:
-        raise ConfigError(f"--out {out}", f"cannot be written ({error.strerror})", "choose another place") from None
     note = f" ({'; '.join(generator.marks)})" if generator.marks else ""
     noun = generator.schema.noun.removesuffix("s") if count == 1 else generator.schema.noun
     return f"{count} synthetic {noun} in {out}{note}"

@@ -101,9 +101,8 @@ def load_generator(path: Path) -> ReleasedGenerator:
             weights: Weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         schema = parse_schema(header["schema"])
         if NO_PRIVACY in header["marks"]:
-            raise PrivacyRefusal(
-                f"generator '{path}'", "is NON-PRIVATE", "train with privacy.enabled=true to release a generator"
-            )
+            hint = "train with privacy.enabled=true to release a generator"
+            raise PrivacyRefusal(f"generator '{path}'", "is NON-PRIVATE", hint)
         network = _network(parse_model(header["model"]), schema, weights)
         marks, study_id = tuple(header["marks"]), header["study_id"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, ConfigError):

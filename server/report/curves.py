@@ -72,11 +72,7 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
         "The averaged discriminator's accuracy on synthetic records. Near 100 % it recognises all of them.",
         accuracy, percent, line_at=(0.5, "coin toss"), ends=(0.0, 1.0), tick="{:.0%}".format,
     )  # fmt: skip
-    yield Chart(
-        "Variety",
-        "How much the records differ from each other. Near 0 they are all alike.",
-        points("variety"),
-        number,
-    )
+    alike = "How much the records differ from each other. Near 0 they are all alike."
+    yield Chart("Variety", alike, points("variety"), number)
     yield Chart("Size of a round's change", "L2 norm of the average weight update.", points("update_norm"), number)
     yield Chart("Time per round", "Seconds; not covered by the guarantee.", points("seconds"), duration, tick=number)

@@ -67,16 +67,7 @@ class Checkpoint:
 
     def save(self, run_dir: Path) -> None:
         """Writes the checkpoint durably and forgets all but the last two."""
-        header = {
-            "study_id": self.study_id,
-            "round": self.round,
-            "training_seconds": self.training_seconds,
-            "event": self.event,
-            "ledger_heads": self.ledger_heads,
-            "digests": self.digests,
-            "phases": self.phases,
-            "guard": self.guard,
-        }
+        header = {name: getattr(self, name) for name in Header.model_fields}
         # safetensors refuses tensors that share memory, as weights and average do after the first round
         tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
         for part in _PARTS:

@@ -29,11 +29,7 @@ from flwr.common.serde import message_from_proto
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
-from flwr.supercore.inflatable.inflatable_object import (
-    get_object_body,
-    get_object_head_values_from_object_content,
-    iterate_object_tree,
-)
+from flwr.supercore.inflatable import inflatable_object
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.superlink.grid import HttpGrid
 
@@ -42,13 +38,7 @@ from common.wire.envelope import unfold
 from common.wire.messages import Weights
 
 # What stands at which depth of a reply.
-_KINDS = (
-    {"Message"},
-    {"RecordDict"},
-    {"ArrayRecord", "ConfigRecord"},
-    {"Array"},
-    {"ArrayChunk"},
-)
+_KINDS = ({"Message"}, {"RecordDict"}, {"ArrayRecord", "ConfigRecord"}, {"Array"}, {"ArrayChunk"})
 _OBJECTS = 8  # of a reply, besides the pieces of its arrays
 _ENVELOPE_BYTES = 64 << 10  # of an object that is not a piece of an array; names of 800 pieces
 _ARRAY_BYTES = 1024  # for name, type and shape of an array
@@ -136,7 +126,7 @@ class Inbox:
 
     def _judged(self, proto: ProtoMessage, tree: ObjectTree) -> _Begun | Message:
         """A reply whose tree is as large as an honest one's at most."""
-        ids = [node.object_id for node in iterate_object_tree(tree)]
+        ids = [node.object_id for node in inflatable_object.iterate_object_tree(tree)]
         if len(ids) > self._most_objects:
             self._confirm(tree.object_id)
             return _fault(proto, Fault.TOO_LARGE)
@@ -197,7 +187,7 @@ def _fits(tree: ObjectTree, contents: Mapping[str, bytes], largest: int, depth: 
         ValueError, KeyError, TypeError, RecursionError: it cannot be read, or is not what the tree says.
     """
     content = contents[tree.object_id]
-    kind, children, _ = get_object_head_values_from_object_content(content)
+    kind, children, _ = inflatable_object.get_object_head_values_from_object_content(content)
     below = [child.object_id for child in tree.children]
     if kind not in _KINDS[depth] or sorted(children) != sorted(below) or len(set(below)) != len(below):
         raise ValueError(kind)
@@ -212,7 +202,7 @@ def _fits(tree: ObjectTree, contents: Mapping[str, bytes], largest: int, depth: 
 
 def _unfolded_bytes(array: bytes, pieces: list[str], contents: Mapping[str, bytes]) -> int:
     """Bytes of an array's data: it may name a piece more than once."""
-    named: list[int] = json.loads(get_object_body(array, Array))["arraychunk_ids"]
+    named: list[int] = json.loads(inflatable_object.get_object_body(array, Array))["arraychunk_ids"]
     return sum(len(contents[pieces[index]]) for index in named)
 
 

@@ -24,14 +24,14 @@ class Members:
 
     def __init__(self, roster: Iterable[str], quarantine: Quarantine) -> None:
         self._roster = list(roster)
-        self._quarantine = quarantine
+        self.quarantine = quarantine
         self.named = False
         self._site_of: dict[int, str] = {}
 
     @property
     def quarantined(self) -> list[str]:
         """Sites of the roster in quarantine, in its order."""
-        kept = self._quarantine.sites
+        kept = self.quarantine.sites
         return [site for site in self._roster if site in kept]
 
     def connected(self, grid: Grid) -> list[int]:
@@ -47,7 +47,7 @@ class Members:
             known = list(self._site_of)
         else:
             known = [node.node_id for node in nodes]
-        kept = self._quarantine.sites
+        kept = self.quarantine.sites
         return sorted(node for node in known if self._site_of.get(node) not in kept)
 
     def site_of(self, node: int) -> str | None:
@@ -80,6 +80,5 @@ class Members:
         if free:
             self._site_of[node] = site
         elif known != site:
-            raise ProtocolViolation(
-                "reply", "comes from a node that is not this site's", "the reply is left out of the average"
-            )
+            hint = "the reply is left out of the average"
+            raise ProtocolViolation("reply", "comes from a node that is not this site's", hint)

@@ -64,9 +64,8 @@ class Quarantine:
 
     def violations(self) -> dict[str, int]:
         """How many violations of each site still count; sites without any are left out."""
-        return Counter(
-            site for site, record in self._read().items() for entry in record.violations if not entry.pardoned
-        )
+        every = self._read().items()
+        return Counter(site for site, record in every for entry in record.violations if not entry.pardoned)
 
     def record(self, site: str, number: int, what: str) -> None:
         """Writes a violation down durably, and with the last that is borne the quarantine.

@@ -13,7 +13,7 @@ from common.wire.refusals import public_error, refusal_from_record
 from server.rounds.cosine_filter import FEWEST, cosines_with_median
 from server.rounds.inbox import Fault
 from server.rounds.members import Members
-from server.rounds.quarantine import ProtocolViolation, Quarantine
+from server.rounds.quarantine import ProtocolViolation
 
 # A sender could declare a small tensor and ship a large one; NumPy's own header takes well under this.
 _HEADER_BYTES = 1024
@@ -30,8 +30,7 @@ class RoundReplies:
         phase: its name.
         sent: the weights that the sites were asked to train.
         max_update_norm: largest L2 distance of a reply from them.
-        members: which node is which site.
-        quarantine: where violations are written down.
+        members: which node is which site; violations are written down in its quarantine.
         known: digests of all weights of the run so far, sent or accepted; grows by those of this round.
 
     Attributes:
@@ -39,18 +38,10 @@ class RoundReplies:
     """
 
     def __init__(
-        self,
-        number: int,
-        *,
-        phase: str,
-        sent: Weights,
-        max_update_norm: float,
-        members: Members,
-        quarantine: Quarantine,
-        known: dict[str, None],
+        self, number: int, phase: str, sent: Weights, max_update_norm: float, members: Members, known: dict[str, None]
     ) -> None:
         self._number, self._phase, self._sent, self._max_update_norm = number, phase, sent, max_update_norm
-        self._members, self._quarantine, self._known = members, quarantine, known
+        self._members, self._quarantine, self._known = members, members.quarantine, known
         self._seen: set[str] = set()
         self.refused: list[tuple[str, SiloganError]] = []
 

@@ -45,7 +45,6 @@ class FederatedGAN(Strategy):
         study: what is trained, by whom.
         start: the checkpoint to continue from.
         run_dir: where checkpoints, events and samples go.
-        quarantine: the sites' violations; in `quarantine.json` of the run folder if None.
 
     Raises:
         VerificationError: the file of violations is damaged.
@@ -55,7 +54,7 @@ class FederatedGAN(Strategy):
         uniform, or declared sizes.
     """
 
-    def __init__(self, study: Study, start: Checkpoint, run_dir: Path, quarantine: Quarantine | None = None) -> None:
+    def __init__(self, study: Study, start: Checkpoint, run_dir: Path) -> None:
         self._study = study
         self._state = start
         self._first_round = start.round
@@ -63,8 +62,7 @@ class FederatedGAN(Strategy):
         self._settings = study.scenario.federation
         self._rule = lookup(RULES, self._settings.aggregation, "federation.aggregation")
         self._roster = {site.name: index for index, site in enumerate(study.sites)}
-        file = run_dir / QUARANTINE_FILE
-        self._quarantine = quarantine or Quarantine(file, self._settings.quarantine_after)
+        self._quarantine = Quarantine(run_dir / QUARANTINE_FILE, self._settings.quarantine_after)
         self._members = Members(self._roster, self._quarantine)
         self._asked_at = 0.0
 
@@ -91,15 +89,8 @@ class FederatedGAN(Strategy):
         nodes = self._wait_for_sites(grid, all_of_them=True)
         self._asked_at = time.monotonic()
         size, sigma = Moments(self._study.schema, settings).size, phase.noise_multiplier
-        checked = RoundReplies(
-            1,
-            phase=phase.name,
-            sent={STATISTICS: torch.zeros(size)},
-            max_update_norm=largest_total(max(site.declared_size for site in self._study.sites), sigma, size),
-            members=self._members,
-            quarantine=self._quarantine,
-            known={},
-        )
+        largest = largest_total(max(site.declared_size for site in self._study.sites), sigma, size)
+        checked = RoundReplies(1, phase.name, {STATISTICS: torch.zeros(size)}, largest, self._members, {})
         asked = self._instructions(phase, 1, ArrayRecord(), nodes)
         usable = checked.usable(grid.send_and_receive(asked, timeout=self._settings.round_timeout))
         accepted: list[Reply] = []
@@ -131,15 +122,8 @@ class FederatedGAN(Strategy):
         """
         number = self._first_round + server_round
         known = dict.fromkeys([*self._state.digests, digest(self._state.weights)])
-        checked = RoundReplies(
-            number,
-            phase=self._study.plan.training.name,
-            sent=self._state.weights,
-            max_update_norm=self._settings.max_update_norm,
-            members=self._members,
-            quarantine=self._quarantine,
-            known=known,
-        )
+        phase, sent, most = self._study.plan.training.name, self._state.weights, self._settings.max_update_norm
+        checked = RoundReplies(number, phase, sent, most, self._members, known)
         usable: Iterable[Usable] = self._in_roster_order(checked.usable(replies))
         if self._settings.min_cosine is not None:
             usable = checked.pointing_with_the_others(list(usable), self._settings.min_cosine)
@@ -149,22 +133,11 @@ class FederatedGAN(Strategy):
             combined.add(weights, self._weight(reply.site))
             accepted.append(reply)
         self._require_quorum(f"round {number}", accepted, checked.refused)
-        state = replace(
-            self._state,
-            round=number,
-            weights=combined.value(),
-            ledger_heads={**self._state.ledger_heads, **{reply.site: reply.ledger_head for reply in accepted}},
-            digests=list(known)[-_REMEMBERED:],
-        )
-        ended = EndedRound(
-            self._study,
-            self._run_dir,
-            before=self._state,
-            asked_at=self._asked_at,
-            replied=len(accepted),
-            refused=checked.refused,
-            quarantined=self._members.quarantined,
-        )
+        weights, digests = combined.value(), list(known)[-_REMEMBERED:]
+        heads = {**self._state.ledger_heads, **{reply.site: reply.ledger_head for reply in accepted}}
+        state = replace(self._state, round=number, weights=weights, ledger_heads=heads, digests=digests)
+        replied, refused, quarantined = len(accepted), checked.refused, self._members.quarantined
+        ended = EndedRound(self._study, self._run_dir, self._state, self._asked_at, replied, refused, quarantined)
         for step in AFTER_ROUND:
             state = step(ended, state)
         self._state = state
@@ -183,14 +156,9 @@ class FederatedGAN(Strategy):
     def _instructions(self, phase: Phase, number: int, arrays: ArrayRecord, nodes: list[int]) -> list[Message]:
         """The instruction for each node, with the last known head of its ledger."""
         guard = GuardState(**self._state.guard)
-        instruction = Instruction(
-            self._study.study_id,
-            self._study.plan.plan_id,
-            phase.name,
-            number,
-            lr_factor=guard.lr_factor(self._study.scenario.training.guard),
-            fresh=guard.fresh,
-        )
+        asked = self._study.study_id, self._study.plan.plan_id, phase.name, number
+        factor = guard.lr_factor(self._study.scenario.training.guard)
+        instruction = Instruction(*asked, lr_factor=factor, fresh=guard.fresh)
         heads = {node: self._state.ledger_heads.get(self._members.site_of(node) or "", "") for node in nodes}
         return [
             Message(

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,21 +27,11 @@ _MOST_EXPONENT = 100
 _RECORDS = 5
 
 
-class Contribution(Protocol):
-    """What one record adds to the sum that a site would release, without the noise.
-
-    The product's own code, run twice: on a batch with the record and on the same batch without it.
-    """
-
-    def __call__(self, discriminator: Discriminator, images: Tensor, labels: Tensor) -> float:
-        """‖sum with the record - sum without it‖ / C.
-
-        Args:
-            discriminator: holds the coordinator's weights, which are finite.
-            images: float32[k, C, S, S] in [-1, 1], the record's k views.
-            labels: int64[k], their classes.
-        """
-        ...
+# What one record adds to the sum that a site would release, without its noise: ‖sum with it - sum without it‖ / C. It
+# is the product's own code, run twice: on a batch with the record and on the same batch without it. It is given a
+# discriminator with the coordinator's weights, which are finite, the record's k views float32[k, C, S, S] in [-1, 1],
+# and their classes int64[k].
+Contribution = Callable[[Discriminator, Tensor, Tensor], float]
 
 
 @dataclass(frozen=True)

@@ -40,15 +40,13 @@ class Attacks:
 
     def to_json(self) -> dict[str, Any]:
         """The result as printed by `silogan audit --json`."""
-        adversary = self.adversary
+        adversary, empirical = self.adversary, self.empirical.to_json()
         return {
-            "epsilon_lower_bound": self.empirical.epsilon_lower_bound,
-            "confidence": self.empirical.confidence,
-            "power": [asdict(power) for power in self.empirical.power],
+            **{key: empirical[key] for key in ("epsilon_lower_bound", "confidence", "power")},
             "largest_contribution": None if adversary is None else adversary.largest,
             "weights_tried": 0 if adversary is None else adversary.tried,
             "adversary": None if adversary is None else asdict(adversary),
-            "empirical": self.empirical.to_json(),
+            "empirical": empirical,
             "membership": self.membership.to_json(),
         }
 

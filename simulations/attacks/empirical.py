@@ -23,16 +23,8 @@ from common.config.scenario import Scenario
 from common.errors import PrivacyRefusal, VerificationError
 from common.privacy.plan import NO_PRIVACY
 from common.wire.messages import Instruction
-from simulations.attacks.canaries import (
-    Release,
-    Score,
-    affordable,
-    audited,
-    draw,
-    scores_of,
-    sent_weights,
-    with_canaries,
-)
+from simulations.attacks import canaries as of_canaries
+from simulations.attacks.canaries import Release, Score
 from simulations.attacks.canary_network import registered
 from simulations.attacks.one_run import CONFIDENCE, best_bound, largest_bound
 from simulations.attacks.roc import area_under_curve, true_positive_rate
@@ -139,14 +131,14 @@ def audit_one_run(
     """
     refuse_without_privacy(scenario)
     with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder, registered(), _noise_scaled(noise):
-        study = prepare(audited(scenario), Path(folder))
+        study = prepare(of_canaries.audited(scenario), Path(folder))
         plan = study.plan
-        count = canaries or affordable(plan.steps)
+        count = canaries or of_canaries.affordable(plan.steps)
         images = images_per_patient or max(phase.records_per_patient for phase in plan.phases)
-        drawn = draw(study.schema, count, scenario.seed)
-        site = with_canaries(simulated_site(study, Path(folder), 0), drawn, images)
+        drawn = of_canaries.draw(study.schema, count, scenario.seed)
+        site = of_canaries.with_canaries(simulated_site(study, Path(folder), 0), drawn, images)
         open_ledgers(site.study, Path(folder))  # the study with canaries is one of its own
-        looked_at = scores_of(plan) if scores is None else scores
+        looked_at = of_canaries.scores_of(plan) if scores is None else scores
         totals = [np.zeros(count) for _ in looked_at]
         for release in _rounds(site, progress):
             totals = [total + score(release, drawn) for total, score in zip(totals, looked_at, strict=True)]
@@ -183,12 +175,9 @@ def with_power(
     """
     power: list[Power] = []
     for noise in weaker:
+        images = audit.images_per_patient
         found = audit_one_run(
-            scenario,
-            canaries=audit.canaries,
-            images_per_patient=audit.images_per_patient,
-            noise=noise,
-            progress=progress,
+            scenario, canaries=audit.canaries, images_per_patient=images, noise=noise, progress=progress
         )
         power.append(Power(noise, found.epsilon_lower_bound, caught=not found.holds))
     return replace(audit, power=tuple(power))
@@ -222,7 +211,7 @@ def _noise_scaled(factor: float) -> Generator[None]:
 
 def _rounds(site: Site, progress: Progress | None) -> Iterator[Release]:
     """All rounds of the plan, each on the same weights: a server may send what it likes, and this keeps the signal."""
-    study, weights, head = site.study, sent_weights(site.study), ""
+    study, weights, head = site.study, of_canaries.sent_weights(site.study), ""
     asks = [(phase, number) for phase in study.plan.phases for number in range(1, phase.last_round + 1)]
     for done, (phase, number) in enumerate(asks, start=1):
         instruction = Instruction(study.study_id, study.plan.plan_id, phase.name, number, head)

@@ -81,7 +81,7 @@ def refuted(curve: Curve, *, canaries: int, guesses: int, correct: int, probabil
     for i in range(correct - 1, -1, -1):
         with_the_canary = ((i + 1) * tail + beyond) / canaries
         beyond += tail
-        raised = (canaries * curve.least_without(with_the_canary) + beyond) / (guesses - i)
+        raised = (canaries * curve(with_the_canary) + beyond) / (guesses - i)
         if raised > 1 + _ROUNDING:
             return True
         if raised <= tail:  # then neither side changes any more
@@ -125,9 +125,8 @@ def best_bound(scores: Sequence[Floats], inserted: Flags, family: Family, confid
             each = int(share * len(score) / 2)
             guesses, correct = 2 * each, _correct(inserted[order], each)
             probability = (1 - confidence) * part / len(scores)
-            strength = lower_bound(
-                family, canaries=len(score), guesses=guesses, correct=correct, probability=probability
-            )
+            told = {"canaries": len(score), "guesses": guesses, "correct": correct}
+            strength = lower_bound(family, **told, probability=probability)
             found.append(Bound(strength, guesses, correct))
     return max(found, key=lambda bound: bound.strength)
 

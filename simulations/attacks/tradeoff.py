@@ -7,9 +7,9 @@ rounded down, so that an audit rejects no curve that it should not.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -31,12 +31,9 @@ _MOST_LOSS = 60.0
 _LOSSES = np.concatenate((-np.linspace(0, _MOST_LOSS, 1501)[:0:-1], np.linspace(0, _MOST_LOSS, 1501)))
 
 
-class Curve(ABC):
-    """One trade-off curve."""
-
-    @abstractmethod
-    def least_without(self, probability: float) -> float:
-        """f̄⁻¹: the least probability, without the unit, of an event that has this one with it; never too large."""
+# One trade-off curve, as f̄⁻¹: the least probability, without the unit, of an event that has this one with it; never too
+# large.
+Curve = Callable[[float], float]
 
 
 class Family(ABC):
@@ -54,19 +51,13 @@ class Family(ABC):
         """ε at `delta` of the mechanisms that just have this curve."""
 
 
-class GaussianCurve(Curve):
+def gaussian_curve(mu: float) -> Curve:
     """The curve G_μ of one Gaussian release: f̄(x) = Φ(Φ⁻¹(x) + μ) (Dong, Roth and Su, 2022, eq. 6).
 
     Args:
         mu: μ ≥ 0, distance of the two means in standard deviations.
     """
-
-    def __init__(self, mu: float) -> None:
-        self._mu = mu
-
-    def least_without(self, probability: float) -> float:
-        """See `Curve`."""
-        return float(ndtr(ndtri(min(probability, 1.0)) - self._mu))
+    return lambda probability: float(ndtr(ndtri(min(probability, 1.0)) - mu))
 
 
 class Gaussians(Family):
@@ -74,9 +65,9 @@ class Gaussians(Family):
 
     most = 100.0
 
-    def curve(self, strength: float) -> GaussianCurve:
+    def curve(self, strength: float) -> Curve:
         """See `Family`; the strength is μ."""
-        return GaussianCurve(strength)
+        return gaussian_curve(strength)
 
     def epsilon(self, strength: float, delta: float) -> float:
         """See `Family`: δ(ε) = Φ(-ε/μ + μ/2) - e^ε Φ(-ε/μ - μ/2) (the same, corollary 2.13)."""
@@ -91,7 +82,7 @@ class Gaussians(Family):
         return cast(float, brentq(excess, 0.0, most, xtol=1e-9))
 
 
-class PlanCurve(Curve):
+def plan_curve(losses: Floats, deltas: Floats) -> Curve:
     """The curve of Poisson-subsampled Gaussian releases, from their δ(ε) at many ε (the same, proposition 2.13).
 
     f̄⁻¹(y) = max over ε of (y - δ(ε))·e^-ε; fewer ε, or larger δ, give less.
@@ -100,13 +91,8 @@ class PlanCurve(Curve):
         losses: ε of either sign, increasing.
         deltas: upper bounds of δ(ε).
     """
-
-    def __init__(self, losses: Floats, deltas: Floats) -> None:
-        self._offsets, self._slopes = deltas, np.exp(-losses)
-
-    def least_without(self, probability: float) -> float:
-        """See `Curve`."""
-        return max(0.0, float(((probability - self._offsets) * self._slopes).max()))
+    slopes = np.exp(-losses)
+    return lambda probability: max(0.0, float(((probability - deltas) * slopes).max()))
 
 
 class ScaledPlans(Family):
@@ -121,7 +107,7 @@ class ScaledPlans(Family):
     def __init__(self, mechanisms: Iterable[Mechanism]) -> None:
         self._mechanisms = merge(mechanisms)
 
-    def curve(self, strength: float) -> PlanCurve:
+    def curve(self, strength: float) -> Curve:
         """See `Family`."""
         return _curve(self._scaled(strength))
 
@@ -144,12 +130,12 @@ def family_of(mechanisms: Iterable[Mechanism]) -> Family:
 
 
 @lru_cache(maxsize=64)
-def _curve(mechanisms: tuple[Mechanism, ...]) -> PlanCurve:
+def _curve(mechanisms: tuple[Mechanism, ...]) -> Curve:
     positive = _LOSSES[len(_LOSSES) // 2 :]
     deltas = np.asarray(_loss_distribution(mechanisms).get_delta_for_epsilon(positive.tolist()), dtype=np.float64)
     # δ(-ε) = 1 - e^-ε (1 - δ(ε)), since what holds with the unit and without it holds the other way round
     mirrored = 1 - np.exp(-positive[1:]) * (1 - deltas[1:])
-    return PlanCurve(_LOSSES, np.concatenate((mirrored[::-1], deltas)))
+    return plan_curve(_LOSSES, np.concatenate((mirrored[::-1], deltas)))
 
 
 @lru_cache(maxsize=64)
@@ -159,13 +145,8 @@ def _loss_distribution(mechanisms: tuple[Mechanism, ...]) -> "PrivacyLossDistrib
 
     parts = [
         pld.from_gaussian_mechanism(
-            mechanism.noise_multiplier,
-            sampling_prob=mechanism.sample_rate,
-            value_discretization_interval=_DISCRETISATION,
-        ).self_compose(mechanism.steps)
-        for mechanism in mechanisms
+            m.noise_multiplier, sampling_prob=m.sample_rate, value_discretization_interval=_DISCRETISATION
+        ).self_compose(m.steps)
+        for m in mechanisms
     ]
-    total = parts[0]
-    for part in parts[1:]:
-        total = total.compose(part)
-    return total
+    return reduce(lambda total, part: total.compose(part), parts)

@@ -1,5 +1,6 @@
 """Shared parts of the benchmarks: the machine's description, and the printing of results."""
 
+import argparse
 import json
 import platform
 import sys
@@ -12,6 +13,14 @@ from typing import Any
 import torch
 
 from common.device import available_cores
+
+
+def parser(doc: str | None, short: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has; `short` is what its shortest form does."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", action="store_true", help="print JSON")
+    made.add_argument("--short", action="store_true", help=f"{short}: to see that it runs")
+    return made
 
 
 def hardware() -> str:

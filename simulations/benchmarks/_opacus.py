@@ -20,15 +20,14 @@ warnings.filterwarnings("ignore", message="Full backward hook is firing")
 Losses = Callable[[nn.Module], Tensor]
 """One loss an image, float32[N], of a critic's answers to the images of a step."""
 
+Step = Callable[[], None]
+"""The other arguments of what makes one: `noise_multiplier`, `max_grad_norm`, and as `batch` the images of a step."""
 
-def hooks_step(
-    critic: nn.Module, optimizer: Optimizer, losses: Losses, *, clip_norm: float, noise_multiplier: float, batch: int
-) -> Callable[[], None]:
+
+def hooks_step(critic: nn.Module, optimizer: Optimizer, losses: Losses, *, batch: int, **how: float) -> Step:
     """Steps whose hooks form the gradient of each image (Yousefpour et al., 2021)."""
     module = GradSampleModule(critic, loss_reduction="sum")
-    private = DPOptimizer(
-        optimizer, noise_multiplier=noise_multiplier, max_grad_norm=clip_norm, expected_batch_size=batch
-    )
+    private: Any = DPOptimizer(optimizer, expected_batch_size=batch, **how)  # pyright: ignore[reportArgumentType]
 
     def step() -> None:
         private.zero_grad()
@@ -38,18 +37,11 @@ def hooks_step(
     return step
 
 
-def ghost_step(
-    critic: nn.Module, optimizer: Optimizer, losses: Losses, *, clip_norm: float, noise_multiplier: float, batch: int
-) -> Callable[[], None]:
+def ghost_step(critic: nn.Module, optimizer: Optimizer, losses: Losses, *, batch: int, **how: float) -> Step:
     """Steps by ghost clipping (Li et al., 2021): norms in one backward pass, the clipped sum in a second."""
-    module: Any = GradSampleModuleFastGradientClipping(
-        critic,
-        loss_reduction="sum",
-        max_grad_norm=clip_norm,  # pyright: ignore[reportArgumentType]  (Opacus only divides it)
-    )
-    private: Any = DPOptimizerFastGradientClipping(
-        optimizer, noise_multiplier=noise_multiplier, max_grad_norm=clip_norm, expected_batch_size=batch
-    )
+    most: Any = how["max_grad_norm"]  # Opacus only divides it
+    module: Any = GradSampleModuleFastGradientClipping(critic, loss_reduction="sum", max_grad_norm=most)
+    private: Any = DPOptimizerFastGradientClipping(optimizer, expected_batch_size=batch, **how)  # pyright: ignore[reportArgumentType]
 
     def step() -> None:
         private.zero_grad()

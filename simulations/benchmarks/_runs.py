@@ -74,25 +74,40 @@ def workload(sites: int, *, rounds: int, batch: int = 16, size: int = 28, privat
     )
 
 
-def simulate(scenario: Scenario, engine: str = "inprocess", environment: Mapping[str, str] | None = None) -> Run:
-    """`silogan simulate` as a user types it: interpreter, imports, partition, rounds, report and all."""
+def run(
+    scenario: Scenario, *arguments: str, out: Path | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[float, dict[str, Any]]:
+    """`silogan simulate` as a user types it: interpreter, imports, partition, rounds, report and all.
+
+    Args:
+        scenario: what to simulate.
+        arguments: of the command, besides the scenario's file and the run folder.
+        out: the run folder; one that is deleted if None.
+        environment: what is to be added to this process's.
+
+    Returns:
+        The seconds that the process took, and the run's report.
+
+    Raises:
+        SystemExit: it failed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scenario.yaml"
         file.write_text(yaml.safe_dump(scenario.model_dump(mode="json")), encoding="utf-8")
-        command = [sys.executable, "-m", "silogan", "simulate", str(file), "--out", str(Path(folder) / "run"), "--json"]
-        begin = time.perf_counter()
+        command = [sys.executable, "-m", "silogan", "simulate", str(file), "--out", str(out or Path(folder) / "run")]
+        env, begin = {**os.environ, **(environment or {})}, time.perf_counter()
         done = subprocess.run(  # noqa: S603  (our own command)
-            [*command, "--engine", engine],
-            cwd=ROOT,
-            env={**os.environ, **(environment or {})},
-            check=False,
-            capture_output=True,
-            text=True,
+            [*command, "--json", *arguments], cwd=ROOT, env=env, check=False, capture_output=True, text=True
         )
         seconds = time.perf_counter() - begin
     if done.returncode:
         raise SystemExit(f"silogan simulate failed with exit code {done.returncode}: {done.stderr}")
-    report = json.loads(done.stdout)
+    return seconds, json.loads(done.stdout)
+
+
+def simulate(scenario: Scenario, engine: str = "inprocess", environment: Mapping[str, str] | None = None) -> Run:
+    """What `run` took."""
+    seconds, report = run(scenario, "--engine", engine, environment=environment)
     return Run(seconds, report["seconds"]["training"], report["peak_memory_bytes"])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from simulations.benchmarks._machine import measured, show
+from simulations.benchmarks._machine import measured, parser, show
 from simulations.benchmarks._runs import Run, simulate, workload
 
 # Any setting of glibc's in the environment keeps the launcher from its own; this one says what glibc does anyway.
@@ -42,12 +42,10 @@ def compare(sites: int, batch: int, arguments: argparse.Namespace) -> dict[str, 
 
 def main() -> None:
     """Runs the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="one round, once: a smoke test")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=4, help="repetitions of each run")
-    arguments = parser.parse_args()
+    options = parser(__doc__, "one round, once")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--repeats", type=int, default=4, help="times that each is run")
+    arguments = options.parse_args()
     if arguments.short:
         arguments.rounds = arguments.repeats = 1
     cases = [(f"batch {batch}", 4, batch, arguments) for batch in ([16] if arguments.short else [16, 64])]

@@ -21,16 +21,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from simulations.benchmarks._machine import measured, show
+from simulations.benchmarks._machine import measured, parser, show
 from simulations.benchmarks._runs import LOCAL_STEPS, bare_steps, mnist_folder, simulate, workload
 
 
 def compare(sites: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One row: so many sites, the same number of steps in all as every other row."""
     rounds = max(1, arguments.steps // (sites * LOCAL_STEPS))
-    plain, private = (
-        workload(sites, rounds=rounds, batch=arguments.batch, private=private) for private in (False, True)
-    )
+    plain, private = (workload(sites, rounds=rounds, batch=arguments.batch, private=own) for own in (False, True))
     bare: list[float] = []
     walls: dict[str, list[float]] = {"plain": [], "private": [], "ray": []}
     memory = 0
@@ -65,16 +63,14 @@ def compare(sites: int, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Runs the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="four sites, 200 steps, once: a smoke test")
-    parser.add_argument("--sites", type=_counts, default=[4, 10, 50, 100], help="numbers of sites")
-    parser.add_argument("--ray", type=_counts, default=[10], help="numbers of sites to also run on Ray")
-    parser.add_argument("--private", type=_counts, default=[10], help="numbers of sites to also run with privacy")
-    parser.add_argument("--batch", type=int, default=64, help="expected real images per site and step")
-    parser.add_argument("--steps", type=int, default=2500, help="steps of all sites together, in each row")
-    parser.add_argument("--repeats", type=int, default=1, help="repetitions of each run")
-    arguments = parser.parse_args()
+    options = parser(__doc__, "four sites, 200 steps, once")
+    options.add_argument("--sites", type=_counts, default=[4, 10, 50, 100], help="numbers of sites")
+    options.add_argument("--ray", type=_counts, default=[10], help="numbers of sites to run on Ray as well")
+    options.add_argument("--private", type=_counts, default=[10], help="numbers of sites to run with privacy as well")
+    options.add_argument("--batch", type=int, default=64, help="real images that a site expects in a step")
+    options.add_argument("--steps", type=int, default=2500, help="steps of all sites together, in each row")
+    options.add_argument("--repeats", type=int, default=1, help="times that each is run")
+    arguments = options.parse_args()
     if arguments.short:
         arguments.sites, arguments.private, arguments.ray = [4], [4], []
         arguments.batch, arguments.steps, arguments.repeats = 16, 200, 1

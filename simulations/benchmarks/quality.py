@@ -8,16 +8,13 @@ are chosen there, never on the test split.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -26,8 +23,8 @@ from common.config.scenario import Scenario, load_scenario
 from common.modality import Data
 from common.modality.image import PIXELS
 from common.modality.image_options import MedMnist
-from simulations.benchmarks._machine import measured, show
-from simulations.benchmarks._runs import ROOT, data_folder
+from simulations.benchmarks._machine import measured, parser, show
+from simulations.benchmarks._runs import ROOT, data_folder, run
 
 SCENARIOS = {"mnist": "mnist.yaml", "pneumonia": "chest-xray.yaml"}
 SPLITS = {"iid": ["sites.partition=iid"], "dirichlet": ["sites.partition=dirichlet", "sites.alpha=0.1"]}
@@ -40,9 +37,8 @@ def scenario_of(arguments: argparse.Namespace, seed: int, folder: Path) -> Scena
     """The scenario of one run."""
     root = data_folder()
     if root is None:
-        raise SystemExit(
-            "quality: no data; set SILOGAN_DATA to a folder with MNIST/raw and medmnist/pneumoniamnist.npz"
-        )
+        wanted = "a folder with MNIST/raw and medmnist/pneumoniamnist.npz"
+        raise SystemExit(f"quality: no data; set SILOGAN_DATA to {wanted}")
     overrides = [
         *(f"data.root={root}", f"seed={seed}", f"privacy.epsilon={arguments.epsilon}"),
         *(f"sites.count={arguments.sites}", *SPLITS[arguments.split], *MODES[arguments.mode]),
@@ -64,13 +60,8 @@ def _hold_out(data: Data, path: Path) -> Data:
     images = found.train.stored[PIXELS].permute(0, 2, 3, 1).squeeze(-1).numpy()
     labels = found.train.labels.unsqueeze(1).numpy()
     taken = np.arange(len(labels)) % _HELD_OUT == 0
-    np.savez(
-        path,
-        train_images=images[~taken],
-        train_labels=labels[~taken],
-        test_images=images[taken],
-        test_labels=labels[taken],
-    )
+    train = {"train_images": images[~taken], "train_labels": labels[~taken]}
+    np.savez(path, **train, test_images=images[taken], test_labels=labels[taken])  # pyright: ignore[reportArgumentType]
     return MedMnist(root=path, classes=found.schema.classes)
 
 
@@ -100,33 +91,24 @@ def measure(arguments: argparse.Namespace, seeds: list[int]) -> dict[str, Any]:
 def _run(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     """The report of one run, which is kept where `--out` says."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "scenario.yaml"
-        scenario = scenario_of(arguments, seed, Path(folder))
-        file.write_text(yaml.safe_dump(scenario.model_dump(mode="json")), encoding="utf-8")
-        out = arguments.out / f"seed-{seed}" if arguments.out else Path(folder) / "run"
-        command = [sys.executable, "-m", "silogan", "simulate", str(file), "--out", str(out), "--overwrite", "--json"]
-        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)  # noqa: S603
-    if done.returncode:
-        raise SystemExit(f"silogan simulate failed with exit code {done.returncode}: {done.stderr}")
-    return json.loads(done.stdout)
+        scenario, out = scenario_of(arguments, seed, Path(folder)), arguments.out and arguments.out / f"seed-{seed}"
+        return run(scenario, "--overwrite", out=out)[1]
 
 
 def main() -> None:
     """Runs the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=SCENARIOS, default="mnist")
-    parser.add_argument("--epsilon", type=float, default=10.0)
-    parser.add_argument("--sites", type=int, default=10)
-    parser.add_argument("--split", choices=SPLITS, default="iid")
-    parser.add_argument("--mode", choices=MODES, default="cpu", help="cpu: for two cores; full: for a GPU")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--scenario", type=Path, help="a recipe other than the data set's own")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
-    parser.add_argument("--holdout", action="store_true", help="measure on held-out training images")
-    parser.add_argument("--out", type=Path, help="folder for the runs")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="two rounds of one seed: a smoke test")
-    arguments = parser.parse_args()
+    options = parser(__doc__, "two rounds of one seed")
+    options.add_argument("--dataset", choices=SCENARIOS, default="mnist")
+    options.add_argument("--epsilon", type=float, default=10.0)
+    options.add_argument("--sites", type=int, default=10)
+    options.add_argument("--split", choices=SPLITS, default="iid")
+    options.add_argument("--mode", choices=MODES, default="cpu", help="cpu: two cores; full: for a GPU")
+    options.add_argument("--seeds", default="0,1,2")
+    options.add_argument("--scenario", type=Path, help="another recipe than the data set's own")
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
+    options.add_argument("--holdout", action="store_true", help="measure on held-out training images")
+    options.add_argument("--out", type=Path, help="folder in which the runs are kept")
+    arguments = options.parse_args()
     seeds = [0] if arguments.short else [int(seed) for seed in arguments.seeds.split(",")]
     name = f"{arguments.dataset}, ε {arguments.epsilon:g}, {arguments.sites} sites, {arguments.split}"
     show(measured([(name, arguments, seeds)], measure), as_json=arguments.json)

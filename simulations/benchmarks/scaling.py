@@ -7,23 +7,17 @@ a million stay the same along sites and rounds. Memory is the peak of the proces
     python simulations/benchmarks/scaling.py [--short] [--json]
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from simulations.benchmarks._machine import measured, show
+from simulations.benchmarks._machine import measured, parser, show
 from simulations.benchmarks._runs import LOCAL_STEPS, simulate, workload
 
 BASE = {"sites": 10, "batch": 32, "size": 28, "site_rounds": 40}
-VARIED = {
-    "sites": (4, 10, 20, 40),
-    "batch": (8, 32, 128),
-    "size": (8, 28, 32, 64),
-    "site_rounds": (20, 40, 80),
-}
+VARIED = {"sites": (4, 10, 20, 40), "batch": (8, 32, 128), "size": (8, 28, 32, 64), "site_rounds": (20, 40, 80)}
 
 
 def measure(varied: str, sites: int, batch: int, size: int, site_rounds: int) -> dict[str, Any]:
@@ -47,10 +41,7 @@ def measure(varied: str, sites: int, batch: int, size: int, site_rounds: int) ->
 
 def main() -> None:
     """Runs the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="two runs of one round at 8x8: a smoke test")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, "two runs of one round at 8x8").parse_args()
     base, varied = BASE, VARIED
     if arguments.short:
         base, varied = {"sites": 2, "batch": 8, "size": 8, "site_rounds": 2}, {"batch": (8, 16)}

@@ -9,7 +9,6 @@ machine meets all of them.
 Without another checkout this one is compared with itself: what is not 1 then is the machine's noise.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from typing import Any, TextIO, cast
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from common.device import available_cores
-from simulations.benchmarks._machine import show
+from simulations.benchmarks._machine import parser, show
 
 HERE = Path(__file__).resolve().parents[2]
 BATCH = 256
@@ -97,16 +96,13 @@ def compare(other: Path, engine: str, size: int, threads: int, rounds: int) -> d
 
 def main() -> None:
     """Runs the comparison from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "other", nargs="?", default=f"{HERE}:ours", help="FOLDER:ENGINE, the other checkout and its engine"
-    )
-    parser.add_argument("--size", type=int, default=28, choices=(28, 64))
-    parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--short", action="store_true", help="three rounds: a smoke test")
-    arguments = parser.parse_args()
+    options = parser(__doc__, "three rounds")
+    other = "FOLDER:ENGINE, the other checkout and its engine"
+    options.add_argument("other", nargs="?", default=f"{HERE}:ours", help=other)
+    options.add_argument("--size", type=int, default=28, choices=(28, 64))
+    options.add_argument("--threads", type=int, default=available_cores())
+    options.add_argument("--rounds", type=int, default=15)
+    arguments = options.parse_args()
     arguments.rounds = 3 if arguments.short else arguments.rounds
     folder, _, engine = arguments.other.rpartition(":")
     row = compare(Path(folder).resolve(), engine, arguments.size, arguments.threads, arguments.rounds)

@@ -44,8 +44,9 @@ from common.models.losses import LOSSES
 from common.models.networks import Discriminator, build
 from common.privacy.plan import make_plan
 from common.seeding import derive_key
-from simulations.benchmarks._machine import measured, show
+from simulations.benchmarks._machine import measured, parser, show
 from simulations.benchmarks._opacus import ghost_step, hooks_step
+from simulations.processes import memory
 
 LOSS = LOSSES["nonsaturating"]
 CLASSES = tuple("0123456789")
@@ -111,36 +112,21 @@ def ours(work: Work) -> Step:
     """The product's private step, in blocks as a site chooses them."""
     batch, device = len(work.real), work.fakes.device.type
     most = MICRO_BATCH[device]
-    terms = Terms(
-        sample_rate=1.0,
-        clip_norm=CLIP,
-        noise_multiplier=NOISE,
-        records_per_patient=1,
-        block=block_size(batch, 1.0, 1, most),
-    )
+    terms = Terms(1.0, CLIP, NOISE, records_per_patient=1, block=block_size(batch, 1.0, 1, most))
     patients = Patients(work.real.stored, work.real.labels, None, encode=ENCODE, terms=terms, randomness=_randomness())
-    step = PrivateStep(
-        work.discriminator,
-        work.adam,
-        patients,
-        clip_norm=CLIP,
-        expected_batch=batch,
-        at_once=most,
-        precision=nullcontext(),
-    )
+    sums = {"clip_norm": CLIP, "expected_batch": float(batch)}
+    step = PrivateStep(work.discriminator, work.adam, patients, **sums, at_once=most, precision=nullcontext())
     return lambda: step.take(LOSS, work.fakes, work.fake_labels)
 
 
 def opacus(take: Callable[..., Step]) -> Callable[[Work], Step]:
     """A step of Opacus' own."""
-    return lambda work: take(
-        work.discriminator,
-        work.adam,
-        work.losses,
-        clip_norm=CLIP,
-        noise_multiplier=NOISE,
-        batch=len(work.real),
-    )
+
+    def begin(work: Work) -> Step:
+        how = {"max_grad_norm": CLIP, "noise_multiplier": NOISE}
+        return take(work.discriminator, work.adam, work.losses, batch=len(work.real), **how)
+
+    return begin
 
 
 def by_vmap(work: Work) -> Step:
@@ -198,10 +184,10 @@ def peak(engine: str, size: int, batch: int, device: str) -> int:
     if device == "cpu":  # what torch loads once is not a cost of the step
         make_step(engine, 28, 2, device)()
     step = make_step(engine, size, batch, device)
-    before = high_water() if device == "cpu" else 0
+    before = memory("VmHWM") if device == "cpu" else 0
     for _ in range(3):
         step()
-    return high_water() - before if device == "cpu" else torch.cuda.max_memory_allocated()
+    return memory("VmHWM") - before if device == "cpu" else torch.cuda.max_memory_allocated()
 
 
 def has_room(size: int, batch: int, device: str) -> bool:
@@ -213,12 +199,6 @@ def has_room(size: int, batch: int, device: str) -> bool:
     else:
         available, _ = torch.cuda.mem_get_info()
     return 3 * gradients < available
-
-
-def high_water() -> int:
-    """Peak resident bytes of this process; `getrusage` would also count the process that started it."""
-    (line,) = (text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith("VmHWM:"))
-    return 1024 * int(line.split()[1])
 
 
 def peak_alone(engine: str, size: int, batch: int, arguments: argparse.Namespace) -> int:
@@ -263,23 +243,16 @@ def compare(size: int, batch: int, engines: Sequence[str], arguments: argparse.N
 
 def main() -> None:
     """Runs the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--short", action="store_true", help="28x28, batch 32, three rounds, without vmap: to see that it runs"
-    )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=available_cores(), help="threads of torch on a CPU")
-    parser.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
-    parser.add_argument("--batches", default="256,1024", help="real images in a step, with as many fakes")
-    parser.add_argument("--engines", default="hooks,ghost,vmap", help="engines to compare besides plain and ours")
-    parser.add_argument(
-        "--keep-freed",
-        action="store_true",
-        help="use the launcher's allocator settings; other engines then need more memory",
-    )
-    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options = parser(__doc__, "28x28, batch 32, three rounds, without vmap")
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--threads", type=int, default=available_cores(), help="threads of torch on a CPU")
+    options.add_argument("--rounds", type=int, help="steps of each engine; 15 if not given")
+    options.add_argument("--batches", default="256,1024", help="real images in a step; as many fakes come on top")
+    options.add_argument("--engines", default="hooks,ghost,vmap", help="what stands beside plain and ours")
+    keep = "allocate as the launcher does; with other engines, takes their memory"
+    options.add_argument("--keep-freed", action="store_true", help=keep)
+    options.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.keep_freed:
         keep_freed_memory()

@@ -25,8 +25,6 @@ from common.operations.logs import JsonLines
 from common.wire.run_folder import SITES_LOG
 from server.app import app as server_app
 
-"""In the run folder, if a site refused: what it would have written into the log of its hospital."""
-
 ClientFunction = Callable[[Message, Context], Message]
 
 _SERVER_NODE = 0
@@ -124,10 +122,8 @@ def _quieten_flower() -> None:
 @contextmanager
 def _sites_log(run_dir: Path) -> Generator[None]:
     """Redirects the sites' log to a file instead of the terminal."""
-    logger, handler = (
-        logging.getLogger("silogan.client"),
-        logging.FileHandler(run_dir / SITES_LOG, encoding="utf-8", delay=True),
-    )
+    logger = logging.getLogger("silogan.client")
+    handler = logging.FileHandler(run_dir / SITES_LOG, encoding="utf-8", delay=True)
     handler.setFormatter(JsonLines())
     logger.addHandler(handler)
     logger.propagate = False

@@ -97,25 +97,15 @@ def _counts(outcomes: list[Outcome]) -> dict[str, dict[str, int]]:
 
 def _print(outcomes: list[Outcome], findings: list[Outcome]) -> None:
     console = Console(markup=False, highlight=False, width=200)
-    table = Table(
-        "kind", "tried", "accepted", "refused", "not delivered", "findings", "slowest s", "largest MB", box=None
-    )
+    head = ("kind", "tried", "accepted", "refused", "not delivered", "findings", "slowest s", "largest MB")
+    table = Table(*head, box=None)
     for kind, counts in _counts(outcomes).items():
         own = [outcome for outcome in outcomes if outcome.kind == kind]
-        refused = ", ".join(
-            f"{how[8:]}: {number}" for how, number in sorted(counts.items()) if how.startswith("refused")
-        )
-        bad = sum(outcome.is_finding for outcome in own)
+        refused = [f"{how[8:]}: {number}" for how, number in sorted(counts.items()) if how.startswith("refused")]
+        accepted, lost = counts.get("accepted", 0), counts.get("not delivered", 0)
         figures = (f"{max(o.seconds for o in own):.2f}", f"{max(o.megabytes for o in own):.0f}")
-        table.add_row(
-            kind,
-            f"{len(own)}",
-            f"{counts.get('accepted', 0)}",
-            refused,
-            f"{counts.get('not delivered', 0)}",
-            f"{bad}",
-            *figures,
-        )
+        bad = sum(outcome.is_finding for outcome in own)
+        table.add_row(kind, f"{len(own)}", f"{accepted}", ", ".join(refused), f"{lost}", f"{bad}", *figures)
     console.print(table)
     console.print(f"{len(outcomes)} tried, {len(findings)} findings")
     sorts: defaultdict[tuple[str, str], list[Outcome]] = defaultdict(list)

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 import torch
 
 from simulations.fuzz import trial
-from simulations.fuzz.kinds import KINDS, Kind
-from simulations.fuzz.trial import Outcome
+from simulations.fuzz.kinds import KINDS
+from simulations.fuzz.trial import Measured, Outcome
 
 _WAIT_SECONDS = 20.0
 STDOUT, _STDERR, _FACTS = "stdout.txt", "stderr.txt", "facts.txt"
@@ -36,22 +37,10 @@ def run(made: ForkServerContext, kind: str, index: int, *, base: Path, scratch: 
     shutil.copytree(base, place, symlinks=True)
     said.mkdir()
     (place / found.file).write_bytes(trial.mutation(kind, seed, index, (base / found.file).read_bytes()))
-    before, kept = trial.listing(place), trial.entries(place)
-    how, detail, seconds, megabytes = run_command(made, found.command or (), place, said)
-    if seconds > trial.MOST_SECONDS:
-        how, detail = "too slow", f"{seconds:.1f} s after {how} {detail}"
-    if megabytes * 2**20 > trial.MOST_BYTES:
-        how, detail = "too large", f"{megabytes:.0f} MB after {how} {detail}"
-    changed = _changed(found, before, trial.listing(place))
-    changed += [name for name, rows in kept.items() if trial.entries(place).get(name, [])[: len(rows)] != rows]
-    if changed:
-        how, detail = "changed files", f"{', '.join(changed[:3])} after {how} {detail}"
-    return Outcome(kind, index, how, detail, seconds, megabytes)
+    return trial.judged(kind, index, place, lambda found: run_command(made, found.command.split(), place, said))
 
 
-def run_command(
-    made: ForkServerContext, arguments: tuple[str, ...], place: Path, said: Path
-) -> tuple[str, str, float, float]:
+def run_command(made: ForkServerContext, arguments: Sequence[str], place: Path, said: Path) -> Measured:
     """Runs `silogan ARGUMENTS` in a process of its own.
 
     Args:
@@ -59,9 +48,6 @@ def run_command(
         arguments: of the command.
         place: the folder that it runs in.
         said: a folder for what it prints.
-
-    Returns:
-        What came of it and its detail, as in `Outcome`; seconds of processor time; and megabytes beyond the start.
     """
     process = made.Process(target=_command, args=(arguments, place, said), daemon=True)
     process.start()
@@ -93,15 +79,7 @@ def _facts(said: Path) -> tuple[float, float]:
     return round(float(seconds), 3), round(float(megabytes), 1)
 
 
-def _changed(kind: Kind, before: trial.Listing, after: trial.Listing) -> list[str]:
-    return [
-        name
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name) and not trial.allowed(kind, name)
-    ]
-
-
-def _command(arguments: tuple[str, ...], place: Path, said: Path) -> None:
+def _command(arguments: Sequence[str], place: Path, said: Path) -> None:
     """In a process of its own: `silogan ARGUMENTS`, what it prints in files."""
     [command] = entry_points(group="console_scripts", name="silogan")
     main = command.load()

@@ -31,18 +31,12 @@ from common.models.networks import blueprint, check_private
 from common.operations.certificates import load_authorities
 from common.privacy.plan import TRAINING, canonical_json, make_plan
 from common.registry import lookup
+from common.wire import run_folder
 from common.wire.bundle import bundle_digest
 from common.wire.envelope import unfold
 from common.wire.messages import Reply, unpack
 from common.wire.refusals import refusal_from_record
-from common.wire.run_folder import (
-    EVENTS_FILE,
-    GENERATOR_FILE,
-    QUARANTINE_FILE,
-    QUARANTINE_LOCK,
-    RUN_FILE,
-    SUBMISSION_FILE,
-)
+from common.wire.run_folder import GENERATOR_FILE, QUARANTINE_FILE, RUN_FILE
 from common.wire.study import SiteDeclaration, Study, parse_study
 from server.operations.backup import restore
 from server.operations.coordinator import Coordinator
@@ -57,28 +51,10 @@ from server.rounds.members import Members
 from server.rounds.quarantine import Quarantine
 from server.rounds.replies import RoundReplies
 from simulations.audit import as_plain, audit_all
-from simulations.fuzz import messages
-from simulations.fuzz.content import (
-    bytes_file,
-    database_file,
-    either,
-    npy_bytes,
-    png_file,
-    tar_file,
-    tensors_file,
-    zip_file,
-)
+from simulations.fuzz import content, messages, values
+from simulations.fuzz.content import bytes_file, either, mostly
 from simulations.fuzz.places import CLASSES, RUN, SERVER, STUDY
-from simulations.fuzz.values import (
-    Mutator,
-    dumped,
-    encoded,
-    json_file,
-    mutated,
-    mutated_text,
-    nonsense,
-    yaml_file,
-)
+from simulations.fuzz.values import Mutator, encoded, json_file, mutated, mutated_text, yaml_file
 from simulations.partition import PARTITIONS, partition
 
 Attempt = Callable[[Path], object]
@@ -100,7 +76,7 @@ class Kind:
         attempt: reads it, as the product does, in a place; its exceptions are checked.
         may_change: patterns of files that reading it may write to; all others must stay as they are.
         rare: whether it takes long, so that only every fifth of its mutations is tried.
-        command: arguments of the command that reads it, if one does that without reaching out and training.
+        command: the arguments of the command that reads it, if one does that without reaching out and training.
     """
 
     file: str
@@ -108,7 +84,7 @@ class Kind:
     attempt: Attempt
     may_change: tuple[str, ...] = ()
     rare: bool = False
-    command: tuple[str, ...] | None = None
+    command: str = ""
 
 
 # --- studies ---------------------------------------------------------------------------------------------------------
@@ -117,20 +93,13 @@ class Kind:
 def _overrides(rng: Random, original: bytes) -> bytes:
     """The value of `--set` as its own file."""
     key, _, text = original.decode().partition("=")
-    keys = [
-        key,
-        "privacy.epsilon",
-        "training",
-        "data.classes",
-        "name",
-        "",
-        ".",
-        "a.b.c",
-        "training.rounds.more",
-        "\x1b",
-    ]
-    value = dumped(nonsense(rng)).removesuffix("...\n").strip() if rng.randrange(2) else mutated_text(rng, text)
-    return encoded(f"{rng.choice(keys)}{rng.choice(['=', '=', '=', ''])}{value}")
+    others = ("privacy.epsilon", "training", "data.classes", "name", "", ".", "a.b.c", "training.rounds.more", "\x1b")
+    keys = [key, *others]
+    if rng.randrange(2):
+        text = values.dumped(values.nonsense(rng)).removesuffix("...\n").strip()
+    else:
+        text = mutated_text(rng, text)
+    return encoded(f"{rng.choice(keys)}{rng.choice(['=', '=', '=', ''])}{text}")
 
 
 def _scenario(place: Path) -> None:
@@ -179,7 +148,7 @@ def _run_yaml(rng: Random, original: bytes) -> bytes:
             run = _with_its_hash(_with_its_plan(mutated(rng, run, ("scenario", rng.choice(["training", "privacy"])))))
         case _:
             run = _with_its_hash(_with_its_plan(mutated(rng, run, ("scenario",))))
-    return encoded(dumped(run))
+    return encoded(values.dumped(run))
 
 
 def _with_its_hash(run: Any) -> Any:
@@ -277,15 +246,7 @@ def _reply(place: Path) -> None:
     quarantine = Quarantine(place / QUARANTINE_FILE, after=3)
     members = Members(("bergen",), quarantine)
     members.connected(_Node())  # pyright: ignore[reportArgumentType]
-    replies = RoundReplies(
-        1,
-        phase=TRAINING,
-        sent=checkpoint.weights,
-        max_update_norm=1000.0,
-        members=members,
-        quarantine=quarantine,
-        known={},
-    )
+    replies = RoundReplies(1, TRAINING, checkpoint.weights, 1000.0, members, {})
     question = Message(messages.from_bytes(b""), 1, MessageType.TRAIN)
     taken = list(replies.usable([Message(record, reply_to=question)]))
     if len(taken) + len(replies.refused) != 1:
@@ -307,27 +268,26 @@ def _envelope(place: Path) -> None:
 
 def _audit(place: Path) -> None:
     """The ledger alone, and with its node; then what the node itself makes of it."""
-    for path in (place / _LEDGER, place / "node"):
-        for found in as_plain(audit_all([path]))["findings"]:
-            _printable([str(found["cohort"]), found["problem"]])
-    node = Node(place / "node")
-    node.statements()
-    registration = node.register.get(None)
-    node.cost(read_proposal(place / RUN_FILE), registration, SERVER)
+    _audited(place / _LEDGER)
+    _register(place)
 
 
-def _audit_copy(place: Path) -> None:
-    for found in as_plain(audit_all([place / "copy.sqlite"]))["findings"]:
+def _audited(path: Path) -> None:
+    for found in as_plain(audit_all([path]))["findings"]:
         _printable([str(found["cohort"]), found["problem"]])
 
 
 def _register(place: Path) -> None:
+    _audited(place / "node")
     node = Node(place / "node")
-    audit_all([place / "node"])
     node.statements()
     registration = node.register.get(None)
     node.cost(read_proposal(place / RUN_FILE), registration, SERVER)
     _printable([registration.name, registration.site])
+
+
+def _statements(place: Path) -> None:
+    Node(place / "node").statements()
 
 
 def _status(place: Path) -> None:
@@ -372,6 +332,9 @@ def _mnist(place: Path) -> None:
     read(Mnist(root=place / "mnist"))
 
 
+_LINES = ["../../etc/passwd,1\n", ",\n", "a,\n", '"a\n', "\x1b[2J,1\n", "x" * 200_000 + ",1\n"]
+
+
 def _manifest(rng: Random, original: bytes) -> bytes:
     """A manifest with other lines."""
     lines = original.decode().splitlines(keepends=True)
@@ -384,9 +347,7 @@ def _manifest(rng: Random, original: bytes) -> bytes:
         case 2:
             lines[at] = lines[at].replace(",", rng.choice(["", ",,", ";", "\t", '","', "\x00", "\r"]))
         case 3:
-            lines[at] = rng.choice(
-                ["../../etc/passwd,1\n", ",\n", "a,\n", '"a\n', "\x1b[2J,1\n", "x" * 200_000 + ",1\n"]
-            )
+            lines[at] = rng.choice(_LINES)
         case 4:
             return rng.choice([b"\xef\xbb\xbf", b"\xff\xfe", b""]) + original.decode().encode("utf-16")
         case 5:
@@ -396,13 +357,11 @@ def _manifest(rng: Random, original: bytes) -> bytes:
     return encoded("".join(lines))
 
 
+_WORDS = [b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\x00\x00\x08\x03", b"\x00\x00\x0d\x02"]
+
+
 def _idx(rng: Random, original: bytes) -> bytes:
-    head = b"".join(
-        rng.choice(
-            [b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\x00\x00\x08\x03", b"\x00\x00\x0d\x02", original[at : at + 4]]
-        )
-        for at in range(0, 16, 4)
-    )
+    head = b"".join(rng.choice([*_WORDS, original[at : at + 4]]) for at in range(0, 16, 4))
     return head + original[16:] if rng.randrange(2) else bytes_file(rng, original)
 
 
@@ -419,117 +378,68 @@ def _printable(texts: list[str]) -> None:
             raise AssertionError(f"shows what cannot be printed: {ascii(text)[:80]}")
 
 
-_COORDINATOR = ("--folder", "coordinator")
-_STATUS = ("server", "status", *_COORDINATOR)
+_AT = "--folder coordinator"
+_STATUS = f"server status {_AT}"
+_COPY = "copy.sqlite"
 _IMAGE = "images/train/benign/0000.png"
+_KEPT = (*_LEDGERS, "node/studies/*")
+_ENROLLED = ("coordinator/sites.json", "coordinator/.sites.json.lock")
+_MORE = "node init node --cohort more --site bergen --data data.yaml --size 40"
+_DATABASE, _TENSORS = mostly(content.database_file), mostly(content.tensors_file)
+_PNG = either(content.png_file, content.png_file, bytes_file, _other_format)
+_MNIST = "mnist/MNIST/raw/train"
 
 KINDS: dict[str, Kind] = {
     "scenario": Kind(
-        "scenario.yaml",
-        yaml_file,
-        _scenario,
-        command=("server", "submit", "scenario.yaml", "--propose", *_COORDINATOR),
-        may_change=("coordinator/runs/*",),
+        *("scenario.yaml", yaml_file, _scenario, ("coordinator/runs/*",)),
+        command=f"server submit scenario.yaml --propose {_AT}",
     ),
     "simulation": Kind("simulated.yaml", yaml_file, _simulated),
     "override": Kind("override.txt", _overrides, _override),
-    "run": Kind(
-        RUN_FILE,
-        _run_yaml,
-        _approve,
-        (*_LEDGERS, "node/studies/*"),
-        command=("node", "plan", "node", RUN_FILE, "--server", SERVER),
-    ),
+    "run": Kind(RUN_FILE, _run_yaml, _approve, _KEPT, command=f"node plan node {RUN_FILE} --server {SERVER}"),
     "policy": Kind(
-        "node/policy.yaml",
-        yaml_file,
-        _policy,
-        (*_LEDGERS, "node/studies/*"),
-        command=("node", "approve", "node", RUN_FILE, "--server", SERVER),
+        *("node/policy.yaml", yaml_file, _policy, _KEPT),
+        command=f"node approve node {RUN_FILE} --server {SERVER}",
     ),
     "node": Kind("node/node.yaml", yaml_file, _connection, ("node/runtime.secret",)),
     "server": Kind("coordinator/server.yaml", yaml_file, _settings, ("coordinator/proxy/*",), command=_STATUS),
-    "data": Kind(
-        "data.yaml",
-        yaml_file,
-        _data_file,
-        (*_LEDGERS, "node/*"),
-        command=("node", "init", "node", "--cohort", "more", "--site", "bergen", "--data", "data.yaml", "--size", "40"),
-    ),
+    "data": Kind("data.yaml", yaml_file, _data_file, (*_LEDGERS, "node/*"), command=_MORE),
     "request": Kind(
-        "request.json",
-        json_file,
-        _request,
-        ("coordinator/sites.json", "coordinator/.sites.json.lock"),
-        command=("server", "enrol", "bergen", "request.json", *_COORDINATOR),
+        *("request.json", json_file, _request, _ENROLLED), command=f"server enrol bergen request.json {_AT}"
     ),
-    "bundle": Kind("bundle.fab", either(zip_file(), zip_file(), bytes_file), _bundle),
-    "instruction": Kind("instruction.bin", messages.message, _instruction, (*_LEDGERS, "node/studies/*"), rare=True),
-    "reply": Kind("reply.bin", messages.message, _reply, (QUARANTINE_FILE, QUARANTINE_LOCK)),
+    "bundle": Kind("bundle.fab", mostly(content.zip_file()), _bundle),
+    "instruction": Kind("instruction.bin", messages.message, _instruction, _KEPT, rare=True),
+    "reply": Kind("reply.bin", messages.message, _reply, (QUARANTINE_FILE, run_folder.QUARANTINE_LOCK)),
     "envelope": Kind("folded.bin", bytes_file, _envelope),
-    "ledger": Kind(
-        _LEDGER,
-        either(database_file, database_file, bytes_file),
-        _audit,
-        _LEDGERS,
-        rare=True,
-        command=("node", "status", "node"),
-    ),
-    "ledger-copy": Kind(
-        "copy.sqlite",
-        either(database_file, database_file, bytes_file),
-        _audit_copy,
-        rare=True,
-        command=("audit", "copy.sqlite"),
-    ),
-    "register": Kind(
-        "node/cohorts.sqlite",
-        either(database_file, database_file, bytes_file),
-        _register,
-        _LEDGERS,
-        rare=True,
-        command=("audit", "node"),
-    ),
+    "ledger": Kind(_LEDGER, _DATABASE, _audit, _LEDGERS, rare=True, command="node status node"),
+    "ledger-copy": Kind(_COPY, _DATABASE, lambda place: _audited(place / _COPY), rare=True, command=f"audit {_COPY}"),
+    "register": Kind("node/cohorts.sqlite", _DATABASE, _register, _LEDGERS, rare=True, command="audit node"),
     "generator": Kind(
-        f"{RUN}/{GENERATOR_FILE}",
-        either(tensors_file, tensors_file, bytes_file),
-        _generator,
-        ("out/*",),
-        command=("generate", RUN, "--count", "2", "--out", "out"),
+        *(f"{RUN}/{GENERATOR_FILE}", _TENSORS, _generator, ("out/*",)),
+        command=f"generate {RUN} --count 2 --out out",
     ),
-    "checkpoint": Kind(_CHECKPOINT, either(tensors_file, tensors_file, bytes_file), _status, command=_STATUS),
-    "state": Kind(_STATE, either(zip_file(), bytes_file), _state),
+    "checkpoint": Kind(_CHECKPOINT, _TENSORS, _status, command=_STATUS),
+    "state": Kind(_STATE, either(content.zip_file(), bytes_file), _state),
     "sites": Kind("coordinator/sites.json", json_file, _status, command=_STATUS),
-    "submission": Kind(f"{RUN}/{SUBMISSION_FILE}", json_file, _status, command=_STATUS),
-    "events": Kind(f"{RUN}/{EVENTS_FILE}", json_file, _status, command=_STATUS),
+    "submission": Kind(f"{RUN}/{run_folder.SUBMISSION_FILE}", json_file, _status, command=_STATUS),
+    "events": Kind(f"{RUN}/{run_folder.EVENTS_FILE}", json_file, _status, command=_STATUS),
     "quarantine": Kind(
-        f"{RUN}/{QUARANTINE_FILE}",
-        json_file,
-        lambda place: Quarantine(place / RUN / QUARANTINE_FILE, 3),
+        f"{RUN}/{QUARANTINE_FILE}", json_file, lambda place: Quarantine(place / RUN / QUARANTINE_FILE, 3)
     ),
     "study-of-run": Kind(f"{RUN}/{RUN_FILE}", yaml_file, _status, command=_STATUS),
     "backup": Kind(
-        "backup.tar.gz",
-        either(tar_file, bytes_file),
-        _restore,
-        ("restored/*", ".restored.*"),
-        command=("server", "restore", "backup.tar.gz", "--folder", "restored"),
+        *("backup.tar.gz", either(content.tar_file, bytes_file), _restore, ("restored/*", ".restored.*")),
+        command="server restore backup.tar.gz --folder restored",
     ),
     "authority": Kind("ca.pem", bytes_file, lambda place: load_authorities(place / "ca.pem")),
-    "site-key": Kind(
-        "node/site.key",
-        bytes_file,
-        lambda place: Node(place / "node").statements(),
-        _LEDGERS,
-        command=("node", "status", "node"),
-    ),
+    "site-key": Kind("node/site.key", bytes_file, _statements, _LEDGERS, command="node status node"),
     "node-key": Kind("node/node.key", bytes_file, lambda place: node_public_key(place / "node")),
-    "npz": Kind("data.npz", either(zip_file(npy_bytes), zip_file(npy_bytes), bytes_file), _archive),
-    "png": Kind(_IMAGE, either(png_file, png_file, bytes_file, _other_format), _folder("images", manifest=False)),
-    "png-resized": Kind(_IMAGE, png_file, _folder("images", manifest=False, size=8)),
+    "npz": Kind("data.npz", mostly(content.zip_file(content.npy_bytes)), _archive),
+    "png": Kind(_IMAGE, _PNG, _folder("images", manifest=False)),
+    "png-resized": Kind(_IMAGE, content.png_file, _folder("images", manifest=False, size=8)),
     "jpeg": Kind("photos/train/benign/0000.jpg", either(bytes_file, _other_format), _folder("photos", manifest=False)),
     "manifest": Kind("patients.csv", either(_manifest, bytes_file), _folder("images", manifest=True)),
-    "mnist": Kind("mnist/MNIST/raw/train-images-idx3-ubyte", _idx, _mnist),
-    "mnist-labels": Kind("mnist/MNIST/raw/train-labels-idx1-ubyte", _idx, _mnist),
+    "mnist": Kind(f"{_MNIST}-images-idx3-ubyte", _idx, _mnist),
+    "mnist-labels": Kind(f"{_MNIST}-labels-idx1-ubyte", _idx, _mnist),
 }
 """Every input, by the name that `--only` takes."""

@@ -15,33 +15,13 @@ from simulations.fuzz.content import bytes_file
 from simulations.fuzz.values import nonsense
 
 _DTYPES = (
-    "i4,(",
-    "object",
-    "O",
-    "float16",
-    "float64",
-    "int64",
-    "<f4",
-    ">f4",
-    "V8",
-    "U4",
-    "f4,f4",
-    "(2,)f4",
-    "",
-    "x" * 5000,
+    *("i4,(", "object", "O", "float16", "float64", "int64", "<f4", ">f4", "V8", "U4", "f4,f4", "(2,)f4"),
+    *("", "x" * 5000),
 )
+_WAYS = ("drop", "rename", "add", "values", "dtype", "shape", "stype", "bytes", "cut", "longer")
 _SHAPES = ((), (0,), (-1,), (1,), (3, 3), (2**31,), (2**62, 4), (1,) * 40, (10**9,))
 _WORDS = (
-    "",
-    "0" * 64,
-    "F" * 64,
-    "0" * 65,
-    "site-1",
-    "bergen",
-    "budget",
-    "../" * 30,
-    "\x1b[2J",
-    "ä" * 300,
+    *("", "0" * 64, "F" * 64, "0" * 65, "site-1", "bergen", "budget", "../" * 30, "\x1b[2J", "ä" * 300),
     "x" * 200_000,
 )
 
@@ -99,9 +79,8 @@ def _header(rng: Random, record: RecordDict) -> None:
         case 2:
             header[rng.choice(["seed", "more", "\x1b", ""])] = rng.choice(_WORDS)
         case 3:
-            record[rng.choice([name, "more"])] = rng.choice(
-                [MetricRecord({"a": 1}), ArrayRecord(), ConfigRecord({"a": 1})]
-            )
+            other = rng.choice([MetricRecord({"a": 1}), ArrayRecord(), ConfigRecord({"a": 1})])
+            record[rng.choice([name, "more"])] = other
         case 4:
             header[key] = rng.choice(_WORDS)
         case _:
@@ -115,9 +94,7 @@ def _arrays(rng: Random, record: RecordDict) -> None:
     elif how == 1:
         record["weights"] = rng.choice([ArrayRecord(), ConfigRecord({"a": 1}), pack({"a": torch.zeros(5_000_000)})])
     else:
-        _spoil_array(
-            rng, record, ("drop", "rename", "add", "values", "dtype", "shape", "stype", "bytes", "cut", "longer")
-        )
+        _spoil_array(rng, record, _WAYS)
 
 
 def _spoil_array(rng: Random, record: RecordDict, ways: tuple[str, ...]) -> None:

@@ -5,14 +5,8 @@ from importlib import import_module
 from simulations.fuzz.content import warm_up
 
 _LATE = (
-    "dp_accounting.pld",
-    "sklearn.datasets",
-    "torchvision.datasets",
-    "server.release.generate",
-    "silogan",
-    "client.ledger.page",
-    "simulations.fuzz.workers",
-    "simulations.simulate",
+    *("dp_accounting.pld", "sklearn.datasets", "torchvision.datasets", "server.release.generate", "silogan"),
+    *("client.ledger.page", "simulations.fuzz.workers", "simulations.simulate"),
 )
 
 for name in _LATE:

@@ -10,7 +10,7 @@ import sqlite3
 import time
 import traceback
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,13 +21,13 @@ from common.errors import ERRORS_BY_EXIT_CODE, SiloganError
 from simulations.fuzz.content import bytes_file
 from simulations.fuzz.kinds import KINDS, Kind
 from simulations.fuzz.messages import NotDeliveredError
+from simulations.processes import memory
 
 MOST_SECONDS = 2.0
 """Of processor time: the machine may have other work."""
 
 MOST_BYTES = 500 * 2**20
 _LONGEST = 2000  # characters of an error
-_STATUS = Path("/proc/self/status")
 _PEAK_RESET = Path("/proc/self/clear_refs")
 
 
@@ -61,6 +61,10 @@ class Outcome:
         return asdict(self)
 
 
+Measured = tuple[str, str, float, float]
+"""What came of it and its detail, as in `Outcome`; seconds of processor time; and megabytes beyond the start."""
+
+
 def mutation(kind: str, seed: int, index: int, original: bytes) -> bytes:
     """The mutated input; the same for the same numbers."""
     rng = Random(f"{seed}/{kind}/{index}")  # noqa: S311  (to be repeated)
@@ -79,22 +83,35 @@ def attempt(kind: str, index: int, place: Path, content: bytes) -> Outcome:
         place: an intact place; is as intact afterwards.
         content: the input.
     """
-    found = KINDS[kind]
-    path = place / found.file
-    path.write_bytes(content)
-    before, kept = listing(place), entries(place)
-    resident = reset_peak()
-    began = time.process_time()
-    how, detail = _outcome(found, place)
-    seconds, megabytes = time.process_time() - began, (peak() - resident) / 2**20
+    (place / KINDS[kind].file).write_bytes(content)
+
+    def look(found: Kind) -> Measured:
+        resident, began = reset_peak(), time.process_time()
+        how, detail = _outcome(found, place)
+        return how, detail, time.process_time() - began, (peak() - resident) / 2**20
+
+    return judged(kind, index, place, look)
+
+
+def judged(kind: str, index: int, place: Path, look: Callable[[Kind], Measured]) -> Outcome:
+    """What came of giving a place to what reads it, its time, memory and files among that.
+
+    Args:
+        kind: which input was spoilt.
+        index: which mutation of it.
+        place: where it lies.
+        look: has it read.
+    """
+    found, before, kept = KINDS[kind], listing(place), entries(place)
+    how, detail, seconds, megabytes = look(found)
     if seconds > MOST_SECONDS:
         how, detail = "too slow", f"{seconds:.1f} s after {how} {detail}"
     elif megabytes * 2**20 > MOST_BYTES:
         how, detail = "too large", f"{megabytes:.0f} MB after {how} {detail}"
     changed = [name for name in _changes(before, listing(place)) if not allowed(found, name)]
     lost = [name for name, rows in kept.items() if entries(place).get(name, [])[: len(rows)] != rows]
-    if changed or lost:
-        changed += [f"entries of {name}" for name in lost]
+    changed += [f"entries of {name}" for name in lost]
+    if changed:
         how, detail = "changed files", f"{', '.join(changed[:3])} after {how} {detail}"
     return Outcome(kind, index, how, detail, round(seconds, 3), round(max(0.0, megabytes), 1))
 
@@ -143,19 +160,12 @@ def quiet() -> Generator[None]:
 def reset_peak() -> int:
     """Forgets the largest memory so far; bytes that the process has now."""
     _PEAK_RESET.write_text("5")
-    return _field("VmRSS")
+    return memory("VmRSS")
 
 
 def peak() -> int:
     """The most bytes that the process has had since."""
-    return _field("VmHWM")
-
-
-def _field(name: str) -> int:
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"{_STATUS} has no {name}")
+    return memory("VmHWM")
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -37,10 +37,12 @@ from common.operations.supervise import running
 from common.wire.run_folder import PARTITION_FILE, SUBMISSION_FILE
 from common.wire.study import Study
 from server.rounds.checkpoint import Checkpoint
+from simulations.processes import children, memory
 from simulations.simulate import simulate
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "digits.yaml"
 SITES = 3
+_CLASSES = json.dumps([str(digit) for digit in range(10)])
 _WAIT_SECONDS = 1200.0
 _SUBNET = "10.213.7"
 _OURS = f"sg{os.getpid() % 100_000}"  # begins the names of what this process makes, of 15 characters at most
@@ -75,9 +77,8 @@ class Host:
         """
         done = self.execute("-m", "silogan", *arguments)
         if done.returncode:
-            raise FederationError(
-                f"{self.name}: silogan {arguments[0]} {arguments[1]}", done.stderr.strip(), "see above"
-            )
+            what = f"{self.name}: silogan {arguments[0]} {arguments[1]}"
+            raise FederationError(what, done.stderr.strip(), "see above")
         return done.stdout
 
     def execute(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -144,12 +145,21 @@ class Federation:
         """Queues the scenario, and has each hospital approve it."""
         settings = [word for override in overrides for word in ("--set", override)]
         folder = ("--folder", str(self.server.folder))
-        proposal = json.loads(
-            self.server.run("server", "submit", str(SCENARIO), *folder, *settings, "--propose", "--json")
-        )
+        command = ("server", "submit", str(SCENARIO), *folder, *settings, "--json")
+        proposal = json.loads(self.server.run(*command, "--propose"))
         for host in self.hospitals:
             host.run("node", "approve", str(host.folder), proposal["proposal"], "--server", self.address)
-        return json.loads(self.server.run("server", "submit", str(SCENARIO), *folder, *settings, "--json"))
+        return json.loads(self.server.run(*command))
+
+    def kill(self, host: Host) -> None:
+        """Kills all programs of a host at once."""
+        os.kill(running(host.folder)["supervisor"], signal.SIGKILL)
+
+    def restart(self, host: Host, seconds: float) -> None:
+        """Kills all programs of a host, and starts them again after some time."""
+        self.kill(host)
+        time.sleep(seconds)
+        self.start(host)
 
     def stop(self) -> None:
         """Ends everything."""
@@ -159,9 +169,20 @@ class Federation:
 
 def settings(sites: int = SITES) -> list[str]:
     """What the digits scenario needs to be told, since the coordinator has no data to look at."""
-    classes = ", ".join(f'"{digit}"' for digit in range(10))
-    data = ["data.image_size=8", "data.channels=1", f"data.classes=[{classes}]"]
+    data = ["data.image_size=8", "data.channels=1", f"data.classes={_CLASSES}"]
     return [*data, "privacy.unit=record", f"sites.count={sites}", "evaluation.enabled=false"]
+
+
+STEPS = 200
+"""Of a round: as many as a new policy allows."""
+
+
+def submit_short(federation: Federation, title: str, rounds: int = 6) -> dict[str, Any]:
+    """Submits some rounds, with randomness of their own. Each title makes another study of it."""
+    return federation.submit(
+        *(*settings(), f"title={title}", f"training.rounds={rounds}", f"training.local_steps={STEPS}", "seed=null"),
+        *("privacy.epsilon=1", "federation.quorum=2", "federation.round_timeout=30", "federation.join_timeout=60"),
+    )
 
 
 def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]") -> Federation:
@@ -285,8 +306,7 @@ def _write_data(folder: Path, share: Records, test: Records) -> Path:
     for part, records in (("train", share), ("test", test)):
         arrays |= {f"{part}_images": records.stored[PIXELS][:, 0].numpy(), f"{part}_labels": records.labels.numpy()}
     np.savez(folder / "share.npz", **arrays)
-    classes = ", ".join(f'"{digit}"' for digit in range(10))
-    text = f"source: medmnist\nroot: {json.dumps(str(folder / 'share.npz'))}\nclasses: [{classes}]\n"
+    text = f"source: medmnist\nroot: {json.dumps(str(folder / 'share.npz'))}\nclasses: {_CLASSES}\n"
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     return folder / "data.yaml"
 
@@ -331,17 +351,11 @@ def _pace(nodes: list[Path]) -> str:
 
 def memory_of(folder: Path) -> dict[str, int]:
     """The most memory that each program of a coordinator or node has had, in MiB, its children's included (Linux)."""
-    return {name: sum(map(_peak, _family(process))) for name, process in running(folder).items()}
+    return {name: sum(memory("VmHWM", one) for one in _family(of)) >> 20 for name, of in running(folder).items()}
 
 
 def _family(process: int) -> list[int]:
-    children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
-    return [process, *(one for child in children for one in _family(int(child)))]
-
-
-def _peak(process: int) -> int:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="utf-8"))
-    return 0 if found is None else int(found[1]) >> 10
+    return [process, *(one for child in children(process) for one in _family(child))]
 
 
 def _memory(federation: Federation) -> str:
@@ -389,9 +403,7 @@ def main(
     if not study.plan.seeded:
         return
     different = _differences(folder, simulated)
-    console.print(
-        "weights: identical to `silogan simulate`" if not different else f"weights: {different} tensors differ"
-    )
+    console.print(f"weights: {f'{different} tensors differ' if different else 'identical to `silogan simulate`'}")
     raise SystemExit(FederationError.exit_code if different else 0)
 
 

@@ -264,9 +264,7 @@ def judged(record: RecordDict, violations: Path, *, named: bool) -> tuple[RoundR
     quarantine = Quarantine(violations, after=3)
     members = Members(ROSTER, quarantine)
     members.connected(Nodes(named=named))  # pyright: ignore[reportArgumentType]
-    checked = RoundReplies(
-        1, phase="training", sent=SENT, max_update_norm=1000.0, members=members, quarantine=quarantine, known={}
-    )
+    checked = RoundReplies(1, "training", SENT, 1000.0, members, {})
     question = Message(RecordDict(), 2, MessageType.TRAIN)
     usable = list(checked.usable([Message(record, reply_to=question)]))
     return checked, usable, set(quarantine.violations())

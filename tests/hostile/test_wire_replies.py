@@ -65,9 +65,7 @@ class Round:
         quarantine = Quarantine(folder / "quarantine.json", after=3)
         members = Members(ROSTER, quarantine)
         members.connected(link.grid)
-        checked = RoundReplies(
-            1, phase="training", sent=SENT, max_update_norm=1e3, members=members, quarantine=quarantine, known={}
-        )
+        checked = RoundReplies(1, "training", SENT, 1e3, members, {})
         messages = [Message(instruction(), link.nodes[name].node, "train", ttl=60.0, group_id="1") for name in ROSTER]
         attacked = threading.Event()
 

@@ -2,34 +2,26 @@
 
 from typing import Any
 
-import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from common.config.scenario import Evaluation
-from common.modality import Schema, Stored
-from server.evaluation import Labelled
+from common.modality import Stored
+from server.evaluation import Comparison
 
 
-def evaluate(
-    synthetic: Stored,
-    labels: Tensor | None,
-    train: Labelled,
-    test: Labelled,
-    *,
-    schema: Schema,
-    settings: Evaluation,
-    seed: int,
-    device: torch.device,
-) -> dict[str, Any]:
-    assert labels is not None
+def evaluate(asked: Comparison) -> dict[str, Any]:
+    assert asked.labels is not None
+    schema, test = asked.schema, asked.test
 
     def accuracy(records: Stored, known: Tensor) -> float:
         model = LogisticRegression().fit(schema.encode(records).numpy(), known.numpy())
         return float(model.score(schema.encode(test.records).numpy(), test.labels.numpy()))
 
     return {
-        "utility": {"accuracy_synthetic": accuracy(synthetic, labels), "accuracy_real": accuracy(*train)},
+        "utility": {
+            "accuracy_synthetic": accuracy(asked.synthetic, asked.labels),
+            "accuracy_real": accuracy(*asked.train),
+        },
         "fidelity": None,
         "fidelity_reason": "rows have no measure of it",
     }

@@ -15,6 +15,7 @@ from common.config.scenario import Evaluation
 from common.errors import DataError, SiloganError, UsageError
 from common.modality import Data
 from common.modality.image import PIXELS, ImageSchema
+from server.evaluation import Comparison
 from server.release.generator import ReleasedGenerator
 from server.release.outputs import OUTPUTS
 from simulations import evaluate as module
@@ -77,8 +78,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
     """Stands in for the measuring, which takes seconds."""
     calls: list[Measured] = []
 
-    def measure(*what: Any, settings: Evaluation, **_: Any) -> Measured:
-        calls.append(Measured(*what, settings=settings))
+    def measure(asked: Comparison) -> Measured:
+        train, test = ((part.records[PIXELS], part.labels) for part in (asked.train, asked.test))
+        calls.append(Measured(asked.synthetic[PIXELS], asked.labels, train, test, asked.settings))
         return calls[-1]
 
     monkeypatch.setattr("server.evaluation.evaluation.evaluate", measure)

@@ -31,12 +31,10 @@ def build(model: Article, schema: ImageSchema) -> tuple[Generator, Discriminator
         ConfigError: images are not 64x64.
     """
     if schema.size != IMAGE_SIZE:
-        raise ConfigError(
-            "data.image_size", f"the 'article' networks are for 64, not {schema.size}", "set it to 64 or use 'dcgan'"
-        )
-    return SeedGenerator(model.latent_dim, model.width, schema.channels), SeedDiscriminator(
-        model.width, schema.channels
-    )
+        problem = f"the 'article' networks are for 64, not {schema.size}"
+        raise ConfigError("data.image_size", problem, "set it to 64 or use 'dcgan'")
+    generator = SeedGenerator(model.latent_dim, model.width, schema.channels)
+    return generator, SeedDiscriminator(model.width, schema.channels)
 
 
 class SeedGenerator(Generator):

@@ -18,12 +18,7 @@ from common.modality.image import ImageSchema
 from common.modality.image_options import Dcgan
 from common.models.networks.base import Discriminator, Generator
 
-LADDERS: dict[int, tuple[int, ...]] = {
-    8: (8, 4),
-    28: (28, 14, 7, 4),
-    32: (32, 16, 8, 4),
-    64: (64, 32, 16, 8, 4),
-}
+LADDERS: dict[int, tuple[int, ...]] = {8: (8, 4), 28: (28, 14, 7, 4), 32: (32, 16, 8, 4), 64: (64, 32, 16, 8, 4)}
 """Heights of the feature maps from the image inwards; the channels double with each from `model.width`."""
 
 SLOPE = 0.2  # of LeakyReLU below 0

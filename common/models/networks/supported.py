@@ -14,13 +14,7 @@ from common.models.networks.base import Discriminator
 from common.models.networks.standardised import StandardisedConv2d
 
 PRIVATE_LAYERS: tuple[type[nn.Module], ...] = (
-    nn.Conv2d,
-    nn.ConvTranspose2d,
-    nn.Linear,
-    nn.Embedding,
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.InstanceNorm2d,
+    *(nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Embedding, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d),
     StandardisedConv2d,
 )
 

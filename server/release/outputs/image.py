@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from common.errors import UsageError
 from common.files import write_bytes_atomically
 from common.modality import Stored
 from common.modality.image import PIXELS
-from server.release.contact_sheet import UNCONDITIONAL_COLUMNS, class_grid, png_bytes
+from server.release.contact_sheet import UNCONDITIONAL_COLUMNS, class_grid, png_bytes, png_info
 from server.release.generator import ReleasedGenerator
 from server.release.outputs.base import Output
 
@@ -28,9 +27,7 @@ def preview(records: Stored, labels: Tensor | None, generator: ReleasedGenerator
 
 def write_png(out: Path, records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> None:
     """`out/CLASS/000000.png`, every file marked as synthetic."""
-    info = PngInfo()
-    for keyword, text in generator.png_text().items():
-        info.add_text(keyword, text)
+    info = png_info(generator.png_text())
     folders = [UNLABELLED] if labels is None else list(generator.schema.classes)
     for folder in folders:
         if folder in ("", "..") or "\0" in folder or Path(folder).name != folder:

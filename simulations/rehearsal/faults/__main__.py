@@ -21,19 +21,9 @@ from common.errors import FederationError
 from common.registry import lookup
 from common.wire.run_folder import EVENTS_FILE
 from common.wire.study import Study
-from simulations.rehearsal.faults import FAULTS, Fault, seen
+from simulations.rehearsal.faults import FAULTS, Fault, seen, surroundings
 from simulations.rehearsal.faults.coordinators import coordinator_disk_full
-from simulations.rehearsal.faults.runs import STEPS, submit_short
-from simulations.rehearsal.faults.surroundings import (
-    clock_skewed,
-    disk_full,
-    faketime,
-    mount_small_disk,
-    old_authority,
-    read_only,
-    unmount,
-)
-from simulations.rehearsal.federation import SCENARIO, Federation, hosts, set_up, settings, wait_for
+from simulations.rehearsal.federation import SCENARIO, Federation, hosts, set_up, settings, submit_short, wait_for
 from simulations.simulate import simulate
 
 _SLOW = ("modified-software", "poisoned-update")  # a node that was stopped is back only after some rounds
@@ -52,11 +42,11 @@ def main(
     chosen = {name: lookup(FAULTS, name, "--only") for name in only or FAULTS}
     small = [out / "hospital-1", out / "coordinator"]
     for folder in small:
-        unmount(folder)
+        surroundings.unmount(folder)
     shutil.rmtree(out, ignore_errors=True)
-    mounted = all(map(mount_small_disk, small))
+    mounted = all(map(surroundings.mount_small_disk, small))
     try:
-        old_authority(out / "coordinator")
+        surroundings.old_authority(out / "coordinator")
         simulated = out / "simulated"
         simulate(load_scenario(SCENARIO, [*settings(), "training.rounds=1", "seed=null"]), simulated)
         with hosts(out) as made:
@@ -71,7 +61,7 @@ def main(
                 _print(console, (name, *row))
     finally:
         for folder in small:
-            unmount(folder)
+            surroundings.unmount(folder)
 
 
 def _print(console: Console, row: tuple[str, ...]) -> None:
@@ -82,9 +72,9 @@ def _missing(fault: Fault, *, isolated: bool, mounted: bool) -> str:
     """What this machine lacks for a fault; empty if it lacks nothing."""
     if fault.__name__.startswith("network") and not isolated:
         return "needs network namespaces"
-    if fault in {disk_full, coordinator_disk_full, read_only} and not mounted:
+    if fault in {surroundings.disk_full, coordinator_disk_full, surroundings.read_only} and not mounted:
         return "needs a disk of its own (mount)"
-    if fault is clock_skewed and faketime() is None:
+    if fault is surroundings.clock_skewed and surroundings.faketime() is None:
         return "needs faketime"
     return ""
 
@@ -108,14 +98,9 @@ def _happens(federation: Federation, name: str, fault: Fault) -> tuple[str, ...]
     took = time.monotonic() - began
     done += steps
     rounds = seen.rounds_of(events)
-    return (
-        "; ".join(done),
-        f"{state}, {len(rounds)} rounds",
-        f"{took:.0f}",
-        seen.refused(rounds),
-        seen.warned(federation.hospitals[0], since),
-        seen.ledgers(federation, Study.load(folder).study_id, rounds, STEPS),
-    )
+    told = ("; ".join(done), f"{state}, {len(rounds)} rounds", f"{took:.0f}", seen.refused(rounds))
+    ledgers = seen.ledgers(federation, Study.load(folder).study_id, rounds)
+    return (*told, seen.warned(federation.hospitals[0], since), ledgers)
 
 
 if __name__ == "__main__":

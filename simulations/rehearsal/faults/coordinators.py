@@ -9,17 +9,17 @@ from pathlib import Path
 from common.operations.supervise import running
 from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE
 from server.operations.coordinator import DATABASE
-from simulations.rehearsal.faults.runs import submit_short
+from simulations.processes import children
 from simulations.rehearsal.faults.surroundings import fill
-from simulations.rehearsal.federation import Federation, wait_for
+from simulations.rehearsal.federation import Federation, submit_short, wait_for
 
 
 def proxy_frozen(federation: Federation) -> Iterator[str]:
     """The proxy stops doing anything for 30 seconds, and does not end."""
     proxy = running(federation.server.folder)["proxy"]
-    workers = Path(f"/proc/{proxy}/task/{proxy}/children").read_text(encoding="ascii").split()
+    programs = (proxy, *children(proxy))
     for number in (signal.SIGSTOP, signal.SIGCONT):
-        for process in (proxy, *map(int, workers)):
+        for process in programs:
             os.kill(process, number)
         if number == signal.SIGSTOP:
             time.sleep(30)
@@ -54,9 +54,7 @@ def database_lost(federation: Federation) -> Iterator[str]:
 def server_restarted_thrice(federation: Federation) -> Iterator[str]:
     """The coordinator is killed and started again three times."""
     for _ in range(3):
-        _kill(federation)
-        time.sleep(5)
-        federation.start(federation.server)
+        federation.restart(federation.server, 10)
         time.sleep(15)
     yield "coordinator killed and started again three times, 20 s apart"
 
@@ -71,7 +69,7 @@ def run_stopped(federation: Federation) -> Iterator[str]:
 
 
 def _kill(federation: Federation) -> None:
-    os.kill(running(federation.server.folder)["supervisor"], signal.SIGKILL)
+    federation.kill(federation.server)
     time.sleep(5)
 
 

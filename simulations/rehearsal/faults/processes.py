@@ -2,13 +2,11 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from common.operations.supervise import running
-from simulations.rehearsal.faults.runs import submit_short
-from simulations.rehearsal.federation import Federation, Host, wait_for
+from simulations.processes import children
+from simulations.rehearsal.federation import Federation, Host, submit_short, wait_for
 
 
 def worker_killed(federation: Federation) -> Iterator[str]:
@@ -31,26 +29,20 @@ def supernode_killed(federation: Federation) -> Iterator[str]:
 
 def node_killed(federation: Federation) -> Iterator[str]:
     """SIGKILL to all of a hospital's node, which is started again after ten seconds."""
-    host = federation.hospitals[0]
-    os.kill(running(host.folder)["supervisor"], signal.SIGKILL)
-    time.sleep(10)
-    federation.start(host)
+    federation.restart(federation.hospitals[0], 10)
     yield "whole node killed, started again after 10 s"
 
 
 def site_gone(federation: Federation) -> Iterator[str]:
     """A hospital's node is killed and does not come back before the run has ended; two are a quorum."""
-    host = federation.hospitals[0]
-    os.kill(running(host.folder)["supervisor"], signal.SIGKILL)
+    federation.kill(federation.hospitals[0])
     yield "whole node killed for good"
-    federation.start(host)
+    federation.start(federation.hospitals[0])
 
 
 def server_killed(federation: Federation) -> Iterator[str]:
     """SIGKILL to the coordinator in the middle of a run, which is started again after five seconds."""
-    os.kill(running(federation.server.folder)["supervisor"], signal.SIGKILL)
-    time.sleep(5)
-    federation.start(federation.server)
+    federation.restart(federation.server, 5)
     yield "coordinator killed, started again after 5 s"
 
 
@@ -64,6 +56,4 @@ def two_runs(federation: Federation) -> Iterator[str]:
 
 def _worker(host: Host) -> int:
     """Process number of a hospital's worker: the executor's youngest child."""
-    executor = running(host.folder)["executor"]
-    children = Path(f"/proc/{executor}/task/{executor}/children").read_text().split()
-    return int(children[-1])
+    return children(running(host.folder)["executor"])[-1]

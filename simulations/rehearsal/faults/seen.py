@@ -9,7 +9,7 @@ from client.ledger.chain import read_entries
 from client.node.service import LOG_FILE
 from common.operations.logs import is_line
 from common.wire.run_folder import QUARANTINE_FILE
-from simulations.rehearsal.federation import Federation, Host
+from simulations.rehearsal.federation import STEPS, Federation, Host
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 300  # characters of what is told
@@ -57,7 +57,7 @@ def quarantined(federation: Federation) -> str:
     return f"in quarantine: {', '.join(names) or 'nobody'}"
 
 
-def ledgers(federation: Federation, study_id: str, rounds: list[dict[str, Any]], steps: int) -> str:
+def ledgers(federation: Federation, study_id: str, rounds: list[dict[str, Any]], steps: int = STEPS) -> str:
     """For each hospital the rounds that were averaged, settled, and reserved only, and whether that is exact.
 
     Exact: the audit finds nothing, what the coordinator has averaged is settled, and nothing was charged beyond what

@@ -287,8 +287,8 @@ def test_rewriting_with_the_site_s_key_and_nothing_changed_is_no_finding(path: P
 
 
 def test_accountants_that_disagree_are_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client.ledger.audit, "epsilon_pld", lambda *_: 0.1)
-    monkeypatch.setattr(client.ledger.audit, "epsilon_rdp", lambda *_: 0.2)
+    monkeypatch.setattr(client.ledger.audit.accounting, "epsilon_pld", lambda *_: 0.1)
+    monkeypatch.setattr(client.ledger.audit.accounting, "epsilon_rdp", lambda *_: 0.2)
     assert ["disagree" in finding.problem for finding in audit(path).findings] == [True, False]
     assert "below" in audit(path).findings[1].problem
 

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from common.config.scenario import Evaluation
 from common.errors import DataError
-from server.evaluation import evaluation
+from common.modality.image import PIXELS, ImageSchema
+from server.evaluation import Comparison, evaluation
+from server.evaluation import Labelled as Real
 from server.evaluation.evaluation import EvaluationResult, evaluate
 
 SETTINGS = Evaluation(epochs=6)
@@ -29,8 +31,11 @@ def splits(classes: int = 10) -> tuple[Labelled, Labelled, Labelled]:
 def measured(
     synthetic: Tensor, labels: Tensor | None, train: Labelled, test: Labelled, **changes: object
 ) -> EvaluationResult:
-    arguments = {"num_classes": 10, "settings": SETTINGS, "seed": 0, "device": "cpu"} | changes
-    return evaluate(synthetic, labels, train, test, **arguments)  # pyright: ignore[reportArgumentType]
+    arguments = {"num_classes": 10, "settings": SETTINGS, "seed": 0} | changes
+    schema = ImageSchema(8, 1, tuple("0123456789"[: arguments.pop("num_classes")]))  # pyright: ignore[reportArgumentType]
+    real = (Real({PIXELS: images}, of) for images, of in (train, test))
+    asked = {"schema": schema, "device": torch.device("cpu"), **arguments}
+    return evaluate(Comparison({PIXELS: synthetic}, labels, *real, **asked))  # pyright: ignore[reportArgumentType]
 
 
 def test_real_images_pass_for_synthetic_ones() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 from simulations.attacks.one_run import SHARES, best_bound, largest_bound, lower_bound, refuted
-from simulations.attacks.tradeoff import Curve, GaussianCurve, Gaussians, PlanCurve
+from simulations.attacks.tradeoff import Curve, Gaussians, gaussian_curve, plan_curve
 
 GAUSSIANS = Gaussians()
 NORMAL = NormalDist()
@@ -19,7 +19,7 @@ NORMAL = NormalDist()
 
 def approximate(epsilon: float, delta: float) -> Curve:
     """The curve of all (ε, δ)-private mechanisms: f̄(x) = min(e^ε x + δ, 1 - e^-ε (1 - δ - x))."""
-    return PlanCurve(np.array([-epsilon, epsilon]), np.array([1 - math.exp(-epsilon) * (1 - delta), delta]))
+    return plan_curve(np.array([-epsilon, epsilon]), np.array([1 - math.exp(-epsilon) * (1 - delta), delta]))
 
 
 def most_probable(epsilon: float, delta: float, canaries: int, guesses: int, correct: int) -> float:
@@ -106,7 +106,7 @@ def test_tail_of_independent_gaussian_answers_is_never_refuted(mu: float, guesse
         tail += math.comb(guesses, count) * right**count * (1 - right) ** (guesses - count)
         if tail > 1e-12:
             assert not refuted(
-                GaussianCurve(mu), canaries=canaries, guesses=guesses, correct=count, probability=min(tail, 0.999999)
+                gaussian_curve(mu), canaries=canaries, guesses=guesses, correct=count, probability=min(tail, 0.999999)
             )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.privacy.accounting import Mechanism, epsilon, epsilon_pld
-from simulations.attacks.tradeoff import Family, GaussianCurve, Gaussians, ScaledPlans, family_of
+from simulations.attacks.tradeoff import Family, Gaussians, ScaledPlans, family_of, gaussian_curve
 
 NORMAL = NormalDist()
 
@@ -19,7 +19,7 @@ def test_gaussian_curve_is_that_of_two_normal_distributions(mu: float, without: 
     threshold = NORMAL.inv_cdf(1 - without)
     with_the_unit = 1 - NORMAL.cdf(threshold - mu)
     if with_the_unit < 1 - 1e-9:
-        found = GaussianCurve(mu).least_without(with_the_unit)
+        found = gaussian_curve(mu)(with_the_unit)
         assert found == pytest.approx(without, rel=1e-4, abs=1e-8)
 
 
@@ -41,8 +41,8 @@ def test_gaussian_epsilon_at_its_ends() -> None:
 
 @given(probability=st.floats(1e-6, 1 - 1e-6))
 def test_plan_s_curve_is_below_the_exact_one_and_near(probability: float) -> None:
-    exact = GaussianCurve(1.0).least_without(probability)
-    found = ScaledPlans([Mechanism(2.0, 1.0, 4)]).curve(1.0).least_without(probability)
+    exact = gaussian_curve(1.0)(probability)
+    found = ScaledPlans([Mechanism(2.0, 1.0, 4)]).curve(1.0)(probability)
     assert found <= exact * (1 + 1e-9)
     assert found == pytest.approx(exact, rel=1e-3, abs=1e-6)
 
@@ -56,7 +56,7 @@ def test_subsampled_plan_tells_as_much_as_its_accountants_say() -> None:
     probabilities = np.linspace(1e-5, 1 - 1e-5, 5001)
     curve = family.curve(1.0)
     for loss in (1.0, 3.0):
-        read = max(y - math.exp(loss) * curve.least_without(y) for y in probabilities)
+        read = max(y - math.exp(loss) * curve(y) for y in probabilities)
         wanted = epsilon_pld(plan, read)
         assert wanted == pytest.approx(loss, abs=0.05)
 
@@ -65,7 +65,7 @@ def test_subsampled_plan_tells_as_much_as_its_accountants_say() -> None:
 def test_stronger_curves_tell_more(family: Family) -> None:
     strengths = (0.3, 0.9, 1.0, 2.0)
     for probability in (0.001, 0.1, 0.5, 0.9):
-        least = [family.curve(strength).least_without(probability) for strength in strengths]
+        least = [family.curve(strength)(probability) for strength in strengths]
         assert least == sorted(least, reverse=True)
         assert 0 <= least[-1] < least[0] < probability
     epsilons = [family.epsilon(strength, 1e-5) for strength in strengths]
