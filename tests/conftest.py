@@ -16,14 +16,10 @@ settings.load_profile("gate")
 
 ROOT = Path(__file__).resolve().parents[1]
 
-
-def pytest_configure() -> None:
-    """Sets the environment before a test module imports torch or flwr; processes that a test starts inherit it.
-
-    One thread: the order of a parallel sum depends on the machine, and small tensors are faster without threads.
-    """
-    os.environ.update(OMP_NUM_THREADS="1", FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1")
-    check_imports()
+# Before another conftest imports torch or flwr; processes that a test starts inherit it. One thread: the order of a
+# parallel sum depends on the machine, and small tensors are faster without threads.
+os.environ.update(OMP_NUM_THREADS="1", FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1")
+check_imports()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,7 +44,7 @@ def shared_data() -> Path:
 @pytest.fixture
 def threads_kept() -> Iterator[None]:
     """Torch has as many threads after a test as before it: a run sets their number for the process."""
-    import torch  # noqa: PLC0415  (not before `pytest_configure` has set the environment)
+    import torch  # noqa: PLC0415  (not before the environment is set)
 
     before = torch.get_num_threads()
     yield

@@ -55,7 +55,7 @@ class Factors:
     """What each unit's gradient is multiplied by before the sum.
 
     Attributes:
-        values: float32[N], from 0 to 1; 0 for a unit that does not count.
+        values: float[N], from 0 to 1; 0 for a unit that does not count.
         dropped: bool[N], the units that do not count: places without a unit, gradients that are not finite or too long.
         all_count: whether it is known that none is dropped.
     """

@@ -39,8 +39,8 @@ def bounds_by_grams(first: Tensor, second: Tensor, terms: int) -> tuple[Tensor, 
     """Upper bounds of ‖Σₜ bₜ aₜᵀ‖² and of the squared reach (Σₜ ‖bₜ‖‖aₜ‖)², float64[N] each, from Gram matrices.
 
     Args:
-        first: aₜ·aₛ, float32[N, T, T].
-        second: bₜ·bₛ, float32[N, T, T].
+        first: aₜ·aₛ, float[N, T, T].
+        second: bₜ·bₛ, float[N, T, T].
         terms: products that were added up for an entry of the one and of the other, together.
 
     The norm is Σₜₛ (aₜ·aₛ)(bₜ·bₛ), over s in float32. Each of its summands is at most ‖aₜ‖‖bₜ‖‖aₛ‖‖bₛ‖, so its rounding
@@ -58,7 +58,7 @@ def sum_of_products(b: Tensor, a: Tensor, written_out: Callable[[Tensor], Tensor
     """Σ bₜ aₜᵀ over groups and positions: float64[O, I].
 
     Args:
-        b: float32[G, O, T], G groups of units.
+        b: float[G, O, T], G groups of units.
         a: what `written_out` turns into float32[G, T, I].
         written_out: applied to as many groups as are added up in float32.
     """
