@@ -2,8 +2,8 @@
 
     S₀ = x * φ,   S₁ = |x * ψ₀ or ψ₁| * φ,   S₂ = ||x * ψ₀| * ψ₁| * φ        (Bruna and Mallat, 2013)
 
-with Morlet wavelets ψ of two scales and eight directions, and a Gaussian φ that averages over 4 pixels. Nothing in it is
-learned, so that it is the same for everybody and costs no privacy. A linear classifier on it is hard to beat under
+with Morlet wavelets ψ of two scales and eight directions, and a Gaussian φ that averages over 4 pixels. Nothing in it
+is learned, so that it is the same for everybody and costs no privacy. A linear classifier on it is hard to beat under
 differential privacy (Tramèr and Boneh, 2021). Filters are those of Kymatio (Andreux and others, 2020).
 """
 
@@ -67,15 +67,14 @@ class Scattering(nn.Module):
         return torch.fft.fft2(modulus).flatten(1, 2)
 
     def _averaged(self, seen: Tensor) -> Tensor:
-        """x * φ at one place a pool, without the places that are padding."""
+        """The average x * φ at one place a pool, without the places that are padding."""
         left = self.low_pass.shape[-1] // seen.shape[-1]
         means = torch.fft.ifft2(_folded(seen * _folded(self.low_pass, left) * left**2, POOL // left)).real
         return means[..., 1:-1, 1:-1]
 
 
 def _wavelet(size: int, scale: int, step: int) -> Tensor:
-    """Transform float32[size, size] of a Morlet wavelet: a Gabor wave less as much of its envelope as it takes to
-    have the mean 0."""
+    """Transform of a Morlet wavelet: a Gabor wave less as much of its envelope as it takes to have the mean 0."""
     sigma, angle, slant = _SIGMA * 2**scale, math.pi * step / DIRECTIONS, 4 / DIRECTIONS
     wave = _gabor(size, sigma, _FREQUENCY / 2**scale, angle, slant)
     envelope = _gabor(size, sigma, 0.0, angle, slant)
