@@ -21,13 +21,21 @@ from client.training.trainer import SiteTrainer, discriminator_optimizer, passes
 from client.training.unprotected import PlainStep, UnprotectedPatients
 from common.config.scenario import Training
 from common.device import choose_device
-from common.errors import Code, DataError, FederationError, PrivacyRefusal, SiloganError, VerificationError
+from common.errors import (
+    SAME_VERSION,
+    Code,
+    DataError,
+    FederationError,
+    PrivacyRefusal,
+    SiloganError,
+    VerificationError,
+)
 from common.models.losses import LOSSES
 from common.models.networks import GAN, check_private
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Misfit, Weights, networks, weights_of
 from common.privacy.plan import Phase
-from common.privacy.statistics import Moments
+from common.privacy.statistics import RELEASES, Statistic
 from common.registry import lookup
 from common.seeding import derive_key, random_generator
 from common.wire.messages import STATISTICS, Instruction, Reply
@@ -160,10 +168,13 @@ def _training(site: Site, instruction: Instruction, weights: Weights, states: Si
 
 
 def _statistics(site: Site, instruction: Instruction, weights: Weights, states: SiteState) -> _Work:  # noqa: ARG001
-    """Prepares a phase of statistics: no weights are needed, and no state is kept."""
-    if weights:
-        raise _misfit("were sent, but statistics need none", "run the same version of silogan on both sides")
-    return lambda: _release_statistics(site, instruction)
+    """Prepares a phase of statistics: weights are what it is taken around, if anything, and no state is kept."""
+    study = site.study
+    try:
+        statistic = lookup(RELEASES, instruction.phase, "phase")(study.scenario, study.schema, weights)
+    except ValueError as error:
+        raise _misfit(str(error), SAME_VERSION) from None
+    return lambda: _release_statistics(site, instruction, statistic)
 
 
 ANSWERS: dict[str, Callable[[Site, Instruction, Weights, SiteState], _Work]] = {
@@ -192,18 +203,16 @@ def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device,
     return _Outcome(steps, weights, trainer.state())
 
 
-def _release_statistics(site: Site, asked: Instruction) -> _Outcome:
+def _release_statistics(site: Site, asked: Instruction, statistic: Statistic) -> _Outcome:
     """Noisy moments of the site's classes, on the CPU."""
-    study, phase, settings = site.study, _phase(site.study, asked), site.study.scenario.training.warm_start
-    if settings is None:  # a plan with statistics has settings
-        raise PrivacyRefusal(phase.name, "has no settings in training.warm_start", "stop here")
-    moments, randomness = Moments(study.schema, settings), _randomness(site, phase, asked.round)
-    cpu = torch.device("cpu")
+    study, phase = site.study, _phase(site.study, asked)
+    randomness, cpu = _randomness(site, phase, asked.round), torch.device("cpu")
     if study.plan.private:
         terms = _terms(phase, largest_block(phase.records_per_patient, MICRO_BATCH["cpu"]))
-        released = _patients(site, cpu, terms, randomness).noisy_statistic(moments.rows, moments.slots, moments.width)
+        patients = _patients(site, cpu, terms, randomness)
+        released = patients.noisy_statistic(statistic.rows, statistic.slots, statistic.width)
     else:
-        released = _unprotected(site, phase, cpu, randomness).statistic(moments)
+        released = _unprotected(site, phase, cpu, randomness).statistic(statistic)
     return _Outcome(1, {STATISTICS: released.float()}, {})
 
 

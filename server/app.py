@@ -10,11 +10,11 @@ from flwr.serverapp import Grid, ServerApp
 from common.errors import FederationError, SiloganError, VerificationError
 from common.models.networks import build, initialise
 from common.models.weights import Weights, generator_weights, weights_of
-from common.privacy.statistics import Moments
 from common.seeding import random_generator
 from common.wire.messages import STATISTICS, pack
 from common.wire.run_folder import RUNS_VARIABLE
 from common.wire.study import Study
+from server.fitting.release import sent_with, statistic
 from server.release.publish import publish
 from server.rounds.checkpoint import Checkpoint, recover
 from server.rounds.events import restore_events
@@ -73,15 +73,17 @@ def federate(grid: Grid, run_dir: Path) -> None:
             "checkpoint", "belongs to another study", "delete it, or restore the study's own checkpoint"
         )
     restore_events(run_dir, start.round, start.event)
-    strategy, warm_start = FederatedGAN(study, start, run_dir), study.scenario.training.warm_start
+    strategy = FederatedGAN(study, start, run_dir)
     for phase in study.plan.phases:
         remaining = study.scenario.training.rounds - start.round
         if phase.takes_batches and remaining > 0:
             nodes, timeout = polling(grid, largest_reply(start.weights)), study.scenario.federation.round_timeout
             strategy.start(nodes, pack(start.weights), num_rounds=remaining, timeout=timeout)
-        elif warm_start is not None and not phase.takes_batches and phase.name not in start.phases:
-            asked = {STATISTICS: torch.zeros(Moments(study.schema, warm_start).size)}
-            start = strategy.statistics(polling(grid, largest_reply(asked)), phase, warm_start)
+        elif not phase.takes_batches and phase.name not in start.phases:
+            sent = sent_with(study, phase.name, start.released)
+            asked_for = statistic(study, phase.name, sent)
+            most = largest_reply({STATISTICS: torch.zeros(asked_for.size)})
+            start = strategy.statistics(polling(grid, most), phase, asked_for, sent)
 
 
 def conclude(run_dir: Path) -> None:

@@ -13,7 +13,7 @@ from client.mechanism.units import Units
 from common.models.losses import Loss
 from common.models.networks import Discriminator
 from common.privacy.plan import Phase, Unit
-from common.privacy.statistics import Moments
+from common.privacy.statistics import Statistic
 
 _AT_A_TIME = 256
 
@@ -39,7 +39,7 @@ class UnprotectedPatients:
         positions, shares = self._drawn()
         return *self._of(positions), shares
 
-    def statistic(self, moments: Moments) -> Tensor:
+    def statistic(self, moments: Statistic) -> Tensor:
         """The sum of what all units add to the class moments, float64[moments.size]."""
         total = torch.zeros(moments.slots, moments.width, dtype=torch.float64, device=self._records.labels.device)
         for positions, shares in zip(*(part.split(_AT_A_TIME) for part in self._drawn()), strict=True):

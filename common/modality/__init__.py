@@ -8,7 +8,7 @@ from pydantic import PlainValidator, SerializeAsAny, TypeAdapter
 from common.bounds import Classes
 from common.modality.base import Data, Features, Kind, Model, Schema, Stored
 from common.modality.image import ImageSchema
-from common.modality.image_options import Article, Dcgan, Digits, FashionMnist, Folder, MedMnist, Mnist
+from common.modality.image_options import Article, Dcgan, Digits, FashionMnist, Folder, Gaussians, MedMnist, Mnist
 from common.section import variant
 
 __all__ = ["KINDS", "AnyData", "AnyModel", "Data", "Features", "Kind", "Model", "Schema", "Stored", "parse_schema"]
@@ -17,7 +17,7 @@ KINDS: dict[str, Kind] = {
     "image": Kind(
         ImageSchema,
         {"digits": Digits, "mnist": Mnist, "fashion-mnist": FashionMnist, "medmnist": MedMnist, "folder": Folder},
-        {"dcgan": Dcgan, "article": Article},
+        {"dcgan": Dcgan, "article": Article, "gaussians": Gaussians},
     ),
 }
 

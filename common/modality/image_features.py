@@ -38,6 +38,41 @@ class Frequencies:
         return blurred.mul(2).sub(1).clamp(-1, 1).float()
 
 
+class Spectrum:
+    """Frequencies of images in [-1, 1], where mid-grey is 0: no image has a norm above 1, so that none is clipped.
+
+    Args:
+        shape: channels, height and width.
+        kept: lowest frequencies in each direction.
+
+    Attributes:
+        dimensions: d.
+        weights: float64[d], what evens out that natural images have less of the high frequencies: (1 + r)^½ for the
+            radial frequency r, the fourth root of the usual power law.
+    """
+
+    def __init__(self, shape: tuple[int, ...], kept: int) -> None:
+        channels, size, _ = shape
+        self._basis = _cosines(size)[:kept]
+        kept = len(self._basis)
+        self._shape, self._norm = (channels, kept, kept), size * math.sqrt(channels)
+        self.dimensions = math.prod(self._shape)
+        one = torch.arange(kept, dtype=torch.float64)
+        radius = (one.square() + one.square().unsqueeze(1)).sqrt()
+        self.weights = (1 + radius).sqrt().expand(self._shape).flatten()
+
+    def of(self, batch: Tensor) -> Tensor:
+        """Frequencies float32[N, d] of images float32[N, C, S, S], rows of norm at most 1 but for rounding."""
+        basis = self._basis.to(batch)
+        return (basis @ batch @ basis.T).flatten(1) / self._norm
+
+    def back(self, features: Tensor) -> Tensor:
+        """The smooth images float32[N, C, S, S] in [-1, 1] that have these frequencies float[N, d]."""
+        basis = self._basis.to(features)
+        images = basis.T @ (features * self._norm).view(len(features), *self._shape) @ basis
+        return images.clamp(-1, 1).float()
+
+
 def _cosines(size: int) -> Tensor:
     """The orthonormal DCT-II matrix float32[S, S], lowest frequency first (Ahmed, Natarajan and Rao, 1974)."""
     position = torch.arange(size, dtype=torch.float64)

@@ -97,3 +97,20 @@ class Article(Convolutional):
     """The networks of the article that this project grew from."""
 
     family: Literal["article"] = "article"
+
+
+class Gaussians(Model):
+    """A Gaussian for each class, fitted to two noisy releases of its lowest frequencies; nothing is trained."""
+
+    family: Literal["gaussians"] = "gaussians"
+    frequencies: Annotated[int, Field(ge=2, le=64)] = 16
+    """number of the lowest spatial frequencies that are used, in each direction of an image"""
+
+    means_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """share of the release's information μ² for the class means, around which second moments are then taken"""
+
+    edge: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """directions of a covariance below this many times what noise alone would show are left out; 0 keeps all"""
+
+    sharpness: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """slope of the sigmoid that takes grey from strokes, for line drawings; 0 leaves images as they are"""

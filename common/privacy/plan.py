@@ -17,12 +17,13 @@ from pydantic.dataclasses import dataclass
 from common import bounds
 from common.config.scenario import Scenario, Unit
 from common.errors import ConfigError, PrivacyRefusal
+from common.modality.image_options import Gaussians
 from common.privacy import accounting
 from common.privacy.accounting import Mechanism
 
 NO_PRIVACY = "NON-PRIVATE"
 SEEDED = "seeded: not private against someone who knows the seed"
-TRAINING, STATISTICS = "training", "statistics"
+TRAINING, STATISTICS, MEANS, MOMENTS = "training", "statistics", "means", "moments"
 """Names of the phases that a scenario can have."""
 
 WARM_START_SHARE = 0.314
@@ -206,12 +207,26 @@ def choose_unit(scenario: Scenario, *, patients_known: bool) -> Unit:
 
 def statistics_phase(scenario: Scenario) -> Phase | None:
     """What `training.warm_start` asks for: one release before the training, which takes all if there is none."""
-    settings, privacy = scenario.training.warm_start, scenario.privacy
+    settings = scenario.training.warm_start
     if settings is None:
         return None
     share = settings.share or (WARM_START_SHARE if scenario.training.rounds else 1.0)
-    noise, k = settings.noise_multiplier or 0.0, privacy.records_per_patient
-    return Phase(STATISTICS, "statistics", share, noise, 1.0, 1.0, steps_per_round=1, rounds=1, records_per_patient=k)
+    return _release(scenario, STATISTICS, share, settings.noise_multiplier or 0.0)
+
+
+def means_phase(scenario: Scenario) -> Phase | None:
+    """The class means around which a fitted family takes second moments."""
+    return _release(scenario, MEANS, scenario.model.means_share) if isinstance(scenario.model, Gaussians) else None
+
+
+def moments_phase(scenario: Scenario) -> Phase | None:
+    """The second moments, which use the budget that other phases leave."""
+    return _release(scenario, MOMENTS, 0.0) if isinstance(scenario.model, Gaussians) else None
+
+
+def _release(scenario: Scenario, name: str, share: float, noise: float = 0.0) -> Phase:
+    k = scenario.privacy.records_per_patient
+    return Phase(name, "statistics", share, noise, 1.0, 1.0, steps_per_round=1, rounds=1, records_per_patient=k)
 
 
 def training_phase(scenario: Scenario) -> Phase | None:
@@ -233,7 +248,7 @@ def training_phase(scenario: Scenario) -> Phase | None:
     )
 
 
-PHASES: list[Callable[[Scenario], Phase | None]] = [statistics_phase, training_phase]
+PHASES: list[Callable[[Scenario], Phase | None]] = [statistics_phase, means_phase, moments_phase, training_phase]
 """What may become a phase of a scenario's plan, in order: noise 0 is still to be found, share 0 is what is left."""
 
 

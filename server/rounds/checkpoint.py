@@ -21,11 +21,13 @@ from common.errors import VerificationError
 from common.files import write_bytes_atomically
 from common.models.weights import AVERAGE, Weights, part_of, under, without
 from common.wire.run_folder import checkpoint_path, checkpoint_paths
+from server.fitting.release import Released
 from server.rounds.events import last_round
 from server.rounds.mark import DAMAGE, Header
 
 _KEPT = 2
 _PARTS = (AVERAGE, "server", "healthy")
+_RELEASED, _ANSWERED = "released", "answered"
 """Fields of tensors that lie under their own name in the file; `weights` lie there bare."""
 _NO_WAY_BACK = (
     "restore one of the last two rounds from a backup, else submit a new study with --set name=NAME: hospitals "
@@ -46,6 +48,7 @@ class Checkpoint:
         event: the round's event, in case it did not reach `events.jsonl`; empty before the first round.
         ledger_heads: last known ledger head of each site.
         phases: of statistics, those that were answered, on which the weights are based; training begins after them.
+        released: the sums of those phases, by name.
         guard: what the collapse guard remembers; empty before the first round.
         healthy: weights and `ema.` of the last round that was well; empty where nothing guards.
         server: state of the optimizer with which the server trains the generator; empty if it does not.
@@ -61,6 +64,7 @@ class Checkpoint:
     ledger_heads: dict[str, str] = field(default_factory=dict[str, str])
     digests: list[str] = field(default_factory=list[str])
     phases: list[str] = field(default_factory=list[str])
+    released: dict[str, Released] = field(default_factory=dict[str, Released])
     server: Weights = field(default_factory=Weights)
     guard: dict[str, Any] = field(default_factory=dict[str, Any])
     healthy: Weights = field(default_factory=Weights)
@@ -72,6 +76,8 @@ class Checkpoint:
         tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
         for part in _PARTS:
             tensors |= under(part, {name: _copy(tensor) for name, tensor in getattr(self, part).items()})
+        tensors |= under(_RELEASED, {name: found.total for name, found in self.released.items()})
+        tensors |= under(_ANSWERED, {name: torch.tensor(found.sites) for name, found in self.released.items()})
         text = json.dumps(header)
         content = save(tensors, metadata={"silogan": text, "sha256": _digest(text, tensors)})
         write_bytes_atomically(checkpoint_path(run_dir, self.round), content)
@@ -144,7 +150,10 @@ def _read(path: Path) -> Checkpoint:
     if "sha256" in metadata and metadata["sha256"] != _digest(text, tensors):  # older versions wrote none
         raise ValueError("other content than was written")
     parts = {part: part_of(tensors, part) for part in _PARTS}
-    return Checkpoint(weights=without(tensors, *_PARTS), **parts, **Header.model_validate_json(text).model_dump())
+    answered = part_of(tensors, _ANSWERED)
+    released = {name: Released(total, int(answered[name])) for name, total in part_of(tensors, _RELEASED).items()}
+    weights, header = without(tensors, *_PARTS, _RELEASED, _ANSWERED), Header.model_validate_json(text).model_dump()
+    return Checkpoint(weights=weights, released=released, **parts, **header)
 
 
 def _digest(header: str, tensors: Weights) -> str:

@@ -16,16 +16,16 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from common.config.scenario import WarmStart
 from common.errors import FederationError, PrivacyRefusal, SiloganError
-from common.models.weights import digest, generator_weights
+from common.models.weights import Weights, digest, generator_weights
 from common.privacy.plan import Phase
-from common.privacy.statistics import Moments
+from common.privacy.statistics import Statistic
 from common.registry import lookup
 from common.wire.messages import STATISTICS, Instruction, Reply, pack
 from common.wire.run_folder import QUARANTINE_FILE
 from common.wire.study import Study
-from server.fitting.warm_start import largest_total, pretrain
+from server.fitting.release import FITS, Released
+from server.fitting.warm_start import largest_total
 from server.rounds.after import AFTER_ROUND, EndedRound
 from server.rounds.after.guard import GuardState
 from server.rounds.aggregation import RULES
@@ -77,8 +77,8 @@ class FederatedGAN(Strategy):
         self._asked_at = time.monotonic()
         return self._instructions(self._study.plan.training, self._first_round + server_round, arrays, nodes)
 
-    def statistics(self, grid: Grid, phase: Phase, settings: WarmStart) -> Checkpoint:
-        """Asks every site for a phase's noisy moments, and trains both networks on what they describe together.
+    def statistics(self, grid: Grid, phase: Phase, asked_for: Statistic, sent: Weights) -> Checkpoint:
+        """Asks every site for a phase's noisy sums, and makes of them what the phase is for (`server/fitting`).
 
         Returns:
             The checkpoint from which the first round begins, written to the disk.
@@ -88,10 +88,10 @@ class FederatedGAN(Strategy):
         """
         nodes = self._wait_for_sites(grid, all_of_them=True)
         self._asked_at = time.monotonic()
-        size, sigma = Moments(self._study.schema, settings).size, phase.noise_multiplier
+        size, sigma = asked_for.size, phase.noise_multiplier
         largest = largest_total(max(site.declared_size for site in self._study.sites), sigma, size)
         checked = RoundReplies(1, phase.name, {STATISTICS: torch.zeros(size)}, largest, self._members, {})
-        asked = self._instructions(phase, 1, ArrayRecord(), nodes)
+        asked = self._instructions(phase, 1, pack(sent), nodes)
         usable = checked.usable(grid.send_and_receive(asked, timeout=self._settings.round_timeout))
         accepted: list[Reply] = []
         total = torch.zeros(size, dtype=torch.float64)
@@ -99,7 +99,8 @@ class FederatedGAN(Strategy):
             total += statistics[STATISTICS]
             accepted.append(reply)
         self._require_quorum(f"phase {phase.name}", accepted, checked.refused)
-        weights = pretrain(self._study, phase, settings, self._state.weights, total, len(accepted))
+        released = {**self._state.released, phase.name: Released(total, len(accepted))}
+        weights = FITS[phase.name](self._study, released, self._state.weights)
         self._state = replace(
             self._state,
             weights=weights,
@@ -107,6 +108,7 @@ class FederatedGAN(Strategy):
             training_seconds=self._state.training_seconds + time.monotonic() - self._asked_at,
             ledger_heads={**self._state.ledger_heads, **{reply.site: reply.ledger_head for reply in accepted}},
             phases=[*self._state.phases, phase.name],
+            released=released,
         )
         self._state.save(self._run_dir)
         return self._state

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from common.config.scenario import WarmStart
 from common.modality import Schema
+from common.privacy.statistics.base import LARGEST, Statistic
 
-_LARGEST = 63 / 64
-_A, _B = 0.2 * _LARGEST, 0.5 * _LARGEST
-_GAMMA = math.sqrt(_LARGEST**2 - _A**2 - _B**2)
+_A, _B = 0.2 * LARGEST, 0.5 * LARGEST
+_GAMMA = math.sqrt(LARGEST**2 - _A**2 - _B**2)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ClassMoments:
     second_sum: Tensor
 
 
-class Moments:
+class Moments(Statistic):
     """The layout of the moments of all classes in one vector.
 
     Args:
@@ -52,8 +52,6 @@ class Moments:
     Attributes:
         features: what is seen of a record, in d dimensions.
         dimensions: d.
-        slots, width: how many classes there are, and the length of a class's part.
-        size: length of the vector.
     """
 
     def __init__(self, schema: Schema, settings: WarmStart) -> None:
@@ -61,15 +59,9 @@ class Moments:
         self.dimensions = self.features.dimensions
         self._pairs = torch.triu_indices(self.dimensions, self.dimensions)
         self.slots, self.width = schema.num_classes, 1 + self.dimensions + self._pairs.shape[1]
-        self.size = self.slots * self.width
 
     def rows(self, records: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002  (a row is put where its label is)
-        """Each record's contribution to its class, float64[N, width].
-
-        Args:
-            records: float32[N, *shape], encoded.
-            labels: int64[N].
-        """
+        """See `Statistic.rows`."""
         f = self.features.of(records).double()
         row, column = self._pairs.to(records.device)
         scale = torch.where(row == column, 1.0, math.sqrt(2.0)).double() * _GAMMA

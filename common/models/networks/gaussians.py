@@ -1,0 +1,81 @@
+"""A Gaussian over the lowest frequencies of each class's images: what a release alone describes, without any training.
+
+The server fits it to noisy moments (`server/fitting/gaussians.py`). There is no critic.
+"""
+
+import torch
+from torch import Tensor
+
+from common.errors import ConfigError
+from common.modality.image import ImageSchema
+from common.modality.image_features import Spectrum
+from common.modality.image_options import Gaussians
+from common.models.networks.base import Discriminator, Generator
+
+
+def build(model: Gaussians, schema: ImageSchema) -> tuple[Generator, Discriminator]:
+    """The Gaussians, all of them at mid-grey until they are fitted, and a critic that says nothing.
+
+    Raises:
+        ConfigError: images have fewer frequencies than the model looks at.
+    """
+    if model.frequencies > schema.size:
+        problem = f"is {model.frequencies}, but images of {schema.size} pixels have no more than {schema.size}"
+        raise ConfigError("model.frequencies", problem, "lower it")
+    return ClassGaussians(model, schema), Silent()
+
+
+class ClassGaussians(Generator):
+    """Draws f = mean + root · z for a class, and shows it as an image.
+
+    Attributes:
+        means: float32[classes, d].
+        roots: float32[classes, d, d]; R Rᵀ is a class's covariance.
+    """
+
+    conditional = True
+    means: Tensor
+    roots: Tensor
+
+    def __init__(self, model: Gaussians, schema: ImageSchema) -> None:
+        super().__init__()
+        self._shape, self._model = schema.shape, model
+        self.latent_dim = schema.channels * model.frequencies**2
+        self.register_buffer("means", torch.zeros(schema.num_classes, self.latent_dim))
+        self.register_buffer("roots", torch.zeros(schema.num_classes, self.latent_dim, self.latent_dim))
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """See `Generator.forward`."""
+        if labels is None:
+            raise ValueError("a class is needed")
+        drawn = self.means[labels]
+        for label in range(len(self.means)):
+            of_class = labels == label
+            drawn[of_class] += z[of_class] @ self.roots[label].T
+        return sharpened(Spectrum(self._shape, self._model.frequencies).back(drawn), self._model.sharpness)
+
+
+class Silent(Discriminator):
+    """Takes every record for as likely to be real as not; a family that is fitted has nothing else."""
+
+    conditional = True
+
+    def forward(self, records: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+        """See `Discriminator.forward`."""
+        return records.new_zeros(len(records))
+
+
+def sharpened(images: Tensor, sharpness: float) -> Tensor:
+    """Images in [-1, 1] after a sigmoid around mid-grey that leaves black and white where they are.
+
+    Args:
+        images: float32[N, C, S, S].
+        sharpness: slope of the sigmoid, of images in [0, 1]; 0 changes nothing.
+
+    Returns:
+        float32[N, C, S, S].
+    """
+    if not sharpness:
+        return images
+    half = torch.tensor(sharpness / 4)  # tanh(x/2) is a sigmoid's
+    return torch.tanh(half * images) / torch.tanh(half)

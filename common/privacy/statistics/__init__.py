@@ -1,0 +1,60 @@
+"""What hospitals may release of all their patients at once: one file a statistic, and one line in `RELEASES`."""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from common.config.scenario import Scenario
+from common.modality import Schema
+from common.modality.image_features import Spectrum
+from common.modality.image_options import Gaussians
+from common.privacy import plan
+from common.privacy.statistics.base import Statistic
+from common.privacy.statistics.centred import CentredMoments
+from common.privacy.statistics.means import Centres, Means
+from common.privacy.statistics.moments import Moments
+
+__all__ = ["RELEASES", "CentredMoments", "Centres", "Means", "Moments", "Statistic", "spectrum_of"]
+
+
+Sent = Mapping[str, Tensor]
+"""What the coordinator sent with its request; it may have come from anybody."""
+
+
+def spectrum_of(scenario: Scenario, schema: Schema) -> Spectrum:
+    """What is seen of a record for a family that is fitted to a release.
+
+    Raises:
+        ValueError: the family is another one.
+    """
+    if not isinstance(scenario.model, Gaussians):
+        raise ValueError("are of no use to this family of networks")
+    return Spectrum(schema.shape, scenario.model.frequencies)
+
+
+def _warm_start(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
+    if scenario.training.warm_start is None or sent:
+        raise ValueError("were sent, but are not needed")
+    return Moments(schema, scenario.training.warm_start)
+
+
+def _means(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
+    if sent:
+        raise ValueError("were sent, but are not needed")
+    return Means(schema, spectrum_of(scenario, schema))
+
+
+def _centred(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
+    return CentredMoments(schema, spectrum_of(scenario, schema), sent)
+
+
+RELEASES: dict[str, Callable[[Scenario, Schema, Sent], Statistic]] = {
+    plan.STATISTICS: _warm_start,
+    plan.MEANS: _means,
+    plan.MOMENTS: _centred,
+}
+"""The statistic of each phase, from what the coordinator sent with its request.
+
+Raises:
+    ValueError: it sent something else than the phase needs; the text goes on after "weights".
+"""
