@@ -1,0 +1,160 @@
+"""Class means, and second moments around them: bounded whatever was sent, and read back as what they are of."""
+
+import math
+from collections.abc import Mapping
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from common.config.scenario import Scenario, parse_scenario
+from common.modality.image import ImageSchema
+from common.modality.image_features import Spectrum
+from common.privacy.plan import MEANS, MOMENTS, STATISTICS
+from common.privacy.statistics import RELEASES, CentredMoments, Means, Statistic
+from common.privacy.statistics.base import LARGEST
+
+CLASSES = ("a", "b", "c")
+SCHEMA = ImageSchema(8, 1, CLASSES)
+SPECTRUM = Spectrum(SCHEMA.shape, 4)
+ROUNDING = 1e-6
+
+
+def images_like(seed: int, count: int = 1, shape: tuple[int, ...] = SCHEMA.shape) -> Tensor:
+    """Noise, black and white noise, or all white."""
+    rng = torch.Generator().manual_seed(seed)
+    noise = torch.rand(count, *shape, generator=rng) * 2 - 1
+    return (noise, noise.sign(), torch.ones_like(noise))[seed % 3]
+
+
+def sent(centres: Tensor, radius: float) -> dict[str, Tensor]:
+    return {"centres": centres.float(), "radius": torch.tensor(radius, dtype=torch.float32)}
+
+
+def total(of: Statistic, images: Tensor, labels: Tensor) -> Tensor:
+    empty = torch.zeros(of.slots, of.width, dtype=torch.float64)
+    return empty.index_add_(0, labels, of.rows(images, labels)).flatten()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 8, 8), (3, 8, 8), (1, 28, 28)]), st.integers(2, 28))
+def test_no_record_adds_more_than_allowed_to_the_means(seed: int, shape: tuple[int, int, int], kept: int) -> None:
+    of = Means(ImageSchema(shape[1], shape[0], CLASSES), Spectrum(shape, kept))
+    (row,) = of.rows(images_like(seed, shape=shape), torch.tensor([seed % 3]))
+    assert row.shape == (of.width,)
+    assert 0 < float(row.norm()) <= LARGEST + ROUNDING
+
+
+LARGEST_FLOAT = torch.finfo(torch.float32).max
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.0, 1e-38, 1.0, 1e6, LARGEST_FLOAT]),
+    st.sampled_from([1e-45, 1e-38, 1e-3, 1.0, LARGEST_FLOAT]),
+)
+def test_no_record_adds_more_than_allowed_whatever_centres_and_radius_were_sent(
+    seed: int, scale: float, radius: float
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    centres = (torch.rand(3, SPECTRUM.dimensions, generator=rng) * 2 - 1) * scale
+    of = CentredMoments(SCHEMA, SPECTRUM, sent(centres, radius))
+    (row,) = of.rows(images_like(seed), torch.tensor([seed % 3]))
+    assert row.isfinite().all()
+    assert 0 < float(row.norm()) <= LARGEST + ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"radius": torch.tensor(0.0)}, "have no radius"),
+        ({"radius": torch.tensor(-1.0)}, "have no radius"),
+        ({"radius": torch.tensor(math.nan)}, "are not finite"),
+        ({"centres": torch.full((3, 16), math.inf)}, "are not finite"),
+        ({"centres": torch.zeros(3, 16, dtype=torch.float64)}, "are not finite"),
+        ({"centres": torch.zeros(2, 16)}, "are not centres and a radius"),
+        ({"radius": torch.ones(1)}, "are not centres and a radius"),
+        ({"more": torch.zeros(1)}, "are not centres and a radius"),
+    ],
+)
+def test_centres_that_are_none_are_refused(change: Mapping[str, Tensor], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        CentredMoments(SCHEMA, SPECTRUM, {**sent(torch.zeros(3, 16), 1.0), **change})
+
+
+def scenario() -> Scenario:
+    return parse_scenario({
+        "name": "release",
+        "model": {"family": "gaussians", "frequencies": 4},
+        "training": {"rounds": 0},
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [STATISTICS, MEANS, MOMENTS])
+def test_what_a_phase_does_not_need_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="not"):
+        RELEASES[name](scenario(), SCHEMA, {"generator.means": torch.zeros(1)})
+
+
+def test_without_noise_the_centres_are_the_means_and_the_radius_is_the_spread() -> None:
+    images, labels = torch.cat([images_like(3 * seed, 50) for seed in range(3)]), torch.arange(150) % 3
+    of = Means(SCHEMA, SPECTRUM)
+    found = of.centres(total(of, images, labels), noise=0.0)
+    f = SPECTRUM.of(images).double()
+    means = torch.stack([f[labels == label].mean(dim=0) for label in range(3)])
+    torch.testing.assert_close(found.centres, means, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(found.counts, torch.full((3,), 50.0, dtype=torch.float64))
+    spread = (SPECTRUM.weights * (f - means[labels])).square().sum(dim=1).mean().sqrt()
+    assert found.radius == pytest.approx(float(spread), rel=1e-4)
+
+
+def test_a_class_that_noise_hides_is_drawn_to_everybodys_mean() -> None:
+    images, labels = images_like(0, 100), torch.zeros(100, dtype=torch.int64)
+    labels[:2] = 1
+    of = Means(SCHEMA, SPECTRUM)
+    noisy = total(of, images, labels)
+    noisy += 3 * torch.randn(noisy.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = of.centres(noisy, noise=3.0)
+    everybody = (found.counts / found.counts.sum()) @ found.centres
+    apart = (found.centres - everybody).norm(dim=1)
+    by_noise = math.sqrt(SPECTRUM.dimensions) * 3.0 / 0.9 / found.counts  # 0.9: a record's mean counts for so much
+    assert (apart[1:] < by_noise[1:] / 3).all()
+    assert found.counts.min() > 0
+
+
+def test_without_noise_the_covariances_are_those_of_the_records() -> None:
+    images, labels = torch.cat([images_like(3 * seed, 60) for seed in range(3)]), torch.arange(180) % 3
+    f = SPECTRUM.of(images).double()
+    off = torch.stack([f[labels == label].mean(dim=0) for label in range(3)]) + 0.01  # a centre need not be the mean
+    of = CentredMoments(SCHEMA, SPECTRUM, sent(off, 100.0))  # nobody is shortened
+    found = of.covariances(total(of, images, labels), noise=0.0)
+    for label in range(3):
+        own = SPECTRUM.weights * f[labels == label]
+        torch.testing.assert_close(found.matrices[label], torch.cov(own.T, correction=0), rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(found.means[label], f[labels == label].mean(dim=0), rtol=1e-3, atol=1e-5)
+
+
+def test_noise_of_a_covariance_is_as_said() -> None:
+    of = CentredMoments(SCHEMA, SPECTRUM, sent(torch.zeros(3, 16), 0.5))
+    images, labels = images_like(0, 3000), torch.arange(3000) % 3
+    exact = total(of, images, labels)
+    noisy = exact + 2 * torch.randn(exact.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    clean, found = of.covariances(exact, 0.0), of.covariances(noisy, 2.0)
+    off_diagonal = ~torch.eye(16, dtype=torch.bool)
+    for label in range(3):
+        spread = (found.matrices[label] - clean.matrices[label])[off_diagonal].std()
+        assert float(spread) == pytest.approx(float(found.noise[label]), rel=0.35)
+
+
+def test_a_row_depends_on_its_record_alone() -> None:
+    images, labels = images_like(0, 7), torch.tensor([0, 1, 1, 2, 0, 0, 1])
+    for of in (Means(SCHEMA, SPECTRUM), CentredMoments(SCHEMA, SPECTRUM, sent(torch.zeros(3, 16), 0.1))):
+        singly = torch.cat([of.rows(images[i : i + 1], labels[i : i + 1]) for i in range(7)])
+        torch.testing.assert_close(of.rows(images, labels), singly, rtol=1e-6, atol=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_smooth_images_come_back_from_their_spectrum(seed: int) -> None:
+    f = torch.randn(4, 16, generator=torch.Generator().manual_seed(seed)) * 0.01
+    torch.testing.assert_close(SPECTRUM.of(SPECTRUM.back(f)), f, rtol=1e-4, atol=1e-6)

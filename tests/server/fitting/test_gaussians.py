@@ -1,0 +1,80 @@
+"""Class Gaussians are those of the moments that they are fitted to, and draw what they describe."""
+
+import pytest
+import torch
+
+from common.modality.image import ImageSchema
+from common.modality.image_features import Spectrum
+from common.modality.image_options import Gaussians
+from common.models.networks import build
+from common.models.networks.gaussians import sharpened
+from common.models.weights import networks, weights_of
+from common.privacy.statistics.centred import Covariances
+from server.fitting.gaussians import gaussian_weights
+
+SCHEMA = ImageSchema(8, 1, ("a", "b"))
+MODEL = Gaussians(frequencies=3)
+SPECTRUM = Spectrum(SCHEMA.shape, 3)
+D = SPECTRUM.dimensions
+
+
+def covariances(noise: float = 0.0, seed: int = 0) -> Covariances:
+    """Of two classes of which the second alone varies along the last direction, with the noise of a release."""
+    rng = torch.Generator().manual_seed(seed)
+    matrices = torch.stack([0.01 * torch.eye(D), 0.01 * torch.eye(D)]).double()
+    matrices[1, -1, -1] += 0.05
+    added = torch.randn(2, D, D, generator=rng, dtype=torch.float64) * noise
+    upper = added.triu()
+    means = torch.randn(2, D, generator=rng, dtype=torch.float64) * 0.05
+    symmetric = upper + upper.triu(1).mT
+    return Covariances(torch.tensor([50.0, 70.0]).double(), means, matrices + symmetric, torch.full((2,), noise, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("edge", [0.0, 0.5, 1.0])
+def test_without_noise_the_roots_are_those_of_the_covariances(edge: float) -> None:
+    found, weights = covariances(), SPECTRUM.weights
+    fitted = gaussian_weights(found, weights, edge)
+    roots = fitted["generator.roots"].double() * weights.unsqueeze(1)
+    torch.testing.assert_close(roots @ roots.mT, found.matrices, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(fitted["generator.means"].double(), found.means, rtol=1e-6, atol=1e-8)
+
+
+def test_an_edge_leaves_out_what_noise_alone_could_show() -> None:
+    """Noise as large as the covariance: with an edge a class has the shared directions or fewer, without it all."""
+    found = covariances(noise=0.01)
+    ranks = {
+        edge: torch.linalg.matrix_rank(gaussian_weights(found, SPECTRUM.weights, edge)["generator.roots"], rtol=1e-4)
+        for edge in (0.0, 1.0)
+    }
+    assert (ranks[1.0] < ranks[0.0]).all()
+
+
+def test_the_generator_draws_what_the_fit_describes() -> None:
+    fitted = gaussian_weights(covariances(), SPECTRUM.weights, 0.0)
+    fitted = {**fitted, "generator.roots": fitted["generator.roots"] * 0.1}  # no pixel is clamped
+    gan = networks(MODEL, SCHEMA, fitted)
+    labels = torch.arange(20_000) % 2
+    z = torch.randn(len(labels), D, generator=torch.Generator().manual_seed(0))
+    f = SPECTRUM.of(gan.generator(z, labels)).double()
+    for label in range(2):
+        root = fitted["generator.roots"][label].double()
+        drawn = f[labels == label]
+        torch.testing.assert_close(drawn.mean(dim=0), fitted["generator.means"][label].double(), rtol=0.02, atol=2e-3)
+        expected = root @ root.T
+        assert (torch.cov(drawn.T) - expected).norm() < 0.1 * expected.norm()
+
+
+def test_fresh_weights_are_what_a_fit_replaces() -> None:
+    fresh = weights_of(build(MODEL, SCHEMA))
+    fitted = gaussian_weights(covariances(), SPECTRUM.weights, 1.0)
+    assert {name: (tensor.shape, tensor.dtype) for name, tensor in fresh.items()} == {
+        name: (tensor.shape, tensor.dtype) for name, tensor in fitted.items()
+    }
+
+
+def test_sharpening_keeps_black_grey_and_white() -> None:
+    grey = torch.linspace(-1, 1, 9).view(1, 1, 3, 3)
+    assert sharpened(grey, 0.0) is grey
+    sharp = sharpened(grey, 8.0)
+    torch.testing.assert_close(sharp.flatten()[[0, 4, 8]], torch.tensor([-1.0, 0.0, 1.0]))
+    assert (sharp.abs() >= grey.abs() - 1e-6).all()
