@@ -15,13 +15,16 @@ from client.node.node import Cost
 from client.round import run_round
 from client.simulated import simulated_site
 from common.config.scenario import Scenario, parse_scenario
-from common.errors import PrivacyRefusal
+from common.errors import ConfigError, PrivacyRefusal
 from common.modality.image import ImageSchema
 from common.privacy.accounting import epsilon, information
-from common.privacy.plan import PHASES, Phase, make_plan
+from common.privacy.plan import MEANS, PHASES, STATISTICS, Phase, make_plan
+from common.privacy.statistics import RELEASES
 from common.wire.messages import Instruction
 from common.wire.run_folder import ledger_path
 from common.wire.study import Study
+from server.fitting.release import FITS
+from server.release.generate import generate
 from server.rounds.checkpoint import Checkpoint
 from simulations.audit import as_plain, audit_all
 from simulations.simulate import simulate
@@ -42,7 +45,9 @@ def second_release(scenario: Scenario) -> Phase:
 
 @pytest.fixture
 def three_phases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.privacy.plan.PHASES", [PHASES[0], second_release, PHASES[1]])
+    monkeypatch.setattr("common.privacy.plan.PHASES", [PHASES[0], second_release, PHASES[-1]])
+    monkeypatch.setitem(RELEASES, "labels", RELEASES[STATISTICS])
+    monkeypatch.setitem(FITS, "labels", FITS[MEANS])
 
 
 def scenario(**training: Any) -> Scenario:
@@ -150,3 +155,44 @@ def test_every_phase_is_explained_to_the_hospital() -> None:
     for phase in study.plan.phases:
         assert f"noise σ = {phase.noise_multiplier:g}" in said[phase.name]
         assert f"{phase.share:.0%} of the information that ε = 10 pays for" in said[phase.name]
+
+
+def test_fitted_gaussians_are_planned_approved_run_drawn_and_audited(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    fitted = parse_scenario({
+        "name": "fitted",
+        "seed": 5,
+        "sites": {"count": 2},
+        "model": {"family": "gaussians", "frequencies": 4},
+        "training": {"rounds": 0},
+        "privacy": {"epsilon": 10.0, "delta": 1e-4},
+        "evaluation": {"enabled": False},
+    })  # fmt: skip
+    report = simulate(fitted, run_dir)
+    study = Study.load(run_dir)
+    assert [(phase.name, phase.share) for phase in study.plan.phases] == [("means", 0.1), ("moments", 0.9)]
+    assert {site["steps"] for site in report["sites"]} == {2}
+    for site in SITES:
+        assert charged(run_dir, site) == [("means", 1, True), ("moments", 1, True)]
+    found = Checkpoint.latest(run_dir)
+    assert found is not None
+    assert {name: released.sites for name, released in found.released.items()} == {"means": 2, "moments": 2}
+    assert found.weights["generator.roots"].abs().max() > 0
+    assert_clean(run_dir, study)
+    assert "12 synthetic images" in generate(
+        run_dir, count=12, out=tmp_path / "images", file_format=None, labels=None, seed=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [("training", {"rounds": 1}), ("training", {"rounds": 0, "warm_start": {}}), ("model", {"frequencies": 9})],
+)
+def test_gaussians_that_cannot_be_fitted_are_refused(tmp_path: Path, section: str, values: dict[str, Any]) -> None:
+    plain: dict[str, Any] = {
+        "name": "fitted", "sites": {"count": 2}, "model": {"family": "gaussians", "frequencies": 4},
+        "training": {"rounds": 0}, "evaluation": {"enabled": False},
+    }  # fmt: skip
+    plain[section] = {**plain[section], **values}
+    with pytest.raises(ConfigError, match=r"gaussians|model\.frequencies"):
+        simulate(parse_scenario(plain), tmp_path / "run")

@@ -27,7 +27,8 @@ def covariances(noise: float = 0.0, seed: int = 0) -> Covariances:
     upper = added.triu()
     means = torch.randn(2, D, generator=rng, dtype=torch.float64) * 0.05
     symmetric = upper + upper.triu(1).mT
-    return Covariances(torch.tensor([50.0, 70.0]).double(), means, matrices + symmetric, torch.full((2,), noise, dtype=torch.float64))
+    counts, spread = torch.tensor([50.0, 70.0]).double(), torch.full((2,), noise).double()
+    return Covariances(counts, means, matrices + symmetric, spread)
 
 
 @pytest.mark.parametrize("edge", [0.0, 0.5, 1.0])
