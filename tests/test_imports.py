@@ -46,13 +46,13 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "commands": {"node", "ledger", "data"},
     },
     "server": {
-        "fitting": set(),
+        "fitting": {"evaluation"},  # which fit teaches a classifier best
         "release": set(),
         "evaluation": set(),
         "report": set(),
         "rounds": {"fitting", "release"},  # the samples that are drawn after a round
         "operations": {"rounds"},
-        "app": {"rounds", "release"},
+        "app": {"rounds", "fitting", "release"},
         "commands": {"operations", "rounds"},
     },
 }

@@ -163,7 +163,7 @@ def test_fitted_gaussians_are_planned_approved_run_drawn_and_audited(tmp_path: P
         "name": "fitted",
         "seed": 5,
         "sites": {"count": 2},
-        "model": {"family": "gaussians", "frequencies": 4},
+        "model": {"family": "gaussians", "frequencies": 4, "edge": 1},
         "training": {"rounds": 0},
         "privacy": {"epsilon": 10.0, "delta": 1e-4},
         "evaluation": {"enabled": False},
@@ -190,7 +190,7 @@ def test_fitted_gaussians_are_planned_approved_run_drawn_and_audited(tmp_path: P
 )
 def test_gaussians_that_cannot_be_fitted_are_refused(tmp_path: Path, section: str, values: dict[str, Any]) -> None:
     plain: dict[str, Any] = {
-        "name": "fitted", "sites": {"count": 2}, "model": {"family": "gaussians", "frequencies": 4},
+        "name": "fitted", "sites": {"count": 2}, "model": {"family": "gaussians", "frequencies": 4, "edge": 1},
         "training": {"rounds": 0}, "evaluation": {"enabled": False},
     }  # fmt: skip
     plain[section] = {**plain[section], **values}

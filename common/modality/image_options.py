@@ -109,8 +109,5 @@ class Gaussians(Model):
     means_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """share of the release's information μ² for the class means, around which second moments are then taken"""
 
-    edge: Annotated[float, Field(ge=0, le=10)] = 1.0
-    """directions of a covariance below this many times what noise alone would show are left out; 0 keeps all"""
-
-    sharpness: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """slope of the sigmoid that takes grey from strokes, for line drawings; 0 leaves images as they are"""
+    edge: Annotated[float, Field(ge=0, le=10)] | None = None
+    """directions of a covariance below this many times what noise alone would show are left out; chosen if not given"""

@@ -14,7 +14,7 @@ from common.privacy import plan
 from common.privacy.statistics import RELEASES, CentredMoments, Means, Statistic
 from common.privacy.statistics.centred import CENTRES, RADIUS
 from common.wire.study import Study
-from server.fitting.gaussians import gaussian_weights
+from server.fitting.gaussians import EDGES, choose_edge, gaussian_weights
 from server.fitting.warm_start import pretrain
 
 
@@ -73,7 +73,10 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
     assert isinstance(moments, CentredMoments) and isinstance(study.scenario.model, Gaussians)  # noqa: S101, PT018
     found = released[plan.MOMENTS]
     covariances = moments.covariances(found.total, found.noise(study, plan.MOMENTS))
-    return {**weights, **gaussian_weights(covariances, moments.spectrum.weights, study.scenario.model.edge)}
+    asked = study.scenario.model.edge
+    edges = EDGES if asked is None else (asked,)
+    fits = {edge: gaussian_weights(covariances, moments.spectrum.weights, edge) for edge in edges}
+    return {**weights, **fits[choose_edge(study, fits) if asked is None else asked]}
 
 
 FITS: dict[str, Callable[[Study, Mapping[str, Released], Weights], Weights]] = {

@@ -31,18 +31,21 @@ class ClassGaussians(Generator):
     Attributes:
         means: float32[classes, d].
         roots: float32[classes, d, d]; R Rᵀ is a class's covariance.
+        edge: float32[], of noise, below which directions were left out; it is told, and changes nothing any more.
     """
 
     conditional = True
     means: Tensor
     roots: Tensor
+    edge: Tensor
 
     def __init__(self, model: Gaussians, schema: ImageSchema) -> None:
         super().__init__()
-        self._shape, self._model = schema.shape, model
+        self._shape, self._frequencies = schema.shape, model.frequencies
         self.latent_dim = schema.channels * model.frequencies**2
         self.register_buffer("means", torch.zeros(schema.num_classes, self.latent_dim))
         self.register_buffer("roots", torch.zeros(schema.num_classes, self.latent_dim, self.latent_dim))
+        self.register_buffer("edge", torch.zeros(()))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """See `Generator.forward`."""
@@ -52,7 +55,7 @@ class ClassGaussians(Generator):
         for label in range(len(self.means)):
             of_class = labels == label
             drawn[of_class] += z[of_class] @ self.roots[label].T
-        return sharpened(Spectrum(self._shape, self._model.frequencies).back(drawn), self._model.sharpness)
+        return Spectrum(self._shape, self._frequencies).back(drawn)
 
 
 class Silent(Discriminator):
@@ -63,19 +66,3 @@ class Silent(Discriminator):
     def forward(self, records: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
         """See `Discriminator.forward`."""
         return records.new_zeros(len(records))
-
-
-def sharpened(images: Tensor, sharpness: float) -> Tensor:
-    """Images in [-1, 1] after a sigmoid around mid-grey that leaves black and white where they are.
-
-    Args:
-        images: float32[N, C, S, S].
-        sharpness: slope of the sigmoid, of images in [0, 1]; 0 changes nothing.
-
-    Returns:
-        float32[N, C, S, S].
-    """
-    if not sharpness:
-        return images
-    half = torch.tensor(sharpness / 4)  # tanh(x/2) is a sigmoid's
-    return torch.tanh(half * images) / torch.tanh(half)

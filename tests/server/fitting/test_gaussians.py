@@ -3,14 +3,16 @@
 import pytest
 import torch
 
+from common.config.scenario import parse_scenario
 from common.modality.image import ImageSchema
 from common.modality.image_features import Spectrum
 from common.modality.image_options import Gaussians
 from common.models.networks import build
-from common.models.networks.gaussians import sharpened
 from common.models.weights import networks, weights_of
+from common.privacy.plan import make_plan
 from common.privacy.statistics.centred import Covariances
-from server.fitting.gaussians import gaussian_weights
+from common.wire.study import SiteDeclaration, Study
+from server.fitting.gaussians import choose_edge, gaussian_weights
 
 SCHEMA = ImageSchema(8, 1, ("a", "b"))
 MODEL = Gaussians(frequencies=3)
@@ -73,9 +75,18 @@ def test_fresh_weights_are_what_a_fit_replaces() -> None:
     }
 
 
-def test_sharpening_keeps_black_grey_and_white() -> None:
-    grey = torch.linspace(-1, 1, 9).view(1, 1, 3, 3)
-    assert sharpened(grey, 0.0) is grey
-    sharp = sharpened(grey, 8.0)
-    torch.testing.assert_close(sharp.flatten()[[0, 4, 8]], torch.tensor([-1.0, 0.0, 1.0]))
-    assert (sharp.abs() >= grey.abs() - 1e-6).all()
+def test_the_edge_is_chosen_that_teaches_best_in_the_worst_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two classes that differ in brightness a little: whoever learns from grain that hides it finds nothing."""
+    scenario = parse_scenario({"name": "edge", "seed": 1, "model": MODEL.model_dump(), "training": {"rounds": 0}})
+    study = Study(scenario, SCHEMA, make_plan(scenario), (SiteDeclaration("a", 100),))
+    monkeypatch.setattr("server.fitting.gaussians._TAUGHT", 400)
+    monkeypatch.setattr("server.fitting.gaussians._TESTED", 200)
+    means = torch.zeros(2, D)
+    means[:, 0] = torch.tensor([-0.3, 0.3])
+
+    def fit(grain: float) -> dict[str, torch.Tensor]:
+        roots = (grain * torch.eye(D)).expand(2, D, D).contiguous()
+        return {"generator.means": means, "generator.roots": roots, "generator.edge": torch.tensor(0.0)}
+
+    assert choose_edge(study, {1.0: fit(0.02), 0.0: fit(1.0)}) == 1.0
+    assert choose_edge(study, {1.0: fit(0.05), 0.0: fit(0.05)}) == 1.0
