@@ -26,7 +26,13 @@ from common.modality.image_options import MedMnist
 from simulations.benchmarks._machine import measured, parser, show
 from simulations.benchmarks._runs import ROOT, data_folder, run
 
-SCENARIOS = {"mnist": "mnist.yaml", "pneumonia": "chest-xray.yaml"}
+SCENARIOS = {
+    "mnist": "mnist.yaml",
+    "mnist-basic": "mnist-basic.yaml",
+    "pneumonia": "chest-xray.yaml",
+    "pneumonia-basic": "chest-xray-basic.yaml",
+}
+BASIC_SHORT = ["training.rounds=2", "training.warm_start.steps=5"]
 SPLITS = {"iid": ["sites.partition=iid"], "dirichlet": ["sites.partition=dirichlet", "sites.alpha=0.1"]}
 MODES: dict[str, list[str]] = {"cpu": [], "full": ["model.width=48", "training.rounds=8000"]}
 """What each mode changes: the scenarios themselves are made for two CPU cores."""
@@ -42,7 +48,8 @@ def scenario_of(arguments: argparse.Namespace, seed: int, folder: Path) -> Scena
     overrides = [
         *(f"data.root={root}", f"seed={seed}", f"privacy.epsilon={arguments.epsilon}"),
         *(f"sites.count={arguments.sites}", *SPLITS[arguments.split], *MODES[arguments.mode]),
-        *(["training.rounds=2", "training.warm_start.steps=5", "evaluation.epochs=1"] if arguments.short else []),
+        *(["evaluation.epochs=1", "evaluation.samples=1000"] if arguments.short else []),
+        *(BASIC_SHORT if arguments.short and arguments.dataset.endswith("basic") else []),
         *arguments.set,
     ]
     file = arguments.scenario or ROOT / "simulations" / "scenarios" / SCENARIOS[arguments.dataset]

@@ -227,7 +227,7 @@ def test_noise_of_a_warm_start_is_found_from_its_share_of_the_information() -> N
 
 
 def test_mnist_has_the_noise_that_half_of_its_epsilon_gave_the_release() -> None:
-    release, training = make_plan(load_scenario(SCENARIOS / "mnist.yaml")).phases
+    release, training = make_plan(load_scenario(SCENARIOS / "mnist-basic.yaml")).phases
     assert (release.noise_multiplier, training.noise_multiplier) == (0.8935, 0.585)
     assert release.noise_multiplier == find_noise_multiplier(5.0, 1e-5, 1.0, 1)
 
