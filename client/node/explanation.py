@@ -9,8 +9,7 @@ from common.privacy.strength import strength
 from common.wire.study import Study
 
 RELEASED = {
-    "statistics": "averages and covariances of each class's images, blurred, are released for all hospitals to start "
-    "from",
+    "statistics": "averages or covariances of each class's images, blurred, are released once",
     "training": "both networks are trained in private steps",
 }
 """What is asked for, by the kind of phase."""
@@ -22,7 +21,9 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     yield "study", f"{scenario.title or scenario.name}, {len(study.sites)} hospitals, proposed by {server}"
     yield "hash", study.study_id
     yield "data", f"cohort '{registration.name}', declared size {registration.declared_size}"
-    yield "model", f"{scenario.model.family}, {study.schema.describe()}; a discriminator sees the data"
+    trained = any(phase.takes_batches for phase in plan.phases)
+    sees = "a discriminator sees the data" if trained else "nothing is trained on the data"
+    yield "model", f"{scenario.model.family}, {study.schema.describe()}; {sees}"
     for phase in plan.phases:
         yield phase.name, "; ".join(_terms(plan, phase))
     if plan.seeded:
