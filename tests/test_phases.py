@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from client.ledger.chain import read_entries
 from client.ledger.entries import Approve, Charge, Reserve, Settle, of_kind
@@ -15,7 +16,7 @@ from client.node.node import Cost
 from client.round import run_round
 from client.simulated import simulated_site
 from common.config.scenario import Scenario, parse_scenario
-from common.errors import ConfigError, PrivacyRefusal
+from common.errors import Code, ConfigError, FederationError, PrivacyRefusal
 from common.modality.image import ImageSchema
 from common.privacy.accounting import epsilon, information
 from common.privacy.plan import MEANS, PHASES, STATISTICS, Phase, make_plan
@@ -182,6 +183,35 @@ def test_fitted_gaussians_are_planned_approved_run_drawn_and_audited(tmp_path: P
     assert "12 synthetic images" in generate(
         run_dir, count=12, out=tmp_path / "images", file_format=None, labels=None, seed=1
     )
+
+
+def test_centres_that_no_honest_coordinator_sends_cost_nothing(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    fitted = parse_scenario({
+        "name": "fitted", "seed": 5, "sites": {"count": 2}, "model": {"family": "gaussians", "frequencies": 4, "edge": 1},
+        "training": {"rounds": 0}, "privacy": {"epsilon": 10.0, "delta": 1e-4}, "evaluation": {"enabled": False},
+    })  # fmt: skip
+    simulate(fitted, run_dir)
+    study = Study.load(run_dir)
+    site = replace(simulated_site(study, run_dir, 0), state_folder=tmp_path / "lost")
+    before = charged(run_dir, site.name)
+    asked = Instruction(study.study_id, study.plan.plan_id, "moments", 1)
+    centres, radius = torch.zeros(10, 16), torch.tensor(1.0)
+    wrong: list[dict[str, torch.Tensor]] = [
+        {},
+        {"centres": centres},
+        {"centres": centres, "radius": -radius},
+        {"centres": centres + torch.inf, "radius": radius},
+        {"centres": centres[:, :15], "radius": radius},
+        {"centres": centres.double(), "radius": radius},
+    ]
+    for sent in wrong:
+        with pytest.raises(FederationError, match="incoming weights") as caught:
+            run_round(site, asked, sent)
+        assert caught.value.code == Code.MESSAGE
+    with pytest.raises(FederationError, match="incoming weights"):
+        run_round(site, replace(asked, phase="means"), {"centres": centres, "radius": radius})
+    assert charged(run_dir, site.name) == before
 
 
 @pytest.mark.parametrize(
