@@ -34,6 +34,10 @@ TRAINING: dict[str, Any] = {
     "rounds": 2, "local_steps": 3, "sample_rate": 0.05, "generator_batch_size": 8, "d_steps_per_g_step": 2,
     "device": "cpu", "warm_start": {"frequencies": 4, "steps": 3, "share": 0.25},
 }  # fmt: skip
+FITTED: dict[str, Any] = {
+    "name": "fitted", "seed": 5, "sites": {"count": 2}, "model": {"family": "gaussians", "frequencies": 4, "edge": 1},
+    "training": {"rounds": 0}, "privacy": {"epsilon": 10.0, "delta": 1e-4}, "evaluation": {"enabled": False},
+}  # fmt: skip
 SITES = ("site-1", "site-2")
 DIGITS = ImageSchema(8, 1, tuple("0123456789"))
 
@@ -160,16 +164,7 @@ def test_every_phase_is_explained_to_the_hospital() -> None:
 
 def test_fitted_gaussians_are_planned_approved_run_drawn_and_audited(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    fitted = parse_scenario({
-        "name": "fitted",
-        "seed": 5,
-        "sites": {"count": 2},
-        "model": {"family": "gaussians", "frequencies": 4, "edge": 1},
-        "training": {"rounds": 0},
-        "privacy": {"epsilon": 10.0, "delta": 1e-4},
-        "evaluation": {"enabled": False},
-    })  # fmt: skip
-    report = simulate(fitted, run_dir)
+    report = simulate(parse_scenario(FITTED), run_dir)
     study = Study.load(run_dir)
     assert [(phase.name, phase.share) for phase in study.plan.phases] == [("means", 0.1), ("moments", 0.9)]
     assert {site["steps"] for site in report["sites"]} == {2}
@@ -187,11 +182,7 @@ def test_fitted_gaussians_are_planned_approved_run_drawn_and_audited(tmp_path: P
 
 def test_centres_that_no_honest_coordinator_sends_cost_nothing(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    fitted = parse_scenario({
-        "name": "fitted", "seed": 5, "sites": {"count": 2}, "model": {"family": "gaussians", "frequencies": 4, "edge": 1},
-        "training": {"rounds": 0}, "privacy": {"epsilon": 10.0, "delta": 1e-4}, "evaluation": {"enabled": False},
-    })  # fmt: skip
-    simulate(fitted, run_dir)
+    simulate(parse_scenario(FITTED), run_dir)
     study = Study.load(run_dir)
     site = replace(simulated_site(study, run_dir, 0), state_folder=tmp_path / "lost")
     before = charged(run_dir, site.name)
@@ -219,10 +210,6 @@ def test_centres_that_no_honest_coordinator_sends_cost_nothing(tmp_path: Path) -
     [("training", {"rounds": 1}), ("training", {"rounds": 0, "warm_start": {}}), ("model", {"frequencies": 9})],
 )
 def test_gaussians_that_cannot_be_fitted_are_refused(tmp_path: Path, section: str, values: dict[str, Any]) -> None:
-    plain: dict[str, Any] = {
-        "name": "fitted", "sites": {"count": 2}, "model": {"family": "gaussians", "frequencies": 4, "edge": 1},
-        "training": {"rounds": 0}, "evaluation": {"enabled": False},
-    }  # fmt: skip
-    plain[section] = {**plain[section], **values}
+    plain = {**FITTED, section: {**FITTED[section], **values}}
     with pytest.raises(ConfigError, match=r"gaussians|model\.frequencies"):
         simulate(parse_scenario(plain), tmp_path / "run")
