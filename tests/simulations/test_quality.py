@@ -55,10 +55,10 @@ def test_a_run_is_the_recipe_with_budget_sites_split_and_seed(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quality, "data_folder", lambda: tmp_path)
-    scenario = quality.scenario_of(arguments(dataset=dataset, set=["training.rounds=7"]), 5, tmp_path)
+    scenario = quality.scenario_of(arguments(dataset=dataset, set=["evaluation.samples=77"]), 5, tmp_path)
     assert (scenario.seed, scenario.privacy.epsilon, scenario.sites.count) == (5, 1.0, 4)
     assert (scenario.sites.partition, scenario.sites.alpha) == ("dirichlet", 0.1)
-    assert scenario.training.rounds == 7
+    assert scenario.evaluation.samples == 77
 
 
 def test_missing_data_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

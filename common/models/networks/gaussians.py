@@ -50,7 +50,7 @@ class ClassGaussians(Generator):
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """See `Generator.forward`."""
         if labels is None:
-            raise ValueError("a class is needed")
+            raise ValueError("this generator needs labels")
         drawn = self.means[labels]
         for label in range(len(self.means)):
             of_class = labels == label
@@ -61,7 +61,7 @@ class ClassGaussians(Generator):
 class Silent(Discriminator):
     """Takes every record for as likely to be real as not; a family that is fitted has nothing else."""
 
-    conditional = True
+    conditional = False
 
     def forward(self, records: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
         """See `Discriminator.forward`."""

@@ -90,3 +90,10 @@ def test_the_edge_is_chosen_that_teaches_best_in_the_worst_case(monkeypatch: pyt
 
     assert choose_edge(study, {1.0: fit(0.02), 0.0: fit(1.0)}) == 1.0
     assert choose_edge(study, {1.0: fit(0.05), 0.0: fit(0.05)}) == 1.0
+
+
+def test_a_generator_without_labels_says_so() -> None:
+    gan = build(MODEL, SCHEMA)
+    with pytest.raises(ValueError, match="needs labels"):
+        gan.generator(torch.zeros(2, D), None)
+    assert gan.discriminator(torch.zeros(2, *SCHEMA.shape), None).tolist() == [0.0, 0.0]

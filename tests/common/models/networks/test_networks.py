@@ -19,6 +19,8 @@ CASES = [
     ("article", 64, 1),
     ("article", 64, 3),
 ]
+# What is fitted has no first values to train: tests/server/fitting/test_gaussians.py.
+TRAINED = sorted(FAMILIES.keys() - {"gaussians"})
 SMALLEST = [("dcgan", 8, 1), ("dcgan", 28, 1), ("article", 64, 1)]
 
 
@@ -37,7 +39,7 @@ def batch(gan: GAN, size: int, channels: int, count: int = 4) -> tuple[torch.Ten
 
 
 def test_every_family_is_tested() -> None:
-    assert {family for family, _, _ in CASES} == FAMILIES.keys()
+    assert {family for family, _, _ in CASES} == set(TRAINED)
 
 
 @pytest.mark.parametrize(("family", "size", "channels"), CASES)
@@ -62,7 +64,7 @@ def test_every_parameter_gets_a_gradient(family: str, size: int, channels: int) 
         assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in network.parameters())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TRAINED)
 def test_labels_matter_exactly_where_a_network_says_so(family: str) -> None:
     gan = make(family, 64, 1)
     z, images, labels = batch(gan, 64, 1)
@@ -122,7 +124,7 @@ def test_a_network_built_on_meta_and_loaded_is_the_same_network(family: str, siz
     assert torch.equal(gan.discriminator(images, labels), empty.discriminator(images, labels))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TRAINED)
 def test_first_values_come_from_the_given_generator_alone(family: str) -> None:
     first, second = make(family, 64, 1), make(family, 64, 1)
     different = build(parse_model({"family": family, "latent_dim": 5, "width": 4}), ImageSchema(64, 1, ("0", "1", "2")))
