@@ -45,8 +45,8 @@ def gaussian_weights(found: Covariances, weights: Tensor, edge: float) -> Weight
     if edge:
         edges = 2 * edge * math.sqrt(d) * found.noise
         within = (shares.view(-1, 1, 1) * matrices).sum(dim=0)
-        shared = _risen_above(within, float((shares * edges).square().sum().sqrt()))
-        own = [_risen_above(matrix - shared, float(e)) for matrix, e in zip(matrices, edges, strict=True)]
+        shared = risen_above(within, float((shares * edges).square().sum().sqrt()))
+        own = [risen_above(matrix - shared, float(e)) for matrix, e in zip(matrices, edges, strict=True)]
         matrices = shared + torch.stack(own)
     values, vectors = torch.linalg.eigh(matrices)
     roots = vectors * values.clamp(min=0).sqrt().unsqueeze(1) / weights.unsqueeze(1)
@@ -84,7 +84,7 @@ def choose_edge(study: Study, fits: Mapping[float, Weights]) -> float:
     return max(worst, key=lambda edge: (worst[edge], edge))
 
 
-def _risen_above(matrix: Tensor, edge: float) -> Tensor:
+def risen_above(matrix: Tensor, edge: float) -> Tensor:
     """A symmetric matrix without the directions in which it is smaller than `edge`."""
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * values.where(values.abs() > edge, 0.0)) @ vectors.T

@@ -17,6 +17,7 @@ from common.privacy.statistics import Moments
 from common.seeding import random_generator
 from common.wire.messages import Weights
 from common.wire.study import Study
+from server.fitting.gaussians import risen_above
 from server.fitting.server_trainer import Rates, ServerTrainer
 
 _BATCH = 128
@@ -59,9 +60,9 @@ class ClassGaussians:
         ]
         everybody = sum(counts)
         within = sum((count / everybody * matrix for count, matrix in zip(counts, own, strict=True)), torch.zeros(1))
-        shared = _risen_above(within, edge * math.sqrt(len(counts)) / everybody)
+        shared = risen_above(within, edge * math.sqrt(len(counts)) / everybody)
         roots = [
-            _root(shared + _risen_above(matrix - shared, edge / count))
+            _root(shared + risen_above(matrix - shared, edge / count))
             for count, matrix in zip(counts, own, strict=True)
         ]
         return ClassGaussians(moments, torch.stack(means), torch.stack(roots))
@@ -106,12 +107,6 @@ def largest_total(declared_size: int, noise_multiplier: float, size: int) -> flo
     site may hold more units than it has declared; ten times as many are not believed.
     """
     return 10.0 * declared_size + noise_multiplier * (math.sqrt(size) + 8)
-
-
-def _risen_above(matrix: Tensor, edge: float) -> Tensor:
-    """A symmetric matrix float64[d, d] without the directions in which it is smaller than `edge`."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.where(values.abs() > edge, 0.0)) @ vectors.T
 
 
 def _root(matrix: Tensor) -> Tensor:
