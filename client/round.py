@@ -42,6 +42,9 @@ from common.wire.messages import STATISTICS, Instruction, Reply
 from common.wire.refusals import without_reason
 from common.wire.study import Study
 
+ROW_VALUES = 2**25
+"""Values in the rows of a statistic at one time, 256 MiB: second moments of many frequencies have long rows."""
+
 MICRO_BATCH = {"cpu": 320, "cuda": 2048}
 """Records that are in a pass at one time, by type of device: enough to keep it busy, few enough for its caches."""
 
@@ -208,7 +211,8 @@ def _release_statistics(site: Site, asked: Instruction, statistic: Statistic) ->
     study, phase = site.study, _phase(site.study, asked)
     randomness, cpu = _randomness(site, phase, asked.round), torch.device("cpu")
     if study.plan.private:
-        terms = _terms(phase, largest_block(phase.records_per_patient, MICRO_BATCH["cpu"]))
+        at_once = min(MICRO_BATCH["cpu"], max(1, ROW_VALUES // statistic.width))
+        terms = _terms(phase, largest_block(phase.records_per_patient, at_once))
         patients = _patients(site, cpu, terms, randomness)
         released = patients.noisy_statistic(statistic.rows, statistic.slots, statistic.width)
     else:

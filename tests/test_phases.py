@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import client.round
 from client.ledger.chain import read_entries
 from client.ledger.entries import Approve, Charge, Reserve, Settle, of_kind
 from client.ledger.register import Registration
@@ -20,13 +21,14 @@ from common.errors import Code, ConfigError, FederationError, PrivacyRefusal
 from common.modality.image import ImageSchema
 from common.privacy.accounting import epsilon, information
 from common.privacy.plan import MEANS, PHASES, STATISTICS, Phase, make_plan
-from common.privacy.statistics import RELEASES
+from common.privacy.statistics import RELEASES, CentredMoments
 from common.wire.messages import Instruction
 from common.wire.run_folder import ledger_path
 from common.wire.study import Study
 from server.fitting.release import FITS
 from server.release.generate import generate
 from server.rounds.checkpoint import Checkpoint
+from simulations.attacks.empirical import audit_one_run
 from simulations.audit import as_plain, audit_all
 from simulations.simulate import simulate
 
@@ -213,3 +215,31 @@ def test_gaussians_that_cannot_be_fitted_are_refused(tmp_path: Path, section: st
     plain = {**FITTED, section: {**FITTED[section], **values}}
     with pytest.raises(ConfigError, match=r"gaussians|model\.frequencies"):
         simulate(parse_scenario(plain), tmp_path / "run")
+
+
+def test_an_audit_by_canaries_of_what_is_fitted_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.family: is gaussians, whose statistics have no canaries yet"):
+        audit_one_run(parse_scenario({**FITTED, "seed": None}), canaries=1000)
+
+
+def test_wide_rows_are_formed_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of a phase are as many at a time as memory is for, and the sum does not depend on it."""
+    seen: list[int] = []
+    found: list[torch.Tensor] = []
+    honest = CentredMoments.rows
+
+    def rows(self: CentredMoments, records: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(records))
+        return honest(self, records, labels)
+
+    monkeypatch.setattr(CentredMoments, "rows", rows)
+    for values in (client.round.ROW_VALUES, 1):
+        seen.clear()
+        monkeypatch.setattr("client.round.ROW_VALUES", values)
+        run_dir = tmp_path / f"run-{values}"
+        simulate(parse_scenario(FITTED), run_dir)
+        state = Checkpoint.latest(run_dir)
+        assert state is not None
+        found.append(state.released["moments"].total)
+        assert max(seen) == (32 if values == 1 else 320)
+    assert torch.equal(*found)

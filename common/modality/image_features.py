@@ -5,6 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+MOST_DIMENSIONS = 1024
+"""Of a spectrum: second moments take the square of it for each record."""
+
 _LARGEST_NORM = 0.999  # below 1, for rounding in float32
 
 
@@ -49,12 +52,18 @@ class Spectrum:
         dimensions: d.
         weights: float64[d], what evens out that natural images have less of the high frequencies: (1 + r)^½ for the
             radial frequency r, the fourth root of the usual power law.
+
+    Raises:
+        ValueError: images have fewer frequencies, or d is above `MOST_DIMENSIONS`.
     """
 
     def __init__(self, shape: tuple[int, ...], kept: int) -> None:
         channels, size, _ = shape
+        if kept > size:
+            raise ValueError(f"images of {size} pixels have no more than {size}")
+        if channels * kept**2 > MOST_DIMENSIONS:
+            raise ValueError(f"the {channels * kept**2} of all colours are above {MOST_DIMENSIONS}")
         self._basis = _cosines(size)[:kept]
-        kept = len(self._basis)
         self._shape, self._norm = (channels, kept, kept), size * math.sqrt(channels)
         self.dimensions = math.prod(self._shape)
         one = torch.arange(kept, dtype=torch.float64)

@@ -103,7 +103,7 @@ class Gaussians(Model):
     """A Gaussian for each class, fitted to two noisy releases of its lowest frequencies; nothing is trained."""
 
     family: Literal["gaussians"] = "gaussians"
-    frequencies: Annotated[int, Field(ge=2, le=64)] = 16
+    frequencies: Annotated[int, Field(ge=2, le=32)] = 16
     """number of the lowest spatial frequencies that are used, in each direction of an image"""
 
     means_share: Annotated[float, Field(gt=0, lt=1)] = 0.1

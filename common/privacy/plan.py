@@ -40,7 +40,7 @@ class Phase:
 
     Attributes:
         name: of the phase, in messages and ledgers.
-        kind: what is summed: `statistics` of all patients (`common/privacy/statistics.py`), each of which adds at most
+        kind: what is summed: `statistics` of all patients (`common/privacy/statistics`), each of which adds at most
             1, or in `training` the clipped gradients of a batch.
         share: of the budget, in information μ² (`common/privacy/accounting.py`), in [0, 1].
         noise_multiplier: σ; the noise added to each sum has standard deviation σ·C. 0 only if not private.

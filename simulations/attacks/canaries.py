@@ -19,6 +19,7 @@ from client.round import Site
 from common.config.scenario import Scenario, Training
 from common.errors import ConfigError
 from common.modality import Schema
+from common.modality.image_options import Gaussians
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Weights, weights_of
 from common.privacy.plan import Phase, PrivacyPlan
@@ -106,7 +107,13 @@ def audited(scenario: Scenario) -> Scenario:
     """The scenario as it is audited: its mechanism, on the networks of an audit, with randomness that nobody knows.
 
     Its warm start looks at one frequency, in which a white image has as long a part as any image has in all.
+
+    Raises:
+        ConfigError: it is fitted to statistics for which there are no canaries.
     """
+    if isinstance(scenario.model, Gaussians):
+        problem = "is gaussians, whose statistics have no canaries yet"
+        raise ConfigError("model.family", problem, "audit a scenario that trains networks")
     changed: dict[str, object] = {"seed": None, "model": Networks()}
     if scenario.training.warm_start is not None:
         warm_start = scenario.training.warm_start.model_copy(update={"frequencies": 1})

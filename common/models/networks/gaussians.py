@@ -17,11 +17,12 @@ def build(model: Gaussians, schema: ImageSchema) -> tuple[Generator, Discriminat
     """The Gaussians, all of them at mid-grey until they are fitted, and a critic that says nothing.
 
     Raises:
-        ConfigError: images have fewer frequencies than the model looks at.
+        ConfigError: images have fewer frequencies than the model looks at, or it looks at too many.
     """
-    if model.frequencies > schema.size:
-        problem = f"is {model.frequencies}, but images of {schema.size} pixels have no more than {schema.size}"
-        raise ConfigError("model.frequencies", problem, "lower it")
+    try:
+        Spectrum(schema.shape, model.frequencies)
+    except ValueError as error:
+        raise ConfigError("model.frequencies", f"is {model.frequencies}, but {error}", "lower it") from None
     return ClassGaussians(model, schema), Silent()
 
 

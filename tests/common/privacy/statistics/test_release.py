@@ -40,7 +40,7 @@ def total(of: Statistic, images: Tensor, labels: Tensor) -> Tensor:
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 8, 8), (3, 8, 8), (1, 28, 28)]), st.integers(2, 28))
 def test_no_record_adds_more_than_allowed_to_the_means(seed: int, shape: tuple[int, int, int], kept: int) -> None:
-    of = Means(ImageSchema(shape[1], shape[0], CLASSES), Spectrum(shape, kept))
+    of = Means(ImageSchema(shape[1], shape[0], CLASSES), Spectrum(shape, min(kept, shape[1])))
     (row,) = of.rows(images_like(seed, shape=shape), torch.tensor([seed % 3]))
     assert row.shape == (of.width,)
     assert 0 < float(row.norm()) <= LARGEST + ROUNDING
@@ -158,3 +158,10 @@ def test_a_row_depends_on_its_record_alone() -> None:
 def test_smooth_images_come_back_from_their_spectrum(seed: int) -> None:
     f = torch.randn(4, 16, generator=torch.Generator().manual_seed(seed)) * 0.01
     torch.testing.assert_close(SPECTRUM.of(SPECTRUM.back(f)), f, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "kept"), [((1, 8, 8), 9), ((3, 64, 64), 19), ((1, 64, 64), 33)])
+def test_more_frequencies_than_there_are_or_can_be_held_are_refused(shape: tuple[int, int, int], kept: int) -> None:
+    with pytest.raises(ValueError, match=r"no more than 8|are above 1024"):
+        Spectrum(shape, kept)
+    Spectrum(shape, kept - 1)
