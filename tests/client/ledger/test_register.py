@@ -19,7 +19,7 @@ from common.modality.image_options import Digits
 from common.privacy.plan import Unit
 
 KEY, OTHER_KEY = (SiteKey(Ed25519PrivateKey.generate()) for _ in range(2))
-NAMES = ("4711", "4711", "4712", "4713")
+NAMES = ("name-4711", "name-4711", "name-4712", "name-4713")
 
 
 def images(seed: int = 0, names: tuple[str, ...] | None = NAMES) -> Records:
@@ -72,7 +72,7 @@ def test_same_records_under_other_patient_names_join_the_ledger(register: Regist
 
 def test_one_patient_with_other_records_is_enough(register: Register) -> None:
     add(register, registration("first", images()))
-    assert add(register, registration("later", images(seed=1, names=("8", "9", "4713", "9"))))[0] == "first"
+    assert add(register, registration("later", images(seed=1, names=("8", "9", "name-4713", "9"))))[0] == "first"
 
 
 def test_other_patients_get_their_own_ledger(register: Register) -> None:
@@ -84,7 +84,7 @@ def test_patients_of_two_ledgers_are_refused(register: Register) -> None:
     add(register, registration("first", images()))
     add(register, registration("others", images(seed=1, names=("1", "2", "3", "4"))))
     with pytest.raises(PrivacyRefusal, match="first, others"):
-        add(register, registration("both", images(seed=2, names=("1", "4711", "x", "y"))))
+        add(register, registration("both", images(seed=2, names=("1", "name-4711", "x", "y"))))
     assert len(register.all()) == 2
 
 
@@ -111,7 +111,7 @@ def test_ledger_that_cannot_be_opened_leaves_nothing_registered(register: Regist
 
 def test_register_holds_no_name_of_a_patient(register: Register, tmp_path: Path) -> None:
     add(register, registration("first", images()))
-    assert b"4711" not in (tmp_path / "cohorts.sqlite").read_bytes()
+    assert b"name-4711" not in (tmp_path / "cohorts.sqlite").read_bytes()
 
 
 def test_another_key_is_noticed(register: Register, tmp_path: Path) -> None:
