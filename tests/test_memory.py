@@ -19,7 +19,7 @@ SCENARIO: dict[str, Any] = {
     "seed": 1,
     "data": {"source": "digits"},
     "model": {"latent_dim": 32, "width": 48},
-    "training": {"rounds": 3, "local_steps": 2, "sample_rate": 0.1, "d_steps_per_g_step": 2, "device": "cpu"},
+    "training": {"rounds": 2, "local_steps": 2, "sample_rate": 0.1, "d_steps_per_g_step": 2, "device": "cpu"},
     "privacy": {"epsilon": 50.0, "delta": 1e-4, "noise_multiplier": 1.0},
     "evaluation": {"samples": 100, "epochs": 1},
 }
@@ -35,7 +35,7 @@ def peak_memory(folder: Path, sites: int) -> int:
     shutil.rmtree(run)  # the sites' states are hundreds of megabytes
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert (len(report["sites"]), report["rounds"]) == (sites, 3)
+    assert (len(report["sites"]), report["rounds"]) == (sites, 2)
     return report["peak_memory_bytes"]
 
 
