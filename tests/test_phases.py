@@ -28,7 +28,6 @@ from common.wire.study import Study
 from server.fitting.release import FITS
 from server.release.generate import generate
 from server.rounds.checkpoint import Checkpoint
-from simulations.attacks.empirical import audit_one_run
 from simulations.audit import as_plain, audit_all
 from simulations.simulate import simulate
 
@@ -215,11 +214,6 @@ def test_gaussians_that_cannot_be_fitted_are_refused(tmp_path: Path, section: st
     plain = {**FITTED, section: {**FITTED[section], **values}}
     with pytest.raises(ConfigError, match=r"gaussians|model\.frequencies"):
         simulate(parse_scenario(plain), tmp_path / "run")
-
-
-def test_an_audit_by_canaries_of_what_is_fitted_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"model\.family: is gaussians, whose statistics have no canaries yet"):
-        audit_one_run(parse_scenario({**FITTED, "seed": None}), canaries=1000)
 
 
 def test_wide_rows_are_formed_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,9 @@ from common.modality import Schema
 from common.modality.image_options import Gaussians
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Weights, weights_of
-from common.privacy.plan import Phase, PrivacyPlan
-from common.privacy.statistics import Moments
+from common.privacy.plan import MOMENTS, Phase, PrivacyPlan
+from common.privacy.statistics import RELEASES
+from common.privacy.statistics.centred import CENTRES, RADIUS
 from common.seeding import random_generator
 from common.wire.messages import STATISTICS, Reply
 from common.wire.study import SiteDeclaration, Study
@@ -106,15 +107,13 @@ def affordable(steps: int) -> int:
 def audited(scenario: Scenario) -> Scenario:
     """The scenario as it is audited: its mechanism, on the networks of an audit, with randomness that nobody knows.
 
-    Its warm start looks at one frequency, in which a white image has as long a part as any image has in all.
-
-    Raises:
-        ConfigError: it is fitted to statistics for which there are no canaries.
+    Statistics look at one frequency, in which a white image has as long a part as any image has in all.
     """
+    changed: dict[str, object] = {"seed": None}
     if isinstance(scenario.model, Gaussians):
-        problem = "is gaussians, whose statistics have no canaries yet"
-        raise ConfigError("model.family", problem, "audit a scenario that trains networks")
-    changed: dict[str, object] = {"seed": None, "model": Networks()}
+        changed["model"] = scenario.model.model_copy(update={"frequencies": 1})
+    else:
+        changed["model"] = Networks()
     if scenario.training.warm_start is not None:
         warm_start = scenario.training.warm_start.model_copy(update={"frequencies": 1})
         changed["training"] = scenario.training.model_copy(update={"warm_start": warm_start})
@@ -160,9 +159,13 @@ def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -
     return replace(site, study=_study(site, canaries), read_records=read_records)
 
 
-def sent_weights(study: Study) -> Weights:
-    """The weights that the auditor, in the server's place, sends in every round."""
-    return weights_of(auditors_weights(study.schema, study.plan.phases[-1].clip_norm))
+def sent_with(study: Study, phase: Phase) -> Weights:
+    """What the auditor, in the server's place, sends in each round of a phase: that which shows most of a canary."""
+    if phase.takes_batches:
+        return weights_of(auditors_weights(study.schema, phase.clip_norm))
+    if phase.name == MOMENTS:  # around mid-grey a white image is as far off as the radius
+        return {CENTRES: torch.zeros(study.schema.num_classes, 1), RADIUS: torch.ones(())}
+    return {}
 
 
 def evidence(release: Release, canaries: Canaries) -> Floats:
@@ -173,7 +176,7 @@ def evidence(release: Release, canaries: Canaries) -> Floats:
     Pearson, 1933).
     """
     if not release.phase.takes_batches:
-        return _along_own_moments(release, canaries)
+        return _along_own_part(release, canaries)
     moved = (release.weights[ROWS] - release.sent[ROWS])[canaries.first_class :, 0].double().numpy()
     return moved / _movement(release)
 
@@ -203,14 +206,12 @@ def _rate(training: Training, number: int) -> float:
     return training.lr_discriminator * learning_rate_factor(training, number)
 
 
-def _along_own_moments(release: Release, canaries: Canaries) -> Floats:
+def _along_own_part(release: Release, canaries: Canaries) -> Floats:
     """Each canary's part of the noisy statistics, along what the canary would add to it, over σ²."""
-    schema, settings = release.study.schema, release.study.scenario.training.warm_start
-    if settings is None:
-        raise ConfigError(release.phase.name, "has no settings", "audit a scenario with training.warm_start")
-    moments, first = Moments(schema.with_classes(schema.classes[:1]), settings), torch.zeros(1, dtype=torch.int64)
-    own = moments.rows(schema.encode(canaries.records.select(first).stored), first)[0]
-    parts = release.weights[STATISTICS].double().view(schema.num_classes, -1)[canaries.first_class :]
+    study, first = release.study, canaries.records.select(np.zeros(1, dtype=np.int64))
+    statistic = RELEASES[release.phase.name](study.scenario, study.schema, release.sent)
+    own = statistic.rows(study.schema.encode(first.stored), first.labels)[0]
+    parts = release.weights[STATISTICS].double().view(statistic.slots, -1)[canaries.first_class :]
     found: Tensor = parts @ (own / own.norm())
     return found.numpy() / release.phase.noise_multiplier**2
 

@@ -211,15 +211,15 @@ def _noise_scaled(factor: float) -> Generator[None]:
 
 def _rounds(site: Site, progress: Progress | None) -> Iterator[Release]:
     """All rounds of the plan, each on the same weights: a server may send what it likes, and this keeps the signal."""
-    study, weights, head = site.study, of_canaries.sent_weights(site.study), ""
+    study, head = site.study, ""
     asks = [(phase, number) for phase in study.plan.phases for number in range(1, phase.last_round + 1)]
     for done, (phase, number) in enumerate(asks, start=1):
         instruction = Instruction(study.study_id, study.plan.plan_id, phase.name, number, head)
+        sent = of_canaries.sent_with(study, phase)
         # a round trains the tensors that it is given
-        asked = {name: tensor.clone() for name, tensor in weights.items()} if phase.takes_batches else {}
-        reply, trained = run_round(site, instruction, asked)
+        reply, answered = run_round(site, instruction, {name: tensor.clone() for name, tensor in sent.items()})
         head = reply.ledger_head
-        yield Release(study, weights, reply, trained)
+        yield Release(study, sent, reply, answered)
         if progress is not None:
             progress(done, len(asks))
 

@@ -16,7 +16,7 @@ from common.errors import ConfigError
 from common.modality.image import PIXELS, ImageSchema, to_unit_range
 from common.models.losses import LOSSES
 from common.models.networks import FAMILIES, check_private
-from common.privacy.statistics import Moments
+from common.privacy.statistics import RELEASES, Moments
 from common.wire.messages import STATISTICS, Reply
 from simulations.attacks.canaries import (
     FEWEST,
@@ -26,7 +26,7 @@ from simulations.attacks.canaries import (
     audited,
     draw,
     evidence,
-    sent_weights,
+    sent_with,
     with_canaries,
 )
 from simulations.attacks.canary_network import FAMILY, ROWS, auditors_weights, registered
@@ -101,6 +101,24 @@ def test_what_is_audited_is_the_scenario_s_own_plan_on_other_networks() -> None:
     assert audited(audited(scenario)) == found
 
 
+def test_a_family_that_is_fitted_stays_and_sees_one_frequency() -> None:
+    scenario = parse_scenario({"name": "tiny", "model": {"family": "gaussians"}, "training": {"rounds": 0}})
+    assert audited(scenario).model == scenario.model.model_copy(update={"frequencies": 1})
+
+
+@pytest.mark.parametrize("phase", ["means", "moments"])
+def test_a_canary_adds_as_much_as_any_record_to_each_statistic_of_a_fit(tmp_path: Path, phase: str) -> None:
+    values = {"name": "tiny", "seed": 1, "sites": {"count": 20}, "model": {"family": "gaussians"}}
+    scenario = parse_scenario({**values, "training": {"rounds": 0}, "data": {"image_size": 8}})
+    site = simulated_site(prepare(audited(scenario), tmp_path), tmp_path, 0)
+    canaries = draw(site.study.schema, 5, seed=4)
+    study = with_canaries(site, canaries).study
+    planned = next(one for one in study.plan.phases if one.name == phase)
+    statistic = RELEASES[phase](study.scenario, study.schema, sent_with(study, planned))
+    rows = statistic.rows(study.schema.encode(canaries.records.stored), canaries.records.labels)
+    torch.testing.assert_close(rows.norm(dim=1), torch.full((5,), 63 / 64).double(), rtol=1e-6, atol=0)
+
+
 def test_plan_and_declared_size_stay(make_site: Any) -> None:
     site: Site = make_site()
     extended = with_canaries(site, draw(site.study.schema, 50, seed=4))
@@ -144,7 +162,7 @@ def test_evidence_of_a_round_is_the_likelihood_ratio_of_its_sums(make_site: Any,
     site: Site = make_site(discriminator_adam=adam, lr_discriminator=0.01, sample_rate=0.5)
     canaries = draw(site.study.schema, 4, seed=4)
     study = with_canaries(site, canaries).study
-    plan, sent = study.plan, sent_weights(study)
+    plan, sent = study.plan, sent_with(study, study.plan.training)
     assert not sent[ROWS].any()
     sums = torch.tensor([1.0, -2.0, 0.0, 3.0]) * plan.training.clip_norm  # of the clipped gradients, with their noise
     noise = plan.training.noise_multiplier * plan.training.clip_norm

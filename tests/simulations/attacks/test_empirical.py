@@ -183,3 +183,13 @@ def test_figures_of_patients() -> None:
     assert records.epsilon_lower_bound > 10 > records.epsilon_analytic
     assert patients.images_per_patient == 5
     assert 5.5 < patients.epsilon_lower_bound < patients.epsilon_analytic
+
+
+def test_all_phases_of_a_fit_are_evidence_and_a_fault_is_found() -> None:
+    fitted = load_scenario(SCENARIO, ["model={family: gaussians}", "training={rounds: 0}"])
+    honest, weak = audit_one_run(fitted, canaries=FEW), audit_one_run(fitted, canaries=FEW, noise=0.25)
+    assert honest.holds
+    assert 4 < honest.epsilon_lower_bound < 8.5
+    assert 0.87 < honest.auc < 0.905
+    assert honest.epsilon_analytic == pytest.approx(10, abs=0.02)
+    assert not weak.holds
