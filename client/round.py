@@ -15,7 +15,7 @@ from client.ledger.ledger import Charge, Ledger
 from client.ledger.policy import Policy
 from client.mechanism import Patients, Randomness, Terms
 from client.state import RoundState, SiteState, request_key
-from client.training.isolation import check_isolation
+from client.training.isolation import check_isolation, check_statistic
 from client.training.steps import PrivateStep, Step, block_size, largest_block
 from client.training.trainer import SiteTrainer, discriminator_optimizer, passes
 from client.training.unprotected import PlainStep, UnprotectedPatients
@@ -177,7 +177,11 @@ def _statistics(site: Site, instruction: Instruction, weights: Weights, states: 
         statistic = lookup(RELEASES, instruction.phase, "phase")(study.scenario, study.schema, weights)
     except ValueError as error:
         raise _misfit(str(error), SAME_VERSION) from None
-    return lambda: _release_statistics(site, instruction, statistic)
+    phase = _phase(study, instruction)
+    block = largest_block(phase.records_per_patient, min(MICRO_BATCH["cpu"], max(1, ROW_VALUES // statistic.width)))
+    if study.plan.private:
+        check_statistic(statistic, study.schema.shape, block * phase.records_per_patient)
+    return lambda: _release_statistics(site, instruction, statistic, block)
 
 
 ANSWERS: dict[str, Callable[[Site, Instruction, Weights, SiteState], _Work]] = {
@@ -206,15 +210,13 @@ def _train(site: Site, instruction: Instruction, gan: GAN, device: torch.device,
     return _Outcome(steps, weights, trainer.state())
 
 
-def _release_statistics(site: Site, asked: Instruction, statistic: Statistic) -> _Outcome:
+def _release_statistics(site: Site, asked: Instruction, statistic: Statistic, block: int) -> _Outcome:
     """Noisy moments of the site's classes, on the CPU."""
     study, phase = site.study, _phase(site.study, asked)
     randomness, cpu = _randomness(site, phase, asked.round), torch.device("cpu")
     if study.plan.private:
-        at_once = min(MICRO_BATCH["cpu"], max(1, ROW_VALUES // statistic.width))
-        terms = _terms(phase, largest_block(phase.records_per_patient, at_once))
-        patients = _patients(site, cpu, terms, randomness)
-        released = patients.noisy_statistic(statistic.rows, statistic.slots, statistic.width)
+        patients = _patients(site, cpu, _terms(phase, block), randomness)
+        released = patients.noisy_statistic(statistic.placed, statistic.slots, statistic.width)
     else:
         released = _unprotected(site, phase, cpu, randomness).statistic(statistic)
     return _Outcome(1, {STATISTICS: released.float()}, {})

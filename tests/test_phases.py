@@ -220,13 +220,13 @@ def test_wide_rows_are_formed_a_few_at_a_time(tmp_path: Path, monkeypatch: pytes
     """The rows of a phase are as many at a time as memory is for, and the sum does not depend on it."""
     seen: list[int] = []
     found: list[torch.Tensor] = []
-    honest = CentredMoments.rows
+    honest = CentredMoments.placed
 
-    def rows(self: CentredMoments, records: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        seen.append(len(records))
-        return honest(self, records, labels)
+    def placed(self: CentredMoments, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(len(batch[0]))
+        return honest(self, *batch)
 
-    monkeypatch.setattr(CentredMoments, "rows", rows)
+    monkeypatch.setattr(CentredMoments, "placed", placed)
     for values in (client.round.ROW_VALUES, 1):
         seen.clear()
         monkeypatch.setattr("client.round.ROW_VALUES", values)

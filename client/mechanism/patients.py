@@ -90,12 +90,15 @@ class Patients:
             critic.add(losses, terms.clip_norm, block.present.any(dim=1))
         return self._released(critic.take())
 
-    def noisy_statistic(self, rows: Callable[[Tensor, Tensor], Tensor], slots: int, width: int) -> Tensor:
-        """The sum of what the units add: the mean of their records' rows, each in the slot of its label.
+    def noisy_statistic(
+        self, placed: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], slots: int, width: int
+    ) -> Tensor:
+        """The sum of what the units add: the mean of their records' rows, each in its slot.
 
         Args:
-            rows: of encoded records [N, ...] and labels int64[N]: float64[N, width], each by itself.
-            slots: how many labels there are.
+            placed: of encoded records [N, ...] and labels int64[N]: a slot int64[N] in [0, slots) and a row
+                float64[N, width] for each record by itself.
+            slots: how many there are.
             width: of a row.
 
         Returns:
@@ -105,8 +108,9 @@ class Patients:
         for block in self._blocks():
             records, labels = self._of(block)
             share = block.present / block.present.sum(dim=1, keepdim=True).clamp(min=1)
-            clipped = clipped_rows(rows(records, labels), self._terms.clip_norm, block.present.flatten())
-            total.index_add_(0, labels, clipped * share.double().view(-1, 1))
+            places, rows = placed(records, labels)
+            clipped = clipped_rows(rows, self._terms.clip_norm, block.present.flatten())
+            total.index_add_(0, places, clipped * share.double().view(-1, 1))
         return self._released(total.flatten())
 
     def _blocks(self) -> list[Bags]:

@@ -17,6 +17,7 @@ from client.mechanism.dpsgd import BookKeepingModule
 from client.mechanism.dpsgd.rules import RULES
 from common.errors import Code, VerificationError
 from common.models.losses import Loss
+from common.privacy.statistics import Statistic
 
 _DRAWS = 2
 _VALUES = 256
@@ -73,6 +74,30 @@ def check_isolation(
     if not all(_alike(_slope(loss, value.repeat(block * views))) for value in values):
         raise _mixes("where it stands")
     _known.add(case)
+
+
+def check_statistic(statistic: Statistic, shape: tuple[int, ...], block: int) -> None:
+    """Passes if a record has the same slot and the same row, bit for bit, at every place of a block of records.
+
+    Args:
+        statistic: as it will be asked of patients.
+        shape: of a record.
+        block: records in a block.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    rng = torch.Generator().manual_seed(0)
+    record, others = (torch.rand(n, *shape, generator=rng).mul_(2).sub_(1) for n in (1, block))
+    labels = torch.zeros(block, dtype=torch.int64)
+    everywhere = statistic.placed(record.expand_as(others).contiguous(), labels)
+    if not all(_alike(part) for part in everywhere):
+        raise _mixes("where it stands")
+    for place in {0, block // 2, block - 1}:
+        others[place] = record[0]
+        beside_others = statistic.placed(others, labels)
+        if not all(torch.equal(one[place], two[place]) for one, two in zip(everywhere, beside_others, strict=True)):
+            raise _mixes("the others")
 
 
 def _seen(critic: BookKeepingModule, loss: Loss, units: Tensor, precision: AbstractContextManager[Any]) -> list[Tensor]:

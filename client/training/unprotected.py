@@ -44,7 +44,8 @@ class UnprotectedPatients:
         total = torch.zeros(moments.slots, moments.width, dtype=torch.float64, device=self._records.labels.device)
         for positions, shares in zip(*(part.split(_AT_A_TIME) for part in self._drawn()), strict=True):
             records, labels = self._of(positions)
-            total.index_add_(0, labels, moments.rows(records, labels) * shares.double().unsqueeze(1))
+            places, rows = moments.placed(records, labels)
+            total.index_add_(0, places, rows * shares.double().unsqueeze(1))
         return total.flatten()
 
     def _drawn(self) -> tuple[Tensor, Tensor]:

@@ -100,14 +100,20 @@ class Article(Convolutional):
 
 
 class Gaussians(Model):
-    """A Gaussian for each class, fitted to two noisy releases of its lowest frequencies; nothing is trained."""
+    """Gaussians for each class, fitted to noisy releases of its lowest frequencies; nothing is trained."""
 
     family: Literal["gaussians"] = "gaussians"
-    frequencies: Annotated[int, Field(ge=2, le=32)] = 16
-    """number of the lowest spatial frequencies that are used, in each direction of an image"""
+    frequencies: Annotated[int, Field(ge=2, le=32)] | None = None
+    """number of the lowest spatial frequencies that are used, in each direction of an image; chosen if not given"""
+
+    cells: Literal[1, 2, 4, 8] | None = None
+    """number of cells into which a class is cut, each with a Gaussian of its own; chosen if not given"""
 
     means_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """share of the release's information μ² for the class means, around which second moments are then taken"""
+
+    moments_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """share for the second moments of whole classes, where they only say how to cut the classes into cells"""
 
     edge: Annotated[float, Field(ge=0, le=10)] | None = None
     """directions of a covariance below this many times what noise alone would show are left out; chosen if not given"""

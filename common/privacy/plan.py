@@ -23,7 +23,7 @@ from common.privacy.accounting import Mechanism
 
 NO_PRIVACY = "NON-PRIVATE"
 SEEDED = "seeded: not private against someone who knows the seed"
-TRAINING, STATISTICS, MEANS, MOMENTS = "training", "statistics", "means", "moments"
+TRAINING, STATISTICS, MEANS, MOMENTS, CELLS = "training", "statistics", "means", "moments", "cells"
 """Names of the phases that a scenario can have."""
 
 WARM_START_SHARE = 0.314
@@ -220,8 +220,19 @@ def means_phase(scenario: Scenario) -> Phase | None:
 
 
 def moments_phase(scenario: Scenario) -> Phase | None:
-    """The second moments, which use the budget that other phases leave."""
-    return _release(scenario, MOMENTS, 0.0) if isinstance(scenario.model, Gaussians) else None
+    """The second moments of each class, which use the budget that other phases leave, or find the cuts into cells."""
+    if not isinstance(scenario.model, Gaussians):
+        return None
+    return _release(scenario, MOMENTS, scenario.model.moments_share if _cut(scenario) else 0.0)
+
+
+def cells_phase(scenario: Scenario) -> Phase | None:
+    """The second moments of each cell, which use the budget that other phases leave."""
+    return _release(scenario, CELLS, 0.0) if _cut(scenario) else None
+
+
+def _cut(scenario: Scenario) -> bool:
+    return isinstance(scenario.model, Gaussians) and (scenario.model.cells or 1) > 1
 
 
 def _release(scenario: Scenario, name: str, share: float, noise: float = 0.0) -> Phase:
@@ -248,7 +259,13 @@ def training_phase(scenario: Scenario) -> Phase | None:
     )
 
 
-PHASES: list[Callable[[Scenario], Phase | None]] = [statistics_phase, means_phase, moments_phase, training_phase]
+PHASES: list[Callable[[Scenario], Phase | None]] = [
+    statistics_phase,
+    means_phase,
+    moments_phase,
+    cells_phase,
+    training_phase,
+]
 """What may become a phase of a scenario's plan, in order: noise 0 is still to be found, share 0 is what is left."""
 
 

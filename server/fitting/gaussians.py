@@ -1,4 +1,7 @@
-"""Class Gaussians from noisy moments around noisy centres, for `common/models/networks/gaussians.py`.
+"""Gaussians from noisy moments around noisy centres, for `common/models/networks/gaussians.py`.
+
+One Gaussian describes a class badly that is curved, as handwriting is. So where records are many, a class is cut into
+cells along its longest axes, and each cell has a Gaussian of its own.
 
 How much of a noisy covariance to keep depends on the records: grain in what is drawn does no harm to strokes, and hides
 what tells X-rays apart. It is found without a look at records (`choose_edge`). All is post-processing of the release.
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from common.modality.image import PIXELS
 from common.models.weights import Weights, networks, under
-from common.privacy.statistics.centred import Covariances
+from common.privacy.statistics.centred import CUTS, LEVELS, Covariances
 from common.seeding import random_generator
 from common.wire.study import Study
 from server.evaluation.classifier import accuracy, train_classifier
@@ -27,31 +30,61 @@ _DRAWN_AT_ONCE = 1000
 _log = logging.getLogger("silogan.server")
 
 
-def gaussian_weights(found: Covariances, weights: Tensor, edge: float) -> Weights:
+def gaussian_weights(found: Covariances, weights: Tensor, edge: float, cells: int = 1) -> Weights:
     """What the generator holds after the fit.
 
-    A class's covariance is that of all classes within themselves, which the noise blurs least, and of its own deviation
-    from it, those directions that rise above what noise alone would show: the largest eigenvalue of a symmetric matrix
-    of noise s is about 2 s √d (Wigner, 1958). With `edge` 0 nothing is left out but negative variances: grain in what
-    is drawn can do less harm to whoever learns from it than directions that are missing.
+    The covariance of a cell is that of everybody within their cells, which the noise blurs least, and of the deviation
+    of a class from it, and of the cell from its class, those directions that rise above what noise alone would show:
+    the largest eigenvalue of a symmetric matrix of noise s is about 2 s √d (Wigner, 1958). With `edge` 0 nothing is
+    left out but negative variances: grain in what is drawn can do less harm to whoever learns from it than directions
+    that are missing.
 
     Args:
         found: means and covariances, the latter in the units of the spectrum times its weights.
         weights: float64[d], those of the spectrum.
         edge: how many times that eigenvalue a direction must have.
+        cells: of each class.
     """
-    d, shares = len(weights), found.counts / found.counts.sum()
-    matrices = found.matrices
-    if edge:
-        edges = 2 * edge * math.sqrt(d) * found.noise
-        within = (shares.view(-1, 1, 1) * matrices).sum(dim=0)
-        shared = risen_above(within, float((shares * edges).square().sum().sqrt()))
-        own = [risen_above(matrix - shared, float(e)) for matrix, e in zip(matrices, edges, strict=True)]
-        matrices = shared + torch.stack(own)
+    matrices = _risen(found, edge, cells) if edge else found.matrices
     values, vectors = torch.linalg.eigh(matrices)
     roots = vectors * values.clamp(min=0).sqrt().unsqueeze(1) / weights.unsqueeze(1)
-    fitted = {"means": found.means.float(), "roots": roots.float(), "edge": torch.tensor(edge, dtype=torch.float32)}
-    return under("generator", fitted)
+    counts = found.counts.view(-1, cells)
+    chances = (counts.cumsum(dim=1) / counts.sum(dim=1, keepdim=True)).float()
+    told = torch.tensor(edge, dtype=torch.float32)
+    return under("generator", {"means": found.means.float(), "roots": roots.float(), "chances": chances, "edge": told})
+
+
+def _risen(found: Covariances, edge: float, cells: int) -> Tensor:
+    """Covariances [slots, d, d]: everybody's, then a class's deviation, then a cell's, each where it rises."""
+    slots, d, _ = found.matrices.shape
+    edges, kept = 2 * edge * math.sqrt(d) * found.noise, torch.zeros_like(found.matrices)
+    for size in dict.fromkeys((slots, cells, 1)):
+        counts = found.counts.view(-1, size)
+        shares = counts / counts.sum(dim=1, keepdim=True)
+        apart = (shares.view(-1, size, 1, 1) * (found.matrices - kept).view(-1, size, d, d)).sum(dim=1)
+        noise = (shares * edges.view(-1, size)).square().sum(dim=1).sqrt()
+        risen = torch.stack([risen_above(matrix, float(e)) for matrix, e in zip(apart, noise, strict=True)])
+        kept = kept + risen.repeat_interleave(size, dim=0)
+    return kept
+
+
+def cuts_of(found: Covariances, centres: Tensor, radius: float, weights: Tensor, cells: int) -> Weights:
+    """Where to cut the classes into cells: across their longest axes, through their means.
+
+    Args:
+        found: of whole classes.
+        centres: around which they were taken, float64[classes, d].
+        radius: above 0, up to which.
+        weights: float64[d], those of the spectrum.
+        cells: 2ᵇ.
+
+    Returns:
+        `cuts` float32[classes, b, d] and `levels` float32[classes, b], see `common/privacy/statistics/centred.py`.
+    """
+    _, vectors = torch.linalg.eigh(found.matrices)
+    directions = vectors[:, :, -(cells.bit_length() - 1) :].mT
+    means = weights * (found.means - centres) / radius
+    return {CUTS: directions.float().contiguous(), LEVELS: (directions @ means.unsqueeze(2)).squeeze(2).float()}
 
 
 def choose_edge(study: Study, fits: Mapping[float, Weights]) -> float:

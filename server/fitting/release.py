@@ -11,10 +11,10 @@ from common.errors import FederationError
 from common.modality.image_options import Gaussians
 from common.models.weights import Weights
 from common.privacy import plan
-from common.privacy.statistics import RELEASES, CentredMoments, Means, Statistic
-from common.privacy.statistics.centred import CENTRES, RADIUS
+from common.privacy.statistics import RELEASES, CentredMoments, Means, Statistic, spectrum_of
+from common.privacy.statistics.centred import CENTRES, RADIUS, Covariances
 from common.wire.study import Study
-from server.fitting.gaussians import EDGES, choose_edge, gaussian_weights
+from server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weights
 from server.fitting.warm_start import pretrain
 
 
@@ -37,12 +37,16 @@ class Released(NamedTuple):
 
 def sent_with(study: Study, phase: str, released: Mapping[str, Released]) -> Weights:
     """What sites need to know for a phase, from those before; empty where they need nothing."""
-    if phase != plan.MOMENTS:
+    if phase not in (plan.MOMENTS, plan.CELLS):
         return {}
     means, known = statistic(study, plan.MEANS, {}), released[plan.MEANS]
     assert isinstance(means, Means)  # noqa: S101  (by its phase)
     found = means.centres(known.total, known.noise(study, plan.MEANS))
-    return {CENTRES: found.centres.float(), RADIUS: torch.tensor(found.radius, dtype=torch.float32)}
+    around = {CENTRES: found.centres.float(), RADIUS: torch.tensor(found.radius, dtype=torch.float32)}
+    if phase == plan.MOMENTS:
+        return around
+    classes, weights = _covariances(study, plan.MOMENTS, released, around), means.spectrum.weights
+    return {**around, **cuts_of(classes, found.centres, found.radius, weights, _family(study).cells or 1)}
 
 
 def statistic(study: Study, phase: str, sent: Weights) -> Statistic:
@@ -69,19 +73,32 @@ def _warm_start(study: Study, released: Mapping[str, Released], weights: Weights
 
 
 def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:
-    moments = statistic(study, plan.MOMENTS, sent_with(study, plan.MOMENTS, released))
-    assert isinstance(moments, CentredMoments) and isinstance(study.scenario.model, Gaussians)  # noqa: S101, PT018
-    found = released[plan.MOMENTS]
-    covariances = moments.covariances(found.total, found.noise(study, plan.MOMENTS))
-    asked = study.scenario.model.edge
-    edges = EDGES if asked is None else (asked,)
-    fits = {edge: gaussian_weights(covariances, moments.spectrum.weights, edge) for edge in edges}
-    return {**weights, **fits[choose_edge(study, fits) if asked is None else asked]}
+    """Of the last phase, that of the cells if there are several."""
+    family, phase = _family(study), study.plan.phases[-1].name
+    if phase not in released:
+        return weights
+    covariances = _covariances(study, phase, released, sent_with(study, phase, released))
+    spectrum, cells = spectrum_of(study.scenario, study.schema), family.cells or 1
+    edges = EDGES if family.edge is None else (family.edge,)
+    fits = {edge: gaussian_weights(covariances, spectrum.weights, edge, cells) for edge in edges}
+    return {**weights, **fits[choose_edge(study, fits) if family.edge is None else family.edge]}
+
+
+def _covariances(study: Study, phase: str, released: Mapping[str, Released], sent: Weights) -> Covariances:
+    moments, found = statistic(study, phase, sent), released[phase]
+    assert isinstance(moments, CentredMoments)  # noqa: S101  (by its phase)
+    return moments.covariances(found.total, found.noise(study, phase))
+
+
+def _family(study: Study) -> Gaussians:
+    assert isinstance(study.scenario.model, Gaussians)  # noqa: S101  (its phases are these)
+    return study.scenario.model
 
 
 FITS: dict[str, Callable[[Study, Mapping[str, Released], Weights], Weights]] = {
     plan.STATISTICS: _warm_start,
     plan.MEANS: _keep,
     plan.MOMENTS: _gaussians,
+    plan.CELLS: _gaussians,
 }
 """The weights after a phase, from all that was released so far and the weights before."""

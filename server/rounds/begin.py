@@ -7,6 +7,7 @@ from common.models.networks import blueprint, check_private
 from common.privacy.plan import make_plan
 from common.registry import lookup
 from common.wire.study import SiteDeclaration, Study
+from server.fitting.choices import with_choices
 from server.rounds.aggregation import check_aggregation
 
 
@@ -21,12 +22,13 @@ def check_scenario(scenario: Scenario) -> None:
 
 
 def make_study(scenario: Scenario, schema: Schema, unit: Unit, sites: tuple[SiteDeclaration, ...]) -> Study:
-    """Makes a study of a scenario and hospitals.
+    """Makes a study of a scenario and hospitals, which decide what the scenario leaves open.
 
     Raises:
         ConfigError: the family has no networks for such data, or none that can be trained privately.
         PrivacyRefusal: the budget does not pay for one round.
     """
+    scenario = with_choices(scenario, schema, sites)
     discriminator = blueprint(scenario.model, schema).discriminator
     if scenario.privacy.enabled:
         check_private(discriminator)

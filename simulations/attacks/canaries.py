@@ -22,9 +22,9 @@ from common.modality import Schema
 from common.modality.image_options import Gaussians
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Weights, weights_of
-from common.privacy.plan import MOMENTS, Phase, PrivacyPlan
+from common.privacy.plan import CELLS, MOMENTS, Phase, PrivacyPlan
 from common.privacy.statistics import RELEASES
-from common.privacy.statistics.centred import CENTRES, RADIUS
+from common.privacy.statistics.centred import CENTRES, CUTS, LEVELS, RADIUS
 from common.seeding import random_generator
 from common.wire.messages import STATISTICS, Reply
 from common.wire.study import SiteDeclaration, Study
@@ -163,9 +163,13 @@ def sent_with(study: Study, phase: Phase) -> Weights:
     """What the auditor, in the server's place, sends in each round of a phase: that which shows most of a canary."""
     if phase.takes_batches:
         return weights_of(auditors_weights(study.schema, phase.clip_norm))
-    if phase.name == MOMENTS:  # around mid-grey a white image is as far off as the radius
-        return {CENTRES: torch.zeros(study.schema.num_classes, 1), RADIUS: torch.ones(())}
-    return {}
+    if phase.name not in (MOMENTS, CELLS):
+        return {}
+    classes, cuts = study.schema.num_classes, 0
+    if phase.name == CELLS and isinstance(study.scenario.model, Gaussians):
+        cuts = (study.scenario.model.cells or 1).bit_length() - 1
+    sent = {CENTRES: torch.zeros(classes, 1), RADIUS: torch.ones(())}  # a white image is as far off as the radius
+    return sent | ({CUTS: torch.ones(classes, cuts, 1), LEVELS: torch.zeros(classes, cuts)} if cuts else {})
 
 
 def evidence(release: Release, canaries: Canaries) -> Floats:
@@ -208,11 +212,11 @@ def _rate(training: Training, number: int) -> float:
 
 def _along_own_part(release: Release, canaries: Canaries) -> Floats:
     """Each canary's part of the noisy statistics, along what the canary would add to it, over σ²."""
-    study, first = release.study, canaries.records.select(np.zeros(1, dtype=np.int64))
+    study, two = release.study, canaries.records.select(np.arange(2))
     statistic = RELEASES[release.phase.name](study.scenario, study.schema, release.sent)
-    own = statistic.rows(study.schema.encode(first.stored), first.labels)[0]
-    parts = release.weights[STATISTICS].double().view(statistic.slots, -1)[canaries.first_class :]
-    found: Tensor = parts @ (own / own.norm())
+    (first, second), rows = statistic.placed(study.schema.encode(two.stored), two.labels)
+    parts = release.weights[STATISTICS].double().view(statistic.slots, -1)[int(first) :: int(second - first)]
+    found: Tensor = parts @ (rows[0] / rows[0].norm())
     return found.numpy() / release.phase.noise_multiplier**2
 
 

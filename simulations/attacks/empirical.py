@@ -131,7 +131,9 @@ def audit_one_run(
     """
     refuse_without_privacy(scenario)
     with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder, registered(), _noise_scaled(noise):
-        study = prepare(of_canaries.audited(scenario), Path(folder))
+        # twice, as an audit's networks would choose otherwise what the scenario leaves open
+        planned = prepare(scenario, Path(folder) / "planned").scenario
+        study = prepare(of_canaries.audited(planned), Path(folder))
         plan = study.plan
         count = canaries or of_canaries.affordable(plan.steps)
         images = images_per_patient or max(phase.records_per_patient for phase in plan.phases)

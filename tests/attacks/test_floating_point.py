@@ -64,7 +64,7 @@ MOMENTS = Moments(DIGITS, WarmStart(frequencies=8))
 
 def statistic(images: Records, sigma: float) -> NDArray[np.float32]:
     """What leaves after a warm start."""
-    return door(images, sigma).noisy_statistic(MOMENTS.rows, MOMENTS.slots, MOMENTS.width).float().numpy()
+    return door(images, sigma).noisy_statistic(MOMENTS.placed, MOMENTS.slots, MOMENTS.width).float().numpy()
 
 
 def test_a_million_coordinates_of_a_warm_start_lie_on_the_public_grid(digits: Records) -> None:

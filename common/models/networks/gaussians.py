@@ -1,6 +1,6 @@
-"""A Gaussian over the lowest frequencies of each class's images: what a release alone describes, without any training.
+"""Gaussians over the lowest frequencies of each class's images: what a release alone describes, without any training.
 
-The server fits it to noisy moments (`server/fitting/gaussians.py`). There is no critic.
+The server fits them to noisy moments (`server/fitting/gaussians.py`). There is no critic.
 """
 
 import torch
@@ -19,44 +19,61 @@ def build(model: Gaussians, schema: ImageSchema) -> tuple[Generator, Discriminat
     Raises:
         ConfigError: images have fewer frequencies than the model looks at, or it looks at too many.
     """
+    if model.frequencies is None:
+        raise ConfigError("model.frequencies", "is not given", "set it, or let silogan make the study")
     try:
-        Spectrum(schema.shape, model.frequencies)
+        dimensions = Spectrum(schema.shape, model.frequencies).dimensions
     except ValueError as error:
         raise ConfigError("model.frequencies", f"is {model.frequencies}, but {error}", "lower it") from None
-    return ClassGaussians(model, schema), Silent()
+    return ClassGaussians(schema, model.frequencies, dimensions, model.cells or 1), Silent()
 
 
 class ClassGaussians(Generator):
-    """Draws f = mean + root · z for a class, and shows it as an image.
+    """Chooses one of a class's cells, draws f = mean + root · z for it, and shows f as an image.
+
+    Args:
+        schema: of the images.
+        frequencies: those that are kept in each direction.
+        dimensions: d, how many that are in all.
+        cells: of each class; where there are several, one more latent number decides between them.
 
     Attributes:
-        means: float32[classes, d].
-        roots: float32[classes, d, d]; R Rᵀ is a class's covariance.
+        means: float32[classes·cells, d].
+        roots: float32[classes·cells, d, d]; R Rᵀ is a cell's covariance.
+        chances: float32[classes, cells], chance of each cell of a class and those before it.
         edge: float32[], of noise, below which directions were left out; it is told, and changes nothing any more.
     """
 
     conditional = True
     means: Tensor
     roots: Tensor
+    chances: Tensor
     edge: Tensor
 
-    def __init__(self, model: Gaussians, schema: ImageSchema) -> None:
+    def __init__(self, schema: ImageSchema, frequencies: int, dimensions: int, cells: int) -> None:
         super().__init__()
-        self._shape, self._frequencies = schema.shape, model.frequencies
-        self.latent_dim = schema.channels * model.frequencies**2
-        self.register_buffer("means", torch.zeros(schema.num_classes, self.latent_dim))
-        self.register_buffer("roots", torch.zeros(schema.num_classes, self.latent_dim, self.latent_dim))
+        d, classes = dimensions, schema.num_classes
+        self._shape, self._frequencies, self._cells = schema.shape, frequencies, cells
+        self.latent_dim = d + (cells > 1)
+        self.register_buffer("means", torch.zeros(classes * cells, d))
+        self.register_buffer("roots", torch.zeros(classes * cells, d, d))
+        self.register_buffer("chances", (torch.arange(cells) + 1.0).div(cells).repeat(classes, 1))
         self.register_buffer("edge", torch.zeros(()))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """See `Generator.forward`."""
         if labels is None:
             raise ValueError("this generator needs labels")
-        drawn = self.means[labels]
-        for label in range(len(self.means)):
-            of_class = labels == label
-            drawn[of_class] += z[of_class] @ self.roots[label].T
-        return Spectrum(self._shape, self._frequencies).back(drawn)
+        d, places = self.means.shape[1], labels
+        if self._cells > 1:
+            uniform = torch.special.ndtr(z[:, d:])
+            cells = torch.searchsorted(self.chances[labels], uniform).squeeze(1).clamp(max=self._cells - 1)
+            places = labels * self._cells + cells
+        drawn = self.means[places]
+        for place in range(len(self.means)):
+            there = places == place
+            drawn[there] += z[there, :d] @ self.roots[place].T
+        return Spectrum(self._shape, self._frequencies).back(drawn)  # only here: a blueprint has no numbers
 
 
 class Silent(Discriminator):

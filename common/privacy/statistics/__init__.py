@@ -29,6 +29,8 @@ def spectrum_of(scenario: Scenario, schema: Schema) -> Spectrum:
     """
     if not isinstance(scenario.model, Gaussians):
         raise ValueError("are of no use to this family of networks")
+    if scenario.model.frequencies is None:
+        raise ValueError("are asked for, but the study leaves model.frequencies open")
     return Spectrum(schema.shape, scenario.model.frequencies)
 
 
@@ -48,10 +50,17 @@ def _centred(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
     return CentredMoments(schema, spectrum_of(scenario, schema), sent)
 
 
+def _cells(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
+    spectrum = spectrum_of(scenario, schema)
+    assert isinstance(scenario.model, Gaussians)  # noqa: S101  (it has a spectrum)
+    return CentredMoments(schema, spectrum, sent, scenario.model.cells or 1)
+
+
 RELEASES: dict[str, Callable[[Scenario, Schema, Sent], Statistic]] = {
     plan.STATISTICS: _warm_start,
     plan.MEANS: _means,
     plan.MOMENTS: _centred,
+    plan.CELLS: _cells,
 }
 """The statistic of each phase, from what the coordinator sent with its request.
 

@@ -1,4 +1,4 @@
-"""A statistic of all patients: a vector for each record, added up in the slot of the record's label."""
+"""A statistic of all patients: a vector for each record, added up in the slot that the record belongs to."""
 
 from abc import ABC, abstractmethod
 
@@ -9,7 +9,7 @@ LARGEST = 63 / 64
 
 
 class Statistic(ABC):
-    """A vector of `slots` parts, one for each class, to which a record adds in one of them.
+    """A vector of `slots` parts, to which a record adds in one of them: one for each class, or for each cell of it.
 
     Attributes:
         slots, width: how many parts there are, and the length of each.
@@ -35,3 +35,7 @@ class Statistic(ABC):
             records: float32[N, *shape], encoded.
             labels: int64[N].
         """
+
+    def placed(self, records: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The slot int64[N] that each record adds to, which is its class's, and what it adds there: `rows`."""
+        return labels, self.rows(records, labels)

@@ -1,4 +1,4 @@
-"""Second moments of each class around a centre that was released before, weighted by frequency.
+"""Second moments of each class, or of each cell of it, around a centre that was released before, weighted by frequency.
 
 With f the spectrum of a record of class y, w its weights, c_y the centre and r the radius that were sent,
 
@@ -7,9 +7,14 @@ With f the spectrum of a record of class y, w its weights, c_y the centre and r 
 is added to that class's part of the vector, A² + B² + Γ² = (63/64)². Uncentred moments spend most of their sensitivity
 on the mean, and unweighted ones on the few frequencies that every image has.
 
+With cuts, a class falls into 2ᵇ cells, each with a part of its own. The cell of a record is the signs of u_j · g - t_j,
+for the b directions u_j and levels t_j that were sent for its class.
+
 Privacy:
     ‖part of a record‖² = A² + B²‖g‖² + Γ²‖g‖⁴ ≤ (63/64)², since ‖g‖ ≤ 1 whatever was sent: it must be finite and the
-    radius positive, so that no quotient here overflows float64.
+    radius positive, so that no quotient here overflows float64. A record is in one cell, whichever that is. The signs
+    must come out the same wherever a record stands in a batch, so that they are sums of products and no products of
+    matrices, and `client/training/isolation.py` tries them on the machine that works.
 """
 
 import math
@@ -24,13 +29,13 @@ from common.modality.image_features import Spectrum
 from common.privacy.statistics.base import LARGEST, Statistic
 
 _A, _B = 0.1 * LARGEST, 0.5 * LARGEST
-_GAMMA = math.sqrt(LARGEST**2 - _A**2 - _B**2)
-CENTRES, RADIUS = "centres", "radius"
+GAMMA = math.sqrt(LARGEST**2 - _A**2 - _B**2)
+CENTRES, RADIUS, CUTS, LEVELS = "centres", "radius", "cuts", "levels"
 
 
 @dataclass(frozen=True)
 class Covariances:
-    """What noisy moments say of each class, in the units of the spectrum times its weights.
+    """What noisy moments say of each class or cell, in the units of the spectrum times its weights.
 
     Attributes:
         counts: float64[slots], at least a few standard deviations of their noise.
@@ -51,32 +56,51 @@ class CentredMoments(Statistic):
     Args:
         schema: of the records.
         spectrum: what is seen of a record.
-        sent: `centres` float32[slots, d] and `radius` float32[], finite, the radius above 0.
+        sent: `centres` float32[classes, d] and `radius` float32[], finite, the radius above 0; and where there are 2ᵇ
+            cells `cuts` float32[classes, b, d] and `levels` float32[classes, b], finite.
+        cells: of a class: 1, 2, 4 or 8; those of a class are slots one after the other.
 
     Raises:
         ValueError: what was sent is not so.
     """
 
-    def __init__(self, schema: Schema, spectrum: Spectrum, sent: Mapping[str, Tensor]) -> None:
-        self.spectrum, self.slots = spectrum, schema.num_classes
-        d = spectrum.dimensions
-        wanted = {CENTRES: (self.slots, d), RADIUS: ()}
+    def __init__(self, schema: Schema, spectrum: Spectrum, sent: Mapping[str, Tensor], cells: int = 1) -> None:
+        self.spectrum, self.slots, self._cells = spectrum, schema.num_classes * cells, cells
+        d, cuts = spectrum.dimensions, cells.bit_length() - 1
+        wanted: dict[str, tuple[int, ...]] = {CENTRES: (schema.num_classes, d), RADIUS: ()}
+        if cuts:
+            wanted |= {CUTS: (schema.num_classes, cuts, d), LEVELS: (schema.num_classes, cuts)}
         if {name: tuple(tensor.shape) for name, tensor in sent.items()} != wanted:
-            raise ValueError("are not centres and a radius")
+            raise ValueError(f"are not {', '.join(wanted)}")
         if any(tensor.dtype != torch.float32 or not tensor.isfinite().all() for tensor in sent.values()):
             raise ValueError("are not finite")
         if not float(sent[RADIUS]) > 0:
             raise ValueError("have no radius")
         self._centres, self._radius = sent[CENTRES].double(), float(sent[RADIUS])
+        self._cuts = (sent[CUTS].double(), sent[LEVELS].double()) if cuts else None
         self._pairs = torch.triu_indices(d, d)
         self.width = 1 + d + self._pairs.shape[1]
 
     def rows(self, records: Tensor, labels: Tensor) -> Tensor:
         """See `Statistic.rows`."""
+        return self._rows(self._seen(records, labels))
+
+    def placed(self, records: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Statistic.placed`: the slot is that of the record's cell."""
+        g, places = self._seen(records, labels), labels
+        if self._cuts is not None:
+            directions, levels = (part.to(labels.device)[labels] for part in self._cuts)
+            above = (directions * g.unsqueeze(1)).sum(dim=2) > levels
+            places = labels * self._cells + sum(above[:, cut].long() << cut for cut in range(above.shape[1]))
+        return places, self._rows(g)
+
+    def _seen(self, records: Tensor, labels: Tensor) -> Tensor:
         f, weights = self.spectrum.of(records).double(), self.spectrum.weights.to(records.device)
         g = weights * (f - self._centres.to(records.device)[labels]) / self._radius
-        g = g / g.norm(dim=1, keepdim=True).clamp(min=1)
-        row, column = self._pairs.to(records.device)
+        return g / g.norm(dim=1, keepdim=True).clamp(min=1)
+
+    def _rows(self, g: Tensor) -> Tensor:
+        row, column = self._pairs.to(g.device)
         seconds = self._scale(row, column) * g[:, row] * g[:, column]
         return torch.cat((torch.full_like(g[:, :1], _A), _B * g, seconds), dim=1)
 
@@ -94,10 +118,10 @@ class CentredMoments(Statistic):
         matrices = torch.zeros(self.slots, d, d, dtype=torch.float64)
         matrices[:, row, column] = matrices[:, column, row] = seconds / self._scale(row, column) / counts.unsqueeze(1)
         matrices -= means.unsqueeze(2) * means.unsqueeze(1)
-        means = self._centres + means * self._radius / self.spectrum.weights
+        means = self._centres.repeat_interleave(self._cells, dim=0) + means * self._radius / self.spectrum.weights
         matrices, noise = matrices * self._radius**2, noise * self._radius**2
-        return Covariances(counts, means, matrices, noise / (_GAMMA * math.sqrt(2)) / counts)
+        return Covariances(counts, means, matrices, noise / (GAMMA * math.sqrt(2)) / counts)
 
     @staticmethod
     def _scale(row: Tensor, column: Tensor) -> Tensor:
-        return torch.where(row == column, 1.0, math.sqrt(2.0)).double() * _GAMMA
+        return torch.where(row == column, 1.0, math.sqrt(2.0)).double() * GAMMA

@@ -88,14 +88,14 @@ def test_records_of_a_patient_count_as_one(critic: Critic) -> None:
     torch.testing.assert_close(found, slow(critic, [[0, 2, 3], [1, 5], [4]]), rtol=1e-3, atol=1e-3 * LIMIT)
 
 
-def one_each(images: Tensor, labels: Tensor) -> Tensor:
-    return torch.cat((torch.ones(len(images), 1), images), dim=1).double() / 10
+def one_each(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return labels, torch.cat((torch.ones(len(images), 1), images), dim=1).double() / 10
 
 
 def test_statistic_is_the_sum_of_clipped_means_in_their_slots() -> None:
     patients, terms = [0, 0, 1, 2, 2, 2], replace(TERMS, records_per_patient=3)
     images, labels = records(6)
-    rows = one_each(encode({"features": images}), labels)
+    _, rows = one_each(encode({"features": images}), labels)
     assert rows.norm(dim=1).max() < LIMIT
     expected = torch.zeros(3, 5, dtype=torch.float64)
     for row, label, share in zip(rows, labels.tolist(), (1 / 2, 1 / 2, 1, 1 / 3, 1 / 3, 1 / 3), strict=True):
@@ -104,18 +104,23 @@ def test_statistic_is_the_sum_of_clipped_means_in_their_slots() -> None:
     torch.testing.assert_close(found, expected.flatten(), rtol=0, atol=2 * grid_step(0.5, 15))
 
 
-def too_long(images: Tensor, labels: Tensor) -> Tensor:
-    return 1e6 * one_each(images, labels)
+def too_long(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return labels, 1e6 * one_each(images, labels)[1]
 
 
-def not_finite(images: Tensor, labels: Tensor) -> Tensor:
-    return one_each(images, labels).masked_fill(labels.unsqueeze(1) == 1, torch.nan)
+def by_sign(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Records of a patient in several slots."""
+    return (images[:, 0] > 0).long(), one_each(images, labels)[1]
 
 
-@pytest.mark.parametrize("rows", [one_each, too_long, not_finite])
+def not_finite(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return labels, one_each(images, labels)[1].masked_fill(labels.unsqueeze(1) == 1, torch.nan)
+
+
+@pytest.mark.parametrize("rows", [one_each, too_long, not_finite, by_sign])
 @pytest.mark.parametrize("patients", [None, [0, 0, 1, 1, 1, 2, 3, 3, 4]], ids=["records", "patients"])
 def test_one_unit_moves_a_statistic_by_at_most_c(
-    rows: Callable[[Tensor, Tensor], Tensor], patients: list[int] | None
+    rows: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], patients: list[int] | None
 ) -> None:
     images, labels = records(9)
     codes = torch.arange(9) if patients is None else torch.tensor(patients)

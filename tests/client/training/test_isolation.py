@@ -7,9 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from client.training import isolation
-from client.training.isolation import check_isolation
+from client.training.isolation import check_isolation, check_statistic
+from common.config.scenario import WarmStart
 from common.errors import VerificationError
+from common.modality.image import ImageSchema
+from common.modality.image_features import Spectrum
 from common.models.losses import LOSSES
+from common.privacy.statistics import CentredMoments, Means, Moments, Statistic
 
 FLOAT32 = torch.autocast("cpu", torch.bfloat16, enabled=False)
 
@@ -102,3 +106,46 @@ def test_each_precision_is_tried_by_itself() -> None:
             views=1,
             precision=torch.autocast("cpu", torch.bfloat16, enabled=True),
         )
+
+
+class Misplacing(Statistic):
+    """The first record of a block is somewhere else than the same record at other places, or has another row."""
+
+    slots, width = 2, 3
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def rows(self, records: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        rows = torch.ones(len(records), 3).double()
+        if self._what == "row":
+            rows[0, 0] += 2**-50
+        if self._what == "others":
+            rows[:, 1] += records.mean()
+        return rows
+
+    def placed(self, records: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        places = labels.clone()
+        if self._what == "slot":
+            places[0] = 1
+        return places, self.rows(records, labels)
+
+
+@pytest.mark.parametrize("what", ["row", "slot", "others"])
+def test_a_statistic_that_mixes_records_is_refused(what: str) -> None:
+    with pytest.raises(VerificationError, match="is not private: what it computes for a record depends on"):
+        check_statistic(Misplacing(what), (1, 8, 8), 32)
+
+
+@pytest.mark.parametrize("cells", [1, 4])
+def test_statistics_of_a_fit_give_each_record_the_same_bits_everywhere(cells: int) -> None:
+    schema, bits = ImageSchema(28, 1, ("a", "b")), cells.bit_length() - 1
+    spectrum = Spectrum(schema.shape, 16)
+    sent = {"centres": torch.zeros(2, 256), "radius": torch.tensor(0.5)}
+    cuts = {
+        "cuts": torch.randn(2, bits, 256, generator=torch.Generator().manual_seed(0)),
+        "levels": torch.zeros(2, bits),
+    }
+    check_statistic(CentredMoments(schema, spectrum, sent | (cuts if bits else {}), cells), schema.shape, 320)
+    check_statistic(Means(schema, spectrum), schema.shape, 320)
+    check_statistic(Moments(schema, WarmStart(frequencies=12)), schema.shape, 320)

@@ -1,5 +1,7 @@
 """Class Gaussians are those of the moments that they are fitted to, and draw what they describe."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,11 +10,11 @@ from common.modality.image import ImageSchema
 from common.modality.image_features import Spectrum
 from common.modality.image_options import Gaussians
 from common.models.networks import build
-from common.models.weights import networks, weights_of
+from common.models.weights import Weights, networks, under, weights_of
 from common.privacy.plan import make_plan
-from common.privacy.statistics.centred import Covariances
+from common.privacy.statistics.centred import CentredMoments, Covariances
 from common.wire.study import SiteDeclaration, Study
-from server.fitting.gaussians import choose_edge, gaussian_weights
+from server.fitting.gaussians import choose_edge, cuts_of, gaussian_weights
 
 SCHEMA = ImageSchema(8, 1, ("a", "b"))
 MODEL = Gaussians(frequencies=3)
@@ -67,6 +69,52 @@ def test_the_generator_draws_what_the_fit_describes() -> None:
         assert (torch.cov(drawn.T) - expected).norm() < 0.1 * expected.norm()
 
 
+def curved(count: int) -> torch.Tensor:
+    """Spectra along a half circle: their mean is where none of them is."""
+    angle = torch.rand(count, generator=torch.Generator().manual_seed(4)) * math.pi
+    f = 0.002 * torch.randn(count, D, generator=torch.Generator().manual_seed(5))
+    f[:, 1], f[:, 2] = f[:, 1] + 0.1 * angle.cos(), f[:, 2] + 0.1 * angle.sin()
+    return f
+
+
+def test_cells_follow_a_class_that_is_curved() -> None:
+    schema = ImageSchema(8, 1, ("a",))
+    f = curved(8000)
+    images, labels = SPECTRUM.back(f), torch.zeros(len(f), dtype=torch.int64)
+    around = {"centres": f.mean(dim=0, keepdim=True), "radius": torch.tensor(1.0)}
+
+    def fitted(cells: int, sent: Weights) -> tuple[Covariances, torch.Tensor]:
+        of = CentredMoments(schema, SPECTRUM, sent, cells)
+        total = torch.zeros(of.slots, of.width, dtype=torch.float64).index_add_(0, *of.placed(images, labels))
+        found = of.covariances(total.flatten(), 1e-6)
+        weights = gaussian_weights(found, SPECTRUM.weights, 0.0, cells)
+        generator = networks(Gaussians(frequencies=3, cells=cells), schema, weights).generator
+        z = torch.randn(4000, generator.latent_dim, generator=torch.Generator().manual_seed(6))
+        return found, SPECTRUM.of(generator(z, labels[:4000]))
+
+    whole, drawn = fitted(1, around)
+    cuts = cuts_of(whole, around["centres"].double(), 1.0, SPECTRUM.weights, 4)
+    cells, drawn_by_cell = fitted(4, {**around, **cuts})
+    assert (cells.counts > 500).all()  # the longest axis is cut in halves, and each half again
+    off_the_curve, off_by_cell = ((one[:, 1:3].norm(dim=1) - 0.1).abs().mean() for one in (drawn, drawn_by_cell))
+    assert off_by_cell < 0.5 * off_the_curve
+
+
+def test_cells_are_as_likely_as_their_records() -> None:
+    found = covariances()
+    uneven = Covariances(torch.tensor([10.0, 30.0]).double(), found.means, found.matrices, found.noise)
+    generator = networks(
+        Gaussians(frequencies=3, cells=2),
+        ImageSchema(8, 1, ("a",)),
+        gaussian_weights(uneven, SPECTRUM.weights, 0.0, 2),
+    ).generator
+    generator.roots.zero_()
+    z = torch.randn(8000, generator.latent_dim, generator=torch.Generator().manual_seed(7))
+    f = SPECTRUM.of(generator(z, torch.zeros(8000, dtype=torch.int64)))
+    first = (f - found.means[0]).norm(dim=1) < (f - found.means[1]).norm(dim=1)
+    assert float(first.double().mean()) == pytest.approx(0.25, abs=0.02)
+
+
 def test_fresh_weights_are_what_a_fit_replaces() -> None:
     fresh = weights_of(build(MODEL, SCHEMA))
     fitted = gaussian_weights(covariances(), SPECTRUM.weights, 1.0)
@@ -86,7 +134,8 @@ def test_the_edge_is_chosen_that_teaches_best_in_the_worst_case(monkeypatch: pyt
 
     def fit(grain: float) -> dict[str, torch.Tensor]:
         roots = (grain * torch.eye(D)).expand(2, D, D).contiguous()
-        return {"generator.means": means, "generator.roots": roots, "generator.edge": torch.tensor(0.0)}
+        fitted = {"means": means, "roots": roots, "chances": torch.ones(2, 1), "edge": torch.tensor(0.0)}
+        return under("generator", fitted)
 
     assert choose_edge(study, {1.0: fit(0.02), 0.0: fit(1.0)}) == 1.0
     assert choose_edge(study, {1.0: fit(0.05), 0.0: fit(0.05)}) == 1.0

@@ -12,7 +12,7 @@ from torch import Tensor
 from common.config.scenario import Scenario, parse_scenario
 from common.modality.image import ImageSchema
 from common.modality.image_features import Spectrum
-from common.privacy.plan import MEANS, MOMENTS, STATISTICS
+from common.privacy.plan import CELLS, MEANS, MOMENTS, STATISTICS
 from common.privacy.statistics import RELEASES, CentredMoments, Means, Statistic
 from common.privacy.statistics.base import LARGEST
 
@@ -20,6 +20,7 @@ CLASSES = ("a", "b", "c")
 SCHEMA = ImageSchema(8, 1, CLASSES)
 SPECTRUM = Spectrum(SCHEMA.shape, 4)
 ROUNDING = 1e-6
+LARGEST_FLOAT = torch.finfo(torch.float32).max
 
 
 def images_like(seed: int, count: int = 1, shape: tuple[int, ...] = SCHEMA.shape) -> Tensor:
@@ -33,9 +34,15 @@ def sent(centres: Tensor, radius: float) -> dict[str, Tensor]:
     return {"centres": centres.float(), "radius": torch.tensor(radius, dtype=torch.float32)}
 
 
+def cuts(seed: int, scale: float = 1.0, classes: int = 3, bits: int = 2, d: int = 16) -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    directions, levels = torch.randn(classes, bits, d, generator=rng), torch.randn(classes, bits, generator=rng) / 1000
+    return {"cuts": (directions * scale).clamp(-LARGEST_FLOAT, LARGEST_FLOAT), "levels": levels}
+
+
 def total(of: Statistic, images: Tensor, labels: Tensor) -> Tensor:
     empty = torch.zeros(of.slots, of.width, dtype=torch.float64)
-    return empty.index_add_(0, labels, of.rows(images, labels)).flatten()
+    return empty.index_add_(0, *of.placed(images, labels)).flatten()
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 8, 8), (3, 8, 8), (1, 28, 28)]), st.integers(2, 28))
@@ -44,9 +51,6 @@ def test_no_record_adds_more_than_allowed_to_the_means(seed: int, shape: tuple[i
     (row,) = of.rows(images_like(seed, shape=shape), torch.tensor([seed % 3]))
     assert row.shape == (of.width,)
     assert 0 < float(row.norm()) <= LARGEST + ROUNDING
-
-
-LARGEST_FLOAT = torch.finfo(torch.float32).max
 
 
 @given(
@@ -65,6 +69,53 @@ def test_no_record_adds_more_than_allowed_whatever_centres_and_radius_were_sent(
     assert 0 < float(row.norm()) <= LARGEST + ROUNDING
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e-45, 1.0, LARGEST_FLOAT]))
+def test_a_record_is_in_one_cell_of_its_class_whatever_cuts_were_sent(seed: int, scale: float) -> None:
+    of = CentredMoments(SCHEMA, SPECTRUM, {**sent(torch.zeros(3, 16), 0.5), **cuts(seed, scale)}, 4)
+    images, labels = images_like(seed, 30), torch.arange(30) % 3
+    places, rows = of.placed(images, labels)
+    assert torch.equal(places // 4, labels)
+    assert rows.isfinite().all()
+    assert float(rows.norm(dim=1).max()) <= LARGEST + ROUNDING
+    assert of.slots == 12
+
+
+def test_cells_are_the_sides_of_their_cuts() -> None:
+    given_cuts = cuts(3)
+    of = CentredMoments(SCHEMA, SPECTRUM, {**sent(torch.zeros(3, 16), 100.0), **given_cuts}, 4)
+    images, labels = images_like(0, 200), torch.arange(200) % 3
+    g = SPECTRUM.weights * SPECTRUM.of(images).double() / 100
+    sides = (given_cuts["cuts"][labels].double() @ g.unsqueeze(2)).squeeze(2) > given_cuts["levels"][labels]
+    places, _ = of.placed(images, labels)
+    assert torch.equal(places, labels * 4 + sides[:, 0].long() + 2 * sides[:, 1].long())
+    assert len(places.unique()) > 3
+
+
+def test_moments_of_cells_are_those_of_their_records() -> None:
+    of = CentredMoments(SCHEMA, SPECTRUM, {**sent(torch.zeros(3, 16), 100.0), **cuts(3)}, 4)
+    images, labels = images_like(0, 600), torch.arange(600) % 3
+    found, (places, _) = of.covariances(total(of, images, labels), noise=0.0), of.placed(images, labels)
+    for place in places.unique().tolist():
+        f = SPECTRUM.of(images[places == place]).double()
+        assert float(found.counts[place]) == pytest.approx(len(f))
+        torch.testing.assert_close(found.means[place], f.mean(dim=0), rtol=1e-4, atol=1e-6)
+        spread = torch.cov((SPECTRUM.weights * f).T, correction=0) if len(f) > 1 else torch.zeros(16, 16).double()
+        torch.testing.assert_close(found.matrices[place], spread, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("missing", ["cuts", "levels"])
+def test_cuts_that_are_none_are_refused(missing: str) -> None:
+    whole = {**sent(torch.zeros(3, 16), 1.0), **cuts(0)}
+    CentredMoments(SCHEMA, SPECTRUM, whole, 4)
+    for wrong in (torch.full_like(whole[missing], math.nan), whole[missing].double(), whole[missing][:2]):
+        with pytest.raises(ValueError, match="are not"):
+            CentredMoments(SCHEMA, SPECTRUM, {**whole, missing: wrong}, 4)
+    with pytest.raises(ValueError, match="are not centres, radius, cuts, levels"):
+        CentredMoments(SCHEMA, SPECTRUM, {name: whole[name] for name in whole.keys() - {missing}}, 4)
+    with pytest.raises(ValueError, match="are not centres, radius"):
+        CentredMoments(SCHEMA, SPECTRUM, whole)
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -73,9 +124,9 @@ def test_no_record_adds_more_than_allowed_whatever_centres_and_radius_were_sent(
         ({"radius": torch.tensor(math.nan)}, "are not finite"),
         ({"centres": torch.full((3, 16), math.inf)}, "are not finite"),
         ({"centres": torch.zeros(3, 16, dtype=torch.float64)}, "are not finite"),
-        ({"centres": torch.zeros(2, 16)}, "are not centres and a radius"),
-        ({"radius": torch.ones(1)}, "are not centres and a radius"),
-        ({"more": torch.zeros(1)}, "are not centres and a radius"),
+        ({"centres": torch.zeros(2, 16)}, "are not centres, radius"),
+        ({"radius": torch.ones(1)}, "are not centres, radius"),
+        ({"more": torch.zeros(1)}, "are not centres, radius"),
     ],
 )
 def test_centres_that_are_none_are_refused(change: Mapping[str, Tensor], problem: str) -> None:
@@ -91,7 +142,7 @@ def scenario() -> Scenario:
     })  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [STATISTICS, MEANS, MOMENTS])
+@pytest.mark.parametrize("name", [STATISTICS, MEANS, MOMENTS, CELLS])
 def test_what_a_phase_does_not_need_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not"):
         RELEASES[name](scenario(), SCHEMA, {"generator.means": torch.zeros(1)})
