@@ -32,6 +32,7 @@ from server.commands import server
 if TYPE_CHECKING:
     from common.config.scenario import Scenario
     from simulations.attacks.attacks import Attacks
+    from simulations.planner import Outlook
 
 INTERRUPTED = 130
 
@@ -62,7 +63,7 @@ def _root(debug: Annotated[bool, typer.Option("--debug", help="Show a traceback 
     os.environ["SILOGAN_DEBUG"] = "1" if debug else ""
 
 
-@app.command(epilog=epilog("silogan simulate simulations/scenarios/digits.yaml --set training.rounds=5 --out runs/try"))
+@app.command(epilog=epilog("silogan simulate simulations/scenarios/digits.yaml --set privacy.epsilon=3 --out runs/try"))
 def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME if not given.")] = None,
@@ -97,6 +98,29 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         print(json.dumps(reports[0] if seeds is None else reports, indent=2))
     elif seeds is not None:
         _print_seeds(reports)
+
+
+@app.command(epilog=epilog("silogan plan simulations/scenarios/mnist.yaml --records 600 --set data.image_size=28"))
+def plan(
+    scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
+    records: Annotated[
+        int | None, typer.Option(min=1, help="Records of each hospital; those of the scenario's data if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Show what a scenario would release, at what cost, and what to expect of it. Nothing is trained or written."""
+    from common.config.scenario import load_scenario
+
+    study = load_scenario(scenario, overrides)
+
+    from simulations.planner import outlook  # takes seconds
+
+    found = outlook(study, records)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        _print_outlook(found)
 
 
 @app.command(epilog=epilog("silogan generate runs/digits --count 1000 --out synthetic --labels 3,7"))
@@ -260,6 +284,29 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     if report["seeded"]:
         console.print("seeded: not private against someone who knows the seed", style="yellow")
     console.print(f"see {run_dir / 'report.html'} and {run_dir / 'samples' / 'final.png'}", soft_wrap=True)
+
+
+def _print_outlook(found: "Outlook") -> None:
+    console = Console(markup=False)
+    console.print(found.title)
+    units = f"{found.records:,} records in {found.hospitals} hospitals, {found.classes} classes, {found.described}"
+    console.print(units)
+    if found.epsilon is None:
+        console.print(found.strength)
+    else:
+        console.print(f"ε = {found.epsilon:g}, δ = {found.delta:g} for each hospital ({found.strength})")
+    table = Table("phase", "share of μ²", "σ", "noisy sums")
+    for phase in found.phases:
+        table.add_row(phase.name, f"{phase.share:.0%}", f"{phase.noise_multiplier:.4g}", str(phase.steps))
+    console.print(table)
+    for choice in found.choices:
+        console.print(choice)
+    console.print(f"{found.verdict}: {found.expected}" if found.verdict else found.expected)
+    if found.compared:
+        table = Table("measured", "noise", "trained on synthetic", "trained on real")
+        for one in found.compared:
+            table.add_row(one.what, f"{one.blur:.1%}", one.found, one.real)
+        console.print(table)
 
 
 def _print_audit(found: dict[str, Any]) -> None:

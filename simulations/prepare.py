@@ -32,12 +32,36 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
         DataError: the data is unusable.
         PrivacyRefusal: the budget does not pay for one round.
     """
+    _check(scenario)
+    with writing(f"run folder '{run_dir}'", "choose another --out"):
+        make_folders(run_dir, simulated=True)
+    study, parts = _made(scenario)
+    save(run_dir / PARTITION_FILE, parts)
+    study.save(run_dir)
+    open_ledgers(study, run_dir)
+    return study
+
+
+def planned(scenario: Scenario) -> Study:
+    """The study that `prepare` would write.
+
+    Raises:
+        ConfigError, DataError, PrivacyRefusal: see `prepare`.
+    """
+    _check(scenario)
+    return _made(scenario)[0]
+
+
+def _check(scenario: Scenario) -> None:
+    """Finds what is wrong without a look at the data."""
     check_scenario(scenario)
     lookup(PARTITIONS, scenario.sites.partition, "sites.partition")
     choose_device(scenario.training.device)
     make_plan(scenario)  # may refuse; its cost does not depend on the unit, which the data decides
-    with writing(f"run folder '{run_dir}'", "choose another --out"):
-        make_folders(run_dir, simulated=True)
+
+
+def _made(scenario: Scenario) -> tuple[Study, list[Ints]]:
+    """The study, and the positions of each site's records."""
     data = read(scenario.data)
     unit = choose_unit(scenario, patients_known=data.train.patients is not None)
     patients = data.train.patients.numpy() if unit == "patient" and data.train.patients is not None else None
@@ -45,11 +69,7 @@ def prepare(scenario: Scenario, run_dir: Path) -> Study:
     sizes = [len(part if patients is None else np.unique(patients[part])) for part in parts]
     named = zip(_names(scenario, data), sizes, strict=True)
     sites = tuple(SiteDeclaration(name, declared_size(size)) for name, size in named)
-    study = make_study(scenario, data.schema, unit, sites)
-    save(run_dir / PARTITION_FILE, parts)
-    study.save(run_dir)
-    open_ledgers(study, run_dir)
-    return study
+    return make_study(scenario, data.schema, unit, sites), parts
 
 
 def reopen(scenario: Scenario, run_dir: Path) -> Study:

@@ -29,7 +29,7 @@ from simulations.attacks.canary_network import registered
 from simulations.attacks.one_run import CONFIDENCE, best_bound, largest_bound
 from simulations.attacks.roc import area_under_curve, true_positive_rate
 from simulations.attacks.tradeoff import family_of
-from simulations.prepare import prepare
+from simulations.prepare import planned, prepare
 
 WEAKER = (0.75, 0.5)
 """Shares of the noise at which an audit's power is tried."""
@@ -131,9 +131,8 @@ def audit_one_run(
     """
     refuse_without_privacy(scenario)
     with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder, registered(), _noise_scaled(noise):
-        # twice, as an audit's networks would choose otherwise what the scenario leaves open
-        planned = prepare(scenario, Path(folder) / "planned").scenario
-        study = prepare(of_canaries.audited(planned), Path(folder))
+        # an audit's networks would choose otherwise what the scenario leaves open
+        study = prepare(of_canaries.audited(planned(scenario).scenario), Path(folder))
         plan = study.plan
         count = canaries or of_canaries.affordable(plan.steps)
         images = images_per_patient or max(phase.records_per_patient for phase in plan.phases)

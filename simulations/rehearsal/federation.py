@@ -40,7 +40,7 @@ from server.rounds.checkpoint import Checkpoint
 from simulations.processes import children, memory
 from simulations.simulate import simulate
 
-SCENARIO = Path(__file__).parents[1] / "scenarios" / "digits.yaml"
+SCENARIO = Path(__file__).parents[1] / "scenarios" / "digits-basic.yaml"
 SITES = 3
 _CLASSES = json.dumps([str(digit) for digit in range(10)])
 _WAIT_SECONDS = 1200.0
@@ -123,6 +123,7 @@ class Federation:
     server: Host
     hospitals: list[Host]
     port: int
+    scenario: Path = SCENARIO
 
     @property
     def address(self) -> str:
@@ -145,7 +146,7 @@ class Federation:
         """Queues the scenario, and has each hospital approve it."""
         settings = [word for override in overrides for word in ("--set", override)]
         folder = ("--folder", str(self.server.folder))
-        command = ("server", "submit", str(SCENARIO), *folder, *settings, "--json")
+        command = ("server", "submit", str(self.scenario), *folder, *settings, "--json")
         proposal = json.loads(self.server.run(*command, "--propose"))
         for host in self.hospitals:
             host.run("node", "approve", str(host.folder), proposal["proposal"], "--server", self.address)
@@ -185,13 +186,13 @@ def submit_short(federation: Federation, title: str, rounds: int = 6) -> dict[st
     )
 
 
-def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]") -> Federation:
+def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]", scenario: Path = SCENARIO) -> Federation:
     """Makes the folders of a coordinator and its hospitals through the command line, and enrols them."""
     server, *hospitals = hosts
     port = free_port()
     server.run("server", "init", "--name", server.address, "--port", str(port), "--folder", str(server.folder))
     _spread_ports(server.folder)
-    federation = Federation(out, server, hospitals, port)
+    federation = Federation(out, server, hospitals, port, scenario)
     images = read(study.scenario.data)
     for index, (host, site) in enumerate(zip(hospitals, study.sites, strict=True)):
         share = images.train.select(load_positions(simulated / PARTITION_FILE, index))
@@ -369,7 +370,8 @@ def _memory(federation: Federation) -> str:
 
 def main(
     out: Path = Path("runs/federation"),
-    rounds: int = 20,
+    scenario: Annotated[Path, typer.Option(help="One with the digits.")] = SCENARIO,
+    rounds: Annotated[int | None, typer.Option(help="In place of the scenario's.")] = None,
     sites: int = SITES,
     changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the scenario; repeatable.")] = None,
 ) -> None:
@@ -377,13 +379,15 @@ def main(
     console = Console(markup=False, highlight=False)
     out = out.absolute()
     shutil.rmtree(out, ignore_errors=True)
-    overrides = [*settings(sites), f"training.rounds={rounds}", *(changes or [])]
+    shorter = [] if rounds is None else [f"training.rounds={rounds}"]
+    overrides = [*settings(sites), *shorter, *(changes or [])]
     simulated = out / "simulated"
-    simulate(load_scenario(SCENARIO, overrides), simulated)
+    simulate(load_scenario(scenario, overrides), simulated)
     study = Study.load(simulated)
-    console.print(f"simulated {rounds} rounds of {study.scenario.title} with {sites} sites in one process")
+    phases = ", ".join(f"{phase.rounds} of {phase.name}" for phase in study.plan.phases)
+    console.print(f"simulated {study.scenario.title} with {sites} sites in one process, rounds: {phases}")
     with hosts(out, sites) as made:
-        federation = set_up(out, study, simulated, made)
+        federation = set_up(out, study, simulated, made, scenario.absolute())
         where = "network namespaces" if made[0].prefix else "processes"
         console.print(f"coordinator at {federation.address} and {sites} hospitals, in separate {where}, enrolled")
         for host in made:

@@ -1,0 +1,160 @@
+"""`silogan plan`: what a scenario would release, at what cost, and what to expect of it, before anything is read.
+
+All of it follows from public numbers: records per hospital, classes, hospitals, pixels and budget. What to expect is
+told by runs that were measured (`simulations/benchmarks/results`), never by a formula.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from common.config.scenario import Scenario
+from common.errors import UsageError
+from common.modality.image_options import Gaussians
+from common.privacy.strength import strength
+from common.wire.study import SiteDeclaration, Study, declared_size
+from server.fitting.choices import MOST_BLUR, blur
+from server.rounds.begin import check_scenario, make_study
+from simulations.prepare import planned
+
+TOO_MUCH_BLUR = 0.1
+"""Above it no fit that was measured could be relied on."""
+
+
+class Measured(NamedTuple):
+    """A run of a fitted family.
+
+    Attributes:
+        blur: of its noise (`server/fitting/choices.py`).
+        what: it was.
+        found: figures of classifiers that learnt from its images, three seeds.
+        real: the same of classifiers that learnt from real images.
+    """
+
+    blur: float
+    what: str
+    found: str
+    real: str
+
+
+MEASURED: tuple[Measured, ...] = ()
+"""The smallest blur first."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of the plan, in short."""
+
+    name: str
+    share: float
+    noise_multiplier: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a scenario would do.
+
+    Attributes:
+        title: of the scenario.
+        hospitals, records, classes: how many, the records by their declared sizes, in units of privacy.
+        described: the records in words.
+        epsilon, delta: the budget of each hospital; None without privacy.
+        strength: of the guarantee, in words.
+        phases: the noisy sums, in order.
+        choices: what was chosen, each with its reason.
+        verdict: "useful", "uncertain" or "too few records"; None where nothing was measured that could say.
+        expected: why, in one or two sentences.
+        compared: the measured runs that are nearest.
+    """
+
+    title: str
+    hospitals: int
+    records: int
+    classes: int
+    described: str
+    epsilon: float | None
+    delta: float
+    strength: str
+    phases: tuple[Phase, ...]
+    choices: tuple[str, ...]
+    verdict: str | None
+    expected: str
+    compared: tuple[Measured, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {**asdict(self), "compared": [one._asdict() for one in self.compared]}
+
+
+def outlook(scenario: Scenario, records: int | None) -> Outlook:
+    """What a scenario would release, and what to expect of it.
+
+    Args:
+        scenario: simulated or real.
+        records: units of privacy in each hospital; those of the scenario's own data if None, which is then read for
+            its size and labels as in a simulation.
+
+    Raises:
+        ConfigError, DataError, PrivacyRefusal: it could not be run either.
+        UsageError: `records` is below 1.
+    """
+    study = planned(scenario) if records is None else _declared(scenario, records)
+    plan = study.plan
+    return Outlook(
+        title=study.scenario.title or study.scenario.name,
+        hospitals=len(study.sites),
+        records=sum(site.declared_size for site in study.sites),
+        classes=study.schema.num_classes,
+        described=study.schema.describe(),
+        epsilon=plan.epsilon if plan.private else None,
+        delta=plan.delta,
+        strength=str(strength(plan.epsilon)) if plan.private else "NON-PRIVATE",
+        phases=tuple(Phase(one.name, one.share, one.noise_multiplier, one.steps) for one in plan.phases),
+        **_expectation(study, scenario),
+    )
+
+
+def _declared(scenario: Scenario, records: int) -> Study:
+    if records < 1:
+        raise UsageError(f"--records {records}", "is below 1", "give the records of each hospital")
+    check_scenario(scenario)
+    sites = tuple(
+        SiteDeclaration(f"site-{number}", declared_size(records)) for number in range(1, scenario.sites.count + 1)
+    )
+    return make_study(scenario, scenario.data.declared_schema(), scenario.privacy.unit or "record", sites)
+
+
+def _expectation(study: Study, asked: Scenario) -> dict[str, Any]:
+    model = study.scenario.model
+    if not isinstance(model, Gaussians):
+        told = "networks that are trained by private steps; in every case measured, a fitted release gave better images"
+        return {"choices": (), "verdict": None, "expected": told, "compared": ()}
+    assert model.frequencies is not None and model.cells is not None  # noqa: S101, PT018  (a study leaves nothing open)
+    found = blur(study.scenario, study.schema, study.sites, model.frequencies, model.cells)
+    compared = tuple(sorted(sorted(MEASURED, key=lambda one: abs(one.blur - found))[:3]))
+    return {"choices": tuple(_choices(asked, model)), **_verdict(found), "compared": compared}
+
+
+def _choices(asked: Scenario, model: Gaussians) -> list[str]:
+    wanted = asked.model
+    assert isinstance(wanted, Gaussians)  # noqa: S101
+    limit = f"the most with which noise makes up less than {MOST_BLUR:.0%} of a covariance's largest direction"
+    told: list[str] = []
+    for key, value in (("frequencies", model.frequencies), ("cells", model.cells)):
+        given = getattr(wanted, key) is not None
+        told.append(f"model.{key}: {value}, " + ("as the scenario says" if given else limit))
+    return told
+
+
+def _verdict(found: float) -> dict[str, str]:
+    share = f"Noise alone would show a direction with {found:.1%} of a class's variance"
+    if found <= MOST_BLUR:
+        return {
+            "verdict": "useful",
+            "expected": f"{share}, less than the {MOST_BLUR:.0%} up to which fits were useful.",
+        }
+    if found <= TOO_MUCH_BLUR:
+        told = f"{share}; above {MOST_BLUR:.0%} it depends on the records whether a fit is useful."
+        return {"verdict": "uncertain", "expected": told}
+    told = f"{share}; above {TOO_MUCH_BLUR:.0%} images teach little. More hospitals, records or ε are needed."
+    return {"verdict": "too few records", "expected": told}
