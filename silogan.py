@@ -366,8 +366,9 @@ def _print_attacks(found: dict[str, Any]) -> None:
 def _print_figures(figures: dict[str, Any]) -> None:
     console = Console(markup=False)
     utility, fidelity = figures["utility"], figures["fidelity"]
-    names = {"accuracy_synthetic": "trained on synthetic", "accuracy_real": "trained on real"}
-    parts = [f"{label} {utility[name]:.3f}" for name, label in names.items() if utility[name] is not None]
+    names = {"synthetic": "trained on synthetic", "real": "trained on real", "released": "linear, of the release"}
+    found = {label: utility.get(f"accuracy_{name}") for name, label in names.items()}
+    parts = [f"{label} {figure:.3f}" for label, figure in found.items() if figure is not None]
     console.print("accuracy on real test images: " + (", ".join(parts) or f"none ({figures['utility_reason']})"))
     if fidelity is None:
         console.print(f"fidelity: none ({figures['fidelity_reason']})")

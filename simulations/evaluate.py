@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,20 @@ def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Eva
     """Figures of freshly drawn records, the same ones at every call."""
     labels = generator.balanced_labels(settings.samples)
     records = generator.sample(labels, settings.samples, seeded_generator(EVALUATION_SEED, "evaluation"))
-    return _figures(records, labels, data, settings, device)
+    return _figures(records, labels, data, settings, device, generator.network.classify)
 
 
 def _figures(
-    records: Stored, labels: Tensor | None, data: DataSet, settings: Evaluation, device: str
+    records: Stored,
+    labels: Tensor | None,
+    data: DataSet,
+    settings: Evaluation,
+    device: str,
+    classify: Callable[[Tensor], Tensor | None] | None = None,
 ) -> dict[str, Any]:
     train, test = (Labelled(part.stored, part.labels) for part in (data.train, data.test))
-    asked = Comparison(records, labels, train, test, data.schema, settings, EVALUATION_SEED, choose_device(device))
+    how = settings, EVALUATION_SEED, choose_device(device)
+    asked = Comparison(records, labels, train, test, data.schema, *how, classify)
     figures = EVALUATORS[data.schema.kind](asked)
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     return {"utility_reason": reason, **figures}

@@ -29,6 +29,7 @@ class Comparison(NamedTuple):
         settings: the scenario's.
         seed: of whatever is drawn.
         device: where to compute.
+        classify: logits of encoded records by a classifier that was released with the records; None if none was.
     """
 
     synthetic: Stored
@@ -39,6 +40,7 @@ class Comparison(NamedTuple):
     settings: Evaluation
     seed: int
     device: torch.device
+    classify: Callable[[Tensor], Tensor | None] | None = None
 
 
 # `utility`, `fidelity` and `fidelity_reason` of `report.json`; the same comparison gives the same result on a CPU. It

@@ -13,11 +13,22 @@ from torch import Tensor
 from common.errors import DataError
 from common.modality.image import PIXELS
 from server.evaluation.base import Comparison
-from server.evaluation.classifier import FEATURES, Classifier, Scores, check_images, features, score, train_classifier
+from server.evaluation.classifier import (
+    FEATURES,
+    Classifier,
+    Scores,
+    check_images,
+    features,
+    score,
+    scores_of,
+    train_classifier,
+)
 from server.evaluation.fidelity import NEIGHBOURS, Neighbourhoods, frechet_distance, neighbourhoods
 
 MOST_COMPARED = 5000
 """Images of each kind, at most, whose features are compared."""
+
+_AT_ONCE = 1000
 
 FEATURE_NETWORK = f"penultimate layer ({FEATURES} units) of the classifier trained on the real training split"
 
@@ -50,7 +61,8 @@ class EvaluationResult:
         utility: scores (0 to 1) on the real test split of the classifier trained on synthetic images
             (`accuracy_synthetic`, `per_class_recall_synthetic`) and of the one trained on the real training split
             (`accuracy_real`); for two classes also `balanced_accuracy_synthetic`, `balanced_accuracy_real`,
-            `auroc_synthetic` and `auroc_real`. None: there were no synthetic labels, no real classifier was asked
+            `auroc_synthetic` and `auroc_real`. The same names with `_released` for a classifier that was released with
+            the images, if one was. None: there were no synthetic labels, no real classifier was asked
             for, or the test split lacks the class.
         fidelity: closeness of the images; None if it could not be measured.
         fidelity_reason: why `fidelity` is None; None where it is not.
@@ -85,7 +97,7 @@ def evaluate(asked: Comparison) -> EvaluationResult:
     reference = trained_on(*train) if settings.real_ceiling else None
     real = score(reference, *test) if reference is not None else None
     on_synthetic = None if asked.labels is None else score(trained_on(synthetic, asked.labels), *test)
-    utility = _utility(on_synthetic, real, num_classes)
+    utility = {**_utility(on_synthetic, real, num_classes), **_released(asked, test)}
 
     samples = min(len(synthetic), len(test[0]), MOST_COMPARED)
     if reference is None:
@@ -122,6 +134,18 @@ def _utility(synthetic: Scores | None, real: Scores | None, num_classes: int) ->
             utility[f"balanced_accuracy_{trained_on}"] = scores.balanced_accuracy if scores else None
             utility[f"auroc_{trained_on}"] = scores.auroc if scores else None
     return utility
+
+
+def _released(asked: Comparison, test: _Images) -> Utility:
+    """Scores of the classifier that was released with the images; nothing if none was."""
+    parts = test[0].split(_AT_ONCE)
+    logits = [asked.classify(asked.schema.encode({PIXELS: part})) for part in parts] if asked.classify else []
+    found = [one for one in logits if one is not None]
+    if not found:
+        return {}
+    scores = scores_of(torch.cat(found), test[1])
+    two = {"balanced_accuracy_released": scores.balanced_accuracy, "auroc_released": scores.auroc}
+    return {"accuracy_released": scores.accuracy, **(two if asked.schema.num_classes == 2 else {})}
 
 
 def _fidelity(network: Classifier, synthetic: Tensor, real: Tensor, samples: int, seed: int) -> Fidelity:

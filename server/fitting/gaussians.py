@@ -20,6 +20,7 @@ from common.privacy.statistics.centred import CUTS, LEVELS, Covariances
 from common.seeding import random_generator
 from common.wire.study import Study
 from server.evaluation.classifier import accuracy, train_classifier
+from server.fitting.linear import discriminant
 
 EDGES = (1.0, 0.5, 0.0)
 """Those that are tried where a scenario gives none."""
@@ -51,7 +52,8 @@ def gaussian_weights(found: Covariances, weights: Tensor, edge: float, cells: in
     counts = found.counts.view(-1, cells)
     chances = (counts.cumsum(dim=1) / counts.sum(dim=1, keepdim=True)).float()
     told = torch.tensor(edge, dtype=torch.float32)
-    return under("generator", {"means": found.means.float(), "roots": roots.float(), "chances": chances, "edge": told})
+    fitted = {"means": found.means.float(), "roots": roots.float(), "chances": chances, "edge": told}
+    return under("generator", {**fitted, **discriminant(found, weights, cells)})
 
 
 def _risen(found: Covariances, edge: float, cells: int) -> Tensor:

@@ -40,9 +40,9 @@ FIGURES = """
 <h3>Quality of the synthetic records</h3>
 {% if utility %}
 {% call table("Utility: a classifier tested on real records. Training on real records gives the upper limit.",
-              ("Measure", "Trained on synthetic", "Trained on real")) %}
-{% for name, meaning, synthetic, real in utility %}
-{{ row(name, [synthetic | number, real | number], meaning) }}
+              ["Measure"] + classifiers) %}
+{% for name, meaning, values in utility %}
+{{ row(name, values | map("number"), meaning) }}
 {% endfor %}
 {% endcall %}
 {% else %}
@@ -67,6 +67,11 @@ UTILITY = (
     ("balanced_accuracy", "Balanced accuracy", "the same, each class counting equally"),
     ("auroc", "AUROC", "how well the classes are separated: 0.5 is chance, 1 is perfect"),
 )
+CLASSIFIERS = {
+    "synthetic": "Trained on synthetic",
+    "real": "Trained on real",
+    "released": "Linear classifier of the release",
+}
 FIDELITY = (
     ("precision", "Precision", "share of synthetic records that lie among the real ones; 1 is best"),
     ("recall", "Recall", "share of real records that lie among the synthetic ones; 1 is best"),
@@ -80,12 +85,14 @@ NO_REASON = "no reason was recorded"
 def view(report: Report) -> dict[str, Any]:
     """Each measure with its meaning, or the reason why there is none."""
     utility, fidelity = report["utility"], report["fidelity"] or {}
+    told = [of for of in CLASSIFIERS if of != "released" or utility.get("accuracy_released") is not None]
     return {
         "utility": [
-            (name, meaning, utility[f"{key}_synthetic"], utility.get(f"{key}_real"))
+            (name, meaning, [utility.get(f"{key}_{of}") for of in told])
             for key, name, meaning in UTILITY
             if utility.get(f"{key}_synthetic") is not None
         ],
+        "classifiers": [CLASSIFIERS[of] for of in told],
         "no_utility": report["utility_reason"] or NO_REASON,
         "fidelity": [(name, meaning, fidelity.get(key)) for key, name, meaning in FIDELITY],
         "no_fidelity": report["fidelity_reason"] or NO_REASON,

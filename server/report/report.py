@@ -28,8 +28,11 @@ PAGE = """
 {% block header %}
 <p class="kicker">SiloGAN run report</p>
 <h1>{{ report.title or report.name }}</h1>
-<p class="lede">{{ report.sites | length | counted(hospital) }} trained one generator of synthetic
-{{ report.records.described }} in {{ report.rounds | counted("round") }}. {% include "sentence" %}</p>
+{% set sums = "fitted to %s from" | format(report.phases | length | counted("release")) %}
+{% set made = "trained by" if report.rounds_planned else sums %}
+<p class="lede">One generator of synthetic {{ report.records.described }},
+{{ made }} {{ report.sites | length | counted(hospital) }}
+{%- if report.rounds_planned %} in {{ report.rounds | counted("round") }}{% endif %}. {% include "sentence" %}</p>
 <p class="meta">{{ report.created | moment }} · run “{{ report.name }}”</p>
 {% if not report.private %}
 {{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share its results.") }}

@@ -1,8 +1,7 @@
 """The direction of a round's updates: detects a site that works against the others, without its data.
 
 Only the generator's part is compared. Each site's discriminator carries noise of its own, and its update is mostly that
-noise. Measured over six rounds of four sites with digits (`simulations/scenarios/digits-basic.yaml`, ε = 10), each of them
-reversed in turn:
+noise. Measured over six rounds of four sites with digits (`digits-basic.yaml`, ε = 10), each of them reversed in turn:
 
 | cosine with the median of all four      | honest       | reversed       |
 |-----------------------------------------|--------------|----------------|

@@ -34,6 +34,10 @@ class Generator(nn.Module, ABC):
             ValueError: labels are None though the generator is conditional.
         """
 
+    def classify(self, records: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Logits float[B, classes] of records, by a classifier that the generator holds as well; else None."""
+        return None
+
     def draw(self, count: int, classes: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """`count` records of random noise and classes, and their labels; None if it is unconditional."""
         z = torch.randn(count, self.latent_dim, generator=rng, device=rng.device)

@@ -41,6 +41,7 @@ class ClassGaussians(Generator):
         means: float32[classes·cells, d].
         roots: float32[classes·cells, d, d]; R Rᵀ is a cell's covariance.
         chances: float32[classes, cells], chance of each cell of a class and those before it.
+        directions: float32[classes, d], with `offsets` float32[classes] a linear classifier of spectra.
         edge: float32[], of noise, below which directions were left out; it is told, and changes nothing any more.
     """
 
@@ -48,6 +49,8 @@ class ClassGaussians(Generator):
     means: Tensor
     roots: Tensor
     chances: Tensor
+    directions: Tensor
+    offsets: Tensor
     edge: Tensor
 
     def __init__(self, schema: ImageSchema, frequencies: int, dimensions: int, cells: int) -> None:
@@ -58,6 +61,8 @@ class ClassGaussians(Generator):
         self.register_buffer("means", torch.zeros(classes * cells, d))
         self.register_buffer("roots", torch.zeros(classes * cells, d, d))
         self.register_buffer("chances", (torch.arange(cells) + 1.0).div(cells).repeat(classes, 1))
+        self.register_buffer("directions", torch.zeros(classes, d))
+        self.register_buffer("offsets", torch.zeros(classes))
         self.register_buffer("edge", torch.zeros(()))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -74,6 +79,10 @@ class ClassGaussians(Generator):
             there = places == place
             drawn[there] += z[there, :d] @ self.roots[place].T
         return Spectrum(self._shape, self._frequencies).back(drawn)  # only here: a blueprint has no numbers
+
+    def classify(self, records: Tensor) -> Tensor:
+        """See `Generator.classify`."""
+        return Spectrum(self._shape, self._frequencies).of(records) @ self.directions.T + self.offsets
 
 
 class Silent(Discriminator):

@@ -134,8 +134,8 @@ def test_the_edge_is_chosen_that_teaches_best_in_the_worst_case(monkeypatch: pyt
 
     def fit(grain: float) -> dict[str, torch.Tensor]:
         roots = (grain * torch.eye(D)).expand(2, D, D).contiguous()
-        fitted = {"means": means, "roots": roots, "chances": torch.ones(2, 1), "edge": torch.tensor(0.0)}
-        return under("generator", fitted)
+        fresh = weights_of(build(MODEL, SCHEMA))
+        return {**fresh, **under("generator", {"means": means, "roots": roots})}
 
     assert choose_edge(study, {1.0: fit(0.02), 0.0: fit(1.0)}) == 1.0
     assert choose_edge(study, {1.0: fit(0.05), 0.0: fit(0.05)}) == 1.0

@@ -80,10 +80,17 @@ def test_the_sections_come_in_the_order_of_a_reader() -> None:
 
 def test_the_guarantee_names_unit_neighbours_and_both_parameters_rounded_up() -> None:
     text = page().text
-    assert "2 simulated hospitals trained one generator of synthetic images of 8x8 pixels, grey in 2 rounds." in text
+    assert (
+        "One generator of synthetic images of 8x8 pixels, grey, trained by 2 simulated hospitals in 2 rounds." in text
+    )
     assert "At each hospital by itself, adding or removing any one patient's records makes no result more than" in text
     assert "ε = 9.99, δ = 10⁻⁴" in text
     assert "9.98" not in text
+
+
+def test_a_run_without_rounds_says_what_it_was_fitted_to() -> None:
+    text = page(rounds=0, rounds_planned=0).text
+    assert re.search(r"One generator .*, grey, fitted to \d releases? from 2 simulated hospitals\.", text)
 
 
 def test_a_record_level_run_says_so() -> None:
