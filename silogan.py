@@ -370,6 +370,10 @@ def _print_figures(figures: dict[str, Any]) -> None:
     found = {label: utility.get(f"accuracy_{name}") for name, label in names.items()}
     parts = [f"{label} {figure:.3f}" for label, figure in found.items() if figure is not None]
     console.print("accuracy on real test images: " + (", ".join(parts) or f"none ({figures['utility_reason']})"))
+    for name, found in utility.get("others", {}).items():
+        console.print(
+            f"{name}: trained on synthetic {found['accuracy_synthetic']:.3f}, real {found['accuracy_real']:.3f}"
+        )
     if fidelity is None:
         console.print(f"fidelity: none ({figures['fidelity_reason']})")
     else:

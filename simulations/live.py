@@ -1,4 +1,4 @@
-"""The live view of a simulation: one line per round, a progress bar, the time left."""
+"""The live view of a simulation: one line per phase of statistics and per round, a progress bar, the time left."""
 
 import threading
 from collections.abc import Generator
@@ -10,19 +10,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from common.wire.study import Study
-from server.rounds.events import Event, read_events
+from server.rounds.events import ANSWERED, ASKED, FITTED, Event, read_events
 
 _LOOK_SECONDS = 0.25
+_DOING = {ASKED: "asking for", ANSWERED: "fitting"}
 
 
 @contextmanager
 def live_view(study: Study, run_dir: Path, console: Console) -> Generator[None]:
-    """Shows rounds as they end, within the context; silent if `console` is not a terminal."""
+    """Shows phases and rounds as they end, within the context; silent if `console` is not a terminal."""
     if not console.is_terminal:
         yield
         return
     columns = (
-        *(TextColumn("[bold]training"), BarColumn(), MofNCompleteColumn(), TextColumn("rounds"), TimeElapsedColumn()),
+        *(TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
         *(TextColumn("left"), TimeRemainingColumn()),
     )
     done = threading.Event()
@@ -53,6 +54,13 @@ def round_line(event: Event, study: Study) -> str:
     )
 
 
+def phase_line(event: Event, study: Study) -> str:
+    """A step of a phase that has ended in one line, in rich markup."""
+    told = f"{event['phase']:<9}  {event['step']}"
+    sites = f"  {event['sites_replied']} of {len(study.sites)} sites" if event["step"] == ANSWERED else ""
+    return f"{escape(told)}{sites}  {event['seconds']:.1f} s"
+
+
 def _rollback(event: Event) -> str:
     """The rollback by the collapse guard, if any."""
     back = event.get("rolled_back_to")
@@ -60,14 +68,24 @@ def _rollback(event: Event) -> str:
 
 
 def _follow(study: Study, run_dir: Path, progress: Progress, done: threading.Event) -> None:
-    task = progress.add_task("training", total=study.scenario.training.rounds)
+    rounds, statistics = study.scenario.training.rounds, [one for one in study.plan.phases if not one.takes_batches]
+    task = progress.add_task("preparing", total=len(statistics) + rounds)
+    steps: set[tuple[str, str]] = set()
     shown = 0
     while True:
         last_look = done.wait(_LOOK_SECONDS)
         for event in read_events(run_dir):
+            step = event.get("phase", ""), event.get("step", "")
+            if event.get("event") == "phase" and step not in steps:
+                steps.add(step)
+                if step[1] in _DOING:
+                    progress.update(task, description=escape(f"{_DOING[step[1]]} {step[0]}"))
+                if step[1] != ASKED:
+                    progress.console.print(phase_line(event, study), highlight=False)
             if event["round"] > shown:
                 shown = event["round"]
                 progress.console.print(round_line(event, study), highlight=False)
-                progress.update(task, completed=shown)
+                progress.update(task, description="training")
+            progress.update(task, completed=shown + sum(name == FITTED for _, name in steps))
         if last_look:
             return

@@ -201,6 +201,9 @@ class Evaluation(Section):
     epochs: bounds.Size = 20
     """most epochs of the classifier; the epoch that is best on held-out synthetic images is used"""
 
+    others: bool = False
+    """also measure with logistic regression and boosted trees, each on at most 5000 images"""
+
     real_ceiling: bool = Field(default=True, description="also train the classifier on the real training split")
 
 

@@ -24,6 +24,7 @@ from server.evaluation.classifier import (
     train_classifier,
 )
 from server.evaluation.fidelity import NEIGHBOURS, Neighbourhoods, frechet_distance, neighbourhoods
+from server.evaluation.others import MAKERS, scores_by
 
 MOST_COMPARED = 5000
 """Images of each kind, at most, whose features are compared."""
@@ -35,7 +36,7 @@ FEATURE_NETWORK = f"penultimate layer ({FEATURES} units) of the classifier train
 _Images = tuple[Tensor, Tensor]
 """Images uint8[N, C, S, S] and their labels int64[N]."""
 
-Utility = dict[str, float | list[float | None] | None]
+Utility = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class EvaluationResult:
         utility: scores (0 to 1) on the real test split of the classifier trained on synthetic images
             (`accuracy_synthetic`, `per_class_recall_synthetic`) and of the one trained on the real training split
             (`accuracy_real`); for two classes also `balanced_accuracy_synthetic`, `balanced_accuracy_real`,
-            `auroc_synthetic` and `auroc_real`. The same names with `_released` for a classifier that was released with
-            the images, if one was. None: there were no synthetic labels, no real classifier was asked
-            for, or the test split lacks the class.
+            `auroc_synthetic` and `auroc_real`; the same names with `_released` for a classifier that was released with
+            the images, if one was; with `others` those of classifiers of other kinds, by their names. None: there were
+            no synthetic labels, no real classifier was asked for, or the test split lacks the class.
         fidelity: closeness of the images; None if it could not be measured.
         fidelity_reason: why `fidelity` is None; None where it is not.
     """
@@ -98,6 +99,8 @@ def evaluate(asked: Comparison) -> EvaluationResult:
     real = score(reference, *test) if reference is not None else None
     on_synthetic = None if asked.labels is None else score(trained_on(synthetic, asked.labels), *test)
     utility = {**_utility(on_synthetic, real, num_classes), **_released(asked, test)}
+    if settings.others and asked.labels is not None:
+        utility["others"] = _others(asked, (synthetic, asked.labels), train, test)
 
     samples = min(len(synthetic), len(test[0]), MOST_COMPARED)
     if reference is None:
@@ -134,6 +137,17 @@ def _utility(synthetic: Scores | None, real: Scores | None, num_classes: int) ->
             utility[f"balanced_accuracy_{trained_on}"] = scores.balanced_accuracy if scores else None
             utility[f"auroc_{trained_on}"] = scores.auroc if scores else None
     return utility
+
+
+def _others(asked: Comparison, synthetic: _Images, train: _Images, test: _Images) -> dict[str, dict[str, Any]]:
+    """Of each kind: accuracy, and AUROC where there are two classes, of one that learnt from either."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in MAKERS:
+        found[name] = {}
+        for of, taught in (("synthetic", synthetic), ("real", train)):
+            scores = scores_by(name, *taught, test, classes=asked.schema.num_classes, seed=asked.seed)
+            found[name] |= {f"accuracy_{of}": scores.accuracy, f"auroc_{of}": scores.auroc}
+    return found
 
 
 def _released(asked: Comparison, test: _Images) -> Utility:

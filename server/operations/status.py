@@ -90,7 +90,8 @@ def _run(coordinator: Coordinator, name: str, submission: Submission) -> dict[st
 def _progress(coordinator: Coordinator, name: str, submission: Submission) -> dict[str, Any]:
     folder = coordinator.runs.path(name)
     found, damage = mark(folder)
-    rounds, events = Study.load(folder).scenario.training.rounds, read_events(folder)
+    rounds = Study.load(folder).scenario.training.rounds
+    events = [event for event in read_events(folder) if event.get("event") != "phase"]
     seconds = [event["seconds"] for event in events[-5:] if isinstance(event.get("seconds"), int | float)]
     left = (rounds - found.round) * sum(seconds) / len(seconds) if seconds and submission.state == "running" else None
     return {

@@ -48,6 +48,14 @@ FIGURES = """
 {% else %}
 <p>Utility was not measured: {{ no_utility }}.</p>
 {% endif %}
+{% if others %}
+{% call table("Other classifiers, on the lowest frequencies of at most 5,000 records",
+              ["Accuracy of", "Trained on synthetic", "Trained on real"]) %}
+{% for name, values in others %}
+{{ row(name, values | map("number"), "") }}
+{% endfor %}
+{% endcall %}
+{% endif %}
 {% if report.fidelity %}
 {% set basis = "Fidelity: %s synthetic records compared with real ones, features: %s"
                | format(report.fidelity.samples | whole, report.fidelity.features) %}
@@ -72,6 +80,7 @@ CLASSIFIERS = {
     "real": "Trained on real",
     "released": "Linear classifier of the release",
 }
+OTHERS = {"logistic": "Logistic regression", "boosting": "Boosted trees"}
 FIDELITY = (
     ("precision", "Precision", "share of synthetic records that lie among the real ones; 1 is best"),
     ("recall", "Recall", "share of real records that lie among the synthetic ones; 1 is best"),
@@ -93,6 +102,10 @@ def view(report: Report) -> dict[str, Any]:
             if utility.get(f"{key}_synthetic") is not None
         ],
         "classifiers": [CLASSIFIERS[of] for of in told],
+        "others": [
+            (OTHERS[name], [found["accuracy_synthetic"], found["accuracy_real"]])
+            for name, found in utility.get("others", {}).items()
+        ],
         "no_utility": report["utility_reason"] or NO_REASON,
         "fidelity": [(name, meaning, fidelity.get(key)) for key, name, meaning in FIDELITY],
         "no_fidelity": report["fidelity_reason"] or NO_REASON,

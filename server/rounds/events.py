@@ -1,4 +1,4 @@
-"""`events.jsonl`: one JSON line a round, appended as it happens; the live view and the report read it."""
+"""`events.jsonl`: a JSON line for each round and step of a phase, as it happens; live view and report read it."""
 
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -26,6 +26,15 @@ class _Facts(BaseModel):
     sites_replied: Annotated[int, Field(ge=0)] = 0
     sites_refused: list[_Refused] = []
     epsilon: dict[str, float] | None = None
+
+
+ASKED, ANSWERED, FITTED = "asked", "answered", "fitted"
+"""Steps of a phase of statistics, which has no round: its sites are asked, have answered, and it is made use of."""
+
+
+def phase_event(phase: str, step: str, replied: int, seconds: float) -> Event:
+    """The event of such a step, `seconds` after the step before it."""
+    return {"event": "phase", "phase": phase, "step": step, "round": 0, "sites_replied": replied, "seconds": seconds}
 
 
 _EVENT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])

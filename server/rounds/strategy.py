@@ -30,6 +30,7 @@ from server.rounds.after import AFTER_ROUND, EndedRound
 from server.rounds.after.guard import GuardState
 from server.rounds.aggregation import RULES
 from server.rounds.checkpoint import Checkpoint
+from server.rounds.events import ANSWERED, ASKED, FITTED, append_event, phase_event
 from server.rounds.members import Members
 from server.rounds.quarantine import Quarantine
 from server.rounds.replies import RoundReplies, Usable
@@ -88,6 +89,7 @@ class FederatedGAN(Strategy):
         """
         nodes = self._wait_for_sites(grid, all_of_them=True)
         self._asked_at = time.monotonic()
+        self._tell(phase, ASKED, 0, 0.0)
         size, sigma = asked_for.size, phase.noise_multiplier
         largest = largest_total(max(site.declared_size for site in self._study.sites), sigma, size)
         checked = RoundReplies(1, phase.name, {STATISTICS: torch.zeros(size)}, largest, self._members, {})
@@ -99,8 +101,11 @@ class FederatedGAN(Strategy):
             total += statistics[STATISTICS]
             accepted.append(reply)
         self._require_quorum(f"phase {phase.name}", accepted, checked.refused)
+        answered_at = time.monotonic()
+        self._tell(phase, ANSWERED, len(accepted), answered_at - self._asked_at)
         released = {**self._state.released, phase.name: Released(total, len(accepted))}
         weights = FITS[phase.name](self._study, released, self._state.weights)
+        self._tell(phase, FITTED, len(accepted), time.monotonic() - answered_at)
         self._state = replace(
             self._state,
             weights=weights,
@@ -189,6 +194,9 @@ class FederatedGAN(Strategy):
             hint = "start the missing sites or lower federation.quorum"
             raise FederationError("quorum", many + _in_quarantine(taken_out), hint)
         return nodes
+
+    def _tell(self, phase: Phase, step: str, replied: int, seconds: float) -> None:
+        append_event(self._run_dir, phase_event(phase.name, step, replied, round(seconds, 3)))
 
     def _in_roster_order(self, replies: Iterable[Usable]) -> Iterator[Usable]:
         """Replies in the order of the roster, so that rounding does not depend on who answers first.

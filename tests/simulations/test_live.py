@@ -1,3 +1,4 @@
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from common.config.scenario import parse_scenario
 from common.modality.image import ImageSchema
 from common.privacy.plan import make_plan
 from common.wire.study import SiteDeclaration, Study
-from server.rounds.events import append_event
+from server.rounds.events import append_event, phase_event
 from simulations import live
 from simulations.live import live_view, round_line
 
@@ -85,7 +86,23 @@ def test_a_terminal_shows_every_round_once_and_the_progress(tmp_path: Path, monk
     assert shown.count("round   2  ") == 1
     assert shown.index("round   1") < shown.index("round   2")
     assert "2/3" in shown
-    assert "rounds" in shown
+
+
+def test_phases_of_statistics_are_named_while_they_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_LOOK_SECONDS", 0.01)
+    screen = StringIO()
+    with live_view(study(), tmp_path, Console(file=screen, force_terminal=True, width=120, color_system=None)):
+        for step, seconds in (("asked", 0.0), ("answered", 3.21), ("fitted", 0.5)):
+            append_event(tmp_path, phase_event("means", step, 2 if step == "answered" else 0, seconds))
+            time.sleep(0.2)
+    shown = screen.getvalue()
+    for told in (
+        "asking for means",
+        "means      answered  2 of 2 sites  3.2 s",
+        "fitting means",
+        "means      fitted  0.5 s",
+    ):
+        assert told in shown
 
 
 def test_anything_else_than_a_terminal_stays_silent(tmp_path: Path) -> None:

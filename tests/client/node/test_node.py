@@ -112,7 +112,7 @@ def test_cost_is_what_the_ledger_will_say(node: Node, study: Study, make_weights
     [
         ({"seed": 3}, "seeded"),
         ({"privacy": {"enabled": False}}, "without privacy"),
-        ({"privacy": {"noise_multiplier": 0.4, "epsilon": 50.0}}, "noise_multiplier 0.4 is below 0.5"),
+        ({"privacy": {"noise_multiplier": 0.3, "epsilon": 90.0}}, "noise_multiplier 0.3 is below 0.4"),
         ({"training": {"sample_rate": 0.3}}, "sample_rate 0.3 is above 0.25"),
         ({"training": {"local_steps": 201}, "privacy": {"noise_multiplier": 9.0}}, "steps_per_round 201"),
     ],

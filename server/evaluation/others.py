@@ -1,0 +1,60 @@
+"""Classifiers of other kinds than the network: what one of them learns from synthetic images may be its own weakness.
+
+Both see an image's lowest frequencies. Logistic regression draws flat borders between classes, boosted trees crooked
+ones (Friedman, 2001).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from common.modality.image import to_unit_range
+from common.modality.image_features import Spectrum
+from server.evaluation.classifier import Scores, scores_of
+
+MOST_TAUGHT = 5000
+"""Images, at most, that each of them learns from: drawn at random."""
+
+_FREQUENCIES = 16
+_STRENGTH = 0.1  # of the fit over its regularisation
+
+MAKERS: dict[str, Callable[[int], Any]] = {
+    "logistic": lambda seed: make_pipeline(
+        StandardScaler(), LogisticRegression(C=_STRENGTH, max_iter=500, random_state=seed)
+    ),
+    "boosting": lambda seed: HistGradientBoostingClassifier(max_iter=50, random_state=seed),
+}
+"""A fresh classifier of each kind."""
+
+
+def scores_by(
+    name: str, images: Tensor, labels: Tensor, test: tuple[Tensor, Tensor], *, classes: int, seed: int
+) -> Scores:
+    """Scores on a test set of a classifier of another kind.
+
+    Args:
+        name: one of `MAKERS`.
+        images: uint8[N, C, S, S] that it learns from, of at least two classes.
+        labels: theirs, int64[N].
+        test: images uint8[M, C, S, S] and labels int64[M].
+        classes: how many there are.
+        seed: of the images that are drawn, and of the classifier.
+    """
+    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:MOST_TAUGHT]
+    shape = tuple(images.shape[1:])
+    spectrum = Spectrum(shape, min(_FREQUENCIES, shape[-1]))
+    model = MAKERS[name](seed).fit(_seen(spectrum, images[drawn]), labels[drawn].numpy())
+    found = torch.full((len(test[0]), classes), -torch.inf, dtype=torch.float64)
+    chances = model.predict_proba(_seen(spectrum, test[0]))
+    found[:, torch.as_tensor(model.classes_)] = torch.as_tensor(chances).double().log()
+    return scores_of(found, test[1])
+
+
+def _seen(spectrum: Spectrum, images: Tensor) -> Any:
+    return torch.cat([spectrum.of(to_unit_range(part)) for part in images.split(1000)]).numpy()

@@ -1,0 +1,91 @@
+"""`silogan plan`: what it says of a scenario follows from public numbers, and is what a run then does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config.scenario import Scenario, parse_scenario
+from common.errors import ConfigError
+from common.modality.image_options import Gaussians
+from simulations.planner import MEASURED, outlook
+from simulations.prepare import prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = {"source": "digits", "image_size": 28, "channels": 1, "classes": ["a", "b"]}
+
+
+def scenario(**changes: Any) -> Scenario:
+    values = {"name": "plan", "model": {"family": "gaussians"}, "training": {"rounds": 0}, "sites": {"count": 4}}
+    return parse_scenario({**values, "privacy": {"epsilon": 10, "delta": 1e-4}, "data": DATA, **changes})
+
+
+@pytest.mark.parametrize(
+    ("records", "verdict", "phases"),
+    [
+        (1000, "useful", ["means", "moments", "cells"]),
+        (100, "uncertain", ["means", "moments"]),
+        (50, "too few records", ["means", "moments"]),
+    ],
+)
+def test_records_decide(records: int, verdict: str, phases: list[str]) -> None:
+    found = outlook(scenario(), records)
+    assert found.verdict == verdict
+    assert [phase.name for phase in found.phases] == phases
+    assert sum(phase.share for phase in found.phases) == pytest.approx(1)
+    assert found.records == 4 * records
+    assert found.strength.startswith("moderate")
+
+
+def test_it_is_the_plan_of_the_run(tmp_path: Path) -> None:
+    asked = scenario(data={"source": "digits"}, seed=1)
+    found, study = outlook(asked, None), prepare(asked, tmp_path)
+    model = study.scenario.model
+    assert isinstance(model, Gaussians)
+    assert f"model.frequencies: {model.frequencies}," in found.choices[0]
+    assert [phase.noise_multiplier for phase in found.phases] == [one.noise_multiplier for one in study.plan.phases]
+    assert found.records == sum(site.declared_size for site in study.sites)
+
+
+def test_what_the_scenario_names_is_told_as_its_own() -> None:
+    found = outlook(scenario(model={"family": "gaussians", "cells": 1}), 1000)
+    assert found.choices[1] == "model.cells: 1, as the scenario says"
+
+
+def test_what_is_compared_was_measured() -> None:
+    assert list(MEASURED) == sorted(MEASURED)
+    found = outlook(scenario(), 1000)
+    assert len(found.compared) == 3
+    assert all(one in MEASURED for one in found.compared)
+
+
+def test_a_family_that_is_trained_has_no_verdict() -> None:
+    found = outlook(scenario(model={"family": "dcgan"}, training={"rounds": 2}), 1000)
+    assert found.verdict is None
+    assert [phase.name for phase in found.phases] == ["training"]
+
+
+def test_without_privacy_it_says_so() -> None:
+    found = outlook(scenario(privacy={"enabled": False}), 1000)
+    assert (found.epsilon, found.strength) == (None, "NON-PRIVATE")
+
+
+def test_data_that_is_not_described_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"data\.image_size: is not given"):
+        outlook(scenario(data={"source": "digits"}), 1000)
+
+
+def test_the_command_prints_it_and_writes_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "silogan", "plan", str(ROOT / "simulations/scenarios/digits.yaml")]
+    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=env).stdout
+    assert "ε = 10, δ = 0.0001 for each hospital" in told
+    assert "uncertain: " in told
+    plain = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, check=True, cwd=tmp_path, env=env
+    ).stdout
+    assert json.loads(plain)["classes"] == 10
+    assert list(tmp_path.iterdir()) == []
