@@ -281,6 +281,8 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     _print_figures(report)
     seconds, memory = report["seconds"], report["peak_memory_bytes"] / 2**20
     console.print(f"time {seconds['total']:.0f} s (training {seconds['training']:.0f} s), peak memory {memory:.0f} MiB")
+    if report["expected"]:
+        console.print(report["expected"], style="yellow")
     if report["seeded"]:
         console.print("seeded: not private against someone who knows the seed", style="yellow")
     console.print(f"see {run_dir / 'report.html'} and {run_dir / 'samples' / 'final.png'}", soft_wrap=True)

@@ -28,6 +28,7 @@ from server.report.report import write_html
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
 from simulations.evaluate import measure_generator
+from simulations.planner import USEFUL, judge
 
 _SMALL = 3 * 16 * 16  # values of a record
 
@@ -99,6 +100,7 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
         "rounds": checkpoint.round,
         "rounds_planned": scenario.training.rounds,
         "stopped": stopped,
+        "expected": _warning(study),
         "classes": list(study.schema.classes),
         "records": {"noun": study.schema.noun, "described": study.schema.describe()},
         "model": {
@@ -110,6 +112,12 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
         "versions": versions(),
         "hardware": _hardware(),
     }
+
+
+def _warning(study: Study) -> str | None:
+    """What speaks against the records; None where nothing is known to."""
+    judged = judge(study)
+    return None if judged is None or judged.verdict == USEFUL else f"{judged.verdict}: {judged.expected}"
 
 
 def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str, Any]]:

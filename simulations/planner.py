@@ -20,6 +20,23 @@ TOO_MUCH_BLUR = 0.1
 """Above it no fit that was measured could be relied on."""
 
 
+USEFUL = "useful"
+
+
+class Judgement(NamedTuple):
+    """What to expect of a fit.
+
+    Attributes:
+        blur: of its noise (`server/fitting/choices.py`).
+        verdict: "useful", "uncertain" or "too few records".
+        expected: why, in a few words.
+    """
+
+    blur: float
+    verdict: str
+    expected: str
+
+
 class Measured(NamedTuple):
     """A run of a fitted family.
 
@@ -125,36 +142,37 @@ def _declared(scenario: Scenario, records: int) -> Study:
 
 
 def _expectation(study: Study, asked: Scenario) -> dict[str, Any]:
-    model = study.scenario.model
-    if not isinstance(model, Gaussians):
+    judged, model = judge(study), study.scenario.model
+    if judged is None or not isinstance(model, Gaussians):
         told = "networks that are trained by private steps; in every case measured, a fitted release gave better images"
         return {"choices": (), "verdict": None, "expected": told, "compared": ()}
-    assert model.frequencies is not None and model.cells is not None  # noqa: S101, PT018  (a study leaves nothing open)
-    found = blur(study.scenario, study.schema, study.sites, model.frequencies, model.cells)
-    compared = tuple(sorted(sorted(MEASURED, key=lambda one: abs(one.blur - found))[:3]))
-    return {"choices": tuple(_choices(asked, model)), **_verdict(found), "compared": compared}
+    compared = tuple(sorted(sorted(MEASURED, key=lambda one: abs(one.blur - judged.blur))[:3]))
+    told = {"verdict": judged.verdict, "expected": judged.expected}
+    return {"choices": tuple(_choices(asked, model)), **told, "compared": compared}
+
+
+def judge(study: Study) -> Judgement | None:
+    """What to expect of a study; None where nothing was measured that could say."""
+    model = study.scenario.model
+    if not isinstance(model, Gaussians) or model.frequencies is None:
+        return None
+    found = blur(study.scenario, study.schema, study.sites, model.frequencies, model.cells or 1)
+    share = f"noise alone would show a direction with {found:.1%} of a class's variance"
+    if found <= MOST_BLUR:
+        return Judgement(found, USEFUL, f"{share}, less than the {MOST_BLUR:.0%} up to which fits were useful")
+    if found <= TOO_MUCH_BLUR:
+        told = f"{share}; above {MOST_BLUR:.0%} it depends on the records whether images are of use"
+        return Judgement(found, "uncertain", told)
+    told = f"{share}; above {TOO_MUCH_BLUR:.0%} images teach little: use the release's linear classifier alone"
+    return Judgement(found, "too few records", told)
 
 
 def _choices(asked: Scenario, model: Gaussians) -> list[str]:
     wanted = asked.model
     assert isinstance(wanted, Gaussians)  # noqa: S101
-    limit = f"the most with which noise makes up less than {MOST_BLUR:.0%} of a covariance's largest direction"
+    limit = f"as many as noise leaves clear (less than {MOST_BLUR:.0%} of a class's variance), or the fewest"
     told: list[str] = []
     for key, value in (("frequencies", model.frequencies), ("cells", model.cells)):
         given = getattr(wanted, key) is not None
         told.append(f"model.{key}: {value}, " + ("as the scenario says" if given else limit))
     return told
-
-
-def _verdict(found: float) -> dict[str, str]:
-    share = f"Noise alone would show a direction with {found:.1%} of a class's variance"
-    if found <= MOST_BLUR:
-        return {
-            "verdict": "useful",
-            "expected": f"{share}, less than the {MOST_BLUR:.0%} up to which fits were useful.",
-        }
-    if found <= TOO_MUCH_BLUR:
-        told = f"{share}; above {MOST_BLUR:.0%} it depends on the records whether a fit is useful."
-        return {"verdict": "uncertain", "expected": told}
-    told = f"{share}; above {TOO_MUCH_BLUR:.0%} images teach little. More hospitals, records or ε are needed."
-    return {"verdict": "too few records", "expected": told}

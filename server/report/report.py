@@ -40,6 +40,9 @@ PAGE = """
 {% if report.seeded %}
 {{ banner("care", SEEDED, "a fixed seed makes a simulation repeatable, and its noise predictable.") }}
 {% endif %}
+{% if report.expected %}
+{{ banner("care", "What to expect", report.expected) }}
+{% endif %}
 {% if report.stopped %}
 {{ banner("care", "Stopped after %d of %d rounds" | format(report.rounds, report.rounds_planned), report.stopped) }}
 {% endif %}

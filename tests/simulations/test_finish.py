@@ -121,3 +121,13 @@ def test_a_run_without_a_checkpoint_cannot_be_wrapped_up(run_dir: Path) -> None:
 def test_a_torn_report_counts_as_none(run_dir: Path) -> None:
     (run_dir / "report.json").write_text('{"name": "sm', encoding="utf-8")
     assert finished_report(run_dir) is None
+
+
+def test_a_report_warns_of_too_few_records(run_dir: Path) -> None:
+    """What `silogan plan` would have said."""
+    asked = study(data={"source": "digits"}, model={"family": "gaussians", "frequencies": 8}, training={"rounds": 0})
+    few = Study(asked.scenario, asked.schema, asked.plan, (SiteDeclaration("Bergen", 20), SiteDeclaration("Oslo", 20)))
+    save_checkpoint(few, run_dir, rounds=0)
+    found = wrap_up(few, run_dir)
+    assert found["expected"].startswith("too few records: noise alone would show a direction with")
+    assert "What to expect" in (run_dir / "report.html").read_text(encoding="utf-8")

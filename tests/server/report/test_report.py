@@ -29,6 +29,7 @@ REPORT: dict[str, Any] = {
     "name": "digits", "title": "Digits at two hospitals", "private": True, "seeded": False, "unit": "patient",
     "phases": [PHASE],
     "engine": "inprocess", "created": "2026-03-03T14:02:11+00:00", "rounds": 2, "rounds_planned": 2, "stopped": None,
+    "expected": None,
     "sites": [SITE, SITE | {"name": "south", "epsilon": 9.9812}],
     "utility": {"accuracy_synthetic": 0.8213, "accuracy_real": 0.9722}, "utility_reason": None,
     "fidelity": {

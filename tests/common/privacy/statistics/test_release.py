@@ -103,6 +103,23 @@ def test_moments_of_cells_are_those_of_their_records() -> None:
         torch.testing.assert_close(found.matrices[place], spread, rtol=1e-3, atol=1e-5)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5))
+def test_what_is_released_does_not_depend_on_who_holds_which_records(seed: int, hospitals: int) -> None:
+    """Label skew, one class a hospital, an empty one: the sums over the hospitals are the same."""
+    rng = torch.Generator().manual_seed(seed)
+    images, labels = images_like(seed, 40), torch.randint(3, (40,), generator=rng)
+    around = sent(torch.zeros(3, 16), 0.5)
+    for of in (
+        Means(SCHEMA, SPECTRUM),
+        CentredMoments(SCHEMA, SPECTRUM, around),
+        CentredMoments(SCHEMA, SPECTRUM, {**around, **cuts(seed)}, 4),
+    ):
+        whole = total(of, images, labels)
+        for held in (torch.randint(hospitals, (40,), generator=rng), labels):
+            parts = [total(of, images[held == hospital], labels[held == hospital]) for hospital in range(hospitals + 1)]
+            torch.testing.assert_close(torch.stack(parts).sum(dim=0), whole, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("missing", ["cuts", "levels"])
 def test_cuts_that_are_none_are_refused(missing: str) -> None:
     whole = {**sent(torch.zeros(3, 16), 1.0), **cuts(0)}
