@@ -21,7 +21,7 @@ from common.errors import Code, ConfigError, FederationError, PrivacyRefusal
 from common.modality.image import ImageSchema
 from common.privacy.accounting import epsilon, information
 from common.privacy.plan import MEANS, PHASES, STATISTICS, Phase, make_plan
-from common.privacy.statistics import RELEASES, CentredMoments
+from common.privacy.statistics import RELEASES, CentredMoments, asked_for
 from common.wire.messages import Instruction
 from common.wire.run_folder import ledger_path
 from common.wire.study import Study
@@ -214,6 +214,15 @@ def test_gaussians_that_cannot_be_fitted_are_refused(tmp_path: Path, section: st
     plain = {**FITTED, section: {**FITTED[section], **values}}
     with pytest.raises(ConfigError, match=r"gaussians|model\.frequencies"):
         simulate(parse_scenario(plain), tmp_path / "run")
+
+
+def test_a_statistic_that_no_machine_can_hold_is_refused_before_the_charge(tmp_path: Path) -> None:
+    """Two hundred classes of eight cells and 32 frequencies would be 6.7 GB in each hospital."""
+    asked = parse_scenario({**FITTED, "model": {"family": "gaussians", "frequencies": 32, "cells": 8}})
+    schema = ImageSchema(32, 1, tuple(f"class-{number}" for number in range(200)))
+    sent = {"centres": torch.zeros(200, 1024), "radius": torch.ones(()), "cuts": torch.zeros(200, 3, 1024)}
+    with pytest.raises(ValueError, match="are for 841,320,000 values, above 33,554,432"):
+        asked_for("cells", asked, schema, {**sent, "levels": torch.zeros(200, 3)})
 
 
 def test_wide_rows_are_formed_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from common.errors import FederationError
 from common.modality.image_options import Gaussians
 from common.models.weights import Weights
 from common.privacy import plan
-from common.privacy.statistics import RELEASES, CentredMoments, Means, Statistic, spectrum_of
+from common.privacy.statistics import CentredMoments, Means, Statistic, asked_for, spectrum_of
 from common.privacy.statistics.centred import CENTRES, RADIUS, Covariances
 from common.wire.study import Study
 from server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weights
@@ -56,7 +56,7 @@ def statistic(study: Study, phase: str, sent: Weights) -> Statistic:
         FederationError: the study has none of that name.
     """
     try:
-        return RELEASES[phase](study.scenario, study.schema, sent)
+        return asked_for(phase, study.scenario, study.schema, sent)
     except (KeyError, ValueError) as error:
         raise FederationError(f"phase {phase}", f"cannot be asked for ({error})", "submit the study again") from None
 

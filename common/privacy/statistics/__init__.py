@@ -14,7 +14,7 @@ from common.privacy.statistics.centred import CentredMoments
 from common.privacy.statistics.means import Centres, Means
 from common.privacy.statistics.moments import Moments
 
-__all__ = ["RELEASES", "CentredMoments", "Centres", "Means", "Moments", "Statistic", "spectrum_of"]
+__all__ = ["RELEASES", "CentredMoments", "Centres", "Means", "Moments", "Statistic", "asked_for", "spectrum_of"]
 
 
 Sent = Mapping[str, Tensor]
@@ -67,3 +67,21 @@ RELEASES: dict[str, Callable[[Scenario, Schema, Sent], Statistic]] = {
 Raises:
     ValueError: it sent something else than the phase needs; the text goes on after "weights".
 """
+
+MOST_VALUES = 2**25
+"""In a whole statistic: 256 MiB, of which a release takes several times as much."""
+
+
+def asked_for(phase: str, scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
+    """The statistic of a phase.
+
+    Raises:
+        KeyError: no phase of that name releases a statistic.
+        ValueError: what was sent does not fit it, or it is too large to be held; the text goes on after "weights".
+    """
+    statistic = RELEASES[phase](scenario, schema, sent)
+    if statistic.size > MOST_VALUES:
+        raise ValueError(
+            f"are for {statistic.size:,} values, above {MOST_VALUES:,}: ask for fewer frequencies or cells"
+        )
+    return statistic
