@@ -1,6 +1,9 @@
 """Devices, cores and threads."""
 
+import math
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import torch
 
@@ -30,6 +33,26 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+SMALL = 3 * 16 * 16
+"""Values of a record up to which threads would only wait for each other."""
+
+
+def threads_for_training(shape: tuple[int, ...]) -> int:
+    """Threads of torch for one classifier of records of this shape."""
+    return 1 if math.prod(shape) <= SMALL else int(os.environ.get("OMP_NUM_THREADS") or available_cores())
+
+
+@contextmanager
+def threads(count: int) -> Generator[None]:
+    """So many threads of torch within the context."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def threads_for_each(sites: int) -> int:

@@ -1,8 +1,6 @@
 """The end of a simulation: release the generator, evaluate its records, write the report."""
 
 import json
-import math
-import os
 import platform
 import resource
 import sys
@@ -16,7 +14,7 @@ import torch
 
 from client.data import read
 from client.simulated import simulated_site
-from common.device import available_cores
+from common.device import available_cores, threads_for_training
 from common.errors import VerificationError
 from common.files import write_bytes_atomically
 from common.models.networks import blueprint
@@ -29,8 +27,6 @@ from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
 from simulations.evaluate import measure_generator
 from simulations.planner import USEFUL, judge
-
-_SMALL = 3 * 16 * 16  # values of a record
 
 
 def finished_report(run_dir: Path) -> dict[str, Any] | None:
@@ -54,7 +50,7 @@ def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, sta
     checkpoint = Checkpoint.latest(run_dir)
     if checkpoint is None:
         raise VerificationError(f"run folder '{run_dir}'", "has no checkpoint", "run it again with --overwrite")
-    torch.set_num_threads(_threads(study))
+    torch.set_num_threads(threads_for_training(study.schema.shape))
     generator, sheet = publish(study, checkpoint.ema, run_dir)
     measuring = time.monotonic()
     measured = measure(study, generator)
@@ -133,11 +129,6 @@ def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str
         row = {"name": site.name, "epsilon": epsilon, "epsilon_budget": budget, "delta": plan.delta}
         rows.append({**row, "steps": steps, "unit": plan.unit, "declared_size": site.declared_size})
     return rows
-
-
-def _threads(study: Study) -> int:
-    """Threads for the evaluation: one where records are so small that threads would only wait for each other."""
-    return 1 if math.prod(study.schema.shape) <= _SMALL else int(os.environ.get("OMP_NUM_THREADS") or available_cores())
 
 
 def _hardware() -> str:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from common.device import threads, threads_for_training
 from common.modality.image import PIXELS
 from common.models.weights import Weights, networks, under
 from common.privacy.statistics.centred import CUTS, LEVELS, Covariances
@@ -109,14 +110,21 @@ def choose_edge(study: Study, fits: Mapping[float, Weights]) -> float:
         with torch.no_grad():
             images = [generator(torch.randn(len(one), generator.latent_dim, generator=rng), one) for one in parts]
         drawn[edge] = schema.decode(torch.cat(images))[PIXELS]
+    with threads(threads_for_training(schema.shape)):
+        worst = _worst_results(drawn, labels, schema.num_classes)
+    return max(worst, key=lambda edge: (worst[edge], edge))
+
+
+def _worst_results(drawn: Mapping[float, Tensor], labels: Tensor, classes: int) -> dict[float, float]:
+    """For each edge, the least that a classifier which learnt from its images finds in the images of any."""
     worst: dict[float, float] = {}
     for edge, images in drawn.items():
         learnt = train_classifier(
-            images[:_TAUGHT], labels[:_TAUGHT], num_classes=schema.num_classes, epochs=_EPOCHS, seed=0, device="cpu"
+            images[:_TAUGHT], labels[:_TAUGHT], num_classes=classes, epochs=_EPOCHS, seed=0, device="cpu"
         )
         worst[edge] = min(accuracy(learnt.network, each[_TAUGHT:], labels[_TAUGHT:]) for each in drawn.values())
         _log.info("edge %g: a classifier that learnt from its images finds at least %.1f %%", edge, 100 * worst[edge])
-    return max(worst, key=lambda edge: (worst[edge], edge))
+    return worst
 
 
 def risen_above(matrix: Tensor, edge: float) -> Tensor:
