@@ -38,12 +38,12 @@ class Judgement(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A run of a fitted family.
+    """Runs of a fitted family.
 
     Attributes:
         blur: of its noise (`server/fitting/choices.py`).
         what: it was.
-        found: figures of classifiers that learnt from its images, three seeds.
+        found: figures of classifiers that learnt from its images, one of each seed.
         real: the same of classifiers that learnt from real images.
     """
 
@@ -53,7 +53,18 @@ class Measured(NamedTuple):
     real: str
 
 
-MEASURED: tuple[Measured, ...] = ()
+MEASURED: tuple[Measured, ...] = (
+    Measured(0.0235, "MNIST, 100 x 600, ε = 10", "accuracy 0.961 (one seed)", "0.993"),
+    Measured(0.0255, "X-rays, 4 x 1,100, ε = 10", "AUROC 0.948, 0.947, 0.946", "0.952"),
+    Measured(0.0313, "X-rays, 4 x 1,100, ε = 3", "AUROC 0.877, 0.916, 0.914", "0.952"),
+    Measured(0.0325, "MNIST, 10 x 6,000, ε = 10", "accuracy 0.969, 0.971, 0.971", "0.993"),
+    Measured(0.0459, "X-rays, 4 x 1,100, ε = 1", "AUROC 0.917, 0.915, 0.849", "0.952"),
+    Measured(0.0481, "X-rays, 4 x 250, ε = 10", "AUROC 0.902, 0.904, 0.934", "0.930"),
+    Measured(0.0485, "MNIST, 10 x 6,000, ε = 1", "accuracy 0.954, 0.955, 0.957", "0.993"),
+    Measured(0.0641, "X-rays, 4 x 100, ε = 10", "AUROC 0.784, 0.746, 0.865", "0.920"),
+    Measured(0.0916, "digits, 4 x 350, ε = 10", "accuracy 0.931, 0.922, 0.922", "0.969"),
+    Measured(0.1282, "X-rays, 4 x 50, ε = 10", "AUROC 0.849, 0.513, 0.926", "0.915"),
+)
 """The smallest blur first."""
 
 
