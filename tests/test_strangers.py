@@ -124,6 +124,37 @@ def refused(caught: pytest.ExceptionInfo[httpx.HTTPStatusError]) -> int:
     return caught.value.response.status_code
 
 
+# First: later the strangers of the other tests have used up what nginx allows an address, and it would wait a minute.
+def test_a_node_contacts_its_coordinator_and_nothing_else(target: Target, tmp_path: Path) -> None:
+    """All traffic of a node's programs goes through a proxy that records where to."""
+    folder = tmp_path / "node"
+    node = Hospital.create(folder, template(epsilon=1.0, delta=1e-4, unit="record"))
+    registration, _ = node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=100)
+    private = target.key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    create_secret(folder / NODE_KEY, private)
+    with Recorder() as recorder:
+        threading.Thread(target=recorder.serve_forever, daemon=True).start()
+        coordinator = f"localhost:{target.coordinator.settings.port}"  # 127.0.0.1 is reached without a proxy
+        proxy = f"http://127.0.0.1:{recorder.server_address[1]}"
+        prepare_connection(folder, registration, server=coordinator, ca=Path(target.ca), proxy=proxy)
+        env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        command = [sys.executable, "-m", "silogan", "node", "start", str(folder)]
+        command += ["--as-root"] if os.geteuid() == 0 else []
+        with subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL) as process:
+            log, deadline = folder / "logs" / "node.jsonl", time.monotonic() + 120
+            while time.monotonic() < deadline:
+                text = log.read_text(encoding="utf-8") if log.exists() else ""
+                if "SuperNode ID" in text and '"message": "ready"' in text:
+                    break
+                time.sleep(0.2)
+            time.sleep(4)  # it asks for work every 3 s
+            process.terminate()
+            assert process.wait(timeout=60) == 0
+        recorder.shutdown()
+    assert "SuperNode ID" in text
+    assert set(recorder.asked) == {f"CONNECT {coordinator}"}
+
+
 def test_an_enrolled_hospital_is_let_in(target: Target) -> None:
     """The other tests mean something only if this one passes."""
     with target.client(target.key) as client:
@@ -260,33 +291,3 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
         while content := source.recv(1 << 16):
             sink.sendall(content)
         sink.shutdown(socket.SHUT_WR)
-
-
-def test_a_node_contacts_its_coordinator_and_nothing_else(target: Target, tmp_path: Path) -> None:
-    """All traffic of a node's programs goes through a proxy that records where to."""
-    folder = tmp_path / "node"
-    node = Hospital.create(folder, template(epsilon=1.0, delta=1e-4, unit="record"))
-    registration, _ = node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=100)
-    private = target.key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    create_secret(folder / NODE_KEY, private)
-    with Recorder() as recorder:
-        threading.Thread(target=recorder.serve_forever, daemon=True).start()
-        coordinator = f"localhost:{target.coordinator.settings.port}"  # 127.0.0.1 is reached without a proxy
-        proxy = f"http://127.0.0.1:{recorder.server_address[1]}"
-        prepare_connection(folder, registration, server=coordinator, ca=Path(target.ca), proxy=proxy)
-        env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-        command = [sys.executable, "-m", "silogan", "node", "start", str(folder)]
-        command += ["--as-root"] if os.geteuid() == 0 else []
-        with subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL) as process:
-            log, deadline = folder / "logs" / "node.jsonl", time.monotonic() + 120
-            while time.monotonic() < deadline:
-                text = log.read_text(encoding="utf-8") if log.exists() else ""
-                if "SuperNode ID" in text and '"message": "ready"' in text:
-                    break
-                time.sleep(0.2)
-            time.sleep(4)  # it asks for work every 3 s
-            process.terminate()
-            assert process.wait(timeout=60) == 0
-        recorder.shutdown()
-    assert "SuperNode ID" in text
-    assert set(recorder.asked) == {f"CONNECT {coordinator}"}
