@@ -28,6 +28,7 @@ from common.operations.logs import is_line
 
 STATE_FILE, LOCK_FILE = "services.json", ".lock"
 _LOOK_SECONDS = 0.2
+_GLANCE_SECONDS = 1.0  # far longer than `running` holds the lock: who looks must not keep a supervisor from starting
 _STOP_SECONDS = 10.0  # for a service that was asked to end
 
 # Leads the process group of the others; its input ends when this process, which holds the other end of the pipe, does.
@@ -254,7 +255,7 @@ def only_one(folder: Path, what: str) -> Generator[None]:
     if not folder.is_dir():  # the lock would make it
         raise ConfigError(f"{what} '{folder}'", "is not there", "check its path")
     try:
-        lock = FileLock(folder / LOCK_FILE).acquire(timeout=0)
+        lock = FileLock(folder / LOCK_FILE).acquire(timeout=_GLANCE_SECONDS)
     except Timeout:
         raise UsageError(f"{what} '{folder}'", "is already running", "stop it first") from None
     except OSError as error:

@@ -11,9 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from common.errors import UsageError
-from common.operations.supervise import STATE_FILE, Patience, Service, Supervisor, only_one, running, stop_running
+from common.operations.supervise import (
+    LOCK_FILE,
+    STATE_FILE,
+    Patience,
+    Service,
+    Supervisor,
+    only_one,
+    running,
+    stop_running,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -158,6 +168,22 @@ Supervisor(folder, [Service("child", (sys.executable, "-c", "import time; time.s
         child = pids(tmp_path)["child"]
         supervisor.kill()
     assert until(lambda: not is_alive(child))
+
+
+def test_who_looks_does_not_keep_a_supervisor_from_starting(tmp_path: Path) -> None:
+    """`running` holds the lock for a moment, in which a status, a health check or another command may ask."""
+    looking = threading.Event()
+
+    def look() -> None:
+        with FileLock(tmp_path / LOCK_FILE):
+            looking.set()
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    looking.wait()
+    with only_one(tmp_path, "node"):
+        thread.join()
 
 
 def test_only_one_runs_in_a_folder_and_can_be_stopped(tmp_path: Path) -> None:
