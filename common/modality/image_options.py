@@ -117,3 +117,11 @@ class Gaussians(Model):
 
     edge: Annotated[float, Field(ge=0, le=10)] | None = None
     """directions of a covariance below this many times what noise alone would show are left out; chosen if not given"""
+
+    @model_validator(mode="after")
+    def _something_is_left_for_the_cells(self) -> "Gaussians":
+        if self.cells != 1 and self.means_share + self.moments_share >= 1:
+            raise ValueError(
+                f"means_share={self.means_share:g} and moments_share={self.moments_share:g} leave no budget"
+            )
+        return self

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from common.errors import DataError
 from common.modality.image import to_unit_range
 from common.modality.image_features import Spectrum
 from server.evaluation.classifier import Scores, scores_of
@@ -23,6 +24,7 @@ MOST_TAUGHT = 5000
 
 _FREQUENCIES = 16
 _STRENGTH = 0.1  # of the fit over its regularisation
+_LEAST = 1e-300  # chance that is told from none: its logarithm stays finite
 
 MAKERS: dict[str, Callable[[int], Any]] = {
     "logistic": lambda seed: make_pipeline(
@@ -45,14 +47,19 @@ def scores_by(
         test: images uint8[M, C, S, S] and labels int64[M].
         classes: how many there are.
         seed: of the images that are drawn, and of the classifier.
+
+    Raises:
+        DataError: the images that it learns from are all of one class.
     """
+    if len(labels.unique()) < 2:
+        raise DataError("classifiers of other kinds", "have one class to learn from", "set evaluation.others to false")
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:MOST_TAUGHT]
     shape = tuple(images.shape[1:])
     spectrum = Spectrum(shape, min(_FREQUENCIES, shape[-1]))
     model = MAKERS[name](seed).fit(_seen(spectrum, images[drawn]), labels[drawn].numpy())
     found = torch.full((len(test[0]), classes), -torch.inf, dtype=torch.float64)
     chances = model.predict_proba(_seen(spectrum, test[0]))
-    found[:, torch.as_tensor(model.classes_)] = torch.as_tensor(chances).double().log()
+    found[:, torch.as_tensor(model.classes_)] = torch.as_tensor(chances).double().clamp(min=_LEAST).log()
     return scores_of(found, test[1])
 
 

@@ -12,6 +12,9 @@ from common.modality.image_features import Spectrum
 from common.modality.image_options import Gaussians
 from common.models.networks.base import Discriminator, Generator
 
+MOST_NUMBERS = 2**26
+"""In the covariances of a generator, 256 MiB: twice as many as a statistic may have that they are fitted to."""
+
 
 def build(model: Gaussians, schema: ImageSchema) -> tuple[Generator, Discriminator]:
     """The Gaussians, all of them at mid-grey until they are fitted, and a critic that says nothing.
@@ -25,7 +28,11 @@ def build(model: Gaussians, schema: ImageSchema) -> tuple[Generator, Discriminat
         dimensions = Spectrum(schema.shape, model.frequencies).dimensions
     except ValueError as error:
         raise ConfigError("model.frequencies", f"is {model.frequencies}, but {error}", "lower it") from None
-    return ClassGaussians(schema, model.frequencies, dimensions, model.cells or 1), Silent()
+    cells = model.cells or 1
+    if schema.num_classes * cells * dimensions**2 > MOST_NUMBERS:  # before any hospital is asked for a part of it
+        problem = f"is {model.frequencies}, too many for {schema.num_classes} classes of {cells} cells"
+        raise ConfigError("model.frequencies", problem, "lower it, or model.cells")
+    return ClassGaussians(schema, model.frequencies, dimensions, cells), Silent()
 
 
 class ClassGaussians(Generator):

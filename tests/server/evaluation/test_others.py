@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from common.config.scenario import Evaluation
+from common.errors import DataError
 from server.evaluation.others import MAKERS, scores_by
 from tests.server.evaluation.test_evaluation import measured, splits
 
@@ -33,3 +34,10 @@ def test_two_classes_have_an_auroc_by_each() -> None:
     found = measured(images, labels, train, test, num_classes=2, settings=asked).utility["others"]
     assert found.keys() == MAKERS.keys()
     assert all(one[f"auroc_{of}"] > 0.95 for one in found.values() for of in ("synthetic", "real"))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_images_of_one_class_are_said_to_teach_nothing(name: str) -> None:
+    (images, labels), _, test = splits()
+    with pytest.raises(DataError, match=r"have one class to learn from; set evaluation\.others to false"):
+        scores_by(name, images, labels * 0, test, classes=10, seed=0)

@@ -1,5 +1,6 @@
 """What a study leaves open is chosen by public numbers, and what it names stays."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.config.scenario import Scenario, parse_scenario
+from common.errors import ConfigError
 from common.modality.image import ImageSchema
 from common.modality.image_options import Gaussians
 from common.wire.study import SiteDeclaration
@@ -78,3 +80,16 @@ def test_small_images_are_seen_whole_and_other_families_are_left_alone() -> None
     assert model.frequencies == 6
     trained = parse_scenario({"name": "trained"})
     assert with_choices(trained, schema(28, 2), sites(4, 100)) is trained
+
+
+@pytest.mark.parametrize(
+    ("model", "refused"),
+    [
+        ({"means_share": 0.9, "moments_share": 0.5}, True),
+        ({"means_share": 0.5, "moments_share": 0.5, "cells": 2}, True),
+        ({"means_share": 0.9, "moments_share": 0.5, "cells": 1}, False),
+    ],
+)
+def test_shares_that_leave_nothing_for_the_cells_are_refused(model: dict[str, float], refused: bool) -> None:
+    with pytest.raises(ConfigError, match="leave no budget") if refused else nullcontext():
+        with_choices(scenario(**model), schema(28, 2), sites(4, 1000))

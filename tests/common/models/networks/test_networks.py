@@ -195,3 +195,9 @@ def test_first_values_keep_the_scale_of_their_inputs() -> None:
         else:
             continue
         assert spread.item() == pytest.approx(GENERATOR_GAIN, rel=0.15)
+
+
+def test_more_gaussians_than_a_machine_can_hold_are_refused_before_anything_is_asked_for() -> None:
+    model = parse_model({"family": "gaussians", "frequencies": 32, "cells": 8})
+    with pytest.raises(ConfigError, match=r"is 32, too many for 200 classes of 8 cells; lower it, or model\.cells"):
+        build(model, ImageSchema(32, 1, tuple(f"class-{number}" for number in range(200))))
