@@ -35,13 +35,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-SMALL = 3 * 16 * 16
-"""Values of a record up to which threads would only wait for each other."""
+_SMALL = 3 * 16 * 16  # values of a record up to which threads would only wait for each other
 
 
 def threads_for_training(shape: tuple[int, ...]) -> int:
     """Threads of torch for one classifier of records of this shape."""
-    return 1 if math.prod(shape) <= SMALL else int(os.environ.get("OMP_NUM_THREADS") or available_cores())
+    return 1 if math.prod(shape) <= _SMALL else int(os.environ.get("OMP_NUM_THREADS") or available_cores())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`silogan plan`: what a scenario would release, at what cost, and what to expect of it, before anything is read.
+"""`silogan plan`: what a scenario would release, at what cost, and what to expect of it, before anything is released.
 
 All of it follows from public numbers: records per hospital, classes, hospitals, pixels and budget. What to expect is
 told by runs that were measured (`simulations/benchmarks/results`), never by a formula.
@@ -18,7 +18,6 @@ from simulations.prepare import planned
 
 TOO_MUCH_BLUR = 0.1
 """Above it no fit that was measured could be relied on."""
-
 
 USEFUL = "useful"
 

@@ -1,9 +1,9 @@
 """What a study leaves open, chosen by public numbers alone: records, classes, hospitals, pixels and the budget.
 
-The noise in a covariance is told by the largest eigenvalue that it would show where there is nothing, 2 s √d (Wigner,
-1958), as a share of all of a class's variance (`blur`). It grows with the frequencies looked at and with the number of
-cells, and falls with records and budget. So as many of both are taken as keep it below `MOST_BLUR`: frequencies first,
-since cells without detail are of no use.
+The noise in a covariance is told by the largest eigenvalue that it would show where there is nothing, as a share of all
+of a class's variance (`blur`). It grows with the frequencies looked at and with the number of cells, and falls with
+records and budget. So as many of both are taken as keep it below `MOST_BLUR`: frequencies first, since cells without
+detail are of no use.
 """
 
 import math
@@ -13,8 +13,9 @@ from common.config.scenario import Scenario
 from common.modality import Schema
 from common.modality.image_options import Gaussians
 from common.privacy.accounting import information
-from common.privacy.statistics.centred import GAMMA
+from common.privacy.statistics import CentredMoments
 from common.wire.study import SiteDeclaration
+from server.fitting.eigenvalues import largest_of_noise
 
 MOST_BLUR = 0.05
 """Above it what learns from the images learns the noise: of X-rays with a blur of 0.07 one fit in three was useless."""
@@ -58,4 +59,4 @@ def blur(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclaration], f
     sigma = math.sqrt(len(sites) / (information(privacy.epsilon, privacy.delta) * share))
     records = sum(site.declared_size for site in sites) / (schema.num_classes * cells)
     d = schema.shape[0] * frequencies**2
-    return 2 * math.sqrt(d) * sigma / (GAMMA * math.sqrt(2)) / records
+    return largest_of_noise(CentredMoments.noise_of_second_moments(sigma), d) / records

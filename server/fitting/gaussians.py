@@ -8,7 +8,6 @@ what tells X-rays apart. It is found without a look at records (`choose_edge`). 
 """
 
 import logging
-import math
 from collections.abc import Mapping
 
 import torch
@@ -21,6 +20,7 @@ from common.privacy.statistics.centred import CUTS, LEVELS, Covariances
 from common.seeding import random_generator
 from common.wire.study import Study
 from server.evaluation.classifier import accuracy, train_classifier
+from server.fitting.eigenvalues import largest_of_noise, risen_above
 from server.fitting.linear import discriminant
 
 EDGES = (1.0, 0.5, 0.0)
@@ -36,15 +36,14 @@ def gaussian_weights(found: Covariances, weights: Tensor, edge: float, cells: in
     """What the generator holds after the fit.
 
     The covariance of a cell is that of everybody within their cells, which the noise blurs least, and of the deviation
-    of a class from it, and of the cell from its class, those directions that rise above what noise alone would show:
-    the largest eigenvalue of a symmetric matrix of noise s is about 2 s √d (Wigner, 1958). With `edge` 0 nothing is
-    left out but negative variances: grain in what is drawn can do less harm to whoever learns from it than directions
-    that are missing.
+    of a class from it, and of the cell from its class, those directions that rise above what noise alone would show.
+    With `edge` 0 nothing is left out but negative variances: grain in what is drawn can do less harm to whoever learns
+    from it than directions that are missing.
 
     Args:
         found: means and covariances, the latter in the units of the spectrum times its weights.
         weights: float64[d], those of the spectrum.
-        edge: how many times that eigenvalue a direction must have.
+        edge: how many times the largest eigenvalue of noise a direction must have.
         cells: of each class.
     """
     matrices = _risen(found, edge, cells) if edge else found.matrices
@@ -60,7 +59,7 @@ def gaussian_weights(found: Covariances, weights: Tensor, edge: float, cells: in
 def _risen(found: Covariances, edge: float, cells: int) -> Tensor:
     """Covariances [slots, d, d]: everybody's, then a class's deviation, then a cell's, each where it rises."""
     slots, d, _ = found.matrices.shape
-    edges, kept = 2 * edge * math.sqrt(d) * found.noise, torch.zeros_like(found.matrices)
+    edges, kept = edge * largest_of_noise(found.noise, d), torch.zeros_like(found.matrices)
     for size in dict.fromkeys((slots, cells, 1)):
         counts = found.counts.view(-1, size)
         shares = counts / counts.sum(dim=1, keepdim=True)
@@ -125,9 +124,3 @@ def _worst_results(drawn: Mapping[float, Tensor], labels: Tensor, classes: int) 
         worst[edge] = min(accuracy(learnt.network, each[_TAUGHT:], labels[_TAUGHT:]) for each in drawn.values())
         _log.info("edge %g: a classifier that learnt from its images finds at least %.1f %%", edge, 100 * worst[edge])
     return worst
-
-
-def risen_above(matrix: Tensor, edge: float) -> Tensor:
-    """A symmetric matrix without the directions in which it is smaller than `edge`."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.where(values.abs() > edge, 0.0)) @ vectors.T

@@ -4,13 +4,12 @@ It costs nothing more. It is the honest measure of what images drawn from the re
 using where records are few: a mean and one covariance of everybody are known far better than those of each class.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
 from common.models.weights import Weights
 from common.privacy.statistics.centred import Covariances
+from server.fitting.eigenvalues import largest_of_noise
 
 _SMALLEST = 1e-5  # variance, as a share of the largest: where all records are alike, one would decide
 
@@ -18,8 +17,7 @@ _SMALLEST = 1e-5  # variance, as a share of the largest: where all records are a
 def discriminant(found: Covariances, weights: Tensor, cells: int) -> Weights:
     """Weights of the classifier with logits `directions` · f + `offsets` for a spectrum f.
 
-    Variances below what noise alone would show are taken for as large as that: the largest eigenvalue of a symmetric
-    matrix of noise s is about 2 s √d (Wigner, 1958).
+    Variances below what noise alone would show are taken for as large as that.
 
     Args:
         found: means and covariances of cells, the latter in the units of the spectrum times its weights.
@@ -36,7 +34,7 @@ def discriminant(found: Covariances, weights: Tensor, cells: int) -> Weights:
     centres = (of_class.unsqueeze(2) * means.view(-1, cells, d)).sum(dim=1)
     apart = means - centres.repeat_interleave(cells, dim=0)
     within = (shares.view(-1, 1, 1) * (found.matrices + apart.unsqueeze(2) * apart.unsqueeze(1))).sum(dim=0)
-    noise = 2 * math.sqrt(d) * float((shares * found.noise).square().sum().sqrt())
+    noise = largest_of_noise(float((shares * found.noise).square().sum().sqrt()), d)
     values, vectors = torch.linalg.eigh(within)
     smallest = max(noise, _SMALLEST * float(values[-1]))
     directions = (centres @ vectors / values.clamp(min=smallest)) @ vectors.T

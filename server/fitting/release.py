@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from common.errors import FederationError
+from common.errors import ConfigError, FederationError
 from common.modality.image_options import Gaussians
 from common.models.weights import Weights
 from common.privacy import plan
@@ -57,7 +57,7 @@ def statistic(study: Study, phase: str, sent: Weights) -> Statistic:
     """
     try:
         return asked_for(phase, study.scenario, study.schema, sent)
-    except (KeyError, ValueError) as error:
+    except (ConfigError, ValueError) as error:
         raise FederationError(f"phase {phase}", f"cannot be asked for ({error})", "submit the study again") from None
 
 

@@ -17,7 +17,7 @@ from common.privacy.statistics import Moments
 from common.seeding import random_generator
 from common.wire.messages import Weights
 from common.wire.study import Study
-from server.fitting.gaussians import risen_above
+from server.fitting.eigenvalues import largest_of_noise, risen_above
 from server.fitting.server_trainer import Rates, ServerTrainer
 
 _BATCH = 128
@@ -51,7 +51,7 @@ class ClassGaussians:
             noise: standard deviation of the noise in each of its entries.
         """
         classes = moments.of_classes(total)
-        edge = 2 * moments.noise_of_second_moments(noise) * math.sqrt(moments.dimensions)
+        edge = largest_of_noise(moments.noise_of_second_moments(noise), moments.dimensions)
         counts = [max(one.count, 3 * noise, 1.0) for one in classes]  # an empty class must not cause a division by zero
         means = [one.mean_sum / count for one, count in zip(classes, counts, strict=True)]
         own = [

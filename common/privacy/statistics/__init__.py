@@ -13,6 +13,7 @@ from common.privacy.statistics.base import Statistic
 from common.privacy.statistics.centred import CentredMoments
 from common.privacy.statistics.means import Centres, Means
 from common.privacy.statistics.moments import Moments
+from common.registry import lookup
 
 __all__ = ["RELEASES", "CentredMoments", "Centres", "Means", "Moments", "Statistic", "asked_for", "spectrum_of"]
 
@@ -76,10 +77,10 @@ def asked_for(phase: str, scenario: Scenario, schema: Schema, sent: Sent) -> Sta
     """The statistic of a phase.
 
     Raises:
-        KeyError: no phase of that name releases a statistic.
+        ConfigError: no phase of that name releases a statistic.
         ValueError: what was sent does not fit it, or it is too large to be held; the text goes on after "weights".
     """
-    statistic = RELEASES[phase](scenario, schema, sent)
+    statistic = lookup(RELEASES, phase, "phase")(scenario, schema, sent)
     if statistic.size > MOST_VALUES:
         raise ValueError(
             f"are for {statistic.size:,} values, above {MOST_VALUES:,}: ask for fewer frequencies or cells"

@@ -29,7 +29,7 @@ from common.modality.image_features import Spectrum
 from common.privacy.statistics.base import LARGEST, Statistic
 
 _A, _B = 0.1 * LARGEST, 0.5 * LARGEST
-GAMMA = math.sqrt(LARGEST**2 - _A**2 - _B**2)
+_GAMMA = math.sqrt(LARGEST**2 - _A**2 - _B**2)
 CENTRES, RADIUS, CUTS, LEVELS = "centres", "radius", "cuts", "levels"
 
 
@@ -120,8 +120,13 @@ class CentredMoments(Statistic):
         matrices -= means.unsqueeze(2) * means.unsqueeze(1)
         means = self._centres.repeat_interleave(self._cells, dim=0) + means * self._radius / self.spectrum.weights
         matrices, noise = matrices * self._radius**2, noise * self._radius**2
-        return Covariances(counts, means, matrices, noise / (GAMMA * math.sqrt(2)) / counts)
+        return Covariances(counts, means, matrices, self.noise_of_second_moments(noise) / counts)
+
+    @staticmethod
+    def noise_of_second_moments(noise: float) -> float:
+        """Standard deviation of an off-diagonal entry of Σ g gᵀ where each entry of the vector has `noise`."""
+        return noise / (_GAMMA * math.sqrt(2))
 
     @staticmethod
     def _scale(row: Tensor, column: Tensor) -> Tensor:
-        return torch.where(row == column, 1.0, math.sqrt(2.0)).double() * GAMMA
+        return torch.where(row == column, 1.0, math.sqrt(2.0)).double() * _GAMMA
