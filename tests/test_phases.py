@@ -17,11 +17,11 @@ from client.node.node import Cost
 from client.round import run_round
 from client.simulated import simulated_site
 from common.config.scenario import Scenario, parse_scenario
-from common.errors import Code, ConfigError, FederationError, PrivacyRefusal
+from common.errors import Code, ConfigError, FederationError, PrivacyRefusal, VerificationError
 from common.modality.image import ImageSchema
 from common.privacy.accounting import epsilon, information
 from common.privacy.plan import MEANS, PHASES, STATISTICS, Phase, make_plan
-from common.privacy.statistics import RELEASES, CentredMoments, asked_for
+from common.privacy.statistics import RELEASES, CentredMoments, Means, asked_for
 from common.wire.messages import Instruction
 from common.wire.run_folder import ledger_path
 from common.wire.study import Study
@@ -29,6 +29,7 @@ from server.fitting.release import FITS
 from server.release.generate import generate
 from server.rounds.checkpoint import Checkpoint
 from simulations.audit import as_plain, audit_all
+from simulations.prepare import prepare
 from simulations.simulate import simulate
 
 TRAINING: dict[str, Any] = {
@@ -214,6 +215,45 @@ def test_gaussians_that_cannot_be_fitted_are_refused(tmp_path: Path, section: st
     plain = {**FITTED, section: {**FITTED[section], **values}}
     with pytest.raises(ConfigError, match=r"gaussians|model\.frequencies"):
         simulate(parse_scenario(plain), tmp_path / "run")
+
+
+def test_cells_are_a_phase_of_their_own_and_their_cuts_are_checked_before_the_charge(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    simulate(parse_scenario({**FITTED, "model": {**FITTED["model"], "cells": 2}}), run_dir)
+    study = Study.load(run_dir)
+    phases = [("means", 1, True), ("moments", 1, True), ("cells", 1, True)]
+    assert [charged(run_dir, site) for site in SITES] == [phases, phases]
+    assert_clean(run_dir, study)
+    found = Checkpoint.latest(run_dir)
+    assert found is not None
+    assert found.weights["generator.roots"].shape == (20, 16, 16)
+    assert found.weights["generator.roots"].abs().amax(dim=(1, 2)).min() > 0
+
+    site = replace(simulated_site(study, run_dir, 0), state_folder=tmp_path / "lost")
+    asked = Instruction(study.study_id, study.plan.plan_id, "cells", 1)
+    around = {"centres": torch.zeros(10, 16), "radius": torch.tensor(1.0)}
+    cuts = {"cuts": torch.zeros(10, 1, 16), "levels": torch.zeros(10, 1)}
+    for wrong in ({}, {"cuts": cuts["cuts"]}, {**cuts, "levels": torch.full((10, 1), torch.nan)}):
+        with pytest.raises(FederationError, match="incoming weights"):
+            run_round(site, asked, {**around, **wrong})
+    assert charged(run_dir, site.name) == phases
+
+
+def test_a_machine_that_mixes_records_in_a_statistic_is_refused_before_the_charge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = prepare(parse_scenario(FITTED), tmp_path)
+    site, honest = simulated_site(study, tmp_path, 0), Means.rows
+
+    def mixing(self: Means, records: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        rows = honest(self, records, labels)
+        rows[0] *= 1 + 2**-50
+        return rows
+
+    monkeypatch.setattr(Means, "rows", mixing)
+    with pytest.raises(VerificationError, match="is not private: what it computes for a record depends on"):
+        run_round(site, Instruction(study.study_id, study.plan.plan_id, "means", 1), {})
+    assert charged(tmp_path, site.name) == []
 
 
 def test_a_statistic_that_no_machine_can_hold_is_refused_before_the_charge(tmp_path: Path) -> None:
