@@ -28,6 +28,8 @@ from tests.simulations.breakages import (
 pytestmark = pytest.mark.usefixtures("threads_kept")
 
 SCENARIO = Path(__file__).resolve().parents[3] / "simulations" / "scenarios" / "audit-digits.yaml"
+QUICK = ["training.rounds=5"]
+"""Each round sees everybody, so few rounds with little noise show as much as the scenario's twenty."""
 FEW = 8000
 MANY = int(os.environ.get("SILOGAN_CANARIES", "50000"))
 """Canaries of the slow tests; the figures of the README have a million."""
@@ -41,14 +43,15 @@ Break = Callable[[], AbstractContextManager[None]]
 
 @pytest.fixture
 def scenario() -> Scenario:
-    return load_scenario(SCENARIO)
+    return load_scenario(SCENARIO, QUICK)
 
 
 def of_five_images() -> tuple[Scenario, Scenario]:
     """The scenario with five images a patient, accounted by the record and by the patient."""
     five = "data.images_per_patient=5"
-    by_patient = (five, "privacy.unit=patient", "privacy.records_per_patient=5")
-    return load_scenario(SCENARIO, [five, "privacy.unit=record"]), load_scenario(SCENARIO, list(by_patient))
+    by_record = [*QUICK, five, "privacy.unit=record"]
+    by_patient = [*QUICK, five, "privacy.unit=patient", "privacy.records_per_patient=5"]
+    return load_scenario(SCENARIO, by_record), load_scenario(SCENARIO, by_patient)
 
 
 def test_honest_run_shows_less_than_was_charged_yet_much_of_it(scenario: Scenario) -> None:
@@ -109,7 +112,7 @@ def test_noise_and_sampling_are_the_operating_system_s(scenario: Scenario, monke
 
 
 def test_warm_start_is_part_of_the_evidence_and_its_own_fault_is_found() -> None:
-    with_warm_start = load_scenario(SCENARIO, ["training.warm_start.share=0.5"])
+    with_warm_start = load_scenario(SCENARIO, [*QUICK, "training.warm_start.share=0.5"])
     honest = audit_one_run(with_warm_start, canaries=FEW)
     assert honest.holds
     assert 0.87 < honest.auc < 0.905
@@ -157,7 +160,8 @@ def test_nothing_is_left_behind(scenario: Scenario, tmp_path: Path, monkeypatch:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", [nullcontext, losses_leaked])
-def test_figures(scenario: Scenario, broken: Break) -> None:
+def test_figures(broken: Break) -> None:
+    scenario = load_scenario(SCENARIO)
     scores = (evidence, leaked_losses) if broken is losses_leaked else (evidence,)
     with broken():
         found = audit_one_run(scenario, canaries=MANY, scores=scores)
