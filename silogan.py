@@ -51,6 +51,13 @@ app.add_typer(node)
 app.add_typer(server)
 
 
+class LabelsBy(StrEnum):
+    """What names the class of an image that `silogan generate` draws."""
+
+    condition = "condition"
+    classifier = "classifier"
+
+
 class EngineName(StrEnum):
     """Engines of `silogan simulate`."""
 
@@ -134,6 +141,9 @@ def generate(
     labels: Annotated[
         str | None, typer.Option(help="Names of the classes to draw, as in 3,7; all in turn if not given.")
     ] = None,
+    labels_by: Annotated[
+        LabelsBy, typer.Option(help="Label images as they were asked for, or by the release's own classifier.")
+    ] = LabelsBy.condition,
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same images each time.")] = None,
 ) -> None:
     """Draw synthetic images from a finished run's generator."""
@@ -144,7 +154,17 @@ def generate(
     from server.release.generate import generate as draw
 
     wanted = None if labels is None else tuple(label.strip() for label in labels.split(","))
-    print(draw(run_dir, count=count, out=out, file_format=file_format, labels=wanted, seed=seed))
+    print(
+        draw(
+            run_dir,
+            count=count,
+            out=out,
+            file_format=file_format,
+            labels=wanted,
+            by_classifier=labels_by is LabelsBy.classifier,
+            seed=seed,
+        )
+    )
 
 
 @app.command(epilog=epilog("silogan evaluate runs/mnist --real shared/data --json"))
@@ -285,7 +305,9 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
         console.print(report["expected"], style="yellow")
     if report["seeded"]:
         console.print("seeded: not private against someone who knows the seed", style="yellow")
-    console.print(f"see {run_dir / 'report.html'} and {run_dir / 'samples' / 'final.png'}", soft_wrap=True)
+    sheet = run_dir / "samples" / "final.png"
+    also = f" and {sheet}" if sheet.is_file() else ""
+    console.print(f"see {run_dir / 'report.html'}{also}", soft_wrap=True)
 
 
 def _print_outlook(found: "Outlook") -> None:
@@ -368,7 +390,12 @@ def _print_attacks(found: dict[str, Any]) -> None:
 def _print_figures(figures: dict[str, Any]) -> None:
     console = Console(markup=False)
     utility, fidelity = figures["utility"], figures["fidelity"]
-    names = {"synthetic": "trained on synthetic", "real": "trained on real", "released": "linear, of the release"}
+    names = {
+        "synthetic": "trained on synthetic",
+        "relabelled": "relabelled",
+        "real": "trained on real",
+        "released": "linear, of the release",
+    }
     found = {label: utility.get(f"accuracy_{name}") for name, label in names.items()}
     parts = [f"{label} {figure:.3f}" for label, figure in found.items() if figure is not None]
     console.print("accuracy on real test images: " + (", ".join(parts) or f"none ({figures['utility_reason']})"))

@@ -133,6 +133,7 @@ def server_submit(
     """Propose a study and queue it. A run that failed or was stopped continues from its last round."""
     from common.config.scenario import load_scenario
     from common.wire.run_folder import RUN_FILE
+    from server.fitting.judgement import judge
     from server.operations.actions import acting
     from server.operations.coordinator import Coordinator
     from server.operations.submission import Submission
@@ -154,6 +155,7 @@ def server_submit(
         "plan_id": plan.plan_id,
         "state": state,
         "proposal": str(run_yaml),
+        "expected": None if (judged := judge(study)) is None else f"{judged.verdict}: {judged.expected}",
         "cost": {site.name: {"epsilon": epsilon, "delta": plan.delta, "unit": plan.unit} for site in study.sites},
     }
     if as_json:
@@ -166,6 +168,8 @@ def server_submit(
         f"costs each of {counted(len(study.sites), 'site')} at most ε = {epsilon:.4g} "
         f"at δ = {plan.delta:g} ({plan.unit}-level)"
     )
+    if facts["expected"]:
+        print(facts["expected"])
     if state in ("proposed", "queued"):
         print(f"the hospitals review and approve {run_yaml}")
 

@@ -55,14 +55,16 @@ def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
 
 
 def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Evaluation, device: str) -> dict[str, Any]:
-    """Figures of freshly drawn records, the same ones at every call."""
+    """Figures of freshly drawn records, the same ones at every call; of its classifier alone if it draws none."""
+    if not generator.network.draws:
+        return _figures(None, None, data, settings, device, generator.network.classify)
     labels = generator.balanced_labels(settings.samples)
     records = generator.sample(labels, settings.samples, seeded_generator(EVALUATION_SEED, "evaluation"))
     return _figures(records, labels, data, settings, device, generator.network.classify)
 
 
 def _figures(
-    records: Stored,
+    records: Stored | None,
     labels: Tensor | None,
     data: DataSet,
     settings: Evaluation,
@@ -74,6 +76,8 @@ def _figures(
     asked = Comparison(records, labels, train, test, data.schema, *how, classify)
     figures = EVALUATORS[data.schema.kind](asked)
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
+    if records is None:
+        reason = f"the release is a classifier alone: there were too few {data.schema.noun} to draw more"
     return {"utility_reason": reason, **figures}
 
 

@@ -20,13 +20,13 @@ from common.files import write_bytes_atomically
 from common.models.networks import blueprint
 from common.wire.run_folder import REPORT_FILE, REPORT_PAGE
 from common.wire.study import Study, versions
+from server.fitting.judgement import judge
 from server.release.generator import ReleasedGenerator
 from server.release.publish import publish
 from server.report.report import write_html
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
 from simulations.evaluate import measure_generator
-from simulations.planner import USEFUL, judge
 
 
 def finished_report(run_dir: Path) -> dict[str, Any] | None:
@@ -96,7 +96,7 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
         "rounds": checkpoint.round,
         "rounds_planned": scenario.training.rounds,
         "stopped": stopped,
-        "expected": _warning(study),
+        "expected": None if (judged := judge(study)) is None else judged.warning,
         "classes": list(study.schema.classes),
         "records": {"noun": study.schema.noun, "described": study.schema.describe()},
         "model": {
@@ -108,12 +108,6 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
         "versions": versions(),
         "hardware": _hardware(),
     }
-
-
-def _warning(study: Study) -> str | None:
-    """What speaks against the records; None where nothing is known to."""
-    judged = judge(study)
-    return None if judged is None or judged.verdict == USEFUL else f"{judged.verdict}: {judged.expected}"
 
 
 def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str, Any]]:

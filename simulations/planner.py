@@ -12,28 +12,10 @@ from common.errors import UsageError
 from common.modality.image_options import Gaussians
 from common.privacy.strength import strength
 from common.wire.study import SiteDeclaration, Study, declared_size
-from server.fitting.choices import MOST_BLUR, blur
+from server.fitting.choices import MOST_BLUR, TOO_MUCH_BLUR
+from server.fitting.judgement import judge
 from server.rounds.begin import check_scenario, make_study
 from simulations.prepare import planned
-
-TOO_MUCH_BLUR = 0.1
-"""Above it no fit that was measured could be relied on."""
-
-USEFUL = "useful"
-
-
-class Judgement(NamedTuple):
-    """What to expect of a fit.
-
-    Attributes:
-        blur: of its noise (`server/fitting/choices.py`).
-        verdict: "useful", "uncertain" or "too few records".
-        expected: why, in a few words.
-    """
-
-    blur: float
-    verdict: str
-    expected: str
 
 
 class Measured(NamedTuple):
@@ -161,22 +143,6 @@ def _expectation(study: Study, asked: Scenario) -> dict[str, Any]:
     return {"choices": tuple(_choices(asked, model)), **told, "compared": compared}
 
 
-def judge(study: Study) -> Judgement | None:
-    """What to expect of a study; None where nothing was measured that could say."""
-    model = study.scenario.model
-    if not isinstance(model, Gaussians) or model.frequencies is None:
-        return None
-    found = blur(study.scenario, study.schema, study.sites, model.frequencies, model.cells or 1)
-    share = f"noise alone would show a direction with {found:.1%} of a class's variance"
-    if found <= MOST_BLUR:
-        return Judgement(found, USEFUL, f"{share}, less than the {MOST_BLUR:.0%} up to which fits were useful")
-    if found <= TOO_MUCH_BLUR:
-        told = f"{share}; above {MOST_BLUR:.0%} it depends on the records whether images are of use"
-        return Judgement(found, "uncertain", told)
-    told = f"{share}; above {TOO_MUCH_BLUR:.0%} images teach little: use the release's linear classifier alone"
-    return Judgement(found, "too few records", told)
-
-
 def _choices(asked: Scenario, model: Gaussians) -> list[str]:
     wanted = asked.model
     assert isinstance(wanted, Gaussians)  # noqa: S101
@@ -185,4 +151,6 @@ def _choices(asked: Scenario, model: Gaussians) -> list[str]:
     for key, value in (("frequencies", model.frequencies), ("cells", model.cells)):
         given = getattr(wanted, key) is not None
         told.append(f"model.{key}: {value}, " + ("as the scenario says" if given else limit))
+    if wanted.draws is None and not model.draws:
+        told.append(f"model.draws: false, since noise would show more than {TOO_MUCH_BLUR:.0%} of a class's variance")
     return told

@@ -109,6 +109,10 @@ class Gaussians(Model):
     cells: Literal[1, 2, 4, 8] | None = None
     """number of cells into which a class is cut, each with a Gaussian of its own; chosen if not given"""
 
+    draws: bool | None = None
+    """whether images are drawn; if false, only a linear classifier is released; chosen by the number of records if not
+    given"""
+
     means_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """share of the release's information μ² for the class means, around which second moments are then taken"""
 

@@ -21,8 +21,8 @@ class Comparison(NamedTuple):
     """Synthetic records, and the real ones that they are measured against.
 
     Attributes:
-        synthetic: as they were drawn.
-        labels: theirs, int64[N]; None if the generator is unconditional.
+        synthetic: as they were drawn; None where the release draws none.
+        labels: theirs, int64[N]; None if the generator is unconditional, or draws none.
         train: what the generator was trained on.
         test: what every number is measured on.
         schema: of all of them.
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
         classify: logits of encoded records by a classifier that was released with the records; None if none was.
     """
 
-    synthetic: Stored
+    synthetic: Stored | None
     labels: Tensor | None
     train: Labelled
     test: Labelled

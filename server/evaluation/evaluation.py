@@ -4,6 +4,7 @@ These measurements look at real images and add no noise, so they stand outside t
 images whose owner agrees to that, such as a public benchmark's.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,7 +64,8 @@ class EvaluationResult:
             (`accuracy_synthetic`, `per_class_recall_synthetic`) and of the one trained on the real training split
             (`accuracy_real`); for two classes also `balanced_accuracy_synthetic`, `balanced_accuracy_real`,
             `auroc_synthetic` and `auroc_real`; the same names with `_released` for a classifier that was released with
-            the images, if one was; with `others` those of classifiers of other kinds, by their names. None: there were
+            the images, if one was, and with `_relabelled` for what learnt from the images under that one's labels; with
+            `others` those of classifiers of other kinds, by their names. None: there were
             no synthetic labels, no real classifier was asked for, or the test split lacks the class.
         fidelity: closeness of the images; None if it could not be measured.
         fidelity_reason: why `fidelity` is None; None where it is not.
@@ -87,18 +89,26 @@ def evaluate(asked: Comparison) -> EvaluationResult:
     Raises:
         DataError: images or labels are missing, malformed or do not match each other.
     """
-    settings, num_classes, synthetic = asked.settings, asked.schema.num_classes, asked.synthetic[PIXELS]
+    settings, num_classes = asked.settings, asked.schema.num_classes
+    synthetic = None if asked.synthetic is None else asked.synthetic[PIXELS]
     train, test = ((part.records[PIXELS], part.labels) for part in (asked.train, asked.test))
     _check_match(synthetic, asked.labels, train, test, num_classes)
     how = {"num_classes": num_classes, "epochs": settings.epochs, "seed": asked.seed}
 
-    def trained_on(images: Tensor, labels: Tensor) -> Classifier:
+    def learnt_from(images: Tensor, labels: Tensor) -> Classifier:
         return train_classifier(images, labels, **how, device=asked.device).network
 
-    reference = trained_on(*train) if settings.real_ceiling else None
-    real = score(reference, *test) if reference is not None else None
-    on_synthetic = None if asked.labels is None else score(trained_on(synthetic, asked.labels), *test)
-    utility = {**_utility(on_synthetic, real, num_classes), **_released(asked, test)}
+    reference = learnt_from(*train) if settings.real_ceiling else None
+    found: dict[str, Scores | None] = {"synthetic": None, "real": score(reference, *test) if reference else None}
+    if synthetic is not None and asked.labels is not None:
+        found["synthetic"] = score(learnt_from(synthetic, asked.labels), *test)
+    if synthetic is not None and (logits := _by_release(asked, synthetic)) is not None:
+        found["relabelled"] = score(learnt_from(synthetic, logits.argmax(dim=1)), *test)
+    if (logits := _by_release(asked, test[0])) is not None:
+        found["released"] = scores_of(logits, test[1])
+    utility = _utility(found, num_classes)
+    if synthetic is None:
+        return EvaluationResult(utility, None, "the release draws no images")
     if settings.others and asked.labels is not None:
         utility["others"] = _others(asked, (synthetic, asked.labels), train, test)
 
@@ -112,11 +122,14 @@ def evaluate(asked: Comparison) -> EvaluationResult:
     return EvaluationResult(utility, _fidelity(reference, synthetic, test[0], samples, asked.seed), None)
 
 
-def _check_match(synthetic: Tensor, labels: Tensor | None, train: _Images, test: _Images, num_classes: int) -> None:
-    check_images("synthetic images", synthetic, labels, num_classes)
+def _check_match(
+    synthetic: Tensor | None, labels: Tensor | None, train: _Images, test: _Images, num_classes: int
+) -> None:
+    if synthetic is not None:
+        check_images("synthetic images", synthetic, labels, num_classes)
     for thing, (images, own) in (("real training images", train), ("real test images", test)):
         check_images(thing, images, own, num_classes)
-        if images.shape[1:] != synthetic.shape[1:]:
+        if synthetic is not None and images.shape[1:] != synthetic.shape[1:]:
             problem = f"are {_form(images)}, where the synthetic images are {_form(synthetic)}"
             raise DataError(thing, problem, "set data.image_size and data.channels as in the run")
 
@@ -126,17 +139,16 @@ def _form(images: Tensor) -> str:
     return f"{height}x{width} pixels with {channels} channel{'s' if channels > 1 else ''}"
 
 
-def _utility(synthetic: Scores | None, real: Scores | None, num_classes: int) -> Utility:
-    utility: Utility = {
-        "accuracy_synthetic": synthetic.accuracy if synthetic else None,
-        "accuracy_real": real.accuracy if real else None,
-        "per_class_recall_synthetic": list(synthetic.recall) if synthetic else None,
-    }
-    if num_classes == 2:
-        for trained_on, scores in (("synthetic", synthetic), ("real", real)):
-            utility[f"balanced_accuracy_{trained_on}"] = scores.balanced_accuracy if scores else None
-            utility[f"auroc_{trained_on}"] = scores.auroc if scores else None
-    return utility
+def _utility(found: Mapping[str, Scores | None], num_classes: int) -> Utility:
+    """The scores of classifiers, under names that end with what each learnt from."""
+    utility: Utility = {}
+    for of, scores in found.items():
+        utility[f"accuracy_{of}"] = scores.accuracy if scores else None
+        if num_classes == 2:
+            utility[f"balanced_accuracy_{of}"] = scores.balanced_accuracy if scores else None
+            utility[f"auroc_{of}"] = scores.auroc if scores else None
+    recalls = found["synthetic"]
+    return {**utility, "per_class_recall_synthetic": list(recalls.recall) if recalls else None}
 
 
 def _others(asked: Comparison, synthetic: _Images, train: _Images, test: _Images) -> dict[str, dict[str, Any]]:
@@ -150,16 +162,13 @@ def _others(asked: Comparison, synthetic: _Images, train: _Images, test: _Images
     return found
 
 
-def _released(asked: Comparison, test: _Images) -> Utility:
-    """Scores of the classifier that was released with the images; nothing if none was."""
-    parts = test[0].split(_AT_ONCE)
-    logits = [asked.classify(asked.schema.encode({PIXELS: part})) for part in parts] if asked.classify else []
-    found = [one for one in logits if one is not None]
-    if not found:
-        return {}
-    scores = scores_of(torch.cat(found), test[1])
-    two = {"balanced_accuracy_released": scores.balanced_accuracy, "auroc_released": scores.auroc}
-    return {"accuracy_released": scores.accuracy, **(two if asked.schema.num_classes == 2 else {})}
+def _by_release(asked: Comparison, images: Tensor) -> Tensor | None:
+    """Logits float[N, classes] of images by the classifier that was released with them; None if none was."""
+    if asked.classify is None:
+        return None
+    parts = [asked.classify(asked.schema.encode({PIXELS: part})) for part in images.split(_AT_ONCE)]
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if found else None
 
 
 def _fidelity(network: Classifier, synthetic: Tensor, real: Tensor, samples: int, seed: int) -> Fidelity:

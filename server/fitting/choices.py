@@ -20,12 +20,15 @@ from server.fitting.eigenvalues import largest_of_noise
 MOST_BLUR = 0.05
 """Above it what learns from the images learns the noise: of X-rays with a blur of 0.07 one fit in three was useless."""
 
+TOO_MUCH_BLUR = 0.1
+"""Above it no fit that was measured could be relied on, and the release is a linear classifier alone."""
+
 _FREQUENCIES = range(8, 17)
 _CELLS = (1, 2, 4, 8)
 
 
 def with_choices(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclaration]) -> Scenario:
-    """The scenario, with `model.frequencies` and `model.cells` chosen where they are open.
+    """The scenario, with what is open of `model.frequencies`, `model.cells` and `model.draws` chosen.
 
     Args:
         scenario: of any family.
@@ -43,7 +46,10 @@ def with_choices(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclara
     if cells is None:
         clear = [n for n in _CELLS if blur(scenario, schema, sites, frequencies, n) <= MOST_BLUR]
         cells = max(clear, default=1)
-    chosen = model.model_copy(update={"frequencies": frequencies, "cells": cells})
+    draws = model.draws
+    if draws is None:
+        draws = blur(scenario, schema, sites, frequencies, cells) <= TOO_MUCH_BLUR
+    chosen = model.model_copy(update={"frequencies": frequencies, "cells": cells, "draws": draws})
     return scenario.model_copy(update={"model": chosen})
 
 

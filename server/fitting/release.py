@@ -9,12 +9,13 @@ from torch import Tensor
 
 from common.errors import ConfigError, FederationError
 from common.modality.image_options import Gaussians
-from common.models.weights import Weights
+from common.models.weights import Weights, under
 from common.privacy import plan
 from common.privacy.statistics import CentredMoments, Means, Statistic, asked_for, spectrum_of
 from common.privacy.statistics.centred import CENTRES, RADIUS, Covariances
 from common.wire.study import Study
 from server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weights
+from server.fitting.linear import discriminant
 from server.fitting.warm_start import pretrain
 
 
@@ -79,6 +80,8 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
         return weights
     covariances = _covariances(study, phase, released, sent_with(study, phase, released))
     spectrum, cells = spectrum_of(study.scenario, study.schema), family.cells or 1
+    if family.draws is False:
+        return {**weights, **under("generator", discriminant(covariances, spectrum.weights, cells))}
     edges = EDGES if family.edge is None else (family.edge,)
     fits = {edge: gaussian_weights(covariances, spectrum.weights, edge, cells) for edge in edges}
     return {**weights, **fits[choose_edge(study, fits) if family.edge is None else family.edge]}

@@ -14,7 +14,14 @@ from server.release.outputs import OUTPUTS
 
 
 def generate(
-    run_dir: Path, *, count: int, out: Path, file_format: str | None, labels: tuple[str, ...] | None, seed: int | None
+    run_dir: Path,
+    *,
+    count: int,
+    out: Path,
+    file_format: str | None,
+    labels: tuple[str, ...] | None,
+    by_classifier: bool = False,
+    seed: int | None,
 ) -> str:
     """Draws records and writes them.
 
@@ -24,13 +31,14 @@ def generate(
         out: a new or empty folder, or a file that does not exist.
         file_format: one that the kind of record has; its first if None.
         labels: class names to draw; all if None.
+        by_classifier: name the class of each record by the classifier of the release, and not by what was asked for.
         seed: of the latent vectors; fresh if None.
 
     Returns:
         What was drawn, in one line, with the marks that it carries (seeded).
 
     Raises:
-        UsageError: the labels or the output cannot be used.
+        UsageError: the labels or the output cannot be used, or the release has no classifier or draws nothing.
         DataError: the run has no generator.
         PrivacyRefusal: the generator is NON-PRIVATE.
 
@@ -49,6 +57,8 @@ def generate(
     codes = None if chosen is None else torch.tensor(chosen)[torch.arange(count) % len(chosen)]
     rng = random_generator(seed, "generate")
     records = generator.sample(codes, count, rng)
+    if by_classifier:
+        codes = generator.labels_of(records)
     with writing(f"--out {out}", "choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
         write(out, records, codes, generator)

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from common.config.scenario import parse_model
-from common.errors import ConfigError, DataError, PrivacyRefusal
+from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
 from common.files import write_bytes_atomically
 from common.modality import Model, Schema, Stored, parse_schema
 from common.models.networks import Generator
@@ -48,7 +48,13 @@ class ReleasedGenerator:
 
         Returns:
             What the schema stores of `count` records.
+
+        Raises:
+            UsageError: the release is a classifier alone.
         """
+        if not self.network.draws:
+            hint = "the file holds a linear classifier; set model.draws=true in the study to draw all the same"
+            raise UsageError("generator", "draws nothing: the records were too few", hint)
         parts: list[Stored] = []
         with torch.inference_mode():
             for start in range(0, count, _BATCH):
@@ -57,6 +63,22 @@ class ReleasedGenerator:
                 records = self.network(z, None if labels is None else labels[start : start + size])
                 parts.append(self.schema.decode(records))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def labels_of(self, records: Stored) -> Tensor:
+        """Labels int64[N] of records, by the classifier of the release.
+
+        Raises:
+            UsageError: it has none.
+        """
+        parts: list[Tensor] = []
+        with torch.inference_mode():
+            for start in range(0, len(next(iter(records.values()))), _BATCH):
+                part = {name: column[start : start + _BATCH] for name, column in records.items()}
+                logits = self.network.classify(self.schema.encode(part))
+                if logits is None:
+                    raise UsageError("--labels-by classifier", "needs a release with a classifier", "leave it out")
+                parts.append(logits.argmax(dim=1))
+        return torch.cat(parts)
 
     def png_text(self) -> dict[str, str]:
         """Text metadata for a PNG with this generator's records: what they are, and where they come from."""

@@ -10,10 +10,11 @@ from server.release.generator import ReleasedGenerator, release, save_generator
 from server.release.samples import sample_grid
 
 
-def publish(study: Study, ema: Weights, run_dir: Path) -> tuple[ReleasedGenerator, bytes]:
-    """Writes the averaged generator, and a sheet of its samples; returns both."""
+def publish(study: Study, ema: Weights, run_dir: Path) -> tuple[ReleasedGenerator, bytes | None]:
+    """Writes the averaged generator, and a sheet of its samples if it draws any; returns both."""
     save_generator(study, ema, run_dir / GENERATOR_FILE)
     generator = release(study, ema)
-    sheet = sample_grid(generator)
-    write_bytes_atomically(sample_sheet(run_dir), sheet)
+    sheet = sample_grid(generator) if generator.network.draws else None
+    if sheet is not None:
+        write_bytes_atomically(sample_sheet(run_dir), sheet)
     return generator, sheet

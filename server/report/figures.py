@@ -77,6 +77,7 @@ UTILITY = (
 )
 CLASSIFIERS = {
     "synthetic": "Trained on synthetic",
+    "relabelled": "On synthetic, relabelled",
     "real": "Trained on real",
     "released": "Linear classifier of the release",
 }
@@ -94,12 +95,12 @@ NO_REASON = "no reason was recorded"
 def view(report: Report) -> dict[str, Any]:
     """Each measure with its meaning, or the reason why there is none."""
     utility, fidelity = report["utility"], report["fidelity"] or {}
-    told = [of for of in CLASSIFIERS if of != "released" or utility.get("accuracy_released") is not None]
+    told = [of for of in CLASSIFIERS if of in ("synthetic", "real") or utility.get(f"accuracy_{of}") is not None]
     return {
         "utility": [
             (name, meaning, [utility.get(f"{key}_{of}") for of in told])
             for key, name, meaning in UTILITY
-            if utility.get(f"{key}_synthetic") is not None
+            if any(utility.get(f"{key}_{of}") is not None for of in told)
         ],
         "classifiers": [CLASSIFIERS[of] for of in told],
         "others": [

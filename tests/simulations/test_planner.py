@@ -36,6 +36,7 @@ def test_records_decide(records: int, verdict: str, phases: list[str]) -> None:
     assert found.verdict == verdict
     assert [phase.name for phase in found.phases] == phases
     assert sum(phase.share for phase in found.phases) == pytest.approx(1)
+    assert any(choice.startswith("model.draws: false") for choice in found.choices) == (verdict == "too few records")
     assert found.records == 4 * records
     assert found.strength.startswith("moderate")
 

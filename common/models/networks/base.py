@@ -14,10 +14,12 @@ class Generator(nn.Module, ABC):
     Attributes:
         latent_dim: length of one noise vector, to be drawn from N(0, I).
         conditional: whether the record depends on the label.
+        draws: False where no records are drawn at all, and only `classify` is of use.
     """
 
     latent_dim: int
     conditional: bool
+    draws: bool = True
 
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:

@@ -28,6 +28,8 @@ def build(model: Gaussians, schema: ImageSchema) -> tuple[Generator, Discriminat
         dimensions = Spectrum(schema.shape, model.frequencies).dimensions
     except ValueError as error:
         raise ConfigError("model.frequencies", f"is {model.frequencies}, but {error}", "lower it") from None
+    if model.draws is False:
+        return ClassifierAlone(schema, model.frequencies, dimensions), Silent()
     cells = model.cells or 1
     if schema.num_classes * cells * dimensions**2 > MOST_NUMBERS:  # before any hospital is asked for a part of it
         problem = f"is {model.frequencies}, too many for {schema.num_classes} classes of {cells} cells"
@@ -35,7 +37,51 @@ def build(model: Gaussians, schema: ImageSchema) -> tuple[Generator, Discriminat
     return ClassGaussians(schema, model.frequencies, dimensions, cells), Silent()
 
 
-class ClassGaussians(Generator):
+class Spectral(Generator):
+    """A linear classifier of spectra, which the release holds whether images are drawn from it or not.
+
+    Args:
+        schema: of the images.
+        frequencies: those that are kept in each direction.
+        dimensions: d, how many that are in all.
+
+    Attributes:
+        directions: float32[classes, d], of the logits `directions` · f + `offsets`.
+        offsets: float32[classes].
+    """
+
+    conditional = True
+    directions: Tensor
+    offsets: Tensor
+
+    def __init__(self, schema: ImageSchema, frequencies: int, dimensions: int) -> None:
+        super().__init__()
+        self._shape, self._frequencies = schema.shape, frequencies
+        self.register_buffer("directions", torch.zeros(schema.num_classes, dimensions))
+        self.register_buffer("offsets", torch.zeros(schema.num_classes))
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """What is seen of an image; made where it is needed, since a blueprint has no numbers."""
+        return Spectrum(self._shape, self._frequencies)
+
+    def classify(self, records: Tensor) -> Tensor:
+        """See `Generator.classify`."""
+        return self.spectrum.of(records) @ self.directions.T + self.offsets
+
+
+class ClassifierAlone(Spectral):
+    """The classifier, and no images: records are too few for any that would be of use."""
+
+    draws = False
+    latent_dim = 1
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Draws nothing."""
+        raise RuntimeError("this release has no images")
+
+
+class ClassGaussians(Spectral):
     """Chooses one of a class's cells, draws f = mean + root · z for it, and shows f as an image.
 
     Args:
@@ -48,28 +94,21 @@ class ClassGaussians(Generator):
         means: float32[classes·cells, d].
         roots: float32[classes·cells, d, d]; R Rᵀ is a cell's covariance.
         chances: float32[classes, cells], chance of each cell of a class and those before it.
-        directions: float32[classes, d], with `offsets` float32[classes] a linear classifier of spectra.
         edge: float32[], of noise, below which directions were left out; it is told, and changes nothing any more.
     """
 
-    conditional = True
     means: Tensor
     roots: Tensor
     chances: Tensor
-    directions: Tensor
-    offsets: Tensor
     edge: Tensor
 
     def __init__(self, schema: ImageSchema, frequencies: int, dimensions: int, cells: int) -> None:
-        super().__init__()
-        d, classes = dimensions, schema.num_classes
-        self._shape, self._frequencies, self._cells = schema.shape, frequencies, cells
+        super().__init__(schema, frequencies, dimensions)
+        d, classes, self._cells = dimensions, schema.num_classes, cells
         self.latent_dim = d + (cells > 1)
         self.register_buffer("means", torch.zeros(classes * cells, d))
         self.register_buffer("roots", torch.zeros(classes * cells, d, d))
         self.register_buffer("chances", (torch.arange(cells) + 1.0).div(cells).repeat(classes, 1))
-        self.register_buffer("directions", torch.zeros(classes, d))
-        self.register_buffer("offsets", torch.zeros(classes))
         self.register_buffer("edge", torch.zeros(()))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -85,11 +124,7 @@ class ClassGaussians(Generator):
         for place in range(len(self.means)):
             there = places == place
             drawn[there] += z[there, :d] @ self.roots[place].T
-        return Spectrum(self._shape, self._frequencies).back(drawn)  # only here: a blueprint has no numbers
-
-    def classify(self, records: Tensor) -> Tensor:
-        """See `Generator.classify`."""
-        return Spectrum(self._shape, self._frequencies).of(records) @ self.directions.T + self.offsets
+        return self.spectrum.back(drawn)
 
 
 class Silent(Discriminator):

@@ -53,6 +53,7 @@ def test_what_is_chosen(
     model = with_choices(scenario(epsilon, delta), schema(*shape), sites(*hospitals)).model
     assert isinstance(model, Gaussians)
     assert (model.frequencies, model.cells) == expected
+    assert model.draws == (hospitals != (4, 50))
 
 
 @given(st.floats(0.1, 50), st.integers(1, 50), st.integers(10, 50_000), st.integers(1, 20))
