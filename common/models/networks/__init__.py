@@ -4,7 +4,7 @@ import torch
 
 from common.errors import ConfigError
 from common.modality import KINDS, Model, Schema
-from common.models.networks import article, dcgan, gaussians
+from common.models.networks import article, dcgan, gaussians, mixture
 from common.models.networks.base import GAN, Discriminator, Family, Generator, uniform_labels
 from common.models.networks.initialise import initialise
 from common.models.networks.supported import check_private
@@ -27,6 +27,7 @@ FAMILIES: dict[str, Family] = {
     "dcgan": dcgan.build,
     "article": article.build,
     "gaussians": gaussians.build,
+    "mixture": mixture.build,
 }
 
 

@@ -11,6 +11,7 @@ from common.modality.image import ImageSchema
 from common.modality.image_features import Spectrum
 from common.modality.image_options import Gaussians
 from common.models.networks.base import Discriminator, Generator
+from common.models.networks.silent import Silent
 
 MOST_NUMBERS = 2**26
 """In the covariances of a generator, 256 MiB: twice as many as a statistic may have that they are fitted to."""
@@ -125,13 +126,3 @@ class ClassGaussians(Spectral):
             there = places == place
             drawn[there] += z[there, :d] @ self.roots[place].T
         return self.spectrum.back(drawn)
-
-
-class Silent(Discriminator):
-    """Takes every record for as likely to be real as not; a family that is fitted has nothing else."""
-
-    conditional = False
-
-    def forward(self, records: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
-        """See `Discriminator.forward`."""
-        return records.new_zeros(len(records))

@@ -1,0 +1,354 @@
+"""Rows of a table: columns with a public range or a public list of values, and any of them may be missing.
+
+A column is cut into cells: one for each value of a category, and intervals of a number's public range. A record is
+encoded as one block a column: which cell it is in, and where in the cell a number lies.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from common.bounds import STRICT, Name, Text
+from common.modality.base import Features, Schema, Stored
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_COLUMNS, MOST_VALUES, MOST_CELLS = 256, 512, 4096
+"""Of a table, of a category, and of all columns of a table together."""
+
+NUMBER_CELLS = 64
+"""Into which the range of a number is cut where its edges are not given."""
+
+_Finite = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+_Spellings = Annotated[tuple[Name, ...], Field(max_length=MOST_VALUES, strict=False)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Category:
+    """A column with a public list of values.
+
+    Attributes:
+        name: as in the header of the hospitals' files.
+        values: the names of the values.
+        spellings: for each value, how files write it.
+        ordered: whether the values rise from the first to the last.
+        optional: whether a value may be missing.
+        missing: how files write that a value is missing, beyond leaving it out.
+    """
+
+    type: Literal["category"]
+    name: Name
+    values: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST_VALUES, strict=False)]
+    spellings: Annotated[tuple[_Spellings, ...], Field(strict=False)]
+    ordered: bool = False
+    optional: bool = False
+    missing: _Spellings = ()
+
+    @model_validator(mode="after")
+    def _spellings_are_told_apart(self) -> Self:
+        if len(set(self.values)) < len(self.values):
+            raise ValueError("has the same value twice")
+        if len(self.spellings) != len(self.values):
+            raise ValueError("has not one list of spellings for each value")
+        _refuse_repeated([*self.missing, *(one for each in self.spellings for one in each)])
+        return self
+
+    @property
+    def known_cells(self) -> int:
+        """Number of cells for values that are not missing."""
+        return len(self.values)
+
+    @property
+    def positions(self) -> int:
+        """Numbers of a block that say where in its cell a value lies: none."""
+        return 0
+
+    def cell_names(self) -> tuple[str, ...]:
+        """The cells in words."""
+        return self.values
+
+    def located(self, values: "Tensor") -> "tuple[Tensor, Tensor]":
+        """The cell int64[N] of values float64[N] without missing ones, and where in it they lie, float64[N]."""
+        import torch  # noqa: PLC0415
+
+        return values.long().clamp(0, self.known_cells - 1), torch.zeros_like(values)
+
+    def placed(self, cells: "Tensor", positions: "Tensor") -> "Tensor":  # noqa: ARG002
+        """The inverse: values float64[N] of cells int64[N] and positions float64[N] in [0, 1]."""
+        return cells.double()
+
+
+@dataclass(frozen=True, config=STRICT)
+class Number:
+    """A column of numbers, or of dates, with a public range.
+
+    Attributes:
+        name: as in the header of the hospitals' files.
+        low, high: the range, both included; of a date the days since 1970-01-01.
+        resolution: values are multiples of it, counted from `low`; 0 for any number.
+        edges: inner edges of the cells, rising; equal parts of the range if there are none.
+        unit: of the values, in words.
+        date: whether files write dates, as 2026-03-09.
+        clamp: whether values outside of the range are moved to its ends; else they are refused.
+        optional: whether a value may be missing.
+        missing: how files write that a value is missing, beyond leaving it out.
+    """
+
+    type: Literal["number"]
+    name: Name
+    low: _Finite
+    high: _Finite
+    resolution: Annotated[float, Field(ge=0, le=1e15)] = 0.0
+    edges: Annotated[tuple[_Finite, ...], Field(max_length=MOST_VALUES, strict=False)] = ()
+    unit: Text = ""
+    date: bool = False
+    clamp: bool = False
+    optional: bool = False
+    missing: _Spellings = ()
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError("has no range: its lowest value is not below its highest")
+        if self.resolution > self.high - self.low:
+            raise ValueError("has a resolution wider than its range")
+        if any(b <= a for a, b in zip(self._ends, self._ends[1:], strict=False)):
+            raise ValueError("has edges that do not rise within its range")
+        _refuse_repeated(self.missing)
+        return self
+
+    @cached_property
+    def _ends(self) -> tuple[float, ...]:
+        """The ends of all cells; the last one lies beyond the highest value where values are multiples."""
+        top = self.high + self.resolution
+        if self.edges:
+            return (self.low, *self.edges, top)
+        steps = round((top - self.low) / self.resolution) if self.resolution else NUMBER_CELLS
+        cells = min(steps, NUMBER_CELLS)
+        # of whole multiples, so that no cell has more room than values
+        parts = [steps * cell // cells / steps for cell in range(1, cells)]
+        return (self.low, *(self.low + (top - self.low) * part for part in parts), top)
+
+    @property
+    def known_cells(self) -> int:
+        """Number of cells for values that are not missing."""
+        return len(self._ends) - 1
+
+    @property
+    def positions(self) -> int:
+        """Numbers of a block that say where in its cell a value lies."""
+        return 1
+
+    def cell_names(self) -> tuple[str, ...]:
+        """The cells in words."""
+        return tuple(f"{a:g} to {b:g}" for a, b in zip(self._ends, self._ends[1:], strict=False))
+
+    def located(self, values: "Tensor") -> "tuple[Tensor, Tensor]":
+        """The cell int64[N] of values float64[N] without missing ones, and where in it they lie, float64[N] in [0, 1].
+
+        Values outside of the range count as its ends.
+        """
+        import torch  # noqa: PLC0415
+
+        ends = torch.tensor(self._ends, dtype=torch.float64)
+        values = values.clamp(self.low, self.high)
+        cells = torch.bucketize(values, ends[1:-1], right=True)
+        return cells, ((values - ends[cells]) / (ends[cells + 1] - ends[cells])).clamp(0, 1)
+
+    def placed(self, cells: "Tensor", positions: "Tensor") -> "Tensor":
+        """The inverse: values float64[N] of cells int64[N] and positions float64[N] in [0, 1]."""
+        import torch  # noqa: PLC0415
+
+        ends = torch.tensor(self._ends, dtype=torch.float64)
+        values = ends[cells] + positions * (ends[cells + 1] - ends[cells])
+        if self.resolution:
+            # a little more than a multiple, and not a little less, which would be the one before
+            values = self.low + ((values - self.low) / self.resolution + 1e-6).floor() * self.resolution
+        return values.clamp(self.low, self.high)
+
+
+Column = Category | Number
+_TYPES = {"category": Category, "number": Number}
+
+
+def _column(value: Any) -> Any:
+    """A column as it is, or made of plain values."""
+    if not isinstance(value, dict):
+        return value
+    kind = _TYPES.get(value.get("type"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    if kind is None:
+        raise ValueError("has a column of no known type")
+    return kind(**value)  # pyright: ignore[reportUnknownArgumentType]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TableSchema(Schema):
+    """Columns and classes of a table.
+
+    Attributes:
+        classes: one name per label; label i is `classes[i]`.
+        columns: without those of label, patient and site.
+        label: the column that says the class; "" if there is none, and one class.
+        label_spellings: for each class, how files write it.
+        patient: the column that says whose a row is; "" if each row is a patient of its own.
+        site: the column that says which hospital a row is from, for simulations; "" if there is none.
+        missing: how files write that a value is missing, in any column.
+        sensitive: columns by which a report tells groups apart.
+        impossible: combinations, each as pairs of column and value of a category, that no record has.
+
+    Raises:
+        ValueError: a field has another type than is said here, or names what is not there.
+    """
+
+    kind: ClassVar[str] = "table"
+    noun: ClassVar[str] = "table rows"
+
+    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000, strict=False)]
+    columns: Annotated[
+        tuple[Annotated[Column, BeforeValidator(_column)], ...],
+        Field(min_length=1, max_length=MOST_COLUMNS, strict=False),
+    ]
+    label: Annotated[str, Field(max_length=100)] = ""
+    label_spellings: Annotated[tuple[_Spellings, ...], Field(strict=False)] = ()
+    patient: Annotated[str, Field(max_length=100)] = ""
+    site: Annotated[str, Field(max_length=100)] = ""
+    missing: _Spellings = ()
+    sensitive: _Spellings = ()
+    impossible: Annotated[
+        tuple[
+            Annotated[
+                tuple[Annotated[tuple[Name, Name], Field(strict=False)], ...],
+                Field(min_length=1, max_length=8, strict=False),
+            ],
+            ...,
+        ],
+        Field(max_length=256, strict=False),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Self:
+        special = [name for name in (self.label, self.patient, self.site) if name]
+        names = [*special, *(column.name for column in self.columns)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"names column '{name}' twice")
+        if self.cells > MOST_CELLS:
+            raise ValueError(f"has {self.cells} cells, above {MOST_CELLS}: give fewer edges or values")
+        if self.label and len(self.label_spellings) != len(self.classes):
+            raise ValueError("has not one list of spellings for each class")
+        _refuse_repeated([one for each in self.label_spellings for one in each])
+        for name in self.sensitive:
+            self.column(name)
+        for name, value in (pair for combination in self.impossible for pair in combination):
+            column = self.column(name)
+            if not isinstance(column, Category) or value not in column.values:
+                raise ValueError(f"calls '{name} = {value}' impossible, which is no value of a category")
+        return self
+
+    @cached_property
+    def blocks(self) -> tuple[slice, ...]:
+        """Where in an encoded record each column's cells are; the last of an optional one says that it is missing."""
+        found: list[slice] = []
+        for column in self.columns:
+            start = found[-1].stop if found else 0
+            found.append(slice(start, start + column.known_cells + column.optional))
+        return tuple(found)
+
+    @property
+    def cells(self) -> int:
+        """Of all columns together."""
+        return self.blocks[-1].stop
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The cells of all columns, and then where in its cell each number lies."""
+        return (self.cells + sum(column.positions for column in self.columns),)
+
+    def column(self, name: str) -> Column:
+        """The column of this name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise ValueError(f"has no column '{name}'")
+
+    def encode(self, stored: Stored) -> "Tensor":
+        """Records as float32[N, *shape]: 1 in the cell of each column, and the positions in [0, 1].
+
+        Args:
+            stored: a float64[N] for each column, by name: positions in a category's values, or numbers; NaN where a
+                value is missing.
+        """
+        import torch  # noqa: PLC0415
+
+        rows = len(stored[self.columns[0].name])
+        batch, place = torch.zeros(rows, *self.shape), self.cells
+        for column, block in zip(self.columns, self.blocks, strict=True):
+            values = stored[column.name].double()
+            missing = values.isnan()
+            cells, positions = column.located(values.nan_to_num(0.0))
+            cells[missing] = block.stop - block.start - 1
+            batch[:, block].scatter_(1, cells.unsqueeze(1), 1.0)
+            if column.positions:
+                batch[:, place] = positions.masked_fill(missing, 0.0).float()
+                place += 1
+        return batch
+
+    def decode(self, batch: "Tensor") -> Stored:
+        """The inverse: the likeliest cell of each column, and the value there; any batch gives records of the schema."""
+        cells = [batch[:, block].nan_to_num(0.0).argmax(dim=1) for block in self.blocks]
+        return self.placed(cells, batch[:, self.cells :].double().nan_to_num(0.0).clamp(0, 1))
+
+    def placed(self, cells: "Iterable[Tensor]", positions: "Tensor") -> Stored:
+        """Records of given cells.
+
+        Args:
+            cells: int64[N] of each column.
+            positions: float64[N, numbers] in [0, 1], of each number in its cell.
+        """
+        stored: dict[str, Tensor] = {}
+        place, none = 0, positions.new_zeros(positions.shape[0])
+        for column, cell in zip(self.columns, cells, strict=True):
+            where = positions[:, place] if column.positions else none
+            place += column.positions
+            values = column.placed(cell.clamp(max=column.known_cells - 1), where)
+            stored[column.name] = (
+                values.masked_fill(cell >= column.known_cells, float("nan")) if column.optional else values
+            )
+        return stored
+
+    def features(self, *, frequencies: int, largest_norm: float) -> Features:  # noqa: ARG002  (of images)
+        """The cells themselves."""
+        from common.modality.table_features import Cells  # noqa: PLC0415  (torch)
+
+        return Cells(self)
+
+    def describe(self) -> str:
+        """See `Schema.describe`."""
+        return f"table rows of {len(self.columns)} columns"
+
+    def to_plain(self) -> dict[str, Any]:
+        """See `Schema.to_plain`."""
+        return _listed(super().to_plain())
+
+
+def _refuse_repeated(spellings: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for one in spellings:
+        if one in seen:
+            raise ValueError(f"spells two values alike, '{one}'")
+        seen.add(one)
+
+
+def _listed(value: Any) -> Any:
+    """Plain values with lists in the place of tuples, as YAML and JSON give them back."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value  # pyright: ignore[reportUnknownVariableType]

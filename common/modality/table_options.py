@@ -1,0 +1,53 @@
+"""The options of tables as a source, and of each family that generates rows."""
+
+# pyright: reportIncompatibleVariableOverride=false
+# A tag is one of the texts that the base allows, and nobody can change it: sections are frozen.
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from common.errors import ConfigError
+from common.modality.base import Data, Model
+from common.modality.table import TableSchema
+from common.modality.table_file import read_description
+
+
+class Table(Data):
+    """CSV files with a row for each record; the columns are described in a file of their own."""
+
+    source: Literal["table"] = "table"
+    columns: Path | None = Field(default=None, strict=False)
+    """YAML file that describes the columns, see docs/tables.md; it is public, and never made from patients' data"""
+
+    def declared_schema(self) -> TableSchema:
+        """See `Data.declared_schema`."""
+        if self.columns is None:
+            hint = "name the YAML file that describes the columns (silogan data describe drafts one)"
+            raise ConfigError("data.columns", "is not given", hint)
+        found = read_description(self.columns.expanduser())
+        if self.classes not in (None, found.classes):
+            raise ConfigError("data.classes", "differs from the classes of data.columns", "remove it")
+        return found
+
+
+class Mixture(Model):
+    """A mixture of products of distributions, fitted to noisy counts of single columns and of pairs of them."""
+
+    family: Literal["mixture"] = "mixture"
+    components: Annotated[int, Field(ge=1, le=4096)] = 512
+    """number of products that are mixed"""
+
+    bins: Annotated[int, Field(ge=2, le=64)] | None = None
+    """most cells of a number in pairs of columns; chosen if not given"""
+
+    by_class: bool | None = None
+    """whether pairs are counted in each class, and not in everybody; chosen if not given"""
+
+    singles_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """share of the release's information μ² for counts of single columns, which come first and say how to cut numbers
+    for the pairs; 0 leaves it to equal parts; chosen if not given"""
+
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 1500
+    """most steps of the fit at the server; they cost no privacy"""

@@ -1,0 +1,78 @@
+"""A mixture of products of distributions: in each component of it the columns of a row are independent.
+
+The server fits it to noisy counts (`server/fitting/mixture.py`). There is no critic, and conditions are exact: a
+component is as likely as it meets them, and within it only the columns that they name change.
+"""
+
+import torch
+from torch import Tensor
+
+from common.errors import ConfigError
+from common.modality.table import TableSchema
+from common.modality.table_options import Mixture
+from common.models.networks.base import Discriminator, Generator
+from common.models.networks.silent import Silent
+
+MOST_NUMBERS = 2**25
+"""Probabilities of a generator, 128 MiB."""
+
+
+def build(model: Mixture, schema: TableSchema) -> tuple[Generator, Discriminator]:
+    """The mixture, uniform until it is fitted, and a critic that says nothing.
+
+    Raises:
+        ConfigError: it would hold more than `MOST_NUMBERS`.
+    """
+    if model.components * schema.cells > MOST_NUMBERS:
+        problem = f"is {model.components}, too many for {schema.cells} cells"
+        raise ConfigError("model.components", problem, "lower it")
+    return MixtureOfProducts(schema, model.components), Silent()
+
+
+class MixtureOfProducts(Generator):
+    """Chooses a component, and in it a cell of each column.
+
+    Args:
+        schema: of the rows.
+        components: K.
+
+    Attributes:
+        chances: float32[K], of the components.
+        classes: float32[K, classes], of each class in each component.
+        cells: float32[K, cells], of each cell in each component; those of a column add up to 1.
+    """
+
+    conditional = True
+    chances: Tensor
+    classes: Tensor
+    cells: Tensor
+
+    def __init__(self, schema: TableSchema, components: int) -> None:
+        super().__init__()
+        self._blocks, self._numbers = schema.blocks, schema.shape[0] - schema.cells
+        self.latent_dim = 1 + len(self._blocks) + self._numbers
+        self.register_buffer("chances", torch.full((components,), 1 / components))
+        self.register_buffer("classes", torch.full((components, schema.num_classes), 1 / schema.num_classes))
+        even = [torch.full((block.stop - block.start,), 1 / (block.stop - block.start)) for block in self._blocks]
+        self.register_buffer("cells", torch.cat(even).repeat(components, 1))
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """See `Generator.forward`: of each latent number the share of N(0, 1) below it decides."""
+        if labels is None:
+            raise ValueError("this generator needs labels")
+        uniform = torch.special.ndtr(z)
+        of_class = self.chances.unsqueeze(1) * self.classes
+        cumulative = (of_class / of_class.sum(dim=0)).cumsum(dim=0).T.contiguous()
+        chosen = _first_above(cumulative[labels], uniform[:, 0])
+        batch = z.new_zeros(len(z), self.cells.shape[1] + self._numbers)
+        for column, block in enumerate(self._blocks):
+            cell = _first_above(self.cells[chosen, block].cumsum(dim=1), uniform[:, 1 + column])
+            batch[:, block].scatter_(1, cell.unsqueeze(1), 1.0)
+        batch[:, self.cells.shape[1] :] = uniform[:, 1 + len(self._blocks) :]
+        return batch
+
+
+def _first_above(cumulative: Tensor, uniform: Tensor) -> Tensor:
+    """For each row of rising sums [N, n], the first that is above a number [N] of [0, 1]; the last if none is."""
+    found = torch.searchsorted(cumulative, uniform.unsqueeze(1), right=True).squeeze(1)
+    return found.clamp(max=cumulative.shape[1] - 1)
