@@ -116,13 +116,13 @@ class Number:
             raise ValueError("has no range: its lowest value is not below its highest")
         if self.resolution > self.high - self.low:
             raise ValueError("has a resolution wider than its range")
-        if any(b <= a for a, b in zip(self._ends, self._ends[1:], strict=False)):
+        if any(b <= a for a, b in zip(self.ends, self.ends[1:], strict=False)):
             raise ValueError("has edges that do not rise within its range")
         _refuse_repeated(self.missing)
         return self
 
     @cached_property
-    def _ends(self) -> tuple[float, ...]:
+    def ends(self) -> tuple[float, ...]:
         """The ends of all cells; the last one lies beyond the highest value where values are multiples."""
         top = self.high + self.resolution
         if self.edges:
@@ -136,7 +136,7 @@ class Number:
     @property
     def known_cells(self) -> int:
         """Number of cells for values that are not missing."""
-        return len(self._ends) - 1
+        return len(self.ends) - 1
 
     @property
     def positions(self) -> int:
@@ -145,7 +145,7 @@ class Number:
 
     def cell_names(self) -> tuple[str, ...]:
         """The cells in words."""
-        return tuple(f"{a:g} to {b:g}" for a, b in zip(self._ends, self._ends[1:], strict=False))
+        return tuple(f"{a:g} to {b:g}" for a, b in zip(self.ends, self.ends[1:], strict=False))
 
     def located(self, values: "Tensor") -> "tuple[Tensor, Tensor]":
         """The cell int64[N] of values float64[N] without missing ones, and where in it they lie, float64[N] in [0, 1].
@@ -154,7 +154,7 @@ class Number:
         """
         import torch  # noqa: PLC0415
 
-        ends = torch.tensor(self._ends, dtype=torch.float64)
+        ends = torch.tensor(self.ends, dtype=torch.float64)
         values = values.clamp(self.low, self.high)
         cells = torch.bucketize(values, ends[1:-1], right=True)
         return cells, ((values - ends[cells]) / (ends[cells + 1] - ends[cells])).clamp(0, 1)
@@ -163,7 +163,7 @@ class Number:
         """The inverse: values float64[N] of cells int64[N] and positions float64[N] in [0, 1]."""
         import torch  # noqa: PLC0415
 
-        ends = torch.tensor(self._ends, dtype=torch.float64)
+        ends = torch.tensor(self.ends, dtype=torch.float64)
         values = ends[cells] + positions * (ends[cells + 1] - ends[cells])
         if self.resolution:
             # a little more than a multiple, and not a little less, which would be the one before
