@@ -82,5 +82,5 @@ class MixtureOfProducts(Generator):
 
 def _first_above(cumulative: Tensor, uniform: Tensor) -> Tensor:
     """For each row of rising sums [N, n], the first that is above a number [N] of [0, 1]; the last if none is."""
-    found = torch.searchsorted(cumulative, uniform.unsqueeze(1), right=True).squeeze(1)
+    found = torch.searchsorted(cumulative, uniform.contiguous().unsqueeze(1), right=True).squeeze(1)
     return found.clamp(max=cumulative.shape[1] - 1)

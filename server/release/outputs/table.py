@@ -26,7 +26,7 @@ def write_csv(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -
     """A file of rows, and `OUT.about.json` that says what they are.
 
     No reader of CSV agrees with another on comments, and a column of marks would be one more of the data: so the mark
-    is a file beside it. It is written first, and no rows are without it.
+    is a file beside it. It is written before the rows have their name, and goes again where they do not get it.
     """
     about = out.with_name(out.name + ABOUT)
     if about.exists():
@@ -37,8 +37,8 @@ def write_csv(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -
         file.write(text.header)
         for part in drawn:
             file.writelines(text.lines(part))
+        write_bytes_atomically(about, json.dumps(_about(generator), indent=2, ensure_ascii=False).encode() + b"\n")
 
-    write_bytes_atomically(about, json.dumps(_about(generator), indent=2, ensure_ascii=False).encode() + b"\n")
     try:
         write_atomically(out, write)
     except BaseException:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from common.models.networks import Drawn
 
 _AT_ONCE = 2**24
 """Bytes of padded text that are held at once."""
+
+_MOST_TEXTS = 2**25
+"""Texts in the tables of all columns together."""
 
 Texts = NDArray[np.bytes_]
 
@@ -30,7 +34,8 @@ class RowText:
         last = len(names) - (not schema.label)
         ends = [b"\n" if place == last else b"," for place in range(last + 1)]
         each = zip(schema.columns, ends, strict=False)
-        self._columns = [_ColumnText(column.name, grid_of(column), end) for column, end in each]
+        most = _MOST_TEXTS // len(schema.columns)
+        self._columns = [_ColumnText(column.name, grid_of(column), end, most) for column, end in each]
         self._labels = np.array([_quoted(name) + b"\n" for name in schema.classes])
         self.header = b",".join(map(_quoted, [*names, schema.label] if schema.label else names)) + b"\n"
 
@@ -48,27 +53,35 @@ class RowText:
 
 
 class _ColumnText:
-    """The texts of a column's values, each with the sign that follows it."""
+    """The texts of a column's values, each with the sign that follows it.
 
-    def __init__(self, name: str, grid: Grid, end: bytes) -> None:
-        self.name, self._grid, self._end = name, grid, end
+    Once as many texts were made one by one as there are values, all are made, and looked up from then on.
+    """
+
+    def __init__(self, name: str, grid: Grid, end: bytes, most: int) -> None:
+        self.name, self._grid, self._end, self._most = name, grid, end, most
         self._missing = b'""' if end == b"\n" else b""  # a line of one empty value would be none
-        ends = np.array([0, grid.count - 1])
-        self._table = self._of(np.arange(grid.count + 1)) if grid.count <= TABLED else None
-        self.width = (self._of(ends) if self._table is None else self._table).itemsize
+        self._made, self._table = 0, None if grid.count > TABLED else self._all()
+        self.width = self._texts(np.array([0, grid.count - 1])).itemsize
 
     def of(self, values: Floats) -> Texts:
         """Texts of values float64[N]."""
         steps = self._grid.steps(values)
-        return self._of(steps) if self._table is None else self._table.take(steps)
+        self._made += len(steps)
+        if self._table is None and self._made >= self._grid.count <= self._most:
+            self._table = self._all()
+        return self._texts(steps) if self._table is None else self._table.take(steps)
 
-    def _of(self, steps: Integers) -> Texts:
+    def _all(self) -> Texts:
+        """The texts of all values, and of a missing one."""
+        ends = [*range(0, self._grid.count, TABLED), self._grid.count + 1]
+        return np.concatenate([self._texts(np.arange(a, b)) for a, b in pairwise(ends)])
+
+    def _texts(self, steps: Integers) -> Texts:
         known = text_of(self._grid, np.minimum(steps, self._grid.count - 1))
-        lasting = (
-            self._missing if step == self._grid.count else text
-            for step, text in zip(steps.tolist(), known, strict=True)
-        )
-        return np.array([text + self._end for text in lasting])
+        is_missing = (steps == self._grid.count).tolist()
+        texts = (self._missing if none else text for text, none in zip(known, is_missing, strict=True))
+        return np.array([text + self._end for text in texts])
 
 
 def text_of(grid: Grid, steps: Integers) -> list[bytes]:
