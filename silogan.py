@@ -133,20 +133,26 @@ def plan(
 @app.command(epilog=epilog("silogan generate runs/digits --count 1000 --out synthetic --labels 3,7"))
 def generate(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of images.")],
-    out: Annotated[Path, typer.Option(help="New folder (png) or new file (npz).")],
+    count: Annotated[int, typer.Option(min=1, help="Number of images or rows.")],
+    out: Annotated[Path, typer.Option(help="New folder (png) or new file (all others).")],
     file_format: Annotated[
-        str | None, typer.Option("--format", help="For images: png (default, one folder a class) or npz.")
+        str | None,
+        typer.Option(
+            "--format", help="For images: png (default, one folder a class) or npz. For rows: csv (default) or parquet."
+        ),
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Names of the classes to draw, as in 3,7; all in turn if not given.")
+        str | None, typer.Option(help="Names of the classes to draw, as in 3,7; all if not given.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="What all rows meet, as in 'age > 60 and sex = female and chol is not missing'.")
     ] = None,
     labels_by: Annotated[
         LabelsBy, typer.Option(help="Label images as they were asked for, or by the release's own classifier.")
     ] = LabelsBy.condition,
-    seed: Annotated[int | None, typer.Option(min=0, help="Draw the same images each time.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draw the same records each time.")] = None,
 ) -> None:
-    """Draw synthetic images from a finished run's generator."""
+    """Draw synthetic images or rows from a finished run's generator."""
     from common.wire.run_folder import GENERATOR_FILE
 
     if not (run_dir / GENERATOR_FILE).is_file():
@@ -161,8 +167,10 @@ def generate(
             out=out,
             file_format=file_format,
             labels=wanted,
+            where=where,
             by_classifier=labels_by is LabelsBy.classifier,
             seed=seed,
+            console=Console(stderr=True),
         )
     )
 

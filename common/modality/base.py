@@ -67,6 +67,10 @@ class Schema(ABC):
     def decode(self, batch: "Tensor") -> Stored:
         """The inverse: of any batch float32[N, *shape], records that satisfy the schema."""
 
+    def possible(self, stored: Stored) -> "Tensor | None":  # noqa: ARG002
+        """Whether records are such as can be, bool[N]; None where all records are that the schema can hold."""
+        return None
+
     @abstractmethod
     def features(self, *, frequencies: int, largest_norm: float) -> Features:
         """The features for a warm start with these settings (`common.config.scenario.WarmStart`)."""

@@ -6,7 +6,7 @@ encoded as one block a column: which cell it is in, and where in the cell a numb
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -323,6 +323,17 @@ class TableSchema(Schema):
                 values.masked_fill(cell >= column.known_cells, float("nan")) if column.optional else values
             )
         return stored
+
+    def possible(self, stored: Stored) -> "Tensor | None":
+        """See `Schema.possible`: rows without any combination that is called impossible."""
+        import torch  # noqa: PLC0415
+
+        found: Tensor | None = None
+        for combination in self.impossible:
+            named = ((cast(Category, self.column(name)), value) for name, value in combination)
+            met = torch.stack([stored[column.name] == column.values.index(value) for column, value in named]).all(dim=0)
+            found = ~met if found is None else found & ~met
+        return found
 
     def features(self, *, frequencies: int, largest_norm: float) -> Features:  # noqa: ARG002  (of images)
         """The cells themselves."""

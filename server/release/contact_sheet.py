@@ -124,14 +124,15 @@ def _tile(image: NDArray[np.generic], side: int) -> Image.Image:
 
 
 @cache
-def _font() -> ImageFont.FreeTypeFont:
+def font() -> ImageFont.FreeTypeFont:
+    """The one font of all pictures."""
     # Class names are in the hospital's language: matplotlib's DejaVu knows far more alphabets than Pillow's own font.
     return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", FONT_SIZE)
 
 
 def _heading_width(headings: list[str]) -> int:
     """Room for the longest word of the headings, within reason."""
-    longest = max((_font().getlength(word) for heading in headings for word in heading.split()), default=0)
+    longest = max((font().getlength(word) for heading in headings for word in heading.split()), default=0)
     return min(WIDEST_COLUMN, int(longest) + 2)
 
 
@@ -140,20 +141,21 @@ def _wrap(heading: str, width: int) -> list[str]:
     lines: list[str] = []
     for word in heading.split():
         joined = f"{lines[-1]} {word}" if lines else word
-        if lines and _font().getlength(joined) <= width:
+        if lines and font().getlength(joined) <= width:
             lines[-1] = joined
         else:
             lines.append(word)
     if len(lines) > HEADING_LINES:
         lines[HEADING_LINES - 1] += "…"
-    return [_shorten(line, width) for line in lines[:HEADING_LINES]]
+    return [shorten(line, width) for line in lines[:HEADING_LINES]]
 
 
-def _shorten(line: str, width: int) -> str:
-    if _font().getlength(line) <= width:
+def shorten(line: str, width: int) -> str:
+    """A line of at most `width` pixels; what does not fit ends in an ellipsis."""
+    if font().getlength(line) <= width:
         return line
     text = line.rstrip("…")
-    while text and _font().getlength(text + "…") > width:
+    while text and font().getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
 
@@ -163,4 +165,4 @@ def _heading(
 ) -> None:
     """Writes `lines` centred above `bottom`."""
     for number, line in enumerate(reversed(lines)):
-        draw.text((centre, bottom - number * LINE_HEIGHT), line, fill=ink, font=_font(), anchor="md")
+        draw.text((centre, bottom - number * LINE_HEIGHT), line, fill=ink, font=font(), anchor="md")

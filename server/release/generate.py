@@ -1,44 +1,58 @@
 """`silogan generate`: synthetic records from a finished run, in a format of their kind."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from torch import Tensor
 
-from common.errors import UsageError
+from common.errors import UsageError, one_line
 from common.files import writing
+from common.modality.table_where import Where
+from common.models.networks import Drawn
 from common.registry import nearest
 from common.seeding import random_generator
 from common.wire.run_folder import GENERATOR_FILE
 from server.release.generator import ReleasedGenerator, load_generator
 from server.release.outputs import OUTPUTS
+from server.release.progress import with_progress
 
 
-def generate(
+def generate(  # noqa: PLR0913  (each argument is an option)
     run_dir: Path,
     *,
     count: int,
     out: Path,
     file_format: str | None,
     labels: tuple[str, ...] | None,
+    where: str | None = None,
     by_classifier: bool = False,
     seed: int | None,
+    console: Console | None = None,
 ) -> str:
     """Draws records and writes them.
 
     Args:
         run_dir: folder of a finished run.
-        count: how many, spread evenly over the classes.
+        count: how many.
         out: a new or empty folder, or a file that does not exist.
         file_format: one that the kind of record has; its first if None.
-        labels: class names to draw; all if None.
+        labels: class names to draw; all if None. Classes are as frequent as among real records if the generator knows,
+            else evenly spread.
+        where: a condition that all records meet, for kinds that have them (`server/release/where.py`).
         by_classifier: name the class of each record by the classifier of the release, and not by what was asked for.
         seed: of the latent vectors; fresh if None.
+        console: shows a progress bar, if it is a terminal.
 
     Returns:
         What was drawn, in one line, with the marks that it carries (seeded).
 
     Raises:
-        UsageError: the labels or the output cannot be used, or the release has no classifier or draws nothing.
+        UsageError: the labels, the condition or the output cannot be used, or the release has no classifier or draws
+            nothing.
         DataError: the run has no generator.
         PrivacyRefusal: the generator is NON-PRIVATE.
 
@@ -47,40 +61,62 @@ def generate(
     """
     _require_free(out)
     generator = load_generator(run_dir / GENERATOR_FILE)
+    noun = generator.schema.noun
     formats = OUTPUTS[generator.schema.kind].formats
     if file_format not in (None, *formats):
-        raise UsageError(
-            f"--format {file_format}", f"is not available for {generator.schema.noun}", f"use {', '.join(formats)}"
-        )
+        raise UsageError(f"--format {file_format}", f"is not available for {noun}", f"use {', '.join(formats)}")
     write = formats[file_format or next(iter(formats))]
-    chosen = _label_codes(generator, labels)
-    codes = None if chosen is None else torch.tensor(chosen)[torch.arange(count) % len(chosen)]
-    rng = random_generator(seed, "generate")
-    records = generator.sample(codes, count, rng)
+    asked, condition = _asked_for(generator, count, labels, where)
+    if where is not None:  # such rows are not what a whole population looks like
+        generator = replace(generator, marks=(*generator.marks, f"drawn where {one_line(where)}"))
+    parts = generator.draw(count, random_generator(seed, "generate"), labels=asked, where=condition)
     if by_classifier:
-        codes = generator.labels_of(records)
+        parts = _classified(parts, generator)
+    first = next(parts)  # what cannot be drawn is said before anything is written
+    parts = with_progress(chain([first], parts), count, noun, console or Console(quiet=True))
     with writing(f"--out {out}", "choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        write(out, records, codes, generator)
+        write(out, parts, generator)
     note = f" ({'; '.join(generator.marks)})" if generator.marks else ""
-    noun = generator.schema.noun.removesuffix("s") if count == 1 else generator.schema.noun
-    return f"{count} synthetic {noun} in {out}{note}"
+    return f"{count} synthetic {noun.removesuffix('s') if count == 1 else noun} in {out}{note}"
 
 
-def _label_codes(generator: ReleasedGenerator, labels: tuple[str, ...] | None) -> list[int] | None:
+def _asked_for(
+    generator: ReleasedGenerator, count: int, labels: tuple[str, ...] | None, where: str | None
+) -> tuple[Tensor | None, Where | None]:
+    """The labels int64[count] that are asked for, and the condition on all records; None if there are none."""
+    condition = None if where is None else _condition(generator, where)
+    codes = None if labels is None else _label_codes(generator, labels)
+    if codes is None:
+        return None, condition
+    if generator.network.knows_frequencies:
+        return None, (condition or Where()).of_classes(codes)
+    return torch.tensor(codes)[torch.arange(count) % len(codes)], condition
+
+
+def _condition(generator: ReleasedGenerator, text: str) -> Where:
+    parse = OUTPUTS[generator.schema.kind].condition
+    if parse is None:
+        raise UsageError("--where", f"is not available for {generator.schema.noun}", "leave it out, or use --labels")
+    return parse(text, generator.schema)
+
+
+def _label_codes(generator: ReleasedGenerator, labels: tuple[str, ...]) -> tuple[int, ...]:
     classes = generator.schema.classes
     if not generator.network.conditional:
-        if labels is not None:
-            raise UsageError("--labels", "this generator has no classes to choose from", "leave it out")
-        return None
-    if labels is None:
-        return list(range(len(classes)))
+        raise UsageError("--labels", "this generator has no classes to choose from", "leave it out")
     for label in labels:
         if label not in classes:
             close = nearest(label, classes)
             hint = f"did you mean '{close}'?" if close else f"use one of {', '.join(classes)}"
             raise UsageError("--labels", f"unknown class '{label}'", hint)
-    return [classes.index(label) for label in labels]
+    return tuple(classes.index(label) for label in labels)
+
+
+def _classified(parts: Iterable[Drawn], generator: ReleasedGenerator) -> Iterator[Drawn]:
+    """The same records, their labels by the classifier of the release."""
+    for part in parts:
+        yield Drawn(part.records, generator.labels_of(part.records))
 
 
 def _require_free(out: Path) -> None:

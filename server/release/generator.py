@@ -1,6 +1,7 @@
 """The released generator: one self-describing file, and drawing records from it."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from common.config.scenario import parse_model
 from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
 from common.files import write_bytes_atomically
 from common.modality import Model, Schema, Stored, parse_schema
-from common.models.networks import Generator
+from common.modality.table_where import Where
+from common.models.networks import Drawn, Generator
 from common.models.weights import Weights, networks
 from common.privacy.plan import NO_PRIVACY
 from common.wire.study import Study
+from server.release.rejection import draw_possible
 
 _BATCH = 512
 
@@ -38,11 +41,46 @@ class ReleasedGenerator:
     marks: tuple[str, ...]
     study_id: str
 
-    def sample(self, labels: Tensor | None, count: int, rng: torch.Generator) -> Stored:
-        """Draws records.
+    def draw(
+        self, count: int, rng: torch.Generator, *, labels: Tensor | None = None, where: Where | None = None
+    ) -> Iterator[Drawn]:
+        """Draws records that the schema calls possible, some at a time: memory does not grow with their number.
 
         Args:
-            labels: int64[count], or None for an unconditional generator.
+            count: how many.
+            rng: the only source of randomness, on the CPU.
+            labels: int64[count], of the classes asked for; None for as many of each as usual, which is as among real
+                records if the network knows, else evenly spread.
+            where: a condition on the records; with it there can be no labels.
+
+        Returns:
+            The records in parts, each with its labels.
+
+        Raises:
+            UsageError: the release is a classifier alone, the network knows no conditions, or no record meets this one.
+        """
+        if not self.network.draws:
+            hint = "the file holds a linear classifier; set model.draws=true in the study to draw all the same"
+            raise UsageError("generator", "draws nothing: the records were too few", hint)
+        if labels is None and not self.network.knows_frequencies:
+            labels = self.balanced_labels(count)
+        sampler = self.network.sampler(self.schema, where)
+
+        def parts() -> Iterator[Drawn]:
+            for start in range(0, count, sampler.chunk):
+                end = min(count, start + sampler.chunk)
+                asked = None if labels is None else labels[start:end]
+                with torch.inference_mode():
+                    drawn = draw_possible(sampler, self.schema.possible, end - start, rng, asked)
+                yield drawn
+
+        return parts()
+
+    def sample(self, labels: Tensor | None, count: int, rng: torch.Generator) -> Stored:
+        """Draws all records at once.
+
+        Args:
+            labels: int64[count]; None for an unconditional generator, or where the classes do not matter.
             count: how many.
             rng: source of latent vectors, on the CPU.
 
@@ -52,17 +90,7 @@ class ReleasedGenerator:
         Raises:
             UsageError: the release is a classifier alone.
         """
-        if not self.network.draws:
-            hint = "the file holds a linear classifier; set model.draws=true in the study to draw all the same"
-            raise UsageError("generator", "draws nothing: the records were too few", hint)
-        parts: list[Stored] = []
-        with torch.inference_mode():
-            for start in range(0, count, _BATCH):
-                size = min(_BATCH, count - start)
-                z = torch.randn(size, self.network.latent_dim, generator=rng)
-                records = self.network(z, None if labels is None else labels[start : start + size])
-                parts.append(self.schema.decode(records))
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return together(self.draw(count, rng, labels=labels)).records
 
     def labels_of(self, records: Stored) -> Tensor:
         """Labels int64[N] of records, by the classifier of the release.
@@ -89,6 +117,14 @@ class ReleasedGenerator:
         if not self.network.conditional:
             return None
         return torch.arange(count) % self.schema.num_classes
+
+
+def together(parts: Iterable[Drawn]) -> Drawn:
+    """Records that were drawn in parts, in one; there is at least one part."""
+    drawn = list(parts)
+    records = {name: torch.cat([part.records[name] for part in drawn]) for name in drawn[0].records}
+    labels = [part.labels for part in drawn if part.labels is not None]
+    return Drawn(records, torch.cat(labels) if labels else None)
 
 
 def release(study: Study, ema: Weights) -> ReleasedGenerator:

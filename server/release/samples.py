@@ -5,14 +5,13 @@ import torch
 from server.release.generator import ReleasedGenerator
 from server.release.outputs import OUTPUTS
 
-_ROWS = 8
 _SEED = 2026
 
 
 def sample_grid(generator: ReleasedGenerator) -> bytes:
-    """PNG with a column of samples for each class, marked as the generator is; always of the same latent vectors."""
+    """PNG of samples of each class, marked as the generator is; always of the same latent vectors."""
     output = OUTPUTS[generator.schema.kind]
-    count = _ROWS * (generator.schema.num_classes if generator.network.conditional else output.columns)
+    count = output.rows * (generator.schema.num_classes if generator.network.conditional else output.columns)
     labels = generator.balanced_labels(count)
     records = generator.sample(labels, count, torch.Generator().manual_seed(_SEED))
     return output.preview(records, labels, generator)

@@ -9,7 +9,7 @@ from torch import Tensor
 from common.files import write_bytes_atomically
 from common.modality import Stored
 from server.release.generator import ReleasedGenerator
-from server.release.outputs import Output
+from server.release.outputs import Output, whole
 
 
 def write_csv(out: Path, records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> None:
@@ -29,4 +29,4 @@ def preview(records: Stored, labels: Tensor | None, generator: ReleasedGenerator
     return buffer.getvalue()
 
 
-OUTPUT = Output({"csv": write_csv}, preview, 8)
+OUTPUT = Output({"csv": whole(write_csv)}, preview, 8)

@@ -20,7 +20,7 @@ RANGES = {"age": (0.0, 100.0), "glucose": (2.0, 30.0), "pressure": (40.0, 260.0)
 class TableSchema(Schema):
     """The columns of `RANGES`, each a float32[N]."""
 
-    kind: ClassVar[str] = "table"
+    kind: ClassVar[str] = "ward"
     noun: ClassVar[str] = "table rows"
 
     classes: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]

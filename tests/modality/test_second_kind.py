@@ -30,17 +30,17 @@ SCENARIO = Path(__file__).parent / "ward.yaml"
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch, threads_kept: None) -> None:
-    monkeypatch.setitem(KINDS, "table", TABLE)
+    monkeypatch.setitem(KINDS, "ward", TABLE)
     monkeypatch.setitem(READERS, "ward", reader.read)
     monkeypatch.setitem(FAMILIES, "perceptron", family.build)
-    monkeypatch.setitem(OUTPUTS, "table", output.OUTPUT)
-    monkeypatch.setitem(EVALUATORS, "table", evaluator.evaluate)
+    monkeypatch.setitem(OUTPUTS, "ward", output.OUTPUT)
+    monkeypatch.setitem(EVALUATORS, "ward", evaluator.evaluate)
 
 
 def test_table_goes_from_the_reader_to_the_report(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     report = simulate(load_scenario(SCENARIO), folder)
-    assert "kind: table" in (folder / RUN_FILE).read_text(encoding="utf-8")
+    assert "kind: ward" in (folder / RUN_FILE).read_text(encoding="utf-8")
     assert Study.load(folder).schema == TableSchema(("well", "ill"))
     assert (report["rounds"], report["private"], report["unit"]) == (3, True, "patient")
     assert report["records"] == {"noun": "table rows", "described": "table rows of age, glucose, pressure"}
@@ -59,7 +59,7 @@ def test_table_goes_from_the_reader_to_the_report(tmp_path: Path) -> None:
         generate(folder, count=1, out=tmp_path / "x", file_format="png", labels=None, seed=None)
 
     assert evaluate(folder, None)["utility"] == report["utility"]
-    assert load_generator(folder / GENERATOR_FILE).schema.kind == "table"
+    assert load_generator(folder / GENERATOR_FILE).schema.kind == "ward"
 
 
 def test_schema_survives_being_written() -> None:

@@ -15,6 +15,7 @@ from common.config.scenario import Evaluation
 from common.errors import DataError, SiloganError, UsageError
 from common.modality import Data
 from common.modality.image import PIXELS, ImageSchema
+from common.models.networks import Drawn
 from server.evaluation import Comparison
 from server.release.generator import ReleasedGenerator
 from server.release.outputs import OUTPUTS
@@ -51,7 +52,7 @@ def write_npz(path: Path, labels: Any, classes: tuple[str, ...] = CLASSES, **cha
 
 def write_png(path: Path, pixels: NDArray[np.uint8], labels: Tensor | None, classes: tuple[str, ...]) -> Path:
     generator = ReleasedGenerator(torch.nn.Identity(), ImageSchema(8, 1, classes), (), "id")  # type: ignore[arg-type]
-    OUTPUTS["image"].formats["png"](path, {PIXELS: torch.from_numpy(pixels)[:, None]}, labels, generator)
+    OUTPUTS["image"].formats["png"](path, [Drawn({PIXELS: torch.from_numpy(pixels)[:, None]}, labels)], generator)
     return path
 
 

@@ -5,7 +5,7 @@ import torch
 from common.errors import ConfigError
 from common.modality import KINDS, Model, Schema
 from common.models.networks import article, dcgan, gaussians, mixture
-from common.models.networks.base import GAN, Discriminator, Family, Generator, uniform_labels
+from common.models.networks.base import GAN, Discriminator, Drawn, Family, Generator, Sampler, uniform_labels
 from common.models.networks.initialise import initialise
 from common.models.networks.supported import check_private
 from common.registry import lookup
@@ -14,8 +14,10 @@ __all__ = [
     "FAMILIES",
     "GAN",
     "Discriminator",
+    "Drawn",
     "Family",
     "Generator",
+    "Sampler",
     "blueprint",
     "build",
     "check_private",

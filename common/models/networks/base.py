@@ -7,6 +7,37 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from common.errors import UsageError
+from common.modality.base import Schema, Stored
+from common.modality.table_where import Where
+
+
+class Drawn(NamedTuple):
+    """Synthetic records as they are kept, and their labels int64[N]; None of a generator without classes."""
+
+    records: Stored
+    labels: Tensor | None
+
+
+class Sampler(ABC):
+    """Draws records of a generator.
+
+    Attributes:
+        chunk: how many at once; memory grows with it, and it is part of what a seed determines.
+    """
+
+    chunk: int
+
+    @abstractmethod
+    def draw(self, count: int, rng: torch.Generator, labels: Tensor | None = None) -> Drawn:
+        """Draws at most `chunk` records.
+
+        Args:
+            count: how many.
+            rng: on the CPU; the only source of randomness.
+            labels: int64[count], of the classes asked for; None where nobody asks.
+        """
+
 
 class Generator(nn.Module, ABC):
     """Turns noise into encoded records.
@@ -15,11 +46,13 @@ class Generator(nn.Module, ABC):
         latent_dim: length of one noise vector, to be drawn from N(0, I).
         conditional: whether the record depends on the label.
         draws: False where no records are drawn at all, and only `classify` is of use.
+        knows_frequencies: whether classes are as frequent as among real records where nobody asks for one.
     """
 
     latent_dim: int
     conditional: bool
     draws: bool = True
+    knows_frequencies: bool = False
 
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -45,6 +78,36 @@ class Generator(nn.Module, ABC):
         z = torch.randn(count, self.latent_dim, generator=rng, device=rng.device)
         labels = uniform_labels(count, classes, rng) if self.conditional else None
         return self(z, labels), labels
+
+    def sampler(self, schema: Any, where: Where | None = None) -> Sampler:
+        """Draws records as they are kept, and of those alone that meet a condition.
+
+        Args:
+            schema: what the generator was built for.
+            where: the condition; none if None.
+
+        Raises:
+            UsageError: the generator knows no conditions, or no record of it meets this one.
+        """
+        if where is not None:
+            raise UsageError("--where", "needs a generator that is a mixture", "leave it out")
+        return _NetworkSampler(self, schema)
+
+
+class _NetworkSampler(Sampler):
+    """Decodes what a network makes of noise; its classes are evenly spread where nobody asks."""
+
+    chunk = 512
+
+    def __init__(self, network: Generator, schema: Schema) -> None:
+        self._network, self._schema = network, schema
+
+    def draw(self, count: int, rng: torch.Generator, labels: Tensor | None = None) -> Drawn:
+        """See `Sampler.draw`."""
+        z = torch.randn(count, self._network.latent_dim, generator=rng)
+        if labels is None and self._network.conditional:
+            labels = torch.arange(count) % self._schema.num_classes
+        return Drawn(self._schema.decode(self._network(z, labels)), labels)
 
 
 class Discriminator(nn.Module, ABC):

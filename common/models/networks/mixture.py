@@ -10,7 +10,9 @@ from torch import Tensor
 from common.errors import ConfigError
 from common.modality.table import TableSchema
 from common.modality.table_options import Mixture
-from common.models.networks.base import Discriminator, Generator
+from common.modality.table_where import Where
+from common.models.networks.base import Discriminator, Generator, Sampler
+from common.models.networks.mixture_sampler import MixtureSampler
 from common.models.networks.silent import Silent
 
 MOST_NUMBERS = 2**25
@@ -43,6 +45,7 @@ class MixtureOfProducts(Generator):
     """
 
     conditional = True
+    knows_frequencies = True
     chances: Tensor
     classes: Tensor
     cells: Tensor
@@ -71,8 +74,13 @@ class MixtureOfProducts(Generator):
         batch[:, self.cells.shape[1] :] = uniform[:, 1 + len(self._blocks) :]
         return batch
 
+    def sampler(self, schema: TableSchema, where: Where | None = None) -> Sampler:
+        """See `Generator.sampler`."""
+        chances, classes, cells = (tensor.double().numpy() for tensor in (self.chances, self.classes, self.cells))
+        return MixtureSampler(chances, classes, cells, schema, where or Where())
+
 
 def _first_above(cumulative: Tensor, uniform: Tensor) -> Tensor:
     """For each row of rising sums [N, n], the first that is above a number [N] of [0, 1]; the last if none is."""
-    found = torch.searchsorted(cumulative, uniform.unsqueeze(1), right=True).squeeze(1)
+    found = torch.searchsorted(cumulative, uniform.contiguous().unsqueeze(1), right=True).squeeze(1)
     return found.clamp(max=cumulative.shape[1] - 1)

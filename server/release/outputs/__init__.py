@@ -1,10 +1,11 @@
 """Output of synthetic records: one file and one line in `OUTPUTS` per kind of record."""
 
-from server.release.outputs import image
-from server.release.outputs.base import Output
+from server.release.outputs import image, table
+from server.release.outputs.base import Output, whole
 
-__all__ = ["OUTPUTS", "Output"]
+__all__ = ["OUTPUTS", "Output", "whole"]
 
 OUTPUTS: dict[str, Output] = {
     "image": image.OUTPUT,
+    "table": table.OUTPUT,
 }

@@ -13,7 +13,7 @@ from common.modality import Stored
 from common.modality.image import PIXELS
 from server.release.contact_sheet import UNCONDITIONAL_COLUMNS, class_grid, png_bytes, png_info
 from server.release.generator import ReleasedGenerator
-from server.release.outputs.base import Output
+from server.release.outputs.base import Output, whole
 
 UNLABELLED = "images"
 
@@ -58,4 +58,4 @@ def write_npz(out: Path, records: Stored, labels: Tensor | None, generator: Rele
     write_bytes_atomically(out, buffer.getvalue())
 
 
-OUTPUT = Output({"png": write_png, "npz": write_npz}, preview, UNCONDITIONAL_COLUMNS)
+OUTPUT = Output({"png": whole(write_png), "npz": whole(write_npz)}, preview, UNCONDITIONAL_COLUMNS)

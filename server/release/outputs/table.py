@@ -1,0 +1,106 @@
+"""Synthetic rows of a table: CSV with a note beside it or Parquet, and bar charts of all columns."""
+
+import json
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from common.errors import UsageError
+from common.files import write_atomically, write_bytes_atomically
+from common.modality.table import Category, Column, TableSchema
+from common.modality.table_grid import Floats, grid_of
+from common.models.networks import Drawn
+from server.release.generator import ReleasedGenerator
+from server.release.outputs.base import Output
+from server.release.outputs.table_preview import PREVIEW_ROWS, preview
+from server.release.outputs.table_text import RowText
+from server.release.where import parse_where
+
+ABOUT = ".about.json"
+
+
+def write_csv(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -> None:
+    """A file of rows, and `OUT.about.json` that says what they are.
+
+    No reader of CSV agrees with another on comments, and a column of marks would be one more of the data: so the mark
+    is a file beside it. It is written before the rows have their name, and goes again where they do not get it.
+    """
+    about = out.with_name(out.name + ABOUT)
+    if about.exists():
+        raise UsageError(f"--out {out}", f"has a note beside it already, {about.name}", "choose a new place")
+    text = RowText(cast(TableSchema, generator.schema))
+
+    def write(file: BinaryIO) -> None:
+        file.write(text.header)
+        for part in drawn:
+            file.writelines(text.lines(part))
+        write_bytes_atomically(about, json.dumps(_about(generator), indent=2, ensure_ascii=False).encode() + b"\n")
+
+    try:
+        write_atomically(out, write)
+    except BaseException:
+        about.unlink(missing_ok=True)
+        raise
+
+
+def write_parquet(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -> None:
+    """A file of rows in the types of the schema; its metadata say what they are."""
+    try:
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError:
+        hint = "pip install 'silogan[parquet]', or use csv"
+        raise UsageError("--format parquet", "needs pyarrow, which is not installed", hint) from None
+    schema = cast(TableSchema, generator.schema)
+    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in _about(generator).items()}
+    fields = [(column.name, _arrow_type(arrow, column)) for column in schema.columns]
+    if schema.label:
+        fields.append((schema.label, arrow.dictionary(arrow.int32(), arrow.string())))
+    types = arrow.schema(fields, metadata=metadata)
+
+    def write(file: BinaryIO) -> None:
+        with parquet.ParquetWriter(file, types) as writer:
+            for part in drawn:
+                columns = [_arrow_column(arrow, column, part.records[column.name].numpy()) for column in schema.columns]
+                if schema.label and part.labels is not None:
+                    columns.append(_named(arrow, part.labels.numpy(), schema.classes))
+                writer.write_batch(arrow.record_batch(columns, schema=types))
+
+    write_atomically(out, write)
+
+
+def _about(generator: ReleasedGenerator) -> dict[str, Any]:
+    """What a file must say of its rows."""
+    note = "Drawn from a generative model. No row is a record of a patient."
+    return {"SiloGAN": "; ".join(("synthetic", *generator.marks)), "study": generator.study_id, "note": note}
+
+
+def _arrow_type(arrow: Any, column: Column) -> Any:
+    if isinstance(column, Category):
+        return arrow.dictionary(arrow.int32(), arrow.string())
+    if column.date:
+        return arrow.date32()
+    return arrow.float64() if grid_of(column).decimals else arrow.int64()
+
+
+def _arrow_column(arrow: Any, column: Column, values: Floats) -> Any:
+    """Values float64[N], NaN where they are missing, as a column of Arrow."""
+    missing = np.isnan(values)
+    if isinstance(column, Category):
+        return _named(arrow, np.where(missing, 0, values), column.values, missing)
+    kind = _arrow_type(arrow, column)
+    whole = values if kind == arrow.float64() else np.where(missing, 0, values).astype(np.int64)
+    return arrow.array(whole.astype(np.int32) if column.date else whole, type=kind, mask=missing)
+
+
+def _named(arrow: Any, codes: Any, names: tuple[str, ...], missing: Any = None) -> Any:
+    """Positions in a list of names, as a column of names."""
+    indices = arrow.array(codes.astype(np.int32), mask=missing)
+    return arrow.DictionaryArray.from_arrays(indices, arrow.array(names, arrow.string()))
+
+
+OUTPUT = Output(
+    {"csv": write_csv, "parquet": write_parquet}, preview, columns=1, rows=PREVIEW_ROWS, condition=parse_where
+)

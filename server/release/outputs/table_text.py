@@ -1,0 +1,111 @@
+"""The rows of a table as text, columnwise: texts are padded with zeros to one width, which are taken out at last."""
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.modality.table import Category, TableSchema
+from common.modality.table_grid import TABLED, Floats, Grid, Integers, grid_of
+from common.models.networks import Drawn
+
+_AT_ONCE = 2**24
+"""Bytes of padded text that are held at once."""
+
+_MOST_TEXTS = 2**25
+"""Texts in the tables of all columns together."""
+
+Texts = NDArray[np.bytes_]
+
+
+class RowText:
+    """Rows as lines of CSV (RFC 4180, UTF-8, line feeds): a missing value is empty, the label is the last column.
+
+    Args:
+        schema: of the rows.
+    """
+
+    def __init__(self, schema: TableSchema) -> None:
+        self._schema = schema
+        names = [column.name for column in schema.columns]
+        last = len(names) - (not schema.label)
+        ends = [b"\n" if place == last else b"," for place in range(last + 1)]
+        each = zip(schema.columns, ends, strict=False)
+        most = _MOST_TEXTS // len(schema.columns)
+        self._columns = [_ColumnText(column.name, grid_of(column), end, most) for column, end in each]
+        self._labels = np.array([_quoted(name) + b"\n" for name in schema.classes])
+        self.header = b",".join(map(_quoted, [*names, schema.label] if schema.label else names)) + b"\n"
+
+    def lines(self, drawn: Drawn) -> Iterator[bytes]:
+        """The rows, some lines at a time."""
+        columns = [(column, drawn.records[column.name].numpy()) for column in self._columns]
+        count, width = len(columns[0][1]), sum(column.width for column in self._columns) + self._labels.itemsize
+        at_once = max(1, _AT_ONCE // width)
+        for start in range(0, count, at_once):
+            part = slice(start, start + at_once)
+            texts = [column.of(values[part]) for column, values in columns]
+            if self._schema.label and drawn.labels is not None:
+                texts.append(self._labels.take(drawn.labels.numpy()[part]))
+            yield _joined(texts)
+
+
+class _ColumnText:
+    """The texts of a column's values, each with the sign that follows it.
+
+    Once as many texts were made one by one as there are values, all are made, and looked up from then on.
+    """
+
+    def __init__(self, name: str, grid: Grid, end: bytes, most: int) -> None:
+        self.name, self._grid, self._end, self._most = name, grid, end, most
+        self._missing = b'""' if end == b"\n" else b""  # a line of one empty value would be none
+        self._made, self._table = 0, None if grid.count > TABLED else self._all()
+        self.width = self._texts(np.array([0, grid.count - 1])).itemsize
+
+    def of(self, values: Floats) -> Texts:
+        """Texts of values float64[N]."""
+        steps = self._grid.steps(values)
+        self._made += len(steps)
+        if self._table is None and self._made >= self._grid.count <= self._most:
+            self._table = self._all()
+        return self._texts(steps) if self._table is None else self._table.take(steps)
+
+    def _all(self) -> Texts:
+        """The texts of all values, and of a missing one."""
+        ends = [*range(0, self._grid.count, TABLED), self._grid.count + 1]
+        return np.concatenate([self._texts(np.arange(a, b)) for a, b in pairwise(ends)])
+
+    def _texts(self, steps: Integers) -> Texts:
+        known = text_of(self._grid, np.minimum(steps, self._grid.count - 1))
+        is_missing = (steps == self._grid.count).tolist()
+        texts = (self._missing if none else text for text, none in zip(known, is_missing, strict=True))
+        return np.array([text + self._end for text in texts])
+
+
+def text_of(grid: Grid, steps: Integers) -> list[bytes]:
+    """Each of these values in a few letters: numbers with their decimals, dates as 2026-03-09, categories by name."""
+    column = grid.column
+    if isinstance(column, Category):
+        names = [_quoted(name) for name in column.values]
+        return [names[step] for step in steps.tolist()]
+    values = grid.values(steps)
+    if column.date:
+        return [str(day).encode() for day in values.astype("datetime64[D]")]
+    return list(map((b"%%.%df" % grid.decimals).__mod__, values.tolist()))
+
+
+def _quoted(name: str) -> bytes:
+    """A name as a field of CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([name])
+    return text.getvalue().encode()
+
+
+def _joined(texts: list[Texts]) -> bytes:
+    """Columns of texts side by side, without their padding: no text holds a zero."""
+    rows = np.empty(len(texts[0]), np.dtype([(str(place), column.dtype) for place, column in enumerate(texts)]))
+    for place, column in enumerate(texts):
+        rows[str(place)] = column
+    return rows.tobytes().translate(None, b"\0")
