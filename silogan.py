@@ -335,9 +335,10 @@ def _print_outlook(found: "Outlook") -> None:
         console.print(choice)
     console.print(f"{found.verdict}: {found.expected}" if found.verdict else found.expected)
     if found.compared:
-        table = Table("measured", "noise", "trained on synthetic", "trained on real")
+        name, form = found.figure
+        table = Table("measured", name, "trained on synthetic", "trained on real")
         for one in found.compared:
-            table.add_row(one.what, f"{one.blur:.1%}", one.found, one.real)
+            table.add_row(one.what, form.format(one.figure), one.found, one.real)
         console.print(table)
 
 

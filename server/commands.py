@@ -133,7 +133,7 @@ def server_submit(
     """Propose a study and queue it. A run that failed or was stopped continues from its last round."""
     from common.config.scenario import load_scenario
     from common.wire.run_folder import RUN_FILE
-    from server.fitting.judgement import judge
+    from server.fitting.choices import judge
     from server.operations.actions import acting
     from server.operations.coordinator import Coordinator
     from server.operations.submission import Submission

@@ -20,7 +20,7 @@ from common.files import write_bytes_atomically
 from common.models.networks import blueprint
 from common.wire.run_folder import REPORT_FILE, REPORT_PAGE
 from common.wire.study import Study, versions
-from server.fitting.judgement import judge
+from server.fitting.choices import judge
 from server.release.generator import ReleasedGenerator
 from server.release.publish import publish
 from server.report.report import write_html

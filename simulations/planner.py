@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 from common.config.scenario import Scenario
 from common.errors import UsageError
-from common.modality.image_options import Gaussians
 from common.privacy.strength import strength
 from common.wire.study import SiteDeclaration, Study, declared_size
-from server.fitting.choices import MOST_BLUR, TOO_MUCH_BLUR
-from server.fitting.judgement import judge
+from server.fitting.choices import ADVISERS, judge
 from server.rounds.begin import check_scenario, make_study
 from simulations.prepare import planned
 
@@ -22,31 +20,33 @@ class Measured(NamedTuple):
     """Runs of a fitted family.
 
     Attributes:
-        blur: of its noise (`server/fitting/choices.py`).
+        figure: by which runs of the family are compared (`server/fitting/choices.py`).
         what: it was.
         found: figures of classifiers that learnt from its images, one of each seed.
         real: the same of classifiers that learnt from real images.
     """
 
-    blur: float
+    figure: float
     what: str
     found: str
     real: str
 
 
-MEASURED: tuple[Measured, ...] = (
-    Measured(0.0235, "MNIST, 100 x 600, ε = 10", "accuracy 0.961 (one seed)", "0.993"),
-    Measured(0.0255, "X-rays, 4 x 1,100, ε = 10", "AUROC 0.948, 0.947, 0.946", "0.952"),
-    Measured(0.0313, "X-rays, 4 x 1,100, ε = 3", "AUROC 0.877, 0.916, 0.914", "0.952"),
-    Measured(0.0325, "MNIST, 10 x 6,000, ε = 10", "accuracy 0.969, 0.971, 0.971", "0.993"),
-    Measured(0.0459, "X-rays, 4 x 1,100, ε = 1", "AUROC 0.917, 0.915, 0.849", "0.952"),
-    Measured(0.0481, "X-rays, 4 x 250, ε = 10", "AUROC 0.902, 0.904, 0.934", "0.930"),
-    Measured(0.0485, "MNIST, 10 x 6,000, ε = 1", "accuracy 0.954, 0.955, 0.957", "0.993"),
-    Measured(0.0641, "X-rays, 4 x 100, ε = 10", "AUROC 0.784, 0.746, 0.865", "0.920"),
-    Measured(0.0916, "digits, 4 x 350, ε = 10", "accuracy 0.931, 0.922, 0.922", "0.969"),
-    Measured(0.1282, "X-rays, 4 x 50, ε = 10", "AUROC 0.849, 0.513, 0.926", "0.915"),
-)
-"""The smallest blur first."""
+MEASURED: dict[str, tuple[Measured, ...]] = {
+    "gaussians": (
+        Measured(0.0235, "MNIST, 100 x 600, ε = 10", "accuracy 0.961 (one seed)", "0.993"),
+        Measured(0.0255, "X-rays, 4 x 1,100, ε = 10", "AUROC 0.948, 0.947, 0.946", "0.952"),
+        Measured(0.0313, "X-rays, 4 x 1,100, ε = 3", "AUROC 0.877, 0.916, 0.914", "0.952"),
+        Measured(0.0325, "MNIST, 10 x 6,000, ε = 10", "accuracy 0.969, 0.971, 0.971", "0.993"),
+        Measured(0.0459, "X-rays, 4 x 1,100, ε = 1", "AUROC 0.917, 0.915, 0.849", "0.952"),
+        Measured(0.0481, "X-rays, 4 x 250, ε = 10", "AUROC 0.902, 0.904, 0.934", "0.930"),
+        Measured(0.0485, "MNIST, 10 x 6,000, ε = 1", "accuracy 0.954, 0.955, 0.957", "0.993"),
+        Measured(0.0641, "X-rays, 4 x 100, ε = 10", "AUROC 0.784, 0.746, 0.865", "0.920"),
+        Measured(0.0916, "digits, 4 x 350, ε = 10", "accuracy 0.931, 0.922, 0.922", "0.969"),
+        Measured(0.1282, "X-rays, 4 x 50, ε = 10", "AUROC 0.849, 0.513, 0.926", "0.915"),
+    ),
+}
+"""By family, the smallest figure first."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Outlook:
         verdict: "useful", "uncertain" or "too few records"; None where nothing was measured that could say.
         expected: why, in one or two sentences.
         compared: the measured runs that are nearest.
+        figure: name of the figure by which they are, and how it is written.
     """
 
     title: str
@@ -89,6 +90,7 @@ class Outlook:
     verdict: str | None
     expected: str
     compared: tuple[Measured, ...]
+    figure: tuple[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -134,23 +136,11 @@ def _declared(scenario: Scenario, records: int) -> Study:
 
 
 def _expectation(study: Study, asked: Scenario) -> dict[str, Any]:
-    judged, model = judge(study), study.scenario.model
-    if judged is None or not isinstance(model, Gaussians):
-        told = "networks that are trained by private steps; in every case measured, a fitted release gave better images"
-        return {"choices": (), "verdict": None, "expected": told, "compared": ()}
-    compared = tuple(sorted(sorted(MEASURED, key=lambda one: abs(one.blur - judged.blur))[:3]))
-    told = {"verdict": judged.verdict, "expected": judged.expected}
-    return {"choices": tuple(_choices(asked, model)), **told, "compared": compared}
-
-
-def _choices(asked: Scenario, model: Gaussians) -> list[str]:
-    wanted = asked.model
-    assert isinstance(wanted, Gaussians)  # noqa: S101
-    limit = f"as many as noise leaves clear (less than {MOST_BLUR:.0%} of a class's variance), or the fewest"
-    told: list[str] = []
-    for key, value in (("frequencies", model.frequencies), ("cells", model.cells)):
-        given = getattr(wanted, key) is not None
-        told.append(f"model.{key}: {value}, " + ("as the scenario says" if given else limit))
-    if wanted.draws is None and not model.draws:
-        told.append(f"model.draws: false, since noise would show more than {TOO_MUCH_BLUR:.0%} of a class's variance")
-    return told
+    adviser, judged = ADVISERS.get(study.scenario.model.family), judge(study)
+    if adviser is None or judged is None:
+        told = "networks that are trained by private steps; in every case measured, a fitted release was better"
+        return {"choices": (), "verdict": None, "expected": told, "compared": (), "figure": ("", "")}
+    measured = MEASURED.get(study.scenario.model.family, ())
+    compared = tuple(sorted(sorted(measured, key=lambda one: abs(one.figure - judged.figure))[:3]))
+    told = {"verdict": judged.verdict, "expected": judged.expected, "figure": adviser.figure}
+    return {"choices": tuple(adviser.reasons(asked.model, study.scenario.model)), **told, "compared": compared}

@@ -14,7 +14,7 @@ from common import bounds
 from common.config.yaml_text import Excess, read_file, read_yaml
 from common.errors import ConfigError
 from common.modality import AnyData, AnyModel, Data, Model
-from common.modality.image_options import Dcgan, Digits, Gaussians
+from common.modality.image_options import Dcgan, Digits
 from common.section import AnySection, Section, shown, shown_key, unknown_key
 
 Unit = Literal["record", "patient"]
@@ -230,11 +230,11 @@ class Scenario(Section):
             raise ValueError(f"federation.quorum={self.quorum} exceeds sites.count={self.sites.count}")
         if rounds * steps > bounds.MOST_STEPS:
             raise ValueError(f"{rounds} rounds of training.local_steps={steps} are more than {bounds.MOST_STEPS} steps")
-        fitted = isinstance(self.model, Gaussians)
+        family, fitted = self.model.family, self.model.fitted
         if fitted and (self.training.rounds or self.training.warm_start is not None):
-            raise ValueError("model.family=gaussians is not trained: it needs training.rounds=0 and no warm_start")
+            raise ValueError(f"model.family={family} is not trained: it needs training.rounds=0 and no warm_start")
         if self.training.rounds == 0 and not fitted and self.training.warm_start is None:
-            raise ValueError("training.rounds=0 needs training.warm_start, or model.family=gaussians")
+            raise ValueError("training.rounds=0 needs training.warm_start, or model.family=gaussians or mixture")
         if self.training.rounds == 0 and self.privacy.spare_rounds:
             raise ValueError("training.rounds=0 needs privacy.spare_rounds=0")
         if self.federation.min_cosine is not None and self.training.server_generator_steps:

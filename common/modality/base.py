@@ -127,6 +127,9 @@ class Data(Section):
 class Model(Section):
     """Options of generator and discriminator that every family has (`common/models/networks`)."""
 
+    fitted: ClassVar[bool] = False
+    """whether the server fits it to releases, and nothing is trained"""
+
     family: str
     latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
 

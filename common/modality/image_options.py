@@ -4,7 +4,7 @@
 # A tag is one of the texts that the base allows, and nobody can change it: sections are frozen.
 
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -101,6 +101,8 @@ class Article(Convolutional):
 
 class Gaussians(Model):
     """Gaussians for each class, fitted to noisy releases of its lowest frequencies; nothing is trained."""
+
+    fitted: ClassVar[bool] = True
 
     family: Literal["gaussians"] = "gaussians"
     frequencies: Annotated[int, Field(ge=2, le=32)] | None = None

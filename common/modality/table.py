@@ -302,7 +302,7 @@ class TableSchema(Schema):
         return batch
 
     def decode(self, batch: "Tensor") -> Stored:
-        """The inverse: the likeliest cell of each column, and the value there; any batch gives records of the schema."""
+        """The inverse: the likeliest cell of each column, and the value there; any batch gives rows of the schema."""
         cells = [batch[:, block].nan_to_num(0.0).argmax(dim=1) for block in self.blocks]
         return self.placed(cells, batch[:, self.cells :].double().nan_to_num(0.0).clamp(0, 1))
 

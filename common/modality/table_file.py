@@ -10,14 +10,9 @@ columns:
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BeforeValidator, Field, ValidationError
-
-from common.bounds import Name, Text
-from common.errors import ConfigError
-from common.modality.table import MOST_COLUMNS, Category, Column, Number, TableSchema
-from common.section import Section
+from common.modality.table import TableSchema
 
 _EPOCH = date(1970, 1, 1)
 

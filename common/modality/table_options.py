@@ -4,7 +4,7 @@
 # A tag is one of the texts that the base allows, and nobody can change it: sections are frozen.
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -35,8 +35,10 @@ class Table(Data):
 class Mixture(Model):
     """A mixture of products of distributions, fitted to noisy counts of single columns and of pairs of them."""
 
+    fitted: ClassVar[bool] = True
+
     family: Literal["mixture"] = "mixture"
-    components: Annotated[int, Field(ge=1, le=4096)] = 512
+    components: Annotated[int, Field(ge=1, le=4096)] = 256
     """number of products that are mixed"""
 
     bins: Annotated[int, Field(ge=2, le=64)] | None = None

@@ -18,12 +18,14 @@ from common import bounds
 from common.config.scenario import Scenario, Unit
 from common.errors import ConfigError, PrivacyRefusal
 from common.modality.image_options import Gaussians
+from common.modality.table_options import Mixture
 from common.privacy import accounting
 from common.privacy.accounting import Mechanism
 
 NO_PRIVACY = "NON-PRIVATE"
 SEEDED = "seeded: not private against someone who knows the seed"
 TRAINING, STATISTICS, MEANS, MOMENTS, CELLS = "training", "statistics", "means", "moments", "cells"
+SINGLES, PAIRS = "singles", "pairs"
 """Names of the phases that a scenario can have."""
 
 WARM_START_SHARE = 0.314
@@ -231,6 +233,17 @@ def cells_phase(scenario: Scenario) -> Phase | None:
     return _release(scenario, CELLS, 0.0) if _cut(scenario) else None
 
 
+def singles_phase(scenario: Scenario) -> Phase | None:
+    """The counts of single columns, by which numbers are cut for the pairs."""
+    share = scenario.model.singles_share if isinstance(scenario.model, Mixture) else None
+    return _release(scenario, SINGLES, share) if share else None
+
+
+def pairs_phase(scenario: Scenario) -> Phase | None:
+    """The counts of pairs of columns, which use the budget that other phases leave."""
+    return _release(scenario, PAIRS, 0.0) if isinstance(scenario.model, Mixture) else None
+
+
 def _cut(scenario: Scenario) -> bool:
     return isinstance(scenario.model, Gaussians) and (scenario.model.cells or 1) > 1
 
@@ -264,6 +277,8 @@ PHASES: list[Callable[[Scenario], Phase | None]] = [
     means_phase,
     moments_phase,
     cells_phase,
+    singles_phase,
+    pairs_phase,
     training_phase,
 ]
 """What may become a phase of a scenario's plan, in order: noise 0 is still to be found, share 0 is what is left."""

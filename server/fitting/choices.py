@@ -1,68 +1,53 @@
-"""What a study leaves open, chosen by public numbers alone: records, classes, hospitals, pixels and the budget.
+"""What a study leaves open, and what to expect of it: by family, from public numbers alone."""
 
-The noise in a covariance is told by the largest eigenvalue that it would show where there is nothing, as a share of all
-of a class's variance (`blur`). It grows with the frequencies looked at and with the number of cells, and falls with
-records and budget. So as many of both are taken as keep it below `MOST_BLUR`: frequencies first, since cells without
-detail are of no use.
-"""
-
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from common.config.scenario import Scenario
 from common.modality import Schema
-from common.modality.image_options import Gaussians
-from common.privacy.accounting import information
-from common.privacy.statistics import CentredMoments
-from common.wire.study import SiteDeclaration
-from server.fitting.eigenvalues import largest_of_noise
+from common.wire.study import SiteDeclaration, Study
+from server.fitting import image_choices, table_choices
+from server.fitting.judgement import Judgement
 
-MOST_BLUR = 0.05
-"""Above it what learns from the images learns the noise: of X-rays with a blur of 0.07 one fit in three was useless."""
 
-TOO_MUCH_BLUR = 0.1
-"""Above it no fit that was measured could be relied on, and the release is a linear classifier alone."""
+class Adviser(NamedTuple):
+    """What is known of a family.
 
-_FREQUENCIES = range(8, 17)
-_CELLS = (1, 2, 4, 8)
+    Attributes:
+        choose: the model with nothing left open, from scenario, model, schema, and sites with their public sizes.
+        judge: what to expect of a study.
+        reasons: why each option is as it is, from the model that was wanted and the one that was chosen.
+        figure: name of `Judgement.figure`, and how it is written.
+    """
+
+    choose: Callable[[Scenario, Any, Any, Sequence[SiteDeclaration]], Any]
+    judge: Callable[[Study], Judgement]
+    reasons: Callable[[Any, Any], list[str]]
+    figure: tuple[str, str]
+
+
+ADVISERS: dict[str, Adviser] = {
+    "gaussians": Adviser(image_choices.choose, image_choices.judge, image_choices.reasons, ("noise", "{:.1%}")),
+    "mixture": Adviser(table_choices.choose, table_choices.judge, table_choices.reasons, ("signal", "{:.2g}")),
+}
+"""By family; of others nothing is chosen, and nothing is known."""
 
 
 def with_choices(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclaration]) -> Scenario:
-    """The scenario, with what is open of `model.frequencies`, `model.cells` and `model.draws` chosen.
+    """The scenario, with what it leaves open of its model chosen.
 
     Args:
         scenario: of any family.
         schema: of the records.
         sites: with their public sizes, in units of privacy.
     """
-    model = scenario.model
-    if not isinstance(model, Gaussians):
+    adviser = ADVISERS.get(scenario.model.family)
+    if adviser is None:
         return scenario
-    frequencies, cells = model.frequencies, model.cells
-    if frequencies is None:
-        possible = [k for k in _FREQUENCIES if k <= schema.shape[-1]] or [schema.shape[-1]]
-        clear = [k for k in possible if blur(scenario, schema, sites, k, cells or 1) <= MOST_BLUR]
-        frequencies = max(clear, default=possible[0])
-    if cells is None:
-        clear = [n for n in _CELLS if blur(scenario, schema, sites, frequencies, n) <= MOST_BLUR]
-        cells = max(clear, default=1)
-    draws = model.draws
-    if draws is None:
-        draws = blur(scenario, schema, sites, frequencies, cells) <= TOO_MUCH_BLUR
-    chosen = model.model_copy(update={"frequencies": frequencies, "cells": cells, "draws": draws})
-    return scenario.model_copy(update={"model": chosen})
+    return scenario.model_copy(update={"model": adviser.choose(scenario, scenario.model, schema, sites)})
 
 
-def blur(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclaration], frequencies: int, cells: int) -> float:
-    """Largest eigenvalue of the noise in the covariance of a cell of average size, as a share of its variance.
-
-    0 without privacy.
-    """
-    model, privacy = scenario.model, scenario.privacy
-    if not privacy.enabled or not isinstance(model, Gaussians):
-        return 0.0
-    share = 1 - model.means_share - (model.moments_share if cells > 1 else 0)
-    sigma = math.sqrt(len(sites) / (information(privacy.epsilon, privacy.delta) * share))
-    records = sum(site.declared_size for site in sites) / (schema.num_classes * cells)
-    d = schema.shape[0] * frequencies**2
-    return largest_of_noise(CentredMoments.noise_of_second_moments(sigma), d) / records
+def judge(study: Study) -> Judgement | None:
+    """What to expect of a study; None where nothing was measured that could say."""
+    adviser = ADVISERS.get(study.scenario.model.family)
+    return None if adviser is None else adviser.judge(study)

@@ -84,7 +84,9 @@ def mixture_weights(schema: TableSchema, found: Found, components: int, steps: i
     with torch.no_grad():
         chances, groups = mixture.probabilities()
     cells = groups[:, found.groups] * shares_within(schema, found)
-    return under("generator", {"chances": chances, "classes": groups[:, mixture.columns :].contiguous(), "cells": cells})
+    return under(
+        "generator", {"chances": chances, "classes": groups[:, mixture.columns :].contiguous(), "cells": cells}
+    )
 
 
 def _fit(mixture: "_Mixture", shares: _Shares, steps: int, rest: _Shares | None = None) -> int:

@@ -9,13 +9,21 @@ from torch import Tensor
 
 from common.errors import ConfigError, FederationError
 from common.modality.image_options import Gaussians
+from common.modality.table import TableSchema
+from common.modality.table_options import Mixture
 from common.models.weights import Weights, under
 from common.privacy import plan
-from common.privacy.statistics import CentredMoments, Means, Statistic, asked_for, spectrum_of
+from common.privacy.statistics import CentredMoments, Means, Pairs, Singles, Statistic, asked_for, spectrum_of
 from common.privacy.statistics.centred import CENTRES, RADIUS, Covariances
+from common.privacy.statistics.pairs import GROUPS
+from common.privacy.statistics.singles import Counts
+from common.seeding import random_generator
 from common.wire.study import Study
 from server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weights
+from server.fitting.groups import groups_of
 from server.fitting.linear import discriminant
+from server.fitting.mixture import Found, mixture_weights
+from server.fitting.table_choices import MOST_BINS
 from server.fitting.warm_start import pretrain
 
 
@@ -38,6 +46,8 @@ class Released(NamedTuple):
 
 def sent_with(study: Study, phase: str, released: Mapping[str, Released]) -> Weights:
     """What sites need to know for a phase, from those before; empty where they need nothing."""
+    if phase == plan.PAIRS:
+        return {GROUPS: groups_of(_table(study), _mixture(study).bins or MOST_BINS, _counts(study, released))}
     if phase not in (plan.MOMENTS, plan.CELLS):
         return {}
     means, known = statistic(study, plan.MEANS, {}), released[plan.MEANS]
@@ -87,6 +97,32 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
     return {**weights, **fits[choose_edge(study, fits) if family.edge is None else family.edge]}
 
 
+def _pairs(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:
+    model, found = _mixture(study), released[plan.PAIRS]
+    pairs = statistic(study, plan.PAIRS, sent_with(study, plan.PAIRS, released))
+    assert isinstance(pairs, Pairs)  # noqa: S101  (by its phase)
+    tables = pairs.tables(found.total, found.noise(study, plan.PAIRS))
+    counted = Found(tables, model.by_class is not False, pairs.groups, _counts(study, released))
+    rng = random_generator(study.scenario.seed, "mixture")
+    return {**weights, **mixture_weights(_table(study), counted, model.components, model.steps, rng)}
+
+
+def _counts(study: Study, released: Mapping[str, Released]) -> Counts | None:
+    """The counts of single columns, if they were released."""
+    found, singles = released.get(plan.SINGLES), Singles(_table(study))
+    return None if found is None else singles.counts(found.total, found.noise(study, plan.SINGLES))
+
+
+def _mixture(study: Study) -> Mixture:
+    assert isinstance(study.scenario.model, Mixture)  # noqa: S101  (its phases are these)
+    return study.scenario.model
+
+
+def _table(study: Study) -> TableSchema:
+    assert isinstance(study.schema, TableSchema)  # noqa: S101  (its family is of tables)
+    return study.schema
+
+
 def _covariances(study: Study, phase: str, released: Mapping[str, Released], sent: Weights) -> Covariances:
     moments, found = statistic(study, phase, sent), released[phase]
     assert isinstance(moments, CentredMoments)  # noqa: S101  (by its phase)
@@ -103,5 +139,7 @@ FITS: dict[str, Callable[[Study, Mapping[str, Released], Weights], Weights]] = {
     plan.MEANS: _keep,
     plan.MOMENTS: _gaussians,
     plan.CELLS: _gaussians,
+    plan.SINGLES: _keep,
+    plan.PAIRS: _pairs,
 }
 """The weights after a phase, from all that was released so far and the weights before."""

@@ -8,14 +8,29 @@ from common.config.scenario import Scenario
 from common.modality import Schema
 from common.modality.image_features import Spectrum
 from common.modality.image_options import Gaussians
+from common.modality.table import TableSchema
+from common.modality.table_options import Mixture
 from common.privacy import plan
 from common.privacy.statistics.base import Statistic
 from common.privacy.statistics.centred import CentredMoments
 from common.privacy.statistics.means import Centres, Means
 from common.privacy.statistics.moments import Moments
+from common.privacy.statistics.pairs import Pairs
+from common.privacy.statistics.singles import Singles
 from common.registry import lookup
 
-__all__ = ["RELEASES", "CentredMoments", "Centres", "Means", "Moments", "Statistic", "asked_for", "spectrum_of"]
+__all__ = [
+    "RELEASES",
+    "CentredMoments",
+    "Centres",
+    "Means",
+    "Moments",
+    "Pairs",
+    "Singles",
+    "Statistic",
+    "asked_for",
+    "spectrum_of",
+]
 
 
 Sent = Mapping[str, Tensor]
@@ -57,11 +72,27 @@ def _cells(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
     return CentredMoments(schema, spectrum, sent, scenario.model.cells or 1)
 
 
+def _singles(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:  # noqa: ARG001
+    if not isinstance(schema, TableSchema):
+        raise ValueError("are of no use to such records")
+    if sent:
+        raise ValueError("were sent, but are not needed")
+    return Singles(schema)
+
+
+def _pairs(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
+    if not isinstance(scenario.model, Mixture) or not isinstance(schema, TableSchema):
+        raise ValueError("are of no use to this family of networks")
+    return Pairs(schema, sent, by_class=scenario.model.by_class is not False)
+
+
 RELEASES: dict[str, Callable[[Scenario, Schema, Sent], Statistic]] = {
     plan.STATISTICS: _warm_start,
     plan.MEANS: _means,
     plan.MOMENTS: _centred,
     plan.CELLS: _cells,
+    plan.SINGLES: _singles,
+    plan.PAIRS: _pairs,
 }
 """The statistic of each phase, from what the coordinator sent with its request.
 
@@ -83,6 +114,6 @@ def asked_for(phase: str, scenario: Scenario, schema: Schema, sent: Sent) -> Sta
     statistic = lookup(RELEASES, phase, "phase")(scenario, schema, sent)
     if statistic.size > MOST_VALUES:
         raise ValueError(
-            f"are for {statistic.size:,} values, above {MOST_VALUES:,}: ask for fewer frequencies or cells"
+            f"are for {statistic.size:,} values, above {MOST_VALUES:,}: ask for fewer frequencies, cells or bins"
         )
     return statistic

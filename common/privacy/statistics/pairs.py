@@ -9,14 +9,14 @@ in the part of the vector of its class, B² + Γ² = (63/64)². Where classes ar
 one part for everybody, and the class is one more column.
 
 Privacy:
-    ‖part of a row‖² = m · B²/m + m(m-1)/2 · Γ²/(m(m-1)/2) = B² + Γ² = (63/64)²: whatever was sent is checked to put each
+    ‖part of a row‖² = m · B²/m + m(m-1)/2 · Γ²/(m(m-1)/2) = B² + Γ² = (63/64)²: what was sent is checked to put each
     cell into one group of its own column, so that a row is in exactly one group of each column.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import torch
 from torch import Tensor
@@ -55,6 +55,10 @@ class Pairs(Statistic):
         sent: `groups` float32[cells], of each cell the number of its group within its column: from 0, none left out.
         by_class: whether each class has a part of its own.
 
+    Attributes:
+        groups: int64[cells], the group of each cell, counted over all columns.
+        blocks: the groups of each column; where there is one part for everybody, the last column is the class.
+
     Raises:
         ValueError: what was sent is not so, or there is one column.
     """
@@ -71,9 +75,9 @@ class Pairs(Statistic):
         self._schema, self._by_class = schema, by_class
         self.slots = schema.num_classes if by_class else 1
         starts = torch.tensor([0, *sizes]).cumsum(0)
-        self.blocks = tuple(slice(int(a), int(b)) for a, b in zip(starts, starts[1:], strict=False))
+        self.blocks = tuple(slice(a, b) for a, b in pairwise(starts.tolist()))
         own = [groups[block].long() + start.start for block, start in zip(schema.blocks, self.blocks, strict=False)]
-        self._group, self._sizes = torch.cat(own), torch.tensor(sizes)
+        self.groups, self._sizes = torch.cat(own), torch.tensor(sizes)
         self._firsts, self._seconds = torch.tensor(list(combinations(range(len(sizes)), 2))).T
         areas = self._sizes[self._firsts] * self._sizes[self._seconds]
         self._starts = int(starts[-1]) + areas.cumsum(0) - areas
@@ -83,7 +87,7 @@ class Pairs(Statistic):
     def rows(self, records: Tensor, labels: Tensor) -> Tensor:
         """See `Statistic.rows`."""
         device = records.device
-        groups = self._group.to(device)[cells_of(self._schema, records)]
+        groups = self.groups.to(device)[cells_of(self._schema, records)]
         if not self._by_class:
             groups = torch.cat((groups, labels.unsqueeze(1) + self.blocks[-1].start), dim=1)
         within = groups - torch.tensor([block.start for block in self.blocks], device=device)
@@ -111,6 +115,11 @@ class Pairs(Statistic):
             pairs[:, a, b] = parts[:, start : start + math.prod(area)].reshape(-1, *area) / self._pair
         singles = parts[:, :groups] / self._single
         return Tables(singles, pairs, noise / self._single, noise / self._pair, self.blocks)
+
+
+def noise_of_pairs(noise: float, columns: int) -> float:
+    """Standard deviation of the noise in a count of a pair, of so many columns, where each entry has `noise`."""
+    return noise * math.sqrt(math.comb(columns, 2)) / _GAMMA
 
 
 def _groups(of_cells: Tensor) -> int:

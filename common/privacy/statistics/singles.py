@@ -55,6 +55,11 @@ class Singles(Statistic):
         return Counts(total.double().view(self.slots, self.width) / self._each, noise / self._each)
 
 
+def noise_of_singles(noise: float, columns: int) -> float:
+    """Standard deviation of the noise in a count, of so many columns, where each entry has `noise`."""
+    return noise * math.sqrt(columns) / LARGEST
+
+
 def cells_of(schema: TableSchema, records: Tensor) -> Tensor:
     """The cell of each column int64[N, m] that encoded rows are in, counted over all columns."""
     return torch.stack([records[:, block].argmax(dim=1) + block.start for block in schema.blocks], dim=1)

@@ -1,0 +1,94 @@
+"""What a study of tables leaves open, chosen by public numbers alone: records, classes, hospitals, columns, the budget.
+
+What can be told of a count is its signal: how many rows a cell holds on average, in standard deviations of its noise.
+Numbers are cut into as many groups as leave pairs of them a signal of `CLEAR`; more would only be fitted to noise.
+"""
+
+import math
+from collections.abc import Sequence
+
+from common.config.scenario import Scenario
+from common.modality.table import NUMBER_CELLS, TableSchema
+from common.modality.table_options import Mixture
+from common.privacy.accounting import information
+from common.privacy.statistics.pairs import noise_of_pairs
+from common.privacy.statistics.singles import noise_of_singles
+from common.wire.study import SiteDeclaration, Study
+from server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
+
+CLEAR, FAINT = 2.0, 0.5
+"""Signal of a pair of groups: enough, and too little for any dependence to be told from noise."""
+
+MOST_BINS = 16
+_BINS = range(2, MOST_BINS + 1)
+_SINGLES_SHARE = 0.1
+
+
+def choose(scenario: Scenario, model: Mixture, schema: TableSchema, sites: Sequence[SiteDeclaration]) -> Mixture:
+    """The model, with what is open of `bins`, `by_class` and `singles_share` chosen."""
+    by_class, share, bins = model.by_class, model.singles_share, model.bins
+    if by_class is None:
+        # two columns and the class are three: where there is but one column, it has pairs with the class alone
+        several = len(schema.columns) > 1
+        by_class = several and signal(scenario, schema, sites, 2, by_class=True) >= FAINT
+    if share is None:
+        clear = signal_of_singles(scenario, schema, sites, _SINGLES_SHARE) >= 1
+        share = _SINGLES_SHARE if clear else 0.0
+    if bins is None:
+        clear_bins = [n for n in _BINS if signal(scenario, schema, sites, n, by_class=by_class) >= CLEAR]
+        bins = max(clear_bins, default=_BINS[0])
+    return model.model_copy(update={"bins": bins, "by_class": by_class, "singles_share": share})
+
+
+def judge(study: Study) -> Judgement:
+    """What to expect of a study; the figure is the signal of its pairs."""
+    model, schema = study.scenario.model, study.schema
+    assert isinstance(model, Mixture) and isinstance(schema, TableSchema)  # noqa: S101, PT018  (its family)
+    by_class, bins = model.by_class is not False, model.bins or MOST_BINS
+    found = signal(study.scenario, schema, study.sites, bins, by_class=by_class)
+    told = f"a pair of cells of two numbers holds {found:.2g} times the noise in it"
+    if found >= 1:
+        return Judgement(found, USEFUL, f"{told}, of which 1 is enough to learn from")
+    if found >= FAINT:
+        return Judgement(found, UNCERTAIN, f"{told}; below 1 weak dependences are lost")
+    return Judgement(found, TOO_FEW, f"{told}; below {FAINT:g} little but the single columns is told from noise")
+
+
+def reasons(wanted: Mixture, chosen: Mixture) -> list[str]:
+    """Why each option is as it is."""
+    return [
+        option("bins", wanted, chosen, f"as many as leave pairs {CLEAR:g} times their noise, or the fewest"),
+        option("by_class", wanted, chosen, "as classes are large enough for pairs of their own, or not"),
+        option("singles_share", wanted, chosen, "above 0 where single cells are clear enough to cut numbers by"),
+    ]
+
+
+def signal(
+    scenario: Scenario, schema: TableSchema, sites: Sequence[SiteDeclaration], bins: int, *, by_class: bool
+) -> float:
+    """Mean number of rows in a pair of groups of two numbers, in units of its noise; ∞ without privacy."""
+    slots = schema.num_classes if by_class else 1
+    share = 1 - (_model(scenario).singles_share or 0.0)
+    noise = noise_of_pairs(_sigma(scenario, sites, share), len(schema.columns) + (not by_class))
+    return _rows(sites) / (slots * bins**2) / noise if noise else math.inf
+
+
+def signal_of_singles(scenario: Scenario, schema: TableSchema, sites: Sequence[SiteDeclaration], share: float) -> float:
+    """The same of a cell of a number in one class, where such counts have a share of the budget."""
+    noise = noise_of_singles(_sigma(scenario, sites, share), len(schema.columns))
+    return _rows(sites) / (schema.num_classes * NUMBER_CELLS) / noise if noise else math.inf
+
+
+def _sigma(scenario: Scenario, sites: Sequence[SiteDeclaration], share: float) -> float:
+    """Standard deviation of the noise in each entry of the sum over the sites."""
+    privacy = scenario.privacy
+    return math.sqrt(len(sites) / (information(privacy.epsilon, privacy.delta) * share)) if privacy.enabled else 0.0
+
+
+def _rows(sites: Sequence[SiteDeclaration]) -> int:
+    return sum(site.declared_size for site in sites)
+
+
+def _model(scenario: Scenario) -> Mixture:
+    assert isinstance(scenario.model, Mixture)  # noqa: S101  (its family)
+    return scenario.model
