@@ -1,0 +1,77 @@
+"""The declared columns of a CSV file, as texts; all others are dropped as they are read.
+
+The name of a patient's file, a value, the number of a line or a count is in no error: each may tell of one patient.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from io import TextIOBase
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+
+from common.errors import DataError
+
+MOST_BYTES = 2**30
+_LONGEST_LINE = 2**20
+_BLOCK = 65_536
+
+
+def read_blocks(path: Path, columns: Sequence[str], thing: str) -> Iterator[list[tuple[str, ...]]]:
+    """Reads a file of RFC 4180 in UTF-8, with or without a byte order mark, block by block.
+
+    Blanks around a name of the header do not count, and columns may stand in any order. Empty lines are left out.
+
+    Args:
+        path: the file.
+        columns: names of the columns to read, at least one.
+        thing: what an error calls the file, as "site 'bergen'".
+
+    Yields:
+        For each column in the order of `columns`, the texts of up to 65,536 rows; at least one row.
+
+    Raises:
+        DataError: the file cannot be read, is too large, is not such a CSV file, or has not each column once.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(thing, "is not a file", "correct data.root")
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(thing, "has a file larger than 1 GiB", "export the declared columns alone")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from _blocks(csv.reader(_lines(file, thing), strict=True), columns, thing)
+    except OSError as error:
+        raise DataError(thing, f"cannot be read ({error.strerror or 'damaged'})", "check the file") from None
+    except UnicodeDecodeError:
+        raise DataError(thing, "is not UTF-8 text", "export it again as CSV in UTF-8") from None
+    except csv.Error:
+        raise DataError(thing, "is not CSV as in RFC 4180", "export it again, with commas and double quotes") from None
+
+
+def _blocks(rows: Iterator[list[str]], columns: Sequence[str], thing: str) -> Iterator[list[tuple[str, ...]]]:
+    header = [name.strip() for name in next(rows, [])]
+    if not header:
+        raise DataError(thing, "has an empty file", "give it a header with the declared columns")
+    for name in columns:
+        if name not in header:
+            hint = "add it to the file, or correct the description of the columns"
+            raise DataError(f"column '{name}' of {thing}", "is missing", hint)
+        if header.count(name) > 1:
+            raise DataError(f"column '{name}' of {thing}", "is there twice", "keep one")
+    wanted = itemgetter(*(header.index(name) for name in columns))
+    while block := list(islice(rows, _BLOCK)):
+        filled = [row for row in block if row]
+        if any(len(row) != len(header) for row in filled):
+            problem = "has a row with more or fewer values than the header"
+            raise DataError(thing, problem, "quote values that hold a comma")
+        if filled:
+            found = zip(*map(wanted, filled), strict=True) if len(columns) > 1 else [map(wanted, filled)]
+            yield [tuple(texts) for texts in found]
+
+
+def _lines(file: TextIOBase, thing: str) -> Iterator[str]:
+    """The lines, none of them long and none with a NUL, which the csv module lets through."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE or "\0" in line:
+            raise DataError(thing, "is not text in lines", "export it again as CSV in UTF-8")
+        yield line
