@@ -59,9 +59,10 @@ def read_yaml(text: str) -> object:
         raise yaml.YAMLError(str(error)) from None
 
 
-def write_yaml(value: object) -> str:
-    """A plain value as YAML, keys in their order."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def write_yaml(value: object, *, compact: bool = False) -> str:
+    """A plain value as YAML, keys in their order; if compact, with lists of single values on one line."""
+    flow, width = (None, 120) if compact else (False, 80)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=width)
 
 
 def _short_enough(content: bytes) -> bytes:

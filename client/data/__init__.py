@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from client.data import digits, folder, medmnist, mnist, table
+from client.data import breast_cancer, digits, folder, medmnist, mnist, table
 from client.data.patients import simulated_patients
 from client.data.records import DataSet, Reader, Records
 from common.errors import ConfigError, DataError
@@ -18,6 +18,7 @@ READERS: dict[str, Reader] = {
     "medmnist": medmnist.read,
     "folder": folder.read,
     "table": table.read,
+    "breast-cancer": breast_cancer.read,
 }
 
 

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from client.data.csv_file import read_blocks
 from client.data.records import DataSet, Records
 from client.data.settings import required_root
 from client.data.split import share
 from client.data.table_values import Convert, Unreadable, class_converter, converted, converter
 from common.bounds import Name
+from common.csv_file import read_blocks
 from common.errors import ConfigError, DataError
 from common.modality.table import TableSchema
 from common.modality.table_options import Table

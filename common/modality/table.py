@@ -167,7 +167,7 @@ class Number:
 
     def cell_names(self) -> tuple[str, ...]:
         """The cells in words."""
-        shown = _day if self.date else "{:g}".format
+        shown = day_of if self.date else "{:g}".format
         return tuple(f"{shown(a)} to {shown(b)}" for a, b in zip(self._ends, self._ends[1:], strict=False))
 
     def located(self, values: "Tensor") -> "tuple[Tensor, Tensor]":
@@ -382,7 +382,8 @@ EPOCH = date(1970, 1, 1)
 _FIRST_DAY, _LAST_DAY = (date(*day).toordinal() - EPOCH.toordinal() for day in ((1, 1, 1), (9998, 12, 31)))
 
 
-def _day(days: float) -> str:
+def day_of(days: float) -> str:
+    """The date so many days after 1970-01-01, as 2026-03-09."""
     return (EPOCH + timedelta(days=min(days, _LAST_DAY + 1))).isoformat()
 
 

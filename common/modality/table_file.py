@@ -69,7 +69,7 @@ def read_description(path: Path) -> TableSchema:
         ConfigError: the file is missing or not YAML, or a key or value is wrong.
     """
     whole = "description"
-    values = read_keys(path, whole, "start from simulations/scenarios/tables/heart.yaml")
+    values = read_keys(path, whole, "start from a draft: silogan data describe FILE.csv --draft")
     found = parse(_Description, values, whole)
     columns = tuple(_column(name, keys, whole) for name, keys in found.columns.items())
     try:

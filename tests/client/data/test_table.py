@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from client.data import Records, csv_file, read, table
+from client.data import Records, read, table
 from client.data.fingerprints import fingerprints, known
+from common import csv_file
 from common.errors import ConfigError, DataError
 from common.modality.table import Number
 from common.modality.table_file import read_description
@@ -342,8 +343,8 @@ def test_wrong_rows_are_named_by_column_and_site_alone(ward: Ward, row: str, say
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "site 'oslo': has an empty file"),
-        (b"\xef\xbb\xbf", "site 'oslo': has an empty file"),
+        (b"", "site 'oslo': has no header"),
+        (b"\xef\xbb\xbf", "site 'oslo': has no header"),
         (b"age,sex,bmi,num\n50,0,20,0\n", "column 'seen' of site 'oslo': is missing"),
         (b"age;sex;bmi;seen;num\n50;0;20;;0\n", "column 'age' of site 'oslo': is missing"),
         (b"age,sex,sex,bmi,seen,num\n", "column 'sex' of site 'oslo': is there twice"),
@@ -393,12 +394,12 @@ def test_wrong_places(ward: Ward, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^data\.columns: is not given"):
         read(Table(root=ward.root))
     assert ward.refusal() == "data.root: is a folder without a .csv file; give one for each hospital"
-    assert ward.refusal(root=ward.root / "bergen.csv") == "site 'bergen': is not a file; correct data.root"
+    assert ward.refusal(root=ward.root / "bergen.csv") == "site 'bergen': is not a file; correct its path"
     os.mkfifo(ward.root / "bergen.csv")
-    assert ward.refusal() == "site 'bergen': is not a file; correct data.root"
+    assert ward.refusal() == "site 'bergen': is not a file; correct its path"
     (ward.root / "bergen.csv").unlink()
     (ward.root / "bergen.csv").mkdir()
-    assert ward.refusal() == "site 'bergen': is not a file; correct data.root"
+    assert ward.refusal() == "site 'bergen': is not a file; correct its path"
     (ward.root / "bergen.csv").rmdir()
     outside = tmp_path / "outside.csv"
     outside.write_text(f"{HEADER}\n{ROW}\n")

@@ -4,7 +4,8 @@ The name of a patient's file, a value, the number of a line or a count is in no 
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOBase
 from itertools import islice
 from operator import itemgetter
@@ -33,13 +34,30 @@ def read_blocks(path: Path, columns: Sequence[str], thing: str) -> Iterator[list
     Raises:
         DataError: the file cannot be read, is too large, is not such a CSV file, or has not each column once.
     """
+    with _opened(path, thing) as rows:
+        yield from _blocks(rows, columns, thing)
+
+
+def read_header(path: Path, thing: str) -> list[str]:
+    """The names of all columns; see `read_blocks`.
+
+    Raises:
+        DataError: the file cannot be read, is too large, or is not such a CSV file.
+    """
+    with _opened(path, thing) as rows:
+        return _header(rows, thing)
+
+
+@contextmanager
+def _opened(path: Path, thing: str) -> Generator[Iterator[list[str]]]:
+    """The rows of a file; whatever reading them raises becomes a `DataError`."""
     try:
         if not path.is_file():
-            raise DataError(thing, "is not a file", "correct data.root")
+            raise DataError(thing, "is not a file", "correct its path")
         if path.stat().st_size > MOST_BYTES:
             raise DataError(thing, "has a file larger than 1 GiB", "export the declared columns alone")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from _blocks(csv.reader(_lines(file, thing), strict=True), columns, thing)
+            yield csv.reader(_lines(file, thing), strict=True)
     except OSError as error:
         raise DataError(thing, f"cannot be read ({error.strerror or 'damaged'})", "check the file") from None
     except UnicodeDecodeError:
@@ -48,10 +66,15 @@ def read_blocks(path: Path, columns: Sequence[str], thing: str) -> Iterator[list
         raise DataError(thing, "is not CSV as in RFC 4180", "export it again, with commas and double quotes") from None
 
 
+def _header(rows: Iterator[list[str]], thing: str) -> list[str]:
+    names = [name.strip() for name in next(rows, [])]
+    if not any(names):
+        raise DataError(thing, "has no header", "begin it with a line of the columns' names")
+    return names
+
+
 def _blocks(rows: Iterator[list[str]], columns: Sequence[str], thing: str) -> Iterator[list[tuple[str, ...]]]:
-    header = [name.strip() for name in next(rows, [])]
-    if not header:
-        raise DataError(thing, "has an empty file", "give it a header with the declared columns")
+    header = _header(rows, thing)
     for name in columns:
         if name not in header:
             hint = "add it to the file, or correct the description of the columns"
