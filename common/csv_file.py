@@ -4,6 +4,7 @@ The name of a patient's file, a value, the number of a line or a count is in no 
 """
 
 import csv
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOBase
@@ -75,11 +76,12 @@ def _header(rows: Iterator[list[str]], thing: str) -> list[str]:
 
 def _blocks(rows: Iterator[list[str]], columns: Sequence[str], thing: str) -> Iterator[list[tuple[str, ...]]]:
     header = _header(rows, thing)
+    times = Counter(header)
     for name in columns:
-        if name not in header:
+        if not times[name]:
             hint = "add it to the file, or correct the description of the columns"
             raise DataError(f"column '{name}' of {thing}", "is missing", hint)
-        if header.count(name) > 1:
+        if times[name] > 1:
             raise DataError(f"column '{name}' of {thing}", "is there twice", "keep one")
     wanted = itemgetter(*(header.index(name) for name in columns))
     while block := list(islice(rows, _BLOCK)):

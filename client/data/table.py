@@ -3,7 +3,7 @@
 Errors name a column and a site. A hospital's name is public; a value, the number of a row or a count is not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,12 +117,11 @@ class _Rows:
         Raises:
             DataError: see `read`.
         """
-        special = [name for name in (self.schema.patient, self.schema.site) if name]
-        names = [*self._converters, *special]
+        patient, origin = self.schema.patient, self.schema.site
+        names = [*self._converters, *(name for name in (patient, origin) if name)]
         for block in read_blocks(path, names, thing):
-            columns = dict(zip(names, block, strict=True))
-            rows = len(block[0])
-            self._count += rows
+            columns, count = dict(zip(names, block, strict=True)), len(block[0])
+            self._count += count
             if self._count > _MOST_ROWS:
                 raise DataError(thing, "has too many rows", f"give at most {_MOST_ROWS:,} in all")
             for name, convert in self._converters.items():
@@ -130,15 +129,25 @@ class _Rows:
                     self._blocks[name].append(converted(columns[name], convert))
                 except Unreadable as fault:
                     raise DataError(f"column '{name}' of {thing}", fault.problem, fault.hint) from None
-            if self.schema.patient:
-                self.patients += _stripped(self.schema, self.schema.patient, columns, thing)
-            if self.schema.site:
-                names_here = _stripped(self.schema, self.schema.site, columns, thing)
-                for name in set(names_here):
-                    _check_name(name, f"column '{self.schema.site}' of {thing}", "has a value")
-                self.sites += names_here
+            if patient:
+                self.patients += self._named(columns[patient], f"column '{patient}' of {thing}")
+            if origin:
+                self.sites += self._of_sites(columns[origin], f"column '{origin}' of {thing}")
             elif site:
-                self.sites += [site] * rows
+                self.sites += [site] * count
+
+    def _named(self, texts: Sequence[str], thing: str) -> list[str]:
+        """Names of patients or sites, none of them missing; blanks around a name do not count."""
+        found = [text.strip() for text in texts]
+        if not {"", *self.schema.missing}.isdisjoint(found):
+            raise DataError(thing, "has a missing value", "complete or remove such rows")
+        return found
+
+    def _of_sites(self, texts: Sequence[str], thing: str) -> list[str]:
+        found = self._named(texts, thing)
+        for name in set(found):
+            _check_name(name, thing, "has a value")
+        return found
 
     def shares(self) -> NDArray[np.float64]:
         """For each row a number in [0, 1), the same for all rows of a patient, or for all that are alike."""
@@ -176,11 +185,3 @@ class _Rows:
         width = values.shape[1] * values.itemsize
         content = values.astype("<f8", copy=False).tobytes()
         return (content[start : start + width] for start in range(0, len(content), width))
-
-
-def _stripped(schema: TableSchema, name: str, columns: dict[str, tuple[str, ...]], thing: str) -> list[str]:
-    """The names of patients or sites, none of them missing; blanks around a name do not count."""
-    found = [text.strip() for text in columns[name]]
-    if {"", *schema.missing} & set(found):
-        raise DataError(f"column '{name}' of {thing}", "has a missing value", "complete or remove such rows")
-    return found

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from common.csv_file import read_blocks, read_header
-from common.modality.table import EPOCH, MOST_STEPS
+from common.errors import DataError
+from common.modality.table import EPOCH, MOST_COLUMNS, MOST_STEPS
 from common.modality.table_file import days_of, spelled
 from common.printable import printable
 from common.yaml_text import write_yaml
@@ -35,10 +36,12 @@ def draft(path: Path) -> str:
     described is left out with a comment that says why.
 
     Raises:
-        DataError: the file cannot be read as CSV.
+        DataError: the file cannot be read as CSV, or has too many columns.
     """
     thing = f"table '{path.stem}'"
     names = [name for name in read_header(path, thing) if name]
+    if len(names) > MOST_COLUMNS:
+        raise DataError(thing, f"has more than {MOST_COLUMNS} columns", "export those that a study needs")
     columns = [_Seen() for _ in names]
     for block in read_blocks(path, names, thing):
         for column, texts in zip(columns, block, strict=True):

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from client.data import Records, read, table
 from client.data.fingerprints import fingerprints, known
@@ -425,6 +427,26 @@ def test_too_much_is_refused(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(csv_file, "MOST_BYTES", 99)
     with pytest.raises(DataError, match=r"^site 'bergen': has a file larger than 1 GiB"):
         ward.read()
+
+
+@given(st.data())
+def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    ward = Ward(tmp_path_factory.mktemp("ward"))
+    content = f"{HEADER}\n{ROW}\n51,1,,,2\n".encode()
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(content)))
+        end = data.draw(st.integers(start, min(start + 8, len(content))))
+        put = data.draw(st.binary(max_size=6) | st.sampled_from([b'"', b",", b"\r", b"\n", b"\0", b"9", b"\xc2\xa0"]))
+        content = content[:start] + put + content[end:]
+    ward.write("bergen", content)
+    try:
+        found = ward.read()
+    except DataError as error:
+        assert str(error).startswith(("site 'bergen': ", "column '"))  # noqa: PT017  (or it is read)
+    else:
+        ages, bmi = found.stored["age"], found.stored["bmi"]
+        assert bool(((ages >= 0) & (ages <= 120)).all())
+        assert bool((bmi.isnan() | ((bmi >= 10) & (bmi <= 60))).all())
 
 
 # --- real data -----------------------------------------------------------------------------------------------------
