@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client.commands import node
+from client.describe.commands import data
 from common.errors import DataError, SiloganError, UsageError, VerificationError
 from common.operations.command_line import EXIT_CODES, epilog
 from common.printable import printable
@@ -49,6 +50,7 @@ app = typer.Typer(
 
 app.add_typer(node)
 app.add_typer(server)
+app.add_typer(data)
 
 
 class LabelsBy(StrEnum):

@@ -66,7 +66,8 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     from client.node.node import Node
     from client.node.questions import DELTA, answered
     from client.node.questions import record_level as asked_level
-    from common.config.scenario import parse_data, read_keys
+    from common.config.scenario import parse_data
+    from common.reading import read_keys
 
     name, site = answered("cohort", cohort, str), answered("site", site, str)
     source = Path(answered("data", None if data is None else str(data), str))

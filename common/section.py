@@ -23,7 +23,9 @@ class Section(BaseModel):
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def variant(known: Mapping[str, type[AnySection]], values: object, *, section: str, tag: str, default: str) -> Section:
+def variant(
+    known: Mapping[str, type[AnySection]], values: object, *, section: str, tag: str, default: str
+) -> AnySection:
     """The section that `values` describe, of the type that their tag names; a section stays as it is.
 
     A key that only other types have may be left at its default there, as older files leave it.
@@ -40,7 +42,7 @@ def variant(known: Mapping[str, type[AnySection]], values: object, *, section: s
         ValidationError: a value is wrong.
     """
     if isinstance(values, Section):
-        return values
+        return cast(AnySection, values)
     given = dict(cast(dict[object, object], values)) if isinstance(values, dict) else {}
     name = given.get(tag, default)
     chosen = lookup(known, name, f"{section}.{tag}") if isinstance(name, str) else known[default]

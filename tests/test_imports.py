@@ -35,6 +35,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     "client": {
         "mechanism": set(),
         "data": set(),
+        "describe": set(),
         "training": {"mechanism", "data"},
         "ledger": {"data"},  # what is registered are fingerprints of the data
         "state": set(),

@@ -74,6 +74,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     coordinator = Coordinator.create(folder / "server", ["localhost"])
     add_run(coordinator, 1, Submission("stopped"))
     (folder / "bergen.pub").write_text(new_line())
+    (folder / "ward.yaml").write_text("columns: {age: {type: integer, min: 0, max: 120}}\n")
+    (folder / "ward.csv").write_text("age\n50\n")
     (folder / "wrong.yaml").write_text("name: wrong\ntraining: {roundz: 3}\n")
     named = {"node": node.folder, "server": coordinator.folder, "proposal": folder / "run" / "run.yaml"}
     return {name: str(path) for name, path in named.items()} | {"folder": str(folder)}
@@ -97,6 +99,10 @@ def test_what_is_looked_up_or_wrong_loads_no_library_of_training(places: dict[st
         "--help": 0,
         "node --help": 0,
         "server --help": 0,
+        "data --help": 0,
+        "data describe {folder}/ward.yaml": 0,
+        "data describe {folder}/ward.csv --draft": 0,
+        "data describe {folder}/none.yaml": 3,
         "simulate {folder}/wrong.yaml": 3,
         "simulate {folder}/none.yaml": 3,
         "generate {folder}/none --count 1 --out {folder}/images": 4,

@@ -4,7 +4,6 @@ Either may stand under `root/train` and `root/test`. The names of classes and si
 file is not (it is often a patient's), so errors name an image by its class folder and its place there by name.
 """
 
-import hashlib
 import os
 import warnings
 from collections.abc import Generator
@@ -22,6 +21,7 @@ from client.data.arrays import assemble, check_native_size, conform
 from client.data.patients import read_manifest
 from client.data.records import DataSet, Records
 from client.data.settings import declared_classes, required_root
+from client.data.split import share
 from common.errors import DataError
 from common.modality.image import PIXELS
 from common.modality.image_options import Folder
@@ -52,8 +52,7 @@ class _Entry:
     def share(self) -> float:
         """A fixed number in [0, 1) that depends on nothing but the patient, or this file's site, class and name."""
         names = (self.site or "", self.class_name, self.path.name) if self.patient is None else (self.patient,)
-        key = b"/".join(os.fsencode(part) for part in names)
-        return int.from_bytes(hashlib.sha256(key).digest()[:6], "big") / 2**48
+        return share(b"/".join(os.fsencode(part) for part in names))
 
 
 def read(data: Folder) -> DataSet:

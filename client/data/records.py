@@ -11,6 +11,9 @@ from torch import Tensor
 
 from common.modality import Schema
 
+_BLOCK = 4096
+"""Records whose content is put together at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class Records:
@@ -58,8 +61,13 @@ class Records:
         """Shape and content of each record."""
         columns = [self.stored[name] for name in sorted(self.stored)]
         shape = "".join(f"{tuple(column.shape[1:])} " for column in columns).encode()
-        for row in zip(*columns, strict=True):
-            yield shape, b"".join(value.numpy().tobytes() for value in row)
+        for start in range(0, len(self), _BLOCK):
+            blocks = [column[start : start + _BLOCK].numpy() for column in columns]
+            rows = [np.ascontiguousarray(block).reshape(len(block), -1).view(np.uint8) for block in blocks]
+            width = sum(part.shape[1] for part in rows)
+            content = np.concatenate(rows, axis=1).tobytes()
+            for end in range(width, len(content) + 1, width):
+                yield shape, content[end - width : end]
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Records":
         sites, patients = (None if codes is None else change(codes) for codes in (self.sites, self.patients))

@@ -6,8 +6,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from common.bounds import Positive, Text
-from common.config.scenario import Section, parse, read_keys
 from common.errors import ConfigError
+from common.reading import parse, read_keys
+from common.section import Section
 
 CONNECTION_FILE = "node.yaml"
 

@@ -21,13 +21,13 @@ from client.ledger.ledger import RANDOMNESS, SOMEBODY, Ledger, approval_of, char
 from client.ledger.policy import Policy
 from client.ledger.register import Register, Registration
 from client.ledger.statement import Statement, state
-from common.config.yaml_text import Excess, read_file
 from common.errors import Code, ConfigError, PrivacyRefusal, SiloganError, VerificationError
 from common.files import write_bytes_atomically, writing
 from common.modality import Data
 from common.privacy.plan import plan_problem
 from common.wire.run_folder import RUN_FILE
 from common.wire.study import SiteDeclaration, Study, parse_study
+from common.yaml_text import Excess, read_file
 
 SITE_KEY, _POLICY, _REGISTER, _LEDGERS, _STUDIES = "site.key", "policy.yaml", "cohorts.sqlite", "ledgers", "studies"
 

@@ -33,7 +33,8 @@ def to_register(
     found = _real(data, rehearsal)
     if unit == "patient" and found.train.patients is None:
         problem = "does not say which patient each record belongs to, but the policy protects patients"
-        raise PrivacyRefusal(f"cohort '{name}'", problem, "give a manifest in data.patients, or set unit: record")
+        hint = "name them (data.patients, or patient in the description of a table), or set unit: record"
+        raise PrivacyRefusal(f"cohort '{name}'", problem, hint)
     prints = fingerprints(found.train, unit, key.derived)
     return Registration(name, site, name, data, found.schema, unit, declared_size, prints, rehearsal)
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from common import bounds
-from common.config.yaml_text import Excess, read_file, read_yaml
 from common.errors import ConfigError
 from common.modality import AnyData, AnyModel, Data, Model
 from common.modality.image_options import Dcgan, Digits
-from common.section import AnySection, Section, shown, shown_key, unknown_key
+from common.reading import parse, read_keys
+from common.section import Section, shown
+from common.yaml_text import read_yaml
 
 Unit = Literal["record", "patient"]
 
@@ -260,29 +261,6 @@ def load_scenario(path: Path, overrides: list[str] | None = None) -> Scenario:
     return parse_scenario(values)
 
 
-def read_keys(path: Path, whole: str, example: str) -> dict[str, Any]:
-    """The keys of a YAML file; `whole` is what an error calls it, `example` how to come by a good one.
-
-    Raises:
-        ConfigError: the file is missing, or not YAML, or not a set of keys.
-    """
-    thing = f"{whole} '{path}'"
-    try:
-        raw = read_yaml(read_file(path))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(thing, f"cannot be read ({reason})", f"give a {whole} file") from None
-    except Excess as error:
-        raise ConfigError(thing, str(error.problem), "make it simpler") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise ConfigError(thing, f"is not valid YAML{where}", "correct the file") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(thing, "is not a set of keys", example)
-    return cast(dict[str, Any], raw)
-
-
 def parse_scenario(values: dict[str, Any]) -> Scenario:
     """Validates plain values (as read from YAML) into a scenario; one fault is raised as a `ConfigError`."""
     return parse(Scenario, values, "scenario")
@@ -306,18 +284,6 @@ def parse_model(values: object) -> Model:
     return parse(_ModelAlone, {"model": values}, "model").model
 
 
-def parse(section: type[AnySection], values: object, whole: str) -> AnySection:
-    """Validates plain values into a section; `whole` is what an error calls all of it, as "scenario".
-
-    Raises:
-        ConfigError: the first fault: an unknown key, a missing one, or a value that is wrong.
-    """
-    try:
-        return section.model_validate(values)
-    except ValidationError as error:
-        raise _one_line(error, section, whole) from None
-
-
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -333,32 +299,3 @@ def _apply(values: dict[str, Any], override: str) -> None:
         section[leaf] = read_yaml(text)
     except yaml.YAMLError:
         raise ConfigError(f"--set {key}", f"value {shown(text)} cannot be read", "quote it as YAML") from None
-
-
-def _one_line(error: ValidationError, section: type[Section], whole: str) -> ConfigError:
-    # Where a value may be a number or a section there is a fault for either: the one inside the section says more.
-    fault = max(error.errors(), key=lambda fault: len(fault["loc"]))
-    path = [str(part) for part in fault["loc"]]
-    if path[1:2] == ["d_steps_per_g_step"]:
-        del path[2:3]  # which of the two it was read as
-    key = shown_key(path or [whole])
-    if fault["type"] == "extra_forbidden":
-        return unknown_key(path, _fields_at(section, path[:-1]))
-    if fault["type"] == "missing":
-        return ConfigError(key, "is missing", f"add it to the {whole}")
-    if fault["type"] == "value_error":
-        return ConfigError(key, str(fault["ctx"]["error"]) if "ctx" in fault else fault["msg"], "correct one of them")
-    message = fault["msg"][0].lower() + fault["msg"][1:]
-    return ConfigError(key, f"{message}, not {shown(fault['input'])}", "correct the value")
-
-
-def _fields_at(section: type[BaseModel], path: list[str]) -> list[str]:
-    """Names of the fields of the section at `path` in another."""
-    for part in path:
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        if part == "d_steps_per_g_step":
-            annotation = Adaptive
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        section = annotation
-    return list(section.model_fields)

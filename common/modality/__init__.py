@@ -10,7 +10,7 @@ from common.modality.base import Data, Features, Kind, Model, Schema, Stored
 from common.modality.image import ImageSchema
 from common.modality.image_options import Article, Dcgan, Digits, FashionMnist, Folder, Gaussians, MedMnist, Mnist
 from common.modality.table import TableSchema
-from common.modality.table_options import Mixture, Table
+from common.modality.table_options import BreastCancer, Mixture, Table
 from common.section import variant
 
 __all__ = ["KINDS", "AnyData", "AnyModel", "Data", "Features", "Kind", "Model", "Schema", "Stored", "parse_schema"]
@@ -21,7 +21,7 @@ KINDS: dict[str, Kind] = {
         {"digits": Digits, "mnist": Mnist, "fashion-mnist": FashionMnist, "medmnist": MedMnist, "folder": Folder},
         {"dcgan": Dcgan, "article": Article, "gaussians": Gaussians},
     ),
-    "table": Kind(TableSchema, {"table": Table}, {"mixture": Mixture}),
+    "table": Kind(TableSchema, {"table": Table, "breast-cancer": BreastCancer}, {"mixture": Mixture}),
 }
 
 

@@ -5,6 +5,7 @@ encoded as one block a column: which cell it is in, and where in the cell a numb
 """
 
 from collections.abc import Iterable
+from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
@@ -22,6 +23,9 @@ MOST_COLUMNS, MOST_VALUES, MOST_CELLS = 256, 512, 4096
 
 NUMBER_CELLS = 64
 """Into which the range of a number is cut where its edges are not given."""
+
+MOST_STEPS = 2**22
+"""Multiples of the resolution in a range: more cannot be told apart within a cell in float32."""
 
 _Finite = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 _Spellings = Annotated[tuple[Name, ...], Field(max_length=MOST_VALUES, strict=False)]
@@ -43,7 +47,7 @@ class Category:
     type: Literal["category"]
     name: Name
     values: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST_VALUES, strict=False)]
-    spellings: Annotated[tuple[_Spellings, ...], Field(strict=False)]
+    spellings: Annotated[tuple[_Spellings, ...], Field(max_length=MOST_VALUES, strict=False)]
     ordered: bool = False
     optional: bool = False
     missing: _Spellings = ()
@@ -114,12 +118,30 @@ class Number:
     def _range_is_one(self) -> Self:
         if not self.low < self.high:
             raise ValueError("has no range: its lowest value is not below its highest")
-        if self.resolution > self.high - self.low:
-            raise ValueError("has a resolution wider than its range")
+        if self.resolution:
+            self._check_resolution()
+        if self.date and not (self.whole and self.low >= _FIRST_DAY and self.high <= _LAST_DAY):
+            raise ValueError("is of dates, which are whole days of the years 1 to 9998")
         if any(b <= a for a, b in zip(self.ends, self.ends[1:], strict=False)):
             raise ValueError("has edges that do not rise within its range")
         _refuse_repeated(self.missing)
         return self
+
+    def _check_resolution(self) -> None:
+        """Whole numbers of multiples lie between lowest value, edges and highest value."""
+        if self.resolution > (self.high - self.low) * (1 + 1e-6):
+            raise ValueError("has a resolution wider than its range")
+        if (self.high - self.low) / self.resolution > MOST_STEPS:
+            raise ValueError(f"has a resolution finer than 1/{MOST_STEPS} of its range")
+        for what, value in (*(("an edge", edge) for edge in self.edges), ("a highest value", self.high)):
+            steps = (value - self.low) / self.resolution
+            if abs(steps - round(steps)) > 1e-6:
+                raise ValueError(f"has {what} that is not a multiple of its resolution, counted from the lowest value")
+
+    @property
+    def whole(self) -> bool:
+        """Whether all values are whole numbers."""
+        return self.resolution >= 1 and self.resolution.is_integer() and self.low.is_integer()
 
     @cached_property
     def ends(self) -> tuple[float, ...]:
@@ -145,30 +167,39 @@ class Number:
 
     def cell_names(self) -> tuple[str, ...]:
         """The cells in words."""
-        return tuple(f"{a:g} to {b:g}" for a, b in zip(self.ends, self.ends[1:], strict=False))
+        shown = day_of if self.date else "{:g}".format
+        return tuple(f"{shown(a)} to {shown(b)}" for a, b in zip(self.ends, self.ends[1:], strict=False))
 
     def located(self, values: "Tensor") -> "tuple[Tensor, Tensor]":
         """The cell int64[N] of values float64[N] without missing ones, and where in it they lie, float64[N] in [0, 1].
 
-        Values outside of the range count as its ends.
+        Values outside of the range count as its ends, and those between two multiples as the nearer one. A multiple
+        lies in the middle of its part of the cell, which rounding to float32 does not leave.
         """
         import torch  # noqa: PLC0415
 
-        ends = torch.tensor(self.ends, dtype=torch.float64)
         values = values.clamp(self.low, self.high)
+        if self.resolution:
+            values = ((values - self.low) / self.resolution).round()
+        ends = self._scaled_ends()
         cells = torch.bucketize(values, ends[1:-1], right=True)
-        return cells, ((values - ends[cells]) / (ends[cells + 1] - ends[cells])).clamp(0, 1)
+        middle = 0.5 if self.resolution else 0.0
+        return cells, ((values + middle - ends[cells]) / (ends[cells + 1] - ends[cells])).clamp(0, 1)
 
     def placed(self, cells: "Tensor", positions: "Tensor") -> "Tensor":
         """The inverse: values float64[N] of cells int64[N] and positions float64[N] in [0, 1]."""
+        ends = self._scaled_ends()
+        values = ends[cells] + positions * (ends[cells + 1] - ends[cells])
+        if self.resolution:
+            values = self.low + values.floor().minimum(ends[cells + 1] - 1) * self.resolution
+        return values.clamp(self.low, self.high)
+
+    def _scaled_ends(self) -> "Tensor":
+        """The ends of all cells, float64: in multiples from the lowest value where values are multiples."""
         import torch  # noqa: PLC0415
 
         ends = torch.tensor(self.ends, dtype=torch.float64)
-        values = ends[cells] + positions * (ends[cells + 1] - ends[cells])
-        if self.resolution:
-            # a little more than a multiple, and not a little less, which would be the one before
-            values = self.low + ((values - self.low) / self.resolution + 1e-6).floor() * self.resolution
-        return values.clamp(self.low, self.high)
+        return ((ends - self.low) / self.resolution).round() if self.resolution else ends
 
 
 Column = Category | Number
@@ -179,10 +210,11 @@ def _column(value: Any) -> Any:
     """A column as it is, or made of plain values."""
     if not isinstance(value, dict):
         return value
-    kind = _TYPES.get(value.get("type"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    fields = {str(key): part for key, part in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    kind = _TYPES.get(str(fields.get("type")))
     if kind is None:
         raise ValueError("has a column of no known type")
-    return kind(**value)  # pyright: ignore[reportUnknownArgumentType]
+    return kind(**fields)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -213,7 +245,7 @@ class TableSchema(Schema):
         Field(min_length=1, max_length=MOST_COLUMNS, strict=False),
     ]
     label: Annotated[str, Field(max_length=100)] = ""
-    label_spellings: Annotated[tuple[_Spellings, ...], Field(strict=False)] = ()
+    label_spellings: Annotated[tuple[_Spellings, ...], Field(max_length=1000, strict=False)] = ()
     patient: Annotated[str, Field(max_length=100)] = ""
     site: Annotated[str, Field(max_length=100)] = ""
     missing: _Spellings = ()
@@ -238,9 +270,14 @@ class TableSchema(Schema):
                 raise ValueError(f"names column '{name}' twice")
         if self.cells > MOST_CELLS:
             raise ValueError(f"has {self.cells} cells, above {MOST_CELLS}: give fewer edges or values")
-        if self.label and len(self.label_spellings) != len(self.classes):
+        if len(self.label_spellings) != (len(self.classes) if self.label else 0):
             raise ValueError("has not one list of spellings for each class")
-        _refuse_repeated([one for each in self.label_spellings for one in each])
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("has the same class twice")
+        _refuse_repeated([*self.missing, *(one for each in self.label_spellings for one in each)])
+        for column in self.columns:
+            if isinstance(column, Category):
+                _refuse_repeated([*self.missing, *(one for each in column.spellings for one in each)])
         for name in self.sensitive:
             self.column(name)
         for name, value in (pair for combination in self.impossible for pair in combination):
@@ -348,6 +385,17 @@ class TableSchema(Schema):
     def to_plain(self) -> dict[str, Any]:
         """See `Schema.to_plain`."""
         return _listed(super().to_plain())
+
+
+EPOCH = date(1970, 1, 1)
+"""Dates are numbers: the days since this one."""
+
+_FIRST_DAY, _LAST_DAY = (date(*day).toordinal() - EPOCH.toordinal() for day in ((1, 1, 1), (9998, 12, 31)))
+
+
+def day_of(days: float) -> str:
+    """The date so many days after 1970-01-01, as 2026-03-09."""
+    return (EPOCH + timedelta(days=min(days, _LAST_DAY + 1))).isoformat()
 
 
 def _refuse_repeated(spellings: Iterable[str]) -> None:

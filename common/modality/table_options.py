@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from common.errors import ConfigError
+from common.modality import breast_cancer
 from common.modality.base import Data, Model
 from common.modality.table import TableSchema
 from common.modality.table_file import read_description
@@ -30,6 +31,16 @@ class Table(Data):
         if self.classes not in (None, found.classes):
             raise ConfigError("data.classes", "differs from the classes of data.columns", "remove it")
         return found
+
+
+class BreastCancer(Data):
+    """The Wisconsin breast cancer data that comes with scikit-learn."""
+
+    source: Literal["breast-cancer"] = "breast-cancer"
+
+    def declared_schema(self) -> TableSchema:
+        """See `Data.declared_schema`."""
+        return breast_cancer.schema()
 
 
 class Mixture(Model):

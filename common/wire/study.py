@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from common import __version__
 from common.config.scenario import Scenario, parse_scenario
-from common.config.yaml_text import Excess, read_file, read_yaml, write_yaml
 from common.errors import ConfigError, SiloganError
 from common.files import write_bytes_atomically
 from common.modality import KINDS, Schema
@@ -22,6 +21,7 @@ from common.privacy.plan import MOST_PHASES, Phase, PrivacyPlan, canonical_json,
 from common.registry import lookup
 from common.section import shown
 from common.wire.run_folder import RUN_FILE
+from common.yaml_text import Excess, read_file, read_yaml, write_yaml
 
 _KEYS = ("study_id", "scenario", "schema", "plan", "sites", "versions")
 _MOST_SITES, _LARGEST_SIZE, _LONGEST_NAME = 5000, 10**12, 100

@@ -6,8 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from common.bounds import Name
-from common.config.scenario import Section, parse, read_keys
 from common.errors import ConfigError
+from common.reading import parse, read_keys
+from common.section import Section
 from server.operations.proxy import OBJECT_BYTES
 
 SETTINGS_FILE = "server.yaml"

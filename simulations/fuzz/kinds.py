@@ -23,13 +23,14 @@ from client.node.node import Node, read_proposal
 from client.node.node_key import node_public_key
 from client.node.service import services
 from client.state import SiteState
-from common.config.scenario import Scenario, load_scenario, parse_data, parse_scenario, read_keys
+from common.config.scenario import Scenario, load_scenario, parse_data, parse_scenario
 from common.device import choose_device
 from common.errors import FederationError, SiloganError
 from common.modality.image_options import Folder, MedMnist, Mnist
 from common.models.networks import blueprint, check_private
 from common.operations.certificates import load_authorities
 from common.privacy.plan import TRAINING, canonical_json, make_plan
+from common.reading import read_keys
 from common.registry import lookup
 from common.wire import run_folder
 from common.wire.bundle import bundle_digest

@@ -15,7 +15,7 @@ def test_an_unknown_source_is_refused_with_the_nearest() -> None:
         parse_data({"source": "digit"})
 
 
-@pytest.mark.parametrize("source", sorted(set(READERS) - {"digits"}))
+@pytest.mark.parametrize("source", sorted(set(READERS) - {"digits", "breast-cancer"}))
 def test_a_source_of_files_asks_for_its_root(source: str) -> None:
     with pytest.raises(ConfigError, match=rf"^data\.root: is missing for source '{source}'"):
         read(parse_data({"source": source}))

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,7 +18,16 @@ _FLOAT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"),
 
 
 class _Loader(SafeLoader):  # pyright: ignore[reportUntypedBaseClass, reportGeneralTypeIssues]
-    """Plain values alone."""
+    """Plain values alone, and no key twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise Excess(problem=f"has key '{key.value}' twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -49,7 +59,7 @@ def read_yaml(text: str) -> object:
 
     Raises:
         yaml.YAMLError: the text has none. PyYAML itself lets other errors through for a date or number that cannot be.
-        Excess: it is too long, too deep, or has an anchor or alias: a few lines of those make gigabytes.
+        Excess: it is too long, too deep, has a key twice, or an anchor or alias: a few of those make gigabytes.
     """
     _short_enough(text.encode("utf-8", "surrogatepass"))
     try:
@@ -59,9 +69,10 @@ def read_yaml(text: str) -> object:
         raise yaml.YAMLError(str(error)) from None
 
 
-def write_yaml(value: object) -> str:
-    """A plain value as YAML, keys in their order."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def write_yaml(value: object, *, compact: bool = False) -> str:
+    """A plain value as YAML, keys in their order; if compact, with lists of single values on one line."""
+    flow, width = (None, 120) if compact else (False, 80)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=width)
 
 
 def _short_enough(content: bytes) -> bytes:

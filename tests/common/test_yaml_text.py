@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config.yaml_text import Excess, read_file, read_yaml, write_yaml
+from common.yaml_text import Excess, read_file, read_yaml, write_yaml
 
 texts = st.text(max_size=20).filter(str.isprintable)
 plain = st.recursive(
@@ -43,6 +43,7 @@ TOO_MUCH: dict[str, tuple[str, str]] = {
     "wide characters": ("ä" * 600_000, "longer than 1000000 bytes"),
     "number": ("9" * 5000, "has a value longer than 4096"),
     "text": (f"a: {'x' * 5000}", "has a value longer than 4096"),
+    "keys": ("a: 1\nb: {c: 1, d: 2, c: 3}", "has key 'c' twice"),
     "values": ("[" + "1," * 100_000 + "1]", "has more than 50000 values"),
 }
 

@@ -1,0 +1,1 @@
+"""How a table is described: a draft from a file, and a description in words."""
