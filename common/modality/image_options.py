@@ -114,8 +114,7 @@ class Public(Section):
     """name of the array uint8 [N, H, W] or [N, H, W, 3] in an .npz file; train_images if not given"""
 
     above: Annotated[int, Field(ge=2, le=32)] = 6
-    """number of the lowest frequencies, in each direction, that come from the release alone; public images give those
-    above"""
+    """number of the lowest frequencies, in each direction, that come from the release; public images give the others"""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the public images as they are used; computed if not given, and other images are then refused"""
