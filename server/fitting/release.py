@@ -14,6 +14,7 @@ from common.privacy import plan
 from common.privacy.statistics import CentredMoments, Means, Statistic, asked_for, spectrum_of
 from common.privacy.statistics.centred import CENTRES, RADIUS, Covariances
 from common.wire.study import Study
+from server.fitting.detail import detail_weights
 from server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weights
 from server.fitting.linear import discriminant
 from server.fitting.warm_start import pretrain
@@ -84,7 +85,8 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
         return {**weights, **under("generator", discriminant(covariances, spectrum.weights, cells))}
     edges = EDGES if family.edge is None else (family.edge,)
     fits = {edge: gaussian_weights(covariances, spectrum.weights, edge, cells) for edge in edges}
-    return {**weights, **fits[choose_edge(study, fits) if family.edge is None else family.edge]}
+    chosen = fits[choose_edge(study, fits) if family.edge is None else family.edge]
+    return {**weights, **chosen, **detail_weights(study)}
 
 
 def _covariances(study: Study, phase: str, released: Mapping[str, Released], sent: Weights) -> Covariances:
