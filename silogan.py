@@ -311,6 +311,8 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     _print_figures(report)
     seconds, memory = report["seconds"], report["peak_memory_bytes"] / 2**20
     console.print(f"time {seconds['total']:.0f} s (training {seconds['training']:.0f} s), peak memory {memory:.0f} MiB")
+    if report.get("credit"):
+        console.print(f"images have {report['credit']}")
     if report["expected"]:
         console.print(report["expected"], style="yellow")
     if report["seeded"]:

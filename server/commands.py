@@ -133,7 +133,6 @@ def server_submit(
     """Propose a study and queue it. A run that failed or was stopped continues from its last round."""
     from common.config.scenario import load_scenario
     from common.wire.run_folder import RUN_FILE
-    from server.fitting.choices import judge
     from server.operations.actions import acting
     from server.operations.coordinator import Coordinator
     from server.operations.submission import Submission
@@ -145,7 +144,9 @@ def server_submit(
         before = coordinator.runs.get(name)
         if not propose and before.state not in ("queued", "running", "finished"):
             coordinator.runs.set(name, Submission("queued"))
-    plan = study.plan
+    from server.fitting.choices import judge  # takes seconds, of which errors above cost none
+
+    plan, judged = study.plan, judge(study)
     epsilon = plan.epsilon_after()
     state = coordinator.runs.get(name).state
     run_yaml = coordinator.runs.path(name) / RUN_FILE
@@ -155,7 +156,7 @@ def server_submit(
         "plan_id": plan.plan_id,
         "state": state,
         "proposal": str(run_yaml),
-        "expected": None if (judged := judge(study)) is None else f"{judged.verdict}: {judged.expected}",
+        "expected": None if judged is None else f"{judged.verdict}: {judged.expected}",
         "cost": {site.name: {"epsilon": epsilon, "delta": plan.delta, "unit": plan.unit} for site in study.sites},
     }
     if as_json:

@@ -97,6 +97,7 @@ def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str
         "rounds_planned": scenario.training.rounds,
         "stopped": stopped,
         "expected": None if (judged := judge(study)) is None else judged.warning,
+        "credit": scenario.model.credit(),
         "classes": list(study.schema.classes),
         "records": {"noun": study.schema.noun, "described": study.schema.describe()},
         "model": {

@@ -17,6 +17,7 @@ from common.seeding import derive_seed
 from common.wire.run_folder import PARTITION_FILE, make_folders
 from common.wire.study import SiteDeclaration, Study, declared_size
 from server.fitting.choices import with_choices
+from server.fitting.public_images import as_in
 from server.rounds.begin import check_scenario, make_study
 from server.rounds.checkpoint import Checkpoint
 from simulations.partition import PARTITIONS, Ints, partition, save
@@ -79,7 +80,7 @@ def reopen(scenario: Scenario, run_dir: Path) -> Study:
         ConfigError: the folder holds a run of another configuration.
     """
     study = Study.load(run_dir)
-    scenario = with_choices(scenario, study.schema, study.sites)
+    scenario = as_in(study.scenario, with_choices(scenario, study.schema, study.sites))
     difference = _first_difference(study.scenario.model_dump(mode="json"), scenario.model_dump(mode="json"))
     if difference is not None:
         key, there, here = difference

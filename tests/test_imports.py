@@ -54,7 +54,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "rounds": {"fitting", "release"},  # the samples that are drawn after a round
         "operations": {"rounds"},
         "app": {"rounds", "fitting", "release"},
-        "commands": {"operations", "rounds"},
+        "commands": {"operations", "rounds", "fitting"},
     },
 }
 """What each room may import of its own package; a module beside the rooms of client or server is one of its own."""

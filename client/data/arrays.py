@@ -6,51 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from client.data.records import DataSet, Records
 from common.errors import DataError
 from common.modality.image import PIXELS, ImageSchema
+from common.modality.image_files import conform
 from common.modality.image_options import ImageSource
 
 SIZES = range(8, 257)
 """Heights and widths in pixels that the networks are made for; the same as `data.image_size` allows."""
-
-_LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
-
-_CHUNK_VALUES = 2**22
-"""Pixel values that are held as floats at a time: 16 MiB."""
-
-
-def conform(pixels: Tensor, size: int | None, channels: int | None) -> Tensor:
-    """Resizes images and converts their channels, by public constants only.
-
-    Bilinear with antialiasing; height and width are scaled apart, so an image that is not square is not cropped.
-
-    Args:
-        pixels: uint8 [N, C, H, W] with C 1 or 3.
-        size: height and width to resize to; None keeps both.
-        channels: 1 (colour becomes grey) or 3 (grey is repeated); None keeps them.
-
-    Returns:
-        uint8 [N, channels, size, size]; the input itself where there is nothing to do.
-    """
-    count, have, height, width = pixels.shape
-    channels = channels or have
-    shape = (size, size) if size else (height, width)
-    if (channels, *shape) == (have, height, width):
-        return pixels.contiguous()
-    conformed = torch.empty(count, channels, *shape, dtype=torch.uint8)
-    step = max(1, _CHUNK_VALUES // (have * max(height * width, shape[0] * shape[1])))
-    for source, target in zip(pixels.split(step), conformed.split(step), strict=True):
-        chunk = source.to(torch.float32)
-        if have > channels:
-            chunk = torch.einsum("nchw,c->nhw", chunk, torch.tensor(_LUMA)).unsqueeze(1)
-        if shape != (height, width):
-            chunk = F.interpolate(chunk, size=shape, mode="bilinear", antialias=True)
-        target.copy_(chunk.round_().clamp_(0, 255))
-    return conformed
 
 
 def check_native_size(thing: str, height: int, width: int) -> None:

@@ -12,26 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from client.data.arrays import assemble, check_native_size, conform
+from client.data.arrays import assemble, check_native_size
 from client.data.patients import read_manifest
 from client.data.records import DataSet, Records
 from client.data.settings import declared_classes, required_root
 from client.data.split import share
 from common.errors import DataError
 from common.modality.image import PIXELS
+from common.modality.image_files import FORMATS, conform, decode
 from common.modality.image_options import Folder
 
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _CLUTTER = {"thumbs.db", "desktop.ini"}
-_GREY_MODES = {"1", "L", "LA"}
-_COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
-_MAX_PIXELS = 2**26
-"""Pixels of one decoded image; more is taken for a decompression bomb."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +155,7 @@ def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[st
     entries: list[_Entry] = []
     for position, path in enumerate(_visible(folder), start=1):
         entry = _Entry(path, site, classes.index(folder.name), folder.name, position)
-        if path.suffix.lower() not in _FORMATS:
+        if path.suffix.lower() not in FORMATS:
             raise DataError(str(entry), "is not a .png, .jpg or .jpeg file", "remove or convert it")
         if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
             raise DataError(str(entry), "is a link that leaves data.root", "replace it by the file")
@@ -174,7 +168,7 @@ def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[st
 def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[Path]:
     """The folders in `folder` by name; images beside them and folders not in `only` are errors."""
     children = _visible(folder)
-    if any(child.suffix.lower() in _FORMATS and not child.is_dir() for child in children):
+    if any(child.suffix.lower() in FORMATS and not child.is_dir() for child in children):
         raise DataError(f"folder '{folder.name}'", "holds images outside of a class folder", "move them into one")
     folders = [child for child in children if child.is_dir()]
     for child in folders:
@@ -227,26 +221,7 @@ def _images(entries: list[_Entry], sites: list[str], like: Tensor, data: Folder)
 
 def _decode(entry: _Entry, data: Folder) -> Tensor:
     """One image at the scenario's size and channels: uint8 [C, S, S]."""
-    formats = (_FORMATS[entry.path.suffix.lower()],)
-    try:
-        with Image.open(entry.path, formats=formats) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise DataError(str(entry), "has too many pixels", "make it smaller")
-            image.verify()  # checks the sums that decoding skips, and leaves the file unusable
-        with Image.open(entry.path, formats=formats) as image:
-            if image.mode not in _GREY_MODES | _COLOUR_MODES:
-                problem = "has more than 8 bits per pixel"
-                raise DataError(str(entry), problem, "export it as 8 bits with a fixed intensity window")
-            upright = ImageOps.exif_transpose(image)
-            values = np.array(upright.convert("L" if image.mode in _GREY_MODES else "RGB"))
-    except DataError:
-        raise
-    except Image.DecompressionBombError:
-        raise DataError(str(entry), "has too many pixels", "make it smaller") from None
-    except Exception:  # whatever a decoder raises on hostile bytes; a traceback would show the patient's file name
-        raise DataError(str(entry), "is corrupt or not what its suffix says", "replace or remove it") from None
+    planes = decode(entry.path, str(entry))
     if data.image_size is None:
-        check_native_size(str(entry), *values.shape[:2])
-    planes = torch.from_numpy(values)
-    planes = planes.unsqueeze(0) if planes.ndim == 2 else planes.permute(2, 0, 1)
+        check_native_size(str(entry), *planes.shape[1:])
     return conform(planes.unsqueeze(0), data.image_size, data.channels)[0]

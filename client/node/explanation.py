@@ -24,6 +24,11 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     trained = any(phase.takes_batches for phase in plan.phases)
     sees = "a discriminator sees the data" if trained else "nothing is trained on the data"
     yield "model", f"{scenario.model.family}, {study.schema.describe()}; {sees}"
+    if (credit := scenario.model.credit()) is not None:
+        yield (
+            "public images",
+            f"drawn images have {credit}; no hospital needs them, and they cost no privacy",
+        )
     for phase in plan.phases:
         yield phase.name, "; ".join(_terms(plan, phase))
     if plan.seeded:

@@ -133,6 +133,14 @@ class Model(Section):
     family: str
     latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
 
+    def released(self) -> "Model":
+        """The same options as a released generator's file states them: without the folders of one's own machine."""
+        return self
+
+    def credit(self) -> str | None:
+        """In one line, what drawn records owe to public ones; None if nothing."""
+        return None
+
 
 class Kind(NamedTuple):
     """A kind of record: its schema, and the options of its sources and families by their names."""

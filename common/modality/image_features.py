@@ -49,7 +49,8 @@ class Spectrum:
         kept: lowest frequencies in each direction.
 
     Attributes:
-        dimensions: d.
+        shape: of the frequencies, [C, kept, kept].
+        dimensions: d, how many that are.
         weights: float64[d], what evens out that natural images have less of the high frequencies: (1 + r)^½ for the
             radial frequency r, the fourth root of the usual power law.
 
@@ -64,11 +65,11 @@ class Spectrum:
         if channels * kept**2 > MOST_DIMENSIONS:
             raise ValueError(f"the {channels * kept**2} of all colours are above {MOST_DIMENSIONS}")
         self._basis = _cosines(size)[:kept]
-        self._shape, self._norm = (channels, kept, kept), size * math.sqrt(channels)
-        self.dimensions = math.prod(self._shape)
+        self.shape, self._norm = (channels, kept, kept), size * math.sqrt(channels)
+        self.dimensions = math.prod(self.shape)
         one = torch.arange(kept, dtype=torch.float64)
         radius = (one.square() + one.square().unsqueeze(1)).sqrt()
-        self.weights = (1 + radius).sqrt().expand(self._shape).flatten()
+        self.weights = (1 + radius).sqrt().expand(self.shape).flatten()
 
     def of(self, batch: Tensor) -> Tensor:
         """Frequencies float32[N, d] of images float32[N, C, S, S], rows of norm at most 1 but for rounding."""
@@ -77,9 +78,12 @@ class Spectrum:
 
     def back(self, features: Tensor) -> Tensor:
         """The smooth images float32[N, C, S, S] in [-1, 1] that have these frequencies float[N, d]."""
+        return self.smooth(features).clamp(-1, 1).float()
+
+    def smooth(self, features: Tensor) -> Tensor:
+        """The same float[N, C, S, S] before it is clamped: the inverse of `of`, linear like it."""
         basis = self._basis.to(features)
-        images = basis.T @ (features * self._norm).view(len(features), *self._shape) @ basis
-        return images.clamp(-1, 1).float()
+        return basis.T @ (features * self._norm).view(len(features), *self.shape) @ basis
 
 
 def _cosines(size: int) -> Tensor:

@@ -12,6 +12,8 @@ from common.bounds import RecordsPerPatient, Text
 from common.errors import ConfigError
 from common.modality.base import Data, Model
 from common.modality.image import ImageSchema
+from common.printable import printable
+from common.section import Section
 
 
 class ImageSource(Data):
@@ -99,6 +101,30 @@ class Article(Convolutional):
     family: Literal["article"] = "article"
 
 
+class Public(Section):
+    """Public images like those of the hospitals, never private ones, from which drawn images take fine detail."""
+
+    path: Path = Field(strict=False)
+    """folder of .png and .jpg files, or .npz file; only the coordinator reads it, when the generator is fitted"""
+
+    licence: Text | None = None
+    """under which the public images may be copied; every drawn image names it"""
+
+    array: Text | None = None
+    """name of the array uint8 [N, H, W] or [N, H, W, 3] in an .npz file; train_images if not given"""
+
+    above: Annotated[int, Field(ge=2, le=32)] = 6
+    """number of the lowest frequencies, in each direction, that come from the release; public images give the others"""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the public images as they are used; computed if not given, and other images are then refused"""
+
+    def credit(self) -> str:
+        """In one line, what drawn images owe to the public ones."""
+        under = "licence not stated" if self.licence is None else f"licence: {self.licence}"
+        return f"fine detail copied from public images '{printable(self.path.name)}' ({under})"
+
+
 class Gaussians(Model):
     """Gaussians for each class, fitted to noisy releases of its lowest frequencies; nothing is trained."""
 
@@ -123,6 +149,20 @@ class Gaussians(Model):
 
     edge: Annotated[float, Field(ge=0, le=10)] | None = None
     """directions of a covariance below this many times what noise alone would show are left out; chosen if not given"""
+
+    public: Public | None = None
+    """public images that fine detail is taken from; none if not given"""
+
+    def released(self) -> "Gaussians":
+        """See `Model.released`."""
+        if self.public is None:
+            return self
+        named = self.public.model_copy(update={"path": Path(self.public.path.name)})
+        return self.model_copy(update={"public": named})
+
+    def credit(self) -> str | None:
+        """See `Model.credit`."""
+        return None if self.public is None or self.draws is False else self.public.credit()
 
     @model_validator(mode="after")
     def _something_is_left_for_the_cells(self) -> "Gaussians":

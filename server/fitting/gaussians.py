@@ -101,10 +101,11 @@ def choose_edge(study: Study, fits: Mapping[float, Weights]) -> float:
         fits: the weights of each edge.
     """
     schema, rng = study.schema, random_generator(study.scenario.seed, "edge")
+    model = study.scenario.model.model_copy(update={"public": None})  # the release decides, not public images
     labels = torch.arange(_TAUGHT + _TESTED) % schema.num_classes
     drawn: dict[float, Tensor] = {}
     for edge, weights in fits.items():
-        generator = networks(study.scenario.model, schema, weights, ("generator",)).generator
+        generator = networks(model, schema, weights, ("generator",)).generator
         parts = labels.split(_DRAWN_AT_ONCE)
         with torch.no_grad():
             images = [generator(torch.randn(len(one), generator.latent_dim, generator=rng), one) for one in parts]

@@ -19,6 +19,7 @@ from common.privacy.statistics.pairs import GROUPS
 from common.privacy.statistics.singles import Counts
 from common.seeding import random_generator
 from common.wire.study import Study
+from server.fitting.detail import detail_weights
 from server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weights
 from server.fitting.groups import groups_of
 from server.fitting.linear import discriminant
@@ -94,7 +95,8 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
         return {**weights, **under("generator", discriminant(covariances, spectrum.weights, cells))}
     edges = EDGES if family.edge is None else (family.edge,)
     fits = {edge: gaussian_weights(covariances, spectrum.weights, edge, cells) for edge in edges}
-    return {**weights, **fits[choose_edge(study, fits) if family.edge is None else family.edge]}
+    chosen = fits[choose_edge(study, fits) if family.edge is None else family.edge]
+    return {**weights, **chosen, **detail_weights(study)}
 
 
 def _pairs(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:

@@ -32,7 +32,7 @@ class ReleasedGenerator:
     Attributes:
         network: the generator, in evaluation mode, on the CPU.
         schema: what it draws.
-        marks: what every artefact made with it must say (NON-PRIVATE, seeded).
+        marks: what every artefact made with it must say (NON-PRIVATE, seeded, public images it owes detail to).
         study_id: the run it comes from.
     """
 
@@ -130,17 +130,17 @@ def together(parts: Iterable[Drawn]) -> Drawn:
 def release(study: Study, ema: Weights) -> ReleasedGenerator:
     """The averaged generator of a study, ready to draw from."""
     network = _network(study.scenario.model, study.schema, ema)
-    return ReleasedGenerator(network, study.schema, study.plan.marks(), study.study_id)
+    return ReleasedGenerator(network, study.schema, _marks(study), study.study_id)
 
 
 def save_generator(study: Study, ema: Weights, path: Path) -> None:
     """Writes `generator.safetensors`: weights, and a header that says all that is needed to use them."""
     header = {
         "study_id": study.study_id,
-        "model": study.scenario.model.model_dump(mode="json"),
+        "model": study.scenario.model.released().model_dump(mode="json"),
         "schema": study.schema.to_plain(),
         "plan": asdict(study.plan),
-        "marks": study.plan.marks(),
+        "marks": _marks(study),
     }
     contiguous = {name: tensor.contiguous() for name, tensor in ema.items()}
     write_bytes_atomically(path, save(contiguous, metadata={"silogan": json.dumps(header)}))
@@ -166,6 +166,11 @@ def load_generator(path: Path) -> ReleasedGenerator:
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, ConfigError):
         raise DataError(f"generator '{path}'", "is missing or damaged", "give the folder of a finished run") from None
     return ReleasedGenerator(network, schema, marks, study_id)
+
+
+def _marks(study: Study) -> tuple[str, ...]:
+    credit = study.scenario.model.credit()
+    return study.plan.marks() if credit is None else (*study.plan.marks(), credit)
 
 
 def _network(model: Model, schema: Schema, weights: Weights) -> Generator:

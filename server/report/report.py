@@ -63,7 +63,9 @@ alt="Synthetic sample {{ report.records.noun }}, {{ what }}."
 width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.width // 2 }}px"></div>
 <figcaption><strong>Synthetic, not patients.</strong>
 {{- "" if report.private else " %s." | format(NO_PRIVACY) }}
-{{- " %s." | format(SEEDED | capitalize) if report.seeded }}</figcaption>
+{{- " %s." | format(SEEDED | capitalize) if report.seeded }}
+{%- if report.get("credit") %} With {{ report.credit }}; all else comes from the hospitals' release.{% endif %}
+</figcaption>
 </figure>
 {% else %}
 <p>No samples were drawn in this run.</p>

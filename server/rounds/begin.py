@@ -8,6 +8,7 @@ from common.privacy.plan import make_plan
 from common.registry import lookup
 from common.wire.study import SiteDeclaration, Study
 from server.fitting.choices import with_choices
+from server.fitting.public_images import with_public
 from server.rounds.aggregation import check_aggregation
 
 
@@ -26,9 +27,10 @@ def make_study(scenario: Scenario, schema: Schema, unit: Unit, sites: tuple[Site
 
     Raises:
         ConfigError: the family has no networks for such data, or none that can be trained privately.
+        DataError: the public images that the scenario names are missing or unusable.
         PrivacyRefusal: the budget does not pay for one round.
     """
-    scenario = with_choices(scenario, schema, sites)
+    scenario = with_public(with_choices(scenario, schema, sites), schema)
     discriminator = blueprint(scenario.model, schema).discriminator
     if scenario.privacy.enabled:
         check_private(discriminator)

@@ -11,6 +11,7 @@ from common.modality.image import ImageSchema
 from common.modality.image_features import Spectrum
 from common.modality.image_options import Gaussians
 from common.models.networks.base import Discriminator, Generator
+from common.models.networks.detail import Detail
 from common.models.networks.silent import Silent
 
 MOST_NUMBERS = 2**26
@@ -35,7 +36,8 @@ def build(model: Gaussians, schema: ImageSchema) -> tuple[Generator, Discriminat
     if schema.num_classes * cells * dimensions**2 > MOST_NUMBERS:  # before any hospital is asked for a part of it
         problem = f"is {model.frequencies}, too many for {schema.num_classes} classes of {cells} cells"
         raise ConfigError("model.frequencies", problem, "lower it, or model.cells")
-    return ClassGaussians(schema, model.frequencies, dimensions, cells), Silent()
+    above = None if model.public is None else min(model.public.above, model.frequencies)
+    return ClassGaussians(schema, model.frequencies, dimensions, cells, above), Silent()
 
 
 class Spectral(Generator):
@@ -90,6 +92,7 @@ class ClassGaussians(Spectral):
         frequencies: those that are kept in each direction.
         dimensions: d, how many that are in all.
         cells: of each class; where there are several, one more latent number decides between them.
+        above: the lowest frequencies, in each direction, above which public images give the detail; None without any.
 
     Attributes:
         means: float32[classes·cells, d].
@@ -103,8 +106,11 @@ class ClassGaussians(Spectral):
     chances: Tensor
     edge: Tensor
 
-    def __init__(self, schema: ImageSchema, frequencies: int, dimensions: int, cells: int) -> None:
+    def __init__(
+        self, schema: ImageSchema, frequencies: int, dimensions: int, cells: int, above: int | None = None
+    ) -> None:
         super().__init__(schema, frequencies, dimensions)
+        self.detail = None if above is None else Detail(schema.shape, above)
         d, classes, self._cells = dimensions, schema.num_classes, cells
         self.latent_dim = d + (cells > 1)
         self.register_buffer("means", torch.zeros(classes * cells, d))
@@ -125,4 +131,6 @@ class ClassGaussians(Spectral):
         for place in range(len(self.means)):
             there = places == place
             drawn[there] += z[there, :d] @ self.roots[place].T
-        return self.spectrum.back(drawn)
+        if self.detail is None:
+            return self.spectrum.back(drawn)
+        return self.detail(self.spectrum.smooth(drawn)).clamp(-1, 1)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from client.data import folder, read
+from client.data import read
 from common.errors import ConfigError, DataError
+from common.modality import image_files
 from common.modality.image import PIXELS
 from common.modality.image_options import Folder
 
@@ -283,7 +284,7 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     fill(tmp_path)
     for limit in (100, 200, 10_000):  # Pillow's own error, its warning, and our limit
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        monkeypatch.setattr(folder, "_MAX_PIXELS", 200)
+        monkeypatch.setattr(image_files, "MOST_PIXELS", 200)
         assert "has too many pixels" in refusal(tmp_path)
 
 
