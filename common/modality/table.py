@@ -5,6 +5,7 @@ encoded as one block a column: which cell it is in, and where in the cell a numb
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
@@ -239,7 +240,7 @@ class TableSchema(Schema):
     kind: ClassVar[str] = "table"
     noun: ClassVar[str] = "table rows"
 
-    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000, strict=False)]
+    classes: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
     columns: Annotated[
         tuple[Annotated[Column, BeforeValidator(_column)], ...],
         Field(min_length=1, max_length=MOST_COLUMNS, strict=False),
@@ -304,6 +305,10 @@ class TableSchema(Schema):
     def shape(self) -> tuple[int, ...]:
         """The cells of all columns, and then where in its cell each number lies."""
         return (self.cells + sum(column.positions for column in self.columns),)
+
+    def with_classes(self, classes: tuple[str, ...]) -> "TableSchema":
+        """See `Schema.with_classes`; files have no column that says these."""
+        return replace(self, classes=classes, label="", label_spellings=())
 
     def column(self, name: str) -> Column:
         """The column of this name.

@@ -20,11 +20,14 @@ from common.config.scenario import Scenario, Training
 from common.errors import ConfigError
 from common.modality import Schema
 from common.modality.image_options import Gaussians
+from common.modality.table import TableSchema
+from common.modality.table_options import Mixture
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Weights, weights_of
-from common.privacy.plan import CELLS, MOMENTS, Phase, PrivacyPlan
+from common.privacy.plan import CELLS, MOMENTS, PAIRS, Phase, PrivacyPlan
 from common.privacy.statistics import RELEASES
 from common.privacy.statistics.centred import CENTRES, CUTS, LEVELS, RADIUS
+from common.privacy.statistics.pairs import GROUPS
 from common.seeding import random_generator
 from common.wire.messages import STATISTICS, Reply
 from common.wire.study import SiteDeclaration, Study
@@ -107,11 +110,13 @@ def affordable(steps: int) -> int:
 def audited(scenario: Scenario) -> Scenario:
     """The scenario as it is audited: its mechanism, on the networks of an audit, with randomness that nobody knows.
 
-    Statistics look at one frequency, in which a white image has as long a part as any image has in all.
+    Statistics of images look at one frequency, in which a white image has as long a part as any image has in all.
     """
     changed: dict[str, object] = {"seed": None}
     if isinstance(scenario.model, Gaussians):
         changed["model"] = scenario.model.model_copy(update={"frequencies": 1})
+    elif isinstance(scenario.model, Mixture):
+        changed["model"] = scenario.model.model_copy(update={"by_class": True})
     else:
         changed["model"] = Networks()
     if scenario.training.warm_start is not None:
@@ -163,6 +168,8 @@ def sent_with(study: Study, phase: Phase) -> Weights:
     """What the auditor, in the server's place, sends in each round of a phase: that which shows most of a canary."""
     if phase.takes_batches:
         return weights_of(auditors_weights(study.schema, phase.clip_norm))
+    if phase.name == PAIRS and isinstance(study.schema, TableSchema):
+        return {GROUPS: torch.zeros(study.schema.cells)}  # one group a column: a canary is told by its class
     if phase.name not in (MOMENTS, CELLS):
         return {}
     classes, cuts = study.schema.num_classes, 0

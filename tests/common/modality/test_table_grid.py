@@ -12,16 +12,14 @@ from tests.server.release.tables import COLUMNS, category
 
 AWKWARD: tuple[Column, ...] = (
     Number("number", "third", 0, 10, 1 / 3),
-    Number("number", "uneven", 0, 10, 3.0),
     Number("number", "one", 0, 1, 1.0),
-    Number("number", "edges between", 0, 10, 1.0, edges=(2.5, 7.5)),
+    Number("number", "edges", 0, 10, 1.0, edges=(2.0, 7.0)),
     Number("number", "negative", -1, -0.1, 0.1),
     Number("number", "tiny", 1e-9, 3e-9),
     Number("number", "huge", -1e15, 1e15),
-    Number("number", "huge multiples", 0, 1e15, 1e-6),
+    Number("number", "huge multiples", 0, 4e12, 1e6),
     Number("number", "narrow cells", 0, 1e6, edges=(1e-3, 1.0)),
     Number("number", "weeks", 0, 700, 7.0, date=True),
-    Number("number", "days from half", 0.5, 700.5, date=True),
 )
 
 

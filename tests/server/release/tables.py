@@ -32,7 +32,7 @@ COLUMNS: tuple[Column, ...] = (
     Number("number", "chol", 100, 600, 1.0, edges=(200.0, 240.0), optional=True),
     Number("number", "oldpeak", -2.6, 6.2, 0.1, edges=(-0.5, 1.0, 2.0)),
     Number("number", "bmi", 12, 60),
-    Number("number", "born", *BORN, date=True),
+    Number("number", "born", *BORN, 1.0, date=True),
     Number("number", "platelets", 0, 1_000_000, 1.0, edges=(5.0, 250_000.0), optional=True),
 )
 IMPOSSIBLE = ((("sex", "F"), ("kin", "husband")), (("sex", "M"), ("kin", "wife")))

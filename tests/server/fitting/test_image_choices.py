@@ -12,7 +12,8 @@ from common.errors import ConfigError
 from common.modality.image import ImageSchema
 from common.modality.image_options import Gaussians
 from common.wire.study import SiteDeclaration
-from server.fitting.choices import MOST_BLUR, blur, with_choices
+from server.fitting.choices import with_choices
+from server.fitting.image_choices import MOST_BLUR, blur
 
 
 def scenario(epsilon: float = 10.0, delta: float = 1e-5, **model: Any) -> Scenario:
