@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from common.modality.image import to_bytes, to_unit_range
 from common.modality.image_options import Gaussians
 from common.models.networks.detail import pool_size
-from common.models.weights import Weights
+from common.models.weights import Weights, under
 from common.seeding import seeded_generator
 from common.wire.study import Study
 from server.fitting.public_images import read_public
@@ -38,7 +38,7 @@ def detail_weights(study: Study) -> Weights:
     if not isinstance(model, Gaussians) or model.public is None or model.draws is False:
         return {}
     images = read_public(model.public, study.schema.shape)
-    return {"generator.detail.images": moved(images, pool_size(study.schema.shape), study.schema.shape[-1])}
+    return under("generator", {"detail.images": moved(images, pool_size(study.schema.shape), study.schema.shape[-1])})
 
 
 def moved(images: Tensor, count: int, size: int) -> Tensor:
