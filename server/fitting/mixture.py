@@ -151,22 +151,11 @@ class _Mixture:
 
 
 def _shares(schema: TableSchema, found: Found) -> _Shares:
-    tables, columns = found.tables, found.tables.blocks[len(schema.columns) - 1].stop
-    singles, variance = tables.singles, torch.full((tables.singles.shape[1],), tables.singles_noise**2).double()
-    if found.singles is not None:  # two measurements of the same, weighted by what is known of each
-        cells_in = torch.bincount(found.groups, minlength=columns)
-        first = torch.zeros(schema.num_classes, columns, dtype=torch.float64)
-        first.index_add_(1, found.groups, found.singles.counts)
-        if not found.by_class:
-            first = first.sum(dim=0, keepdim=True)
-        first_variance = cells_in * found.singles.noise**2 * (1 if found.by_class else schema.num_classes)
-        weight = variance[:columns] / (variance[:columns] + first_variance)
-        singles, variance = singles.clone(), variance.clone()
-        singles[:, :columns] += weight * (first - singles[:, :columns])
-        variance[:columns] *= 1 - weight
-    sums = torch.stack([singles[:, block].sum(dim=1) for block in tables.blocks])  # of each slot, by each column
+    tables = found.tables
+    singles, variance = _singles(schema, found)
+    sums = torch.stack([singles[:, block].sum(dim=1) for block in tables.blocks])  # rows of each slot, by each column
     rows = max(1.0, float(sums.sum(dim=1).mean()))
-    of_class = sums.mean(dim=0) if found.by_class else singles[0, columns:]
+    of_class = sums.mean(dim=0) if found.by_class else singles[0, tables.blocks[-1]]
     known = torch.zeros(singles.shape[1], singles.shape[1], dtype=torch.bool)
     for place, block in enumerate(tables.blocks):
         for other in tables.blocks[place + 1 :]:
@@ -179,6 +168,25 @@ def _shares(schema: TableSchema, found: Found) -> _Shares:
         classes=(of_class / rows).float(),
         known=known,
     )
+
+
+def _singles(schema: TableSchema, found: Found) -> tuple[Tensor, Tensor]:
+    """Counts float64[slots, groups] and the variance float64[groups] of their noise, from all that was released.
+
+    Two measurements of the same count are weighted by what is known of each.
+    """
+    tables, columns = found.tables, found.tables.blocks[len(schema.columns) - 1].stop
+    variance = tables.singles.new_full((tables.singles.shape[1],), max(tables.singles_noise**2, _LEAST_NOISE))
+    if found.singles is None:
+        return tables.singles, variance
+    first = tables.singles.new_zeros(schema.num_classes, columns).index_add_(1, found.groups, found.singles.counts)
+    first_variance = torch.bincount(found.groups, minlength=columns) * max(found.singles.noise**2, _LEAST_NOISE)
+    if not found.by_class:
+        first, first_variance = first.sum(dim=0, keepdim=True), first_variance * schema.num_classes
+    weight = variance[:columns] / (variance[:columns] + first_variance)
+    mixed = tables.singles[:, :columns] + weight * (first - tables.singles[:, :columns])
+    singles = torch.cat((mixed, tables.singles[:, columns:]), dim=1)
+    return singles, torch.cat((variance[:columns] * (1 - weight), variance[columns:]))
 
 
 def shares_within(schema: TableSchema, found: Found) -> Tensor:

@@ -26,16 +26,17 @@ _SINGLES_SHARE = 0.1
 
 def choose(scenario: Scenario, model: Mixture, schema: TableSchema, sites: Sequence[SiteDeclaration]) -> Mixture:
     """The model, with what is open of `bins`, `by_class` and `singles_share` chosen."""
-    by_class, share, bins = model.by_class, model.singles_share, model.bins
-    if by_class is None:
-        # two columns and the class are three: where there is but one column, it has pairs with the class alone
-        several = len(schema.columns) > 1
-        by_class = several and signal(scenario, schema, sites, 2, by_class=True) >= FAINT
+    share, by_class, bins = model.singles_share, model.by_class, model.bins
     if share is None:
         clear = signal_of_singles(scenario, schema, sites, _SINGLES_SHARE) >= 1
         share = _SINGLES_SHARE if clear else 0.0
+    decided = scenario.model_copy(update={"model": model.model_copy(update={"singles_share": share})})
+    if by_class is None:
+        # two columns and the class are three: where there is but one column, it has pairs with the class alone
+        several = len(schema.columns) > 1
+        by_class = several and signal(decided, schema, sites, 2, by_class=True) >= FAINT
     if bins is None:
-        clear_bins = [n for n in _BINS if signal(scenario, schema, sites, n, by_class=by_class) >= CLEAR]
+        clear_bins = [n for n in _BINS if signal(decided, schema, sites, n, by_class=by_class) >= CLEAR]
         bins = max(clear_bins, default=_BINS[0])
     return model.model_copy(update={"bins": bins, "by_class": by_class, "singles_share": share})
 

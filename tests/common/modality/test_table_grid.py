@@ -65,7 +65,7 @@ def test_a_number_without_resolution_has_decimals_far_finer_than_its_cells() -> 
 
 @given(st.floats(-10, 20))
 def test_first_steps_are_those_that_comparing_finds(value: float) -> None:
-    for column in (Number("number", "x", -1, 11, 0.7), category("c", ("a", "b", "c"))):
+    for column in (Number("number", "x", -1, 11, 0.75), category("c", ("a", "b", "c"))):
         grid = grid_of(column)
         values = grid.values(np.arange(grid.count))
         assert grid.first(value) == (values < value).sum()

@@ -1,0 +1,88 @@
+"""What a study of tables leaves open is chosen by public numbers, and what it names stays."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config.scenario import Scenario, parse_scenario
+from common.modality.table import Number, TableSchema
+from common.modality.table_options import Mixture
+from common.wire.study import SiteDeclaration
+from server.fitting.choices import with_choices
+from server.fitting.table_choices import CLEAR, FAINT, MOST_BINS, signal, signal_of_singles
+
+
+def scenario(epsilon: float = 10.0, **model: Any) -> Scenario:
+    return parse_scenario({
+        "name": "open",
+        "model": {"family": "mixture", **model},
+        "training": {"rounds": 0},
+        "privacy": {"epsilon": epsilon, "delta": 1e-4},
+    })  # fmt: skip
+
+
+def sites(count: int, size: int) -> list[SiteDeclaration]:
+    return [SiteDeclaration(f"site-{number}", size) for number in range(count)]
+
+
+def schema(columns: int, classes: int = 2) -> TableSchema:
+    named = tuple(Number("number", f"x{number}", 0, 1) for number in range(columns))
+    return TableSchema(tuple(str(label) for label in range(classes)), named)
+
+
+def chosen(asked: Scenario, columns: int, hospitals: tuple[int, int], classes: int = 2) -> Mixture:
+    model = with_choices(asked, schema(columns, classes), sites(*hospitals)).model
+    assert isinstance(model, Mixture)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "columns", "hospitals", "expected"),
+    [
+        (10.0, 13, (4, 184), (4, True, 0.0)),
+        (1.0, 13, (4, 184), (2, True, 0.0)),
+        (10.0, 13, (8, 3256), (16, True, 0.1)),
+        (1.0, 13, (8, 3256), (7, True, 0.1)),
+        (10.0, 30, (4, 114), (2, True, 0.0)),
+        (1.0, 13, (4, 20), (2, False, 0.0)),
+        (1.0, 1, (4, 2000), (16, False, 0.1)),
+    ],
+)
+def test_what_is_chosen(
+    epsilon: float, columns: int, hospitals: tuple[int, int], expected: tuple[int, bool, float]
+) -> None:
+    model = chosen(scenario(epsilon), columns, hospitals)
+    assert (model.bins, model.by_class, model.singles_share) == expected
+
+
+@given(st.floats(0.1, 50), st.integers(2, 60), st.integers(1, 50), st.integers(10, 50_000), st.integers(1, 20))
+def test_more_is_chosen_only_while_it_is_clear(
+    epsilon: float, columns: int, count: int, size: int, classes: int
+) -> None:
+    model, of, held = (
+        chosen(scenario(epsilon), columns, (count, size), classes),
+        schema(columns, classes),
+        sites(count, size),
+    )
+    asked = scenario(epsilon, singles_share=model.singles_share)
+    assert model.bins is not None
+    assert model.by_class is not None
+    assert model.bins == 2 or signal(asked, of, held, model.bins, by_class=model.by_class) >= CLEAR
+    assert model.bins == MOST_BINS or signal(asked, of, held, model.bins + 1, by_class=model.by_class) < CLEAR
+    assert model.by_class == (signal(asked, of, held, 2, by_class=True) >= FAINT)
+    assert bool(model.singles_share) == (signal_of_singles(scenario(epsilon), of, held, 0.1) >= 1)
+
+
+def test_what_the_scenario_names_stays_and_a_second_choice_changes_nothing() -> None:
+    named = chosen(scenario(bins=5, by_class=False, singles_share=0.3), 13, (4, 200))
+    assert (named.bins, named.by_class, named.singles_share) == (5, False, 0.3)
+    first = with_choices(scenario(), schema(13), sites(4, 200))
+    assert with_choices(first, schema(13), sites(4, 200)) == first
+
+
+def test_without_privacy_all_is_clear() -> None:
+    open_to_all = scenario().model_copy(update={"privacy": scenario().privacy.model_copy(update={"enabled": False})})
+    model = chosen(open_to_all, 13, (4, 200))
+    assert (model.bins, model.by_class) == (MOST_BINS, True)
