@@ -23,7 +23,7 @@ def joint(rows: Rows, groupings: Sequence[Grouping]) -> Floats:
 
 
 def total_variation(first: Floats, second: Floats, groupings: Sequence[Grouping]) -> Floats:
-    """Total variation distance in [0, 1] of each pair of columns, float64[columns, columns]; [c, c] is a column's own."""
+    """Total variation distances float64[columns, columns] in [0, 1] of pairs of columns; [c, c] is a column's own."""
     return _by_pair(np.abs(first - second), groupings) / 2
 
 

@@ -125,7 +125,7 @@ def _utility(
         found["released"] = scores_of(released, test.known_labels)
     measures = ("accuracy", "balanced_accuracy", "auroc")
     utility = {f"{name}_{of}": getattr(scores, name) for of, scores in found.items() for name in measures}
-    return utility, None if found["synthetic"].accuracy is not None else found["synthetic"].reason
+    return utility, found["synthetic"].reason
 
 
 def _closeness(schema: TableSchema, synthetic: Rows | None, train: Rows, test: Rows, seed: int) -> dict[str, Any]:

@@ -22,12 +22,14 @@ class Grouping:
     Attributes:
         name: of the column.
         groups: the names of the groups.
+        ends: the lowest and the highest value, in words.
         ordered: whether the groups but that of missing values rise.
         of: the group int64[N] of each row.
     """
 
     name: str
     groups: tuple[str, ...]
+    ends: tuple[str, str]
     ordered: bool
     of: Callable[[Rows], Ints]
 
@@ -64,7 +66,15 @@ def by_cell(schema: TableSchema, reference: Rows) -> list[Grouping]:
 def _grouped(schema: TableSchema, reference: Rows, cut: Callable[[Number, Ints], Ints]) -> list[Grouping]:
     found = [_of_column(column, place, reference, cut) for place, column in enumerate(schema.columns)]
     if schema.num_classes > 1 and reference.labels is not None:
-        found.append(Grouping(label_name(schema), schema.classes, False, lambda rows: rows.known_labels))
+        found.append(
+            Grouping(
+                label_name(schema),
+                schema.classes,
+                (schema.classes[0], schema.classes[-1]),
+                False,
+                lambda rows: rows.known_labels,
+            )
+        )
     return found
 
 
@@ -88,7 +98,7 @@ def _of_column(column: Column, place: int, reference: Rows, cut: Callable[[Numbe
         # of a column that must not have them, missing values count as its last cell, as the schema encodes them
         return joined[np.where(np.isnan(values), len(joined) - 1, cells)]
 
-    return Grouping(column.name, names, isinstance(column, Number) or column.ordered, of)
+    return Grouping(column.name, names, _ends(column), isinstance(column, Number) or column.ordered, of)
 
 
 def _cells(column: Column, values: Floats) -> Ints:
@@ -97,18 +107,39 @@ def _cells(column: Column, values: Floats) -> Ints:
 
 
 def _names(column: Column, joined: Ints) -> tuple[str, ...]:
+    """Of the groups without that of missing values; both ends of a number's group belong to it."""
     if isinstance(column, Category):
         return column.values
-    ends = [
-        (np.flatnonzero(joined == group)[0], np.flatnonzero(joined == group)[-1]) for group in range(max(joined) + 1)
-    ]
-    return tuple(f"{_end(column, first, 0.0)} to {_end(column, last, 1.0)}" for first, last in ends)
+    names: list[str] = []
+    for group in range(max(joined) + 1):
+        cells = np.flatnonzero(joined == group)
+        ends = _begin(column, cells[0]), _end(column, cells[-1])
+        names.append(ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}")
+    return tuple(names)
 
 
-def _end(column: Number, cell: int, position: float) -> str:
-    """Where a cell begins (position 0) or ends (1), in words."""
-    value = float(column.placed(torch.tensor([cell]), torch.tensor([position], dtype=torch.float64)))
-    return str(np.datetime64(int(value), "D")) if column.date else f"{value:,.6g}"
+def _ends(column: Column) -> tuple[str, str]:
+    if isinstance(column, Category):
+        return column.values[0], column.values[-1]
+    return _written(column, column.low), _written(column, column.high)
+
+
+def _begin(column: Number, cell: int) -> str:
+    return _written(column, float(column.placed(torch.tensor([cell]), torch.zeros(1, dtype=torch.float64))))
+
+
+def _end(column: Number, cell: int) -> str:
+    """The last value of a cell; of any number, where the next one begins."""
+    if cell == column.known_cells - 1:
+        return _written(column, column.high)
+    following = column.placed(torch.tensor([cell + 1]), torch.zeros(1, dtype=torch.float64))
+    return _written(column, float(following) - column.resolution)
+
+
+def _written(column: Number, value: float) -> str:
+    if column.date:
+        return str(np.datetime64(int(value), "D"))
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}"
 
 
 def offsets(groupings: Sequence[Grouping]) -> Ints:

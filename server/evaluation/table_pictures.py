@@ -10,7 +10,7 @@ from server.evaluation.table_groups import Grouping
 from server.evaluation.table_rows import Floats, Ints, Rows
 
 MOST_MARGINALS = 12
-"""Columns whose marginals are drawn, at most: those that are furthest apart."""
+"""Columns whose marginals are drawn, at most: those that are furthest apart beyond the noise floor."""
 
 MOST_BARS = 8
 """Values of a category that are drawn, at most: the most frequent ones; the others are one more bar."""
@@ -32,7 +32,7 @@ def furthest(distances: Floats, most: int) -> list[int]:
 def marginals(
     groupings: Sequence[Grouping], synthetic: Rows, test: Rows, distances: Floats, floor: Floats
 ) -> list[dict[str, Any]]:
-    """The marginals of the columns that are furthest apart.
+    """The marginals of the columns that are furthest apart, the furthest first.
 
     Args:
         groupings: of the columns, numbers by width.
@@ -42,18 +42,18 @@ def marginals(
         floor: the same of real training rows.
 
     Returns:
-        Of each column `name`, `groups`, whether they are `ordered`, the shares `synthetic` and `real` in them, and
-        `distance` and `floor`.
+        Of each column `name`, `groups`, whether they are `ordered`, its `ends` in words, the shares `synthetic` and
+        `real` in the groups, `distance` and `floor`.
     """
     found: list[dict[str, Any]] = []
-    for place in furthest(distances, MOST_MARGINALS):
+    for place in furthest(distances - floor, MOST_MARGINALS):
         grouping = groupings[place]
         drawn, real = grouping.shares(synthetic), grouping.shares(test)
         groups, (drawn, real) = list(grouping.groups), _folded(grouping, drawn, real)
         if len(real) < len(groups):
             kept = _most_frequent(grouping.shares(test))
             groups = [*(groups[code] for code in kept), f"{len(groups) - len(kept)} others"]
-        about = {"name": grouping.name, "groups": groups, "ordered": grouping.ordered}
+        about = {"name": grouping.name, "groups": groups, "ordered": grouping.ordered, "ends": grouping.ends}
         shares = {"synthetic": drawn.tolist(), "real": real.tolist()}
         found.append({**about, **shares, "distance": float(distances[place]), "floor": float(floor[place])})
     return found
