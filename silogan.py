@@ -402,6 +402,9 @@ def _print_attacks(found: dict[str, Any]) -> None:
 
 def _print_figures(figures: dict[str, Any]) -> None:
     console = Console(markup=False)
+    if figures.get("table"):
+        _print_table(console, figures)
+        return
     utility, fidelity = figures["utility"], figures["fidelity"]
     names = {
         "synthetic": "trained on synthetic",
@@ -421,6 +424,25 @@ def _print_figures(figures: dict[str, Any]) -> None:
     else:
         shown = ("precision", "recall", "density", "coverage", "frechet_distance")
         console.print("fidelity: " + ", ".join(f"{name.replace('_', ' ')} {fidelity[name]:.3f}" for name in shown))
+
+
+def _print_table(console: Console, figures: dict[str, Any]) -> None:
+    table = figures["table"]
+    for name, classifier in (("logistic", "logistic regression"), ("boosting", "boosted trees")):
+        found = {one["learnt_from"]: one[name]["auroc"] for one in table["scores"] if one[name]["auroc"] is not None}
+        parts = [f"trained on {of} {found[of]:.3f}" for of in ("synthetic", "real") if of in found]
+        alone = [auroc for of, auroc in found.items() if of.startswith("hospital ")]
+        if alone:
+            parts.append(f"one hospital alone {min(alone):.3f} to {max(alone):.3f}")
+        told = ", ".join(parts) or f"none ({figures.get('utility_reason')})"
+        console.print(f"AUROC on real test rows, {classifier}: {told}", soft_wrap=True)
+    if table["distances"]:
+        one, two = (table["distances"][key] for key in ("one_way", "two_way"))
+        shown = f"columns {one['mean']:.3f} (noise floor {one['floor_mean']:.3f})"
+        if two:
+            shown += f", pairs {two['mean']:.3f} ({two['floor_mean']:.3f})"
+        broken = f"{table['violations']['violating']:,} of {table['violations']['rows']:,} rows break the schema"
+        console.print(f"distance from real test rows: {shown}; {broken}", soft_wrap=True)
 
 
 def _print_seeds(reports: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from client.data import DataSet, medmnist, read
 from client.data.arrays import SIZES
+from client.data.positions import load_positions
 from common.config.scenario import Evaluation, parse_data
 from common.device import choose_device
 from common.errors import DataError, UsageError
@@ -19,7 +21,7 @@ from common.modality import Data, Stored
 from common.modality.image import PIXELS
 from common.modality.image_options import Folder
 from common.seeding import seeded_generator
-from common.wire.run_folder import GENERATOR_FILE, holds_run
+from common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds_run
 from common.wire.study import Study
 from server.evaluation import EVALUATORS, Comparison, Labelled
 from server.release.generator import ReleasedGenerator, load_generator
@@ -44,7 +46,8 @@ def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
         study = Study.load(synthetic)
         data = study.scenario.data if real is None else study.scenario.data.model_copy(update={"root": real})
         generator = load_generator(synthetic / GENERATOR_FILE)
-        return measure_generator(generator, read(data), study.scenario.evaluation, study.scenario.training.device)
+        held = with_hospitals(read(data), study, synthetic)
+        return measure_generator(generator, held, study.scenario.evaluation, study.scenario.training.device)
     if real is None:
         raise UsageError("--real", "is missing", "give the path of the real images")
     images, labels, classes = _read_npz(synthetic) if synthetic.is_file() else _read_folder(synthetic)
@@ -52,6 +55,27 @@ def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
     if labels is not None:
         labels = _recoded(labels, classes, data.schema.classes)
     return _figures({PIXELS: images}, labels, data, Evaluation(samples=len(images)), "auto")
+
+
+def with_hospitals(data: DataSet, study: Study, run_dir: Path) -> DataSet:
+    """The data with the simulated hospital of each training record, as the run's partition says.
+
+    Unchanged if the run has no partition, as that of real hospitals, or if it is one of other data.
+
+    Raises:
+        DataError: the partition is corrupt.
+    """
+    path = run_dir / PARTITION_FILE
+    if not path.is_file():
+        return data
+    parts = [load_positions(path, site) for site in range(len(study.sites))]
+    if sum(map(len, parts)) != len(data.train) or max(part[-1] for part in parts) >= len(data.train):
+        return data
+    sites = torch.zeros(len(data.train), dtype=torch.int64)
+    for site, part in enumerate(parts):
+        sites[torch.from_numpy(part)] = site
+    names = tuple(site.name for site in study.sites)
+    return replace(data, train=replace(data.train, sites=sites), site_names=names)
 
 
 def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Evaluation, device: str) -> dict[str, Any]:
@@ -71,9 +95,11 @@ def _figures(
     device: str,
     classify: Callable[[Tensor], Tensor | None] | None = None,
 ) -> dict[str, Any]:
-    train, test = (Labelled(part.stored, part.labels) for part in (data.train, data.test))
+    names = data.site_names or ()
+    train = Labelled(data.train.stored, data.train.labels, data.train.sites if names else None)
+    test = Labelled(data.test.stored, data.test.labels)
     how = settings, EVALUATION_SEED, choose_device(device)
-    asked = Comparison(records, labels, train, test, data.schema, *how, classify)
+    asked = Comparison(records, labels, train, test, data.schema, *how, classify, names)
     figures = EVALUATORS[data.schema.kind](asked)
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     if records is None:

@@ -26,7 +26,7 @@ from server.release.publish import publish
 from server.report.report import write_html
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
-from simulations.evaluate import measure_generator
+from simulations.evaluate import measure_generator, with_hospitals
 
 
 def finished_report(run_dir: Path) -> dict[str, Any] | None:
@@ -53,7 +53,7 @@ def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, sta
     torch.set_num_threads(threads_for_training(study.schema.shape))
     generator, sheet = publish(study, checkpoint.ema, run_dir)
     measuring = time.monotonic()
-    measured = measure(study, generator)
+    measured = measure(study, generator, run_dir)
     evaluation_seconds = time.monotonic() - measuring
     report = {
         **_description(study, checkpoint, engine, stopped),
@@ -71,11 +71,18 @@ def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, sta
     return report
 
 
-def measure(study: Study, generator: ReleasedGenerator) -> dict[str, Any]:
-    """Utility and fidelity of a generator's records against the real test split, or why there are none."""
+def measure(study: Study, generator: ReleasedGenerator, run_dir: Path) -> dict[str, Any]:
+    """Utility and fidelity of a generator's records against the real test split, or why there are none.
+
+    Args:
+        study: of the generator.
+        generator: what is measured.
+        run_dir: the run's folder, whose partition says which hospital holds which record.
+    """
     scenario = study.scenario
     if scenario.evaluation.enabled:
-        return measure_generator(generator, read(scenario.data), scenario.evaluation, scenario.training.device)
+        data = with_hospitals(read(scenario.data), study, run_dir)
+        return measure_generator(generator, data, scenario.evaluation, scenario.training.device)
     reason = "evaluation.enabled is false"
     utility = {"accuracy_synthetic": None, "accuracy_real": None}
     return {"utility": utility, "utility_reason": reason, "fidelity": None, "fidelity_reason": reason}

@@ -197,13 +197,16 @@ class Evaluation(Section):
 
     enabled: bool = True
     samples: Annotated[int, Field(ge=1, le=10_000_000)] = 5000
-    """number of synthetic images to draw"""
+    """number of synthetic records to draw"""
 
     epochs: bounds.Size = 20
     """most epochs of the classifier; the epoch that is best on held-out synthetic images is used"""
 
     others: bool = False
     """also measure with logistic regression and boosted trees, each on at most 5000 images"""
+
+    risks: bool = False
+    """of table rows, also try to single out, link and infer patients by the synthetic rows"""
 
     real_ceiling: bool = Field(default=True, description="also train the classifier on the real training split")
 

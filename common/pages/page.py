@@ -24,7 +24,7 @@ FRAME = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{% block title required %}{% endblock %}</title>
-<style>{% include "style" %}</style>
+<style>{% include "style" %}{% block style %}{% endblock %}</style>
 </head>
 <body>
 <header>{% block header required %}{% endblock %}</header>

@@ -1,6 +1,6 @@
 """The evaluator of one kind of record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +11,16 @@ from common.modality import Schema, Stored
 
 
 class Labelled(NamedTuple):
-    """Real records and their labels int64[N]."""
+    """Real records and their labels int64[N].
+
+    Attributes:
+        sites: int64[N], the hospital that holds each record, as a position in `Comparison.site_names`; None where that
+            is not known, which is so everywhere but in a simulation.
+    """
 
     records: Stored
     labels: Tensor
+    sites: Tensor | None = None
 
 
 class Comparison(NamedTuple):
@@ -30,6 +36,9 @@ class Comparison(NamedTuple):
         seed: of whatever is drawn.
         device: where to compute.
         classify: logits of encoded records by a classifier that was released with the records; None if none was.
+        site_names: of the hospitals whose records `train` tells apart.
+        baselines: classifiers that the release gives without any record, by name: each a function from records to
+            float[N, classes] that is larger where a class is likelier.
     """
 
     synthetic: Stored | None
@@ -41,8 +50,11 @@ class Comparison(NamedTuple):
     seed: int
     device: torch.device
     classify: Callable[[Tensor], Tensor | None] | None = None
+    site_names: tuple[str, ...] = ()
+    baselines: Mapping[str, Callable[[Stored], Tensor]] = {}
 
 
-# `utility`, `fidelity` and `fidelity_reason` of `report.json`; the same comparison gives the same result on a CPU. It
-# raises a DataError where records or labels are missing, malformed or do not match each other.
+# `utility`, `fidelity` and `fidelity_reason` of `report.json`, and what the kind adds to them; the same comparison
+# gives the same result on a CPU. It raises a DataError where records or labels are missing, malformed or do not match
+# each other.
 Evaluate = Callable[[Comparison], dict[str, Any]]

@@ -3,21 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+from common.pages.words import number, percent
+
 Report = Mapping[str, Any]
 
 FIGURES = """
 {% from "parts" import card, pill, reading, row, table %}
-{% set synthetic = report.utility.get("accuracy_synthetic") %}
-{% set real = report.utility.get("accuracy_real") %}
 <section>
 <h2>Key figures</h2>
 <ul class="cards">
-{% set name = "Accuracy on real test records" %}
-{% if synthetic is none %}
-{{ card(name, "not measured", no_utility) }}
+{% if headline.value is none %}
+{{ card(headline.name, "not measured", no_utility) }}
 {% else %}
-{% set ceiling = "" if real is none else "; " ~ real | percent ~ " when trained on real ones, the upper limit" %}
-{{ card(name, synthetic | percent, "of a classifier trained on synthetic records" ~ ceiling,
+{{ card(headline.name, headline.value, headline.note,
         pill("care", "on real data: not covered") if report.private else "") }}
 {% endif %}
 {% if not report.private %}
@@ -37,6 +35,7 @@ FIGURES = """
 {{ card("Peak memory", report.peak_memory_bytes | memory, report.hardware) }}
 </ul>
 
+{% if not report.get("table") %}
 <h3>Quality of the synthetic records</h3>
 {% if utility %}
 {% call table("Utility: a classifier tested on real records. Training on real records gives the upper limit.",
@@ -66,6 +65,7 @@ FIGURES = """
 {% endcall %}
 {% else %}
 <p>Fidelity was not measured: {{ no_fidelity }}.</p>
+{% endif %}
 {% endif %}
 </section>
 """
@@ -97,6 +97,7 @@ def view(report: Report) -> dict[str, Any]:
     utility, fidelity = report["utility"], report["fidelity"] or {}
     told = [of for of in CLASSIFIERS if of in ("synthetic", "real") or utility.get(f"accuracy_{of}") is not None]
     return {
+        "headline": _headline(report),
         "utility": [
             (name, meaning, [utility.get(f"{key}_{of}") for of in told])
             for key, name, meaning in UTILITY
@@ -110,4 +111,18 @@ def view(report: Report) -> dict[str, Any]:
         "no_utility": report["utility_reason"] or NO_REASON,
         "fidelity": [(name, meaning, fidelity.get(key)) for key, name, meaning in FIDELITY],
         "no_fidelity": report["fidelity_reason"] or NO_REASON,
+    }
+
+
+def _headline(report: Report) -> dict[str, str | None]:
+    """The first figure of all: of tables AUROC, which few classes or rare ones do not flatter; else accuracy."""
+    measure, classifier, shown = "accuracy", "a classifier", percent
+    if report.get("table"):
+        measure, classifier, shown = "auroc", "logistic regression", number
+    synthetic, real = (report["utility"].get(f"{measure}_{of}") for of in ("synthetic", "real"))
+    ceiling = "" if real is None else f"; {shown(real)} when trained on real ones, the upper limit"
+    return {
+        "name": f"{'AUROC' if report.get('table') else 'Accuracy'} on real test records",
+        "value": None if synthetic is None else shown(synthetic),
+        "note": f"of {classifier} trained on synthetic records{ceiling}",
     }

@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.files import write_bytes_atomically
 from common.pages.page import environment, rendered
-from server.report import curves, figures, privacy, settings
+from server.report import curves, figures, pictures, privacy, settings, table
 
 Report = Mapping[str, Any]
 Event = Mapping[str, Any]
@@ -24,6 +24,8 @@ PAGE = """
 {% set hospital = "simulated hospital" if report.engine in SIMULATED else "hospital" %}
 
 {% block title %}{{ report.title or report.name }} · SiloGAN report{% endblock %}
+
+{% block style %}{% if report.get("table") %}{% include "table_style" %}{% endif %}{% endblock %}
 
 {% block header %}
 <p class="kicker">SiloGAN run report</p>
@@ -72,6 +74,9 @@ width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.
 {% endif %}
 </section>
 {% include "figures" %}
+{% if report.get("table") %}
+{% include "table" %}
+{% endif %}
 {% include "sites" %}
 {% include "curves" %}
 {% include "scope" %}
@@ -88,6 +93,9 @@ PAGES = environment(
     page=PAGE,
     sentence=privacy.SENTENCE,
     figures=figures.FIGURES,
+    table=table.TABLE,
+    table_style=table.STYLE,
+    drawing=pictures.DRAWING,
     sites=privacy.SITES,
     curves=curves.CURVES,
     scope=privacy.SCOPE,
@@ -122,6 +130,7 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
         sheet=_sheet(grid_png),
         **privacy.view(report),
         **figures.view(report),
+        **table.view(report),
         **curves.view(report, rounds),
         **settings.view(report),
     )

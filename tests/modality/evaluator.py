@@ -20,7 +20,7 @@ def evaluate(asked: Comparison) -> dict[str, Any]:
     return {
         "utility": {
             "accuracy_synthetic": accuracy(asked.synthetic, asked.labels),
-            "accuracy_real": accuracy(*asked.train),
+            "accuracy_real": accuracy(asked.train.records, asked.train.labels),
         },
         "fidelity": None,
         "fidelity_reason": "rows have no measure of it",
