@@ -24,7 +24,7 @@ from common.seeding import seeded_generator
 from common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds_run
 from common.wire.study import Study
 from server.evaluation import EVALUATORS, Comparison, Labelled
-from server.release.generator import ReleasedGenerator, load_generator
+from server.release.generator import ReleasedGenerator, load_generator, together
 from server.release.outputs.image import UNLABELLED
 
 EVALUATION_SEED = 0
@@ -82,9 +82,8 @@ def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Eva
     """Figures of freshly drawn records, the same ones at every call; of its classifier alone if it draws none."""
     if not generator.network.draws:
         return _figures(None, None, data, settings, device, generator.network.classify)
-    labels = generator.balanced_labels(settings.samples)
-    records = generator.sample(labels, settings.samples, seeded_generator(EVALUATION_SEED, "evaluation"))
-    return _figures(records, labels, data, settings, device, generator.network.classify)
+    drawn = together(generator.draw(settings.samples, seeded_generator(EVALUATION_SEED, "evaluation")))
+    return _figures(drawn.records, drawn.labels, data, settings, device, generator.network.classify)
 
 
 def _figures(

@@ -26,7 +26,7 @@ from common.seeding import seeded_generator
 from common.wire.run_folder import GENERATOR_FILE
 from common.wire.study import Study
 from server.evaluation.classifier import features, train_classifier
-from server.release.generator import ReleasedGenerator, load_generator
+from server.release.generator import ReleasedGenerator, load_generator, together
 from server.rounds.checkpoint import Checkpoint
 from simulations.attacks.empirical import refuse_without_privacy
 from simulations.attacks.roc import Estimate, Flags, Floats, area_under_curve, bootstrap, true_positive_rate
@@ -126,8 +126,7 @@ def _nearest_synthetic(study: Study, generator: ReleasedGenerator) -> Attack:
     have no class.
     """
     settings = study.scenario.evaluation
-    labels = generator.balanced_labels(settings.samples)
-    synthetic = generator.sample(labels, settings.samples, seeded_generator(_SEED, "membership"))
+    synthetic, labels = together(generator.draw(settings.samples, seeded_generator(_SEED, "membership")))
 
     if labels is None or PIXELS not in synthetic:
 
