@@ -16,7 +16,7 @@ from common.privacy.statistics.singles import noise_of_singles
 from common.wire.study import SiteDeclaration, Study
 from server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
 
-CLEAR, FAINT = 2.0, 0.5
+CLEAR, FAINT = 1.0, 0.2
 """Signal of a pair of groups: enough, and too little for any dependence to be told from noise."""
 
 MOST_BINS = 16
@@ -48,10 +48,10 @@ def judge(study: Study) -> Judgement:
     by_class, bins = model.by_class is not False, model.bins or MOST_BINS
     found = signal(study.scenario, schema, study.sites, bins, by_class=by_class)
     told = f"a pair of cells of two numbers holds {found:.2g} times the noise in it"
-    if found >= 1:
-        return Judgement(found, USEFUL, f"{told}, of which 1 is enough to learn from")
+    if found >= CLEAR:
+        return Judgement(found, USEFUL, f"{told}, of which {CLEAR:g} is enough to learn from")
     if found >= FAINT:
-        return Judgement(found, UNCERTAIN, f"{told}; below 1 weak dependences are lost")
+        return Judgement(found, UNCERTAIN, f"{told}; below {CLEAR:g} weak dependences are lost")
     return Judgement(found, TOO_FEW, f"{told}; below {FAINT:g} little but the single columns is told from noise")
 
 

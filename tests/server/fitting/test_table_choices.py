@@ -41,11 +41,11 @@ def chosen(asked: Scenario, columns: int, hospitals: tuple[int, int], classes: i
 @pytest.mark.parametrize(
     ("epsilon", "columns", "hospitals", "expected"),
     [
-        (10.0, 13, (4, 184), (4, True, 0.0)),
+        (10.0, 13, (4, 184), (5, True, 0.0)),
         (1.0, 13, (4, 184), (2, True, 0.0)),
         (10.0, 13, (8, 3256), (16, True, 0.1)),
-        (1.0, 13, (8, 3256), (7, True, 0.1)),
-        (10.0, 30, (4, 114), (2, True, 0.0)),
+        (1.0, 13, (8, 3256), (10, True, 0.1)),
+        (10.0, 30, (4, 114), (3, True, 0.0)),
         (1.0, 13, (4, 20), (2, False, 0.0)),
         (1.0, 1, (4, 2000), (16, False, 0.1)),
     ],
