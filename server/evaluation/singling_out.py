@@ -39,7 +39,7 @@ def predicates(schema: TableSchema, synthetic: Floats, columns: int, most: int, 
 
     Args:
         schema: of the rows.
-        synthetic: float64[N, columns].
+        synthetic: float64[N, D].
         columns: how many columns a predicate speaks of. Of one column: its rare values and its ends. Of several: those
             of a random row, equal in a category, and at least as far from the median in a number.
         most: how many, at most.
@@ -56,7 +56,7 @@ def predicates(schema: TableSchema, synthetic: Floats, columns: int, most: int, 
 
 
 def count_single(tried: Iterable[Predicate], rows: Floats) -> int:
-    """How many of the predicates exactly one of the rows float64[N, columns] meets."""
+    """How many of the predicates exactly one of the rows float64[N, D] meets."""
     return sum(_count(predicate, rows) == 1 for predicate in tried)
 
 

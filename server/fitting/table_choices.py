@@ -1,7 +1,8 @@
 """What a study of tables leaves open, chosen by public numbers alone: records, classes, hospitals, columns, the budget.
 
-What can be told of a count is its signal: how many rows a cell holds on average, in standard deviations of its noise.
-Numbers are cut into as many groups as leave pairs of them a signal of `CLEAR`; more would only be fitted to noise.
+What can be told of a count is its signal: how many rows it holds on average, in standard deviations of its noise. A group
+of a column is in a pair with a group of each other one of m columns, so that the noise in what they say of it together is
+√(m-1) times smaller. Numbers are cut into as many groups as leave that signal `CLEAR`; more would be fitted to noise.
 """
 
 import math
@@ -16,8 +17,8 @@ from common.privacy.statistics.singles import noise_of_singles
 from common.wire.study import SiteDeclaration, Study
 from server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
 
-CLEAR, FAINT = 1.0, 0.2
-"""Signal of a pair of groups: enough, and too little for any dependence to be told from noise."""
+CLEAR, FAINT = 4.5, 1.0
+"""Signal of the pairs of a group: enough, and too little for any dependence to be told from noise."""
 
 MOST_BINS = 16
 _BINS = range(2, MOST_BINS + 1)
@@ -47,7 +48,7 @@ def judge(study: Study) -> Judgement:
     assert isinstance(model, Mixture) and isinstance(schema, TableSchema)  # noqa: S101, PT018  (its family)
     by_class, bins = model.by_class is not False, model.bins or MOST_BINS
     found = signal(study.scenario, schema, study.sites, bins, by_class=by_class)
-    told = f"a pair of cells of two numbers holds {found:.2g} times the noise in it"
+    told = f"the pairs of a number's group hold {found:.2g} times the noise in them"
     if found >= CLEAR:
         return Judgement(found, USEFUL, f"{told}, of which {CLEAR:g} is enough to learn from")
     if found >= FAINT:
@@ -67,11 +68,12 @@ def reasons(wanted: Mixture, chosen: Mixture) -> list[str]:
 def signal(
     scenario: Scenario, schema: TableSchema, sites: Sequence[SiteDeclaration], bins: int, *, by_class: bool
 ) -> float:
-    """Mean number of rows in a pair of groups of two numbers, in units of its noise; ∞ without privacy."""
+    """Mean number of rows in the pairs of a group of a number, in units of their noise; ∞ without privacy."""
     slots = schema.num_classes if by_class else 1
     share = 1 - (_model(scenario).singles_share or 0.0)
-    noise = noise_of_pairs(_sigma(scenario, sites, share), len(schema.columns) + (not by_class))
-    return _rows(sites) / (slots * bins**2) / noise if noise else math.inf
+    columns = len(schema.columns) + (not by_class)
+    noise = noise_of_pairs(_sigma(scenario, sites, share), columns)
+    return _rows(sites) / (slots * bins**2) * math.sqrt(columns - 1) / noise if noise else math.inf
 
 
 def signal_of_singles(scenario: Scenario, schema: TableSchema, sites: Sequence[SiteDeclaration], share: float) -> float:

@@ -1,0 +1,50 @@
+"""Made-up rows of a small table: real ones, and others that are like them or not."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from common.config.scenario import Evaluation
+from common.modality import Stored
+from common.modality.table import Category, Number, TableSchema
+from server.evaluation import Comparison, Labelled
+
+SCHEMA = TableSchema(
+    ("well", "ill"),
+    (
+        Number("number", "age", 20, 90, 1.0, edges=(40.0, 60.0)),
+        Category("category", "sex", ("F", "M"), ((), ())),
+        Category("category", "kin", ("husband", "wife", "none"), ((), (), ())),
+        Number("number", "dose", 0, 10, optional=True),
+    ),
+    label="state",
+    label_spellings=(("0",), ("1",)),
+    sensitive=("sex",),
+    impossible=((("sex", "F"), ("kin", "husband")),),
+)
+
+
+def rows(count: int, seed: int) -> tuple[Stored, Tensor]:
+    """The ill are older and have a larger dose, a fifth of which is missing; no woman is a husband."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.randint(2, (count,), generator=rng)
+    sex, kin = torch.randint(2, (count,), generator=rng), torch.randint(3, (count,), generator=rng)
+    kin[(sex == 0) & (kin == 0)] = 2
+    age = (45 + 15 * labels + 12 * torch.randn(count, generator=rng)).round().clamp(20, 90)
+    dose = (3 + 3 * labels + 1.5 * torch.randn(count, generator=rng)).clamp(0, 10).double()
+    dose[torch.rand(count, generator=rng) < 0.2] = math.nan
+    return {"age": age.double(), "sex": sex.double(), "kin": kin.double(), "dose": dose}, labels
+
+
+def shuffled(stored: Stored, seed: int) -> Stored:
+    """The same columns, none of which has to do with another any more."""
+    rng = torch.Generator().manual_seed(seed)
+    return {name: column[torch.randperm(len(column), generator=rng)] for name, column in stored.items()}
+
+
+def comparison(synthetic: Stored | None, labels: Tensor | None, *, count: int = 1200, **settings: bool) -> Comparison:
+    train, test = (Labelled(*rows(count, seed)) for seed in (1, 2))
+    held = train._replace(sites=torch.arange(count) % 3)
+    how = Evaluation(**settings), 0, torch.device("cpu")
+    return Comparison(synthetic, labels, held, test, SCHEMA, *how, site_names=("bergen", "oslo", "lund"))
