@@ -1,8 +1,9 @@
 """What a study of tables leaves open, chosen by public numbers alone: records, classes, hospitals, columns, the budget.
 
-What can be told of a count is its signal: how many rows it holds on average, in standard deviations of its noise. A group
-of a column is in a pair with a group of each other one of m columns, so that the noise in what they say of it together is
-√(m-1) times smaller. Numbers are cut into as many groups as leave that signal `CLEAR`; more would be fitted to noise.
+What can be told of a count is its signal: how many rows it holds on average, in standard deviations of its noise. A
+group of a column is in a pair with a group of each other one of m columns, so that the noise in what they say of it
+together is √(m-1) times smaller. Numbers are cut into as many groups as leave that signal `CLEAR`; more would be fitted
+to noise.
 """
 
 import math

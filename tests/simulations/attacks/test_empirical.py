@@ -192,6 +192,16 @@ def test_figures_of_patients() -> None:
     assert LOWEST < patients.epsilon_lower_bound < patients.epsilon_analytic
 
 
+def test_tables_are_audited_by_their_counts_and_a_fault_is_found() -> None:
+    changes = ["privacy.delta=1.0e-7", "model.singles_share=0.2"]
+    rows = load_scenario(SCENARIO.with_name("breast-cancer.yaml"), changes)
+    honest, weak = audit_one_run(rows, canaries=FEW), audit_one_run(rows, canaries=FEW, noise=0.25)
+    assert honest.holds
+    assert 4 < honest.epsilon_lower_bound < 8.5
+    assert 0.87 < honest.auc < 0.905
+    assert not weak.holds
+
+
 def test_all_phases_of_a_fit_are_evidence_and_a_fault_is_found() -> None:
     fitted = load_scenario(SCENARIO, ["model={family: gaussians}", "training={rounds: 0}"])
     honest, weak = audit_one_run(fitted, canaries=FEW), audit_one_run(fitted, canaries=FEW, noise=0.25)
