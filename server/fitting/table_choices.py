@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from common.config.scenario import Scenario
-from common.modality.table import NUMBER_CELLS, TableSchema
+from common.modality.table import TableSchema
 from common.modality.table_options import Mixture
 from common.privacy.accounting import information
 from common.privacy.statistics.pairs import noise_of_pairs
@@ -21,6 +21,10 @@ from server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, opti
 CLEAR, FAINT = 4.5, 1.0
 """Signal of the pairs of a group: enough, and too little for any dependence to be told from noise."""
 
+CLEAR_SINGLES = 3.0
+"""Signal of a cell from which counts of single cells are worth their share: numbers are cut by them, and spread over
+the cells of a group."""
+
 MOST_BINS = 16
 _BINS = range(2, MOST_BINS + 1)
 _SINGLES_SHARE = 0.1
@@ -30,7 +34,7 @@ def choose(scenario: Scenario, model: Mixture, schema: TableSchema, sites: Seque
     """The model, with what is open of `bins`, `by_class` and `singles_share` chosen."""
     share, by_class, bins = model.singles_share, model.by_class, model.bins
     if share is None:
-        clear = signal_of_singles(scenario, schema, sites, _SINGLES_SHARE) >= 1
+        clear = signal_of_singles(scenario, schema, sites, _SINGLES_SHARE) >= CLEAR_SINGLES
         share = _SINGLES_SHARE if clear else 0.0
     decided = scenario.model_copy(update={"model": model.model_copy(update={"singles_share": share})})
     if by_class is None:
@@ -78,9 +82,10 @@ def signal(
 
 
 def signal_of_singles(scenario: Scenario, schema: TableSchema, sites: Sequence[SiteDeclaration], share: float) -> float:
-    """The same of a cell of a number in one class, where such counts have a share of the budget."""
+    """The same of a column's cell in one class, where counts of single cells have a share of the budget."""
     noise = noise_of_singles(_sigma(scenario, sites, share), len(schema.columns))
-    return _rows(sites) / (schema.num_classes * NUMBER_CELLS) / noise if noise else math.inf
+    cells = schema.cells / len(schema.columns)
+    return _rows(sites) / (schema.num_classes * cells) / noise if noise else math.inf
 
 
 def _sigma(scenario: Scenario, sites: Sequence[SiteDeclaration], share: float) -> float:

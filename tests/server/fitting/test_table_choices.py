@@ -11,7 +11,7 @@ from common.modality.table import Number, TableSchema
 from common.modality.table_options import Mixture
 from common.wire.study import SiteDeclaration
 from server.fitting.choices import with_choices
-from server.fitting.table_choices import CLEAR, FAINT, MOST_BINS, signal, signal_of_singles
+from server.fitting.table_choices import CLEAR, CLEAR_SINGLES, FAINT, MOST_BINS, signal, signal_of_singles
 
 
 def scenario(epsilon: float = 10.0, **model: Any) -> Scenario:
@@ -44,7 +44,7 @@ def chosen(asked: Scenario, columns: int, hospitals: tuple[int, int], classes: i
         (10.0, 13, (4, 184), (5, True, 0.0)),
         (1.0, 13, (4, 184), (2, True, 0.0)),
         (10.0, 13, (8, 3256), (16, True, 0.1)),
-        (1.0, 13, (8, 3256), (9, True, 0.1)),
+        (1.0, 13, (8, 3256), (9, True, 0.0)),
         (10.0, 30, (4, 114), (3, True, 0.0)),
         (1.0, 13, (4, 20), (2, False, 0.0)),
         (1.0, 1, (4, 2000), (14, False, 0.1)),
@@ -72,7 +72,7 @@ def test_more_is_chosen_only_while_it_is_clear(
     assert model.bins == 2 or signal(asked, of, held, model.bins, by_class=model.by_class) >= CLEAR
     assert model.bins == MOST_BINS or signal(asked, of, held, model.bins + 1, by_class=model.by_class) < CLEAR
     assert model.by_class == (signal(asked, of, held, 2, by_class=True) >= FAINT)
-    assert bool(model.singles_share) == (signal_of_singles(scenario(epsilon), of, held, 0.1) >= 1)
+    assert bool(model.singles_share) == (signal_of_singles(scenario(epsilon), of, held, 0.1) >= CLEAR_SINGLES)
 
 
 def test_what_the_scenario_names_stays_and_a_second_choice_changes_nothing() -> None:
