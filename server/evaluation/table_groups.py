@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.modality.table import Category, Column, Number, TableSchema
+from common.modality.table import Category, Column, Number, TableSchema, day_of
 from server.evaluation.table_rows import Floats, Ints, Rows
 
 MISSING = "missing"
@@ -113,8 +113,8 @@ def _names(column: Column, joined: Ints) -> tuple[str, ...]:
     names: list[str] = []
     for group in range(max(joined) + 1):
         cells = np.flatnonzero(joined == group)
-        ends = _begin(column, cells[0]), _end(column, cells[-1])
-        names.append(ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}")
+        first, last = _written(column, column.ends[cells[0]]), _written(column, _end(column, cells[-1]))
+        names.append(first if first == last else f"{first} to {last}")
     return tuple(names)
 
 
@@ -124,21 +124,14 @@ def _ends(column: Column) -> tuple[str, str]:
     return _written(column, column.low), _written(column, column.high)
 
 
-def _begin(column: Number, cell: int) -> str:
-    return _written(column, float(column.placed(torch.tensor([cell]), torch.zeros(1, dtype=torch.float64))))
-
-
-def _end(column: Number, cell: int) -> str:
-    """The last value of a cell; of any number, where the next one begins."""
-    if cell == column.known_cells - 1:
-        return _written(column, column.high)
-    following = column.placed(torch.tensor([cell + 1]), torch.zeros(1, dtype=torch.float64))
-    return _written(column, float(following) - column.resolution)
+def _end(column: Number, cell: int) -> float:
+    """The last value of a cell; where the next one begins if values are not multiples."""
+    return min(column.high, column.ends[cell + 1] - column.resolution)
 
 
 def _written(column: Number, value: float) -> str:
     if column.date:
-        return str(np.datetime64(int(value), "D"))
+        return day_of(value)
     return f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}"
 
 

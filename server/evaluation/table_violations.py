@@ -36,7 +36,7 @@ def _allowed(column: Column, values: Floats) -> NDArray[np.bool_]:
         fits = (known >= column.low) & (known <= column.high)
         if column.resolution:
             steps = (known - column.low) / column.resolution
-            fits &= (np.abs(steps - np.round(steps)) < _ROUNDING) | (known == column.high)
+            fits &= np.abs(steps - np.round(steps)) < _ROUNDING
     return np.where(missing, column.optional, fits)
 
 

@@ -115,12 +115,12 @@ def view(report: Report) -> dict[str, Any]:
 
 
 def _headline(report: Report) -> dict[str, str | None]:
-    """The first figure of all: of tables AUROC, which few classes or rare ones do not flatter; else accuracy."""
-    measure, classifier, shown = "accuracy", "a classifier", percent
+    """The first figure of all: of tables AUROC, which a frequent class does not flatter; of other records accuracy."""
+    measure, classifier, shown, limit = "accuracy", "a classifier", percent, ", the upper limit"
     if report.get("table"):
-        measure, classifier, shown = "auroc", "logistic regression", number
+        measure, classifier, shown, limit = "auroc", "logistic regression", number, ""
     synthetic, real = (report["utility"].get(f"{measure}_{of}") for of in ("synthetic", "real"))
-    ceiling = "" if real is None else f"; {shown(real)} when trained on real ones, the upper limit"
+    ceiling = "" if real is None else f"; {shown(real)} when trained on real ones{limit}"
     return {
         "name": f"{'AUROC' if report.get('table') else 'Accuracy'} on real test records",
         "value": None if synthetic is None else shown(synthetic),

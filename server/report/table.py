@@ -20,7 +20,7 @@ for the researcher; do not publish it for a hospital's private data.
 
 <h3>What classifiers learn</h3>
 {% if tables.scores %}
-{% call table("Classifiers tested on real rows. Those trained on all real rows give the upper limit.",
+{% call table("Classifiers tested on real rows. Compare with those trained on all real rows.",
               tables.score_head, "figures") %}
 {% for name, meaning, values in tables.scores %}{{ row(name, values, meaning) }}{% endfor %}
 {% endcall %}
@@ -35,7 +35,7 @@ for the researcher; do not publish it for a hospital's private data.
 {% endif %}
 {% if tables.subgroups %}
 {% call details("AUROC by group", fold=tables.subgroups | length > 12) %}
-{% call table("AUROC within groups of real test rows: does everybody profit alike?", tables.group_head, "figures") %}
+{% call table("AUROC within groups of real test rows", tables.group_head, "figures") %}
 {% for name, meaning, values in tables.subgroups %}{{ row(name, values, meaning) }}{% endfor %}
 {% endcall %}
 {% endcall %}
@@ -59,7 +59,8 @@ for the researcher; do not publish it for a hospital's private data.
 {% endif %}
 {% if tables.marginals %}
 <p class="key"><span class="swatch real"></span> real test rows <span class="swatch synthetic"></span> synthetic rows.
-Beside each name the total variation distance, with its noise floor in brackets{{ tables.chosen }}.</p>
+Beside each name the total variation distance, with its noise floor in brackets{{ tables.chosen }}.
+A number's bars are its cells, which need not be equally wide.</p>
 <div class="charts">{% for picture in tables.marginals %}{{ drawing(picture) }}{% endfor %}</div>
 {% endif %}
 {% if tables.pictures %}
@@ -89,7 +90,7 @@ STYLE = """
 .chart .line.dashed { stroke-dasharray: 5 3; }
 .charts.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); align-items: start; }
 .swatch { display: inline-block; width: .8rem; height: .8rem; vertical-align: -.08rem; margin-left: .4rem; }
-.figures tbody th { max-width: 16rem; }
+.figures tbody th { min-width: 9.5rem; max-width: 16rem; }
 .swatch:first-child { margin-left: 0; }
 .swatch.real { background: var(--soft); opacity: .38; }
 .swatch.synthetic { background: var(--accent); }
@@ -177,7 +178,8 @@ def _caption(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     compared = f"{found['samples']:,} synthetic rows against {found['test']:,} real test rows"
-    return f"Distances of {compared}. Noise floor: the same of as many real training rows, as of a perfect generator."
+    floor = "the same of as many real training rows, which is what a perfect generator would show"
+    return f"Distances of {compared}. Noise floor: {floor}."
 
 
 def _distances(found: Mapping[str, Any]) -> list[_Row]:

@@ -9,6 +9,7 @@ from server.report.pictures import Bar, Line, Picture, Word, shortened
 
 WIDTH, HEIGHT = 280, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 272, 8, 128
+_FEW = 10  # groups, that all have a name in the picture
 
 SIDE = 400
 _ROC_LEFT, _ROC_BOTTOM, _ROC_SIZE = 38, 360, 345
@@ -28,7 +29,7 @@ def marginal(column: Mapping[str, Any]) -> Picture:
         column: one of `marginals` of the report.
     """
     spoken = f"{column['name']}: the shares of synthetic and real rows differ by {number(column['distance'], 2)}"
-    bars, lines, words = (_histogram if column["ordered"] else _by_value)(column)
+    bars, lines, words = (_histogram if column["ordered"] and len(column["groups"]) > _FEW else _by_value)(column)
     value = f"{number(column['distance'], 2)} ({number(column['floor'], 2)})"
     return Picture(shortened(column["name"], 24), spoken, WIDTH, HEIGHT, bars, lines, words, value)
 
