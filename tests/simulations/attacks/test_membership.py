@@ -1,7 +1,7 @@
 """Membership inference: it finds a generator and a discriminator that know the training images, and says no counts."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import simulations.attacks.membership
 from client.data import DataSet, Records, read
 from common.config.scenario import Scenario, parse_scenario
 from common.errors import PrivacyRefusal
-from common.modality import Stored
 from common.modality.image import PIXELS
 from common.models.networks import Discriminator
+from common.models.networks.base import Drawn
 from server.release.generator import ReleasedGenerator
 from simulations.attacks.membership import infer, infer_of_scenario
 from simulations.simulate import simulate
@@ -57,10 +57,10 @@ def test_short_run_tells_nobody_apart(run: Path) -> None:
 def test_generator_that_repeats_its_training_images_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = read(SCENARIO.data).train
 
-    def memorised(self: ReleasedGenerator, labels: Tensor | None, count: int, rng: torch.Generator) -> Stored:
-        return {PIXELS: train.stored[PIXELS][:count]}
+    def memorised(self: ReleasedGenerator, count: int, rng: torch.Generator) -> Iterator[Drawn]:
+        yield Drawn({PIXELS: train.stored[PIXELS][:count]}, self.balanced_labels(count))
 
-    monkeypatch.setattr(ReleasedGenerator, "sample", memorised)
+    monkeypatch.setattr(ReleasedGenerator, "draw", memorised)
     found = infer(run).attacks
     assert found["nearest synthetic image"].auc.low > 0.52
     assert found["nearest synthetic image"].true_positive_rate.low > 0.1  # 200 of the members themselves
@@ -120,10 +120,8 @@ def test_images_without_classes_are_compared_by_their_pixels(run: Path, monkeypa
     data: DataSet = read(SCENARIO.data)
     known: Records = data.train
 
-    def memorised(self: ReleasedGenerator, labels: Tensor | None, count: int, rng: torch.Generator) -> Stored:
-        assert labels is None
-        return known.stored
+    def memorised(self: ReleasedGenerator, count: int, rng: torch.Generator) -> Iterator[Drawn]:
+        yield Drawn(known.stored, None)
 
-    monkeypatch.setattr(ReleasedGenerator, "balanced_labels", lambda *_: None)
-    monkeypatch.setattr(ReleasedGenerator, "sample", memorised)
+    monkeypatch.setattr(ReleasedGenerator, "draw", memorised)
     assert infer(run).attacks["nearest synthetic image"].auc.low > 0.99
