@@ -21,6 +21,9 @@ from server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, opti
 CLEAR, FAINT = 4.5, 1.0
 """Signal of the pairs of a group: enough, and too little for any dependence to be told from noise."""
 
+PLENTY = 4.0
+"""Where numbers are cut in two: from here on all fits that were measured were of use to every classifier."""
+
 CLEAR_SINGLES = 3.0
 """Signal of a cell from which counts of single cells are worth their share: numbers are cut by them, and spread over
 the cells of a group."""
@@ -48,16 +51,15 @@ def choose(scenario: Scenario, model: Mixture, schema: TableSchema, sites: Seque
 
 
 def judge(study: Study) -> Judgement:
-    """What to expect of a study; the figure is the signal of its pairs."""
+    """What to expect of a study; the figure is the signal where numbers are cut in two."""
     model, schema = study.scenario.model, study.schema
     assert isinstance(model, Mixture) and isinstance(schema, TableSchema)  # noqa: S101, PT018  (its family)
-    by_class, bins = model.by_class is not False, model.bins or MOST_BINS
-    found = signal(study.scenario, schema, study.sites, bins, by_class=by_class)
-    told = f"the pairs of a number's group hold {found:.2g} times the noise in them"
-    if found >= CLEAR:
-        return Judgement(found, USEFUL, f"{told}, of which {CLEAR:g} is enough to learn from")
+    found = signal(study.scenario, schema, study.sites, _BINS[0], by_class=model.by_class is not False)
+    told = f"the pairs of half a number's range hold {found:.2g} times the noise in them"
+    if found >= PLENTY:
+        return Judgement(found, USEFUL, f"{told}, more than the {PLENTY:g} from which fits were useful")
     if found >= FAINT:
-        return Judgement(found, UNCERTAIN, f"{told}; below {CLEAR:g} weak dependences are lost")
+        return Judgement(found, UNCERTAIN, f"{told}; below {PLENTY:g} weak dependences are lost")
     return Judgement(found, TOO_FEW, f"{told}; below {FAINT:g} little but the single columns is told from noise")
 
 
