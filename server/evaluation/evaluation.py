@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
+from common.modality import Stored
 from common.modality.image import PIXELS
+from common.models.networks import classified
 from server.evaluation.base import Comparison
 from server.evaluation.classifier import (
     FEATURES,
@@ -29,8 +31,6 @@ from server.evaluation.others import MAKERS, scores_by
 
 MOST_COMPARED = 5000
 """Images of each kind, at most, whose features are compared."""
-
-_AT_ONCE = 1000
 
 FEATURE_NETWORK = f"penultimate layer ({FEATURES} units) of the classifier trained on the real training split"
 
@@ -98,13 +98,16 @@ def evaluate(asked: Comparison) -> EvaluationResult:
     def learnt_from(images: Tensor, labels: Tensor) -> Classifier:
         return train_classifier(images, labels, **how, device=asked.device).network
 
+    def by_release(records: Stored) -> Tensor | None:
+        return classified(asked.classify, asked.schema, records)
+
     reference = learnt_from(*train) if settings.real_ceiling else None
     found: dict[str, Scores | None] = {"synthetic": None, "real": score(reference, *test) if reference else None}
     if synthetic is not None and asked.labels is not None:
         found["synthetic"] = score(learnt_from(synthetic, asked.labels), *test)
-    if synthetic is not None and (logits := _by_release(asked, synthetic)) is not None:
+    if synthetic is not None and (logits := by_release({PIXELS: synthetic})) is not None:
         found["relabelled"] = score(learnt_from(synthetic, logits.argmax(dim=1)), *test)
-    if (logits := _by_release(asked, test[0])) is not None:
+    if (logits := by_release(asked.test.records)) is not None:
         found["released"] = scores_of(logits, test[1])
     utility = _utility(found, num_classes)
     if synthetic is None:
@@ -160,15 +163,6 @@ def _others(asked: Comparison, synthetic: _Images, train: _Images, test: _Images
             scores = scores_by(name, *taught, test, classes=asked.schema.num_classes, seed=asked.seed)
             found[name] |= {f"accuracy_{of}": scores.accuracy, f"auroc_{of}": scores.auroc}
     return found
-
-
-def _by_release(asked: Comparison, images: Tensor) -> Tensor | None:
-    """Logits float[N, classes] of images by the classifier that was released with them; None if none was."""
-    if asked.classify is None:
-        return None
-    parts = [asked.classify(asked.schema.encode({PIXELS: part})) for part in images.split(_AT_ONCE)]
-    found = [part for part in parts if part is not None]
-    return torch.cat(found) if found else None
 
 
 def _fidelity(network: Classifier, synthetic: Tensor, real: Tensor, samples: int, seed: int) -> Fidelity:

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.errors import DataError
 from common.modality.table import TableSchema
+from common.models.networks import classified
 from server.evaluation.base import Comparison
 from server.evaluation.risks import risks
 from server.evaluation.table_classifiers import CLASSIFIERS, chances_by
@@ -99,7 +100,7 @@ def _taught(asked: Comparison, schema: TableSchema, synthetic: Rows | None, trai
 def _baselines(asked: Comparison) -> dict[str, Floats]:
     """What the release's own classifiers say of the test rows."""
     found = {name: function(asked.test.records) for name, function in asked.baselines.items()}
-    logits = None if asked.classify is None else asked.classify(asked.schema.encode(asked.test.records))
+    logits = classified(asked.classify, asked.schema, asked.test.records)
     if logits is not None:
         found[RELEASED] = logits
     return {name: logits.double().cpu().numpy() for name, logits in found.items()}

@@ -16,13 +16,11 @@ from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
 from common.files import write_bytes_atomically
 from common.modality import Model, Schema, Stored, parse_schema
 from common.modality.table_where import Where
-from common.models.networks import Drawn, Generator
+from common.models.networks import Drawn, Generator, classified
 from common.models.weights import Weights, networks
 from common.privacy.plan import NO_PRIVACY
 from common.wire.study import Study
 from server.release.rejection import draw_possible
-
-_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -98,15 +96,11 @@ class ReleasedGenerator:
         Raises:
             UsageError: it has none.
         """
-        parts: list[Tensor] = []
         with torch.inference_mode():
-            for start in range(0, len(next(iter(records.values()))), _BATCH):
-                part = {name: column[start : start + _BATCH] for name, column in records.items()}
-                logits = self.network.classify(self.schema.encode(part))
-                if logits is None:
-                    raise UsageError("--labels-by classifier", "needs a release with a classifier", "leave it out")
-                parts.append(logits.argmax(dim=1))
-        return torch.cat(parts)
+            logits = classified(self.network.classify, self.schema, records)
+        if logits is None:
+            raise UsageError("--labels-by classifier", "needs a release with a classifier", "leave it out")
+        return logits.argmax(dim=1)
 
     def png_text(self) -> dict[str, str]:
         """Text metadata for a PNG with this generator's records: what they are, and where they come from."""

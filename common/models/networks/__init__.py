@@ -5,7 +5,16 @@ import torch
 from common.errors import ConfigError
 from common.modality import KINDS, Model, Schema
 from common.models.networks import article, dcgan, gaussians, mixture
-from common.models.networks.base import GAN, Discriminator, Drawn, Family, Generator, Sampler, uniform_labels
+from common.models.networks.base import (
+    GAN,
+    Discriminator,
+    Drawn,
+    Family,
+    Generator,
+    Sampler,
+    classified,
+    uniform_labels,
+)
 from common.models.networks.initialise import initialise
 from common.models.networks.supported import check_private
 from common.registry import lookup
@@ -21,6 +30,7 @@ __all__ = [
     "blueprint",
     "build",
     "check_private",
+    "classified",
     "initialise",
     "uniform_labels",
 ]

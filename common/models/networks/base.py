@@ -11,6 +11,8 @@ from common.errors import UsageError
 from common.modality.base import Schema, Stored
 from common.modality.table_where import Where
 
+_CLASSIFIED_AT_ONCE = 1000
+
 
 class Drawn(NamedTuple):
     """Synthetic records as they are kept, and their labels int64[N]; None of a generator without classes."""
@@ -92,6 +94,26 @@ class Generator(nn.Module, ABC):
         if where is not None:
             raise UsageError("--where", "needs a generator that is a mixture", "leave it out")
         return _NetworkSampler(self, schema)
+
+
+def classified(classify: Callable[[Tensor], Tensor | None] | None, schema: Schema, records: Stored) -> Tensor | None:
+    """Logits float[N, classes] of records as they are kept, some at a time; None if there is no classifier.
+
+    Args:
+        classify: see `Generator.classify`; None if there is none.
+        schema: of the records.
+        records: N of them, at least 1.
+    """
+    if classify is None:
+        return None
+    count, parts = len(next(iter(records.values()))), list[Tensor]()
+    for start in range(0, count, _CLASSIFIED_AT_ONCE):
+        part = {name: column[start : start + _CLASSIFIED_AT_ONCE] for name, column in records.items()}
+        logits = classify(schema.encode(part))
+        if logits is None:
+            return None
+        parts.append(logits)
+    return torch.cat(parts)
 
 
 class _NetworkSampler(Sampler):

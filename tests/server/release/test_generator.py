@@ -100,7 +100,7 @@ def test_labels_stay_with_their_images_over_batches(path: Path, monkeypatch: pyt
     z = torch.cat([torch.randn(size, 2, generator=source) for source in [rng()] for size in (4, 3)])
     with torch.inference_mode():
         whole = generator.network(z, labels).add(1).mul(127.5).round().to(torch.uint8)
-    monkeypatch.setattr("server.release.generator._BATCH", 4)
+    monkeypatch.setattr("common.models.networks.base._NetworkSampler.chunk", 4)
     assert torch.equal(pixels(generator, labels, 7), whole)
 
 
