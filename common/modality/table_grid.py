@@ -24,7 +24,7 @@ TABLED = 2**16
 _FINE, _FINER = 10_000, 10
 """Least number of steps in the range and in the narrowest cell of a number without a resolution."""
 
-_MOST_STEPS, _MOST_DECIMALS = 2**50, 15
+_MOST_DECIMALS = 15
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,8 @@ def grid_of(column: Column) -> Grid:
     """The grid of a column: the positions of a category's values, or the multiples of a number's resolution."""
     if isinstance(column, Category):
         return Grid(column, 0.0, 1.0, len(column.values), 0)
-    step = max(1.0, column.resolution) if column.date else column.resolution
-    if step and (column.high - column.low) / step <= _MOST_STEPS:
-        return _grid(column, float(math.ceil(column.low)) if column.date else column.low, step)
+    if column.resolution:
+        return _grid(column, column.low, column.resolution)
     step = _fine_step(column)
     return _grid(column, math.ceil(column.low / step - 1e-9) * step, step)
 

@@ -64,3 +64,8 @@ class Mixture(Model):
 
     steps: Annotated[int, Field(ge=1, le=100_000)] = 1500
     """most steps of the fit at the server; they cost no privacy"""
+
+    @property
+    def classes_apart(self) -> bool:
+        """`by_class`, which is so where nothing was chosen."""
+        return self.by_class is not False

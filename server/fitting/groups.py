@@ -7,7 +7,7 @@ from common.modality.table import Number, TableSchema
 from common.privacy.statistics.singles import Counts
 
 _CLEAR = 3.0
-"""A group holds at least so many standard deviations of its noise: what is below is one with its neighbour."""
+"""A count of less than so many standard deviations of its noise counts half, since it may be nothing but noise."""
 
 
 def groups_of(schema: TableSchema, bins: int, singles: Counts | None) -> Tensor:

@@ -6,17 +6,16 @@ records and budget. So as many of both are taken as keep it below `MOST_BLUR`: f
 detail are of no use.
 """
 
-import math
 from collections.abc import Sequence
 
 from common.config.scenario import Scenario
 from common.modality import Schema
 from common.modality.image_options import Gaussians
-from common.privacy.accounting import information
 from common.privacy.statistics import CentredMoments
 from common.wire.study import SiteDeclaration, Study
 from server.fitting.eigenvalues import largest_of_noise
 from server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
+from server.fitting.public_numbers import declared_records, noise_of_total
 
 MOST_BLUR = 0.05
 """Above it what learns from the images learns the noise: of X-rays with a blur of 0.07 one fit in three was useless."""
@@ -74,11 +73,9 @@ def blur(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclaration], f
 
     0 without privacy.
     """
-    model, privacy = scenario.model, scenario.privacy
-    if not privacy.enabled or not isinstance(model, Gaussians):
-        return 0.0
+    model = scenario.model
+    assert isinstance(model, Gaussians)  # noqa: S101  (its family)
     share = 1 - model.means_share - (model.moments_share if cells > 1 else 0)
-    sigma = math.sqrt(len(sites) / (information(privacy.epsilon, privacy.delta) * share))
-    records = sum(site.declared_size for site in sites) / (schema.num_classes * cells)
-    d = schema.shape[0] * frequencies**2
-    return largest_of_noise(CentredMoments.noise_of_second_moments(sigma), d) / records
+    noise = CentredMoments.noise_of_second_moments(noise_of_total(scenario.privacy, sites, share))
+    records = declared_records(sites) / (schema.num_classes * cells)
+    return largest_of_noise(noise, schema.shape[0] * frequencies**2) / records

@@ -12,6 +12,7 @@ each other: with fresh noise ξ of the same size, y + aξ and y - ξ/a (thinning
 the one tells by the other after how many steps it is best, and the fit to all of y takes as many.
 """
 
+import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,10 +77,9 @@ def mixture_weights(schema: TableSchema, found: Found, components: int, steps: i
         rng: of start and thinning.
     """
     shares = _shares(schema, found)
-    start = rng.get_state()
     fit, rest = _thinned(shares, torch.Generator().manual_seed(rng.initial_seed()))
-    best = _fit(_Mixture(schema, found, shares, components, rng), fit, steps, rest)
-    mixture = _Mixture(schema, found, shares, components, rng.set_state(start))
+    mixture = _Mixture(schema, found, shares, components, rng)
+    best = _fit(copy.deepcopy(mixture), fit, steps, rest)
     _fit(mixture, shares, best)
     with torch.no_grad():
         chances, groups = mixture.probabilities()

@@ -104,7 +104,7 @@ def _pairs(study: Study, released: Mapping[str, Released], weights: Weights) -> 
     pairs = statistic(study, plan.PAIRS, sent_with(study, plan.PAIRS, released))
     assert isinstance(pairs, Pairs)  # noqa: S101  (by its phase)
     tables = pairs.tables(found.total, found.noise(study, plan.PAIRS))
-    counted = Found(tables, model.by_class is not False, pairs.groups, _counts(study, released))
+    counted = Found(tables, model.classes_apart, pairs.groups, _counts(study, released))
     rng = random_generator(study.scenario.seed, "mixture")
     return {**weights, **mixture_weights(_table(study), counted, model.components, model.steps, rng)}
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from common.config.scenario import Scenario
 from common.modality.table import TableSchema
 from common.modality.table_options import Mixture
-from common.privacy.accounting import information
 from common.privacy.statistics.pairs import noise_of_pairs
 from common.privacy.statistics.singles import noise_of_singles
 from common.wire.study import SiteDeclaration, Study
 from server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
+from server.fitting.public_numbers import declared_records, noise_of_total
 
 CLEAR, FAINT = 4.5, 1.0
 """Signal of the pairs of a group: enough, and too little for any dependence to be told from noise."""
@@ -54,7 +54,7 @@ def judge(study: Study) -> Judgement:
     """What to expect of a study; the figure is the signal where numbers are cut in two."""
     model, schema = study.scenario.model, study.schema
     assert isinstance(model, Mixture) and isinstance(schema, TableSchema)  # noqa: S101, PT018  (its family)
-    found = signal(study.scenario, schema, study.sites, _BINS[0], by_class=model.by_class is not False)
+    found = signal(study.scenario, schema, study.sites, _BINS[0], by_class=model.classes_apart)
     told = f"the pairs of half a number's range hold {found:.2g} times the noise in them"
     if found >= PLENTY:
         return Judgement(found, USEFUL, f"{told}, more than the {PLENTY:g} from which fits were useful")
@@ -79,25 +79,15 @@ def signal(
     slots = schema.num_classes if by_class else 1
     share = 1 - (_model(scenario).singles_share or 0.0)
     columns = len(schema.columns) + (not by_class)
-    noise = noise_of_pairs(_sigma(scenario, sites, share), columns)
-    return _rows(sites) / (slots * bins**2) * math.sqrt(columns - 1) / noise if noise else math.inf
+    noise = noise_of_pairs(noise_of_total(scenario.privacy, sites, share), columns)
+    return declared_records(sites) / (slots * bins**2) * math.sqrt(columns - 1) / noise if noise else math.inf
 
 
 def signal_of_singles(scenario: Scenario, schema: TableSchema, sites: Sequence[SiteDeclaration], share: float) -> float:
     """The same of a column's cell in one class, where counts of single cells have a share of the budget."""
-    noise = noise_of_singles(_sigma(scenario, sites, share), len(schema.columns))
+    noise = noise_of_singles(noise_of_total(scenario.privacy, sites, share), len(schema.columns))
     cells = schema.cells / len(schema.columns)
-    return _rows(sites) / (schema.num_classes * cells) / noise if noise else math.inf
-
-
-def _sigma(scenario: Scenario, sites: Sequence[SiteDeclaration], share: float) -> float:
-    """Standard deviation of the noise in each entry of the sum over the sites."""
-    privacy = scenario.privacy
-    return math.sqrt(len(sites) / (information(privacy.epsilon, privacy.delta) * share)) if privacy.enabled else 0.0
-
-
-def _rows(sites: Sequence[SiteDeclaration]) -> int:
-    return sum(site.declared_size for site in sites)
+    return declared_records(sites) / (schema.num_classes * cells) / noise if noise else math.inf
 
 
 def _model(scenario: Scenario) -> Mixture:

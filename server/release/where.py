@@ -16,7 +16,7 @@ from datetime import date
 from itertools import pairwise
 
 from common.errors import UsageError
-from common.modality.table import Category, Column, TableSchema
+from common.modality.table import EPOCH, Category, Column, TableSchema, day_of
 from common.modality.table_grid import Grid, grid_of
 from common.modality.table_where import Wanted, Where
 from common.registry import nearest
@@ -27,7 +27,6 @@ _LONGEST = 10_000
 
 _TOKEN = re.compile(r"""\s*(?:'([^']*)'|"([^"]*)"|(<=|>=|!=|[=<>(),])|([^\s'"=<>!(),]+))""")
 _OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
-_EPOCH = date(1970, 1, 1)
 
 
 def parse_where(text: str, schema: TableSchema) -> Where:
@@ -173,7 +172,7 @@ def _value(column: Column, text: str) -> float:
             raise _unknown(f"{shown(column.name)} has no value {shown(text)}", text, column.values)
         return float(column.values.index(text))
     try:
-        value = float((date.fromisoformat(text) - _EPOCH).days if column.date else text)
+        value = float((date.fromisoformat(text) - EPOCH).days if column.date else text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -186,8 +185,7 @@ def _range(column: Column) -> str:
     """A hint on the values of a column."""
     if isinstance(column, Category):
         return f"use one of {', '.join(column.values)}"
-    low, high = (str(date.fromordinal(_EPOCH.toordinal() + int(end))) if column.date else f"{end:g}"
-                 for end in (column.low, column.high))  # fmt: skip
+    low, high = (day_of(end) if column.date else f"{end:g}" for end in (column.low, column.high))
     multiples = f", in steps of {column.resolution:g}" if column.resolution and not column.date else ""
     return f"its values lie from {low} to {high}{multiples}" + ("" if column.optional else ", none is missing")
 

@@ -83,7 +83,7 @@ def _singles(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:  # no
 def _pairs(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
     if not isinstance(scenario.model, Mixture) or not isinstance(schema, TableSchema):
         raise ValueError("are of no use to this family of networks")
-    return Pairs(schema, sent, by_class=scenario.model.by_class is not False)
+    return Pairs(schema, sent, by_class=scenario.model.classes_apart)
 
 
 RELEASES: dict[str, Callable[[Scenario, Schema, Sent], Statistic]] = {

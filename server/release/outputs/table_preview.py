@@ -1,7 +1,6 @@
 """A picture of a table: of each column how often its values occur, in each class."""
 
 from dataclasses import dataclass
-from datetime import date
 from typing import cast
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from common.modality import Stored
-from common.modality.table import Category, Column, Number, TableSchema
+from common.modality.table import Category, Column, Number, TableSchema, day_of
 from common.modality.table_grid import grid_of
 from server.release.contact_sheet import FONT_SIZE, GAP, INK, LINE_HEIGHT, PAPER, font, png_bytes, shorten
 from server.release.generator import ReleasedGenerator
@@ -28,7 +27,6 @@ SOFT = "#55646e"
 COLOURS = ("#0b6a75", "#e08a3c", "#7a5ca8", "#5a9a50", "#c4515a", "#8a6d52")
 MISSING = "missing"
 
-_EPOCH = date(1970, 1, 1)
 Floats = NDArray[np.float64]
 
 
@@ -94,7 +92,7 @@ def _frequent(names: tuple[str, ...], shares: Floats) -> tuple[tuple[str, ...], 
 
 
 def _said(column: Number, value: float) -> str:
-    return str(date.fromordinal(_EPOCH.toordinal() + int(value))) if column.date else f"{value:,.10g}"
+    return day_of(value) if column.date else f"{value:,.10g}"
 
 
 def _sheet(panels: list[_Panel], title: str, legend: list[str], note: str) -> Image.Image:
