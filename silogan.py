@@ -214,6 +214,13 @@ def audit(
     adversary: Annotated[
         float, typer.Option(min=0, help="With --empirical: seconds to search for weights that defeat clipping.")
     ] = 20.0,
+    records_per_canary: Annotated[
+        int | None,
+        typer.Option(min=1, max=128, help="With --empirical: records of a canary; as many as the plan takes if not given."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="With --empirical: section.key=value; repeatable.")
+    ] = None,
 ) -> None:
     """Verify ledgers: hashes, signatures, heads that the server saw, arithmetic; and ε by three accountants."""
     if not ledgers and empirical is None:
@@ -228,7 +235,7 @@ def audit(
         from client.ledger.page import write_page
 
         write_page(audits, html, datetime.now(UTC))
-    attacks = None if empirical is None else _attack(empirical, power, adversary)
+    attacks = None if empirical is None else _attack(empirical, overrides, power, adversary, records_per_canary)
     if attacks is not None:
         found |= {"ok": found["ok"] and attacks.holds, **attacks.to_json()}
     if as_json:
@@ -325,8 +332,12 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
 def _print_outlook(found: "Outlook") -> None:
     console = Console(markup=False)
     console.print(found.title)
-    units = f"{found.records:,} records in {found.hospitals} hospitals, {found.classes} classes, {found.described}"
+    units = f"{found.records:,} {found.unit}s in {found.hospitals} hospitals, {found.classes} classes, {found.described}"
     console.print(units)
+    if found.unit == "patient":
+        most = found.records_per_patient
+        told = "one record of each" if most == 1 else f"the mean of at most {most} records of each"
+        console.print(f"unit of privacy: the patient; {told} is in a noisy sum")
     if found.epsilon is None:
         console.print(found.strength)
     else:
@@ -364,14 +375,17 @@ def _print_audit(found: dict[str, Any]) -> None:
         console.print(passed, soft_wrap=True)
 
 
-def _attack(scenario: Path, power: bool, adversary_seconds: float) -> "Attacks":
+def _attack(
+    scenario: Path, overrides: list[str] | None, power: bool, adversary_seconds: float, records_per_canary: int | None
+) -> "Attacks":
     from common.config.scenario import load_scenario
 
-    study = load_scenario(scenario)
+    study = load_scenario(scenario, overrides)
 
     from simulations.attacks.attacks import attack  # takes seconds
 
-    return attack(study, Console(stderr=True), power=power, adversary_seconds=adversary_seconds)
+    how = {"adversary_seconds": adversary_seconds, "records_per_canary": records_per_canary}
+    return attack(study, Console(stderr=True), power=power, **how)
 
 
 def _print_attacks(found: dict[str, Any]) -> None:
@@ -381,7 +395,8 @@ def _print_attacks(found: dict[str, Any]) -> None:
     shown = (f"{audit[key]:.2f}" for key in ("epsilon_lower_bound", "epsilon_analytic"))
     table.add_row(audit["unit"], f"{audit['delta']:g}", *shown)
     console.print(table)
-    shows = f"{audit['canaries']:,} canaries can show ε up to {audit['largest_lower_bound']:.2f}"
+    each = "" if audit["records_per_canary"] == 1 else f" of {audit['records_per_canary']} records"
+    shows = f"{audit['canaries']:,} canaries{each} can show ε up to {audit['largest_lower_bound']:.2f}"
     console.print(f"The lower bound holds with {audit['confidence']:.0%} confidence; {shows}.", soft_wrap=True)
     for power in found["power"]:
         verdict = "caught" if power["caught"] else "not caught"

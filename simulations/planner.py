@@ -78,6 +78,8 @@ class Outlook:
     Attributes:
         title: of the scenario.
         hospitals, records, classes: how many, the records by their declared sizes, in units of privacy.
+        unit: of privacy, record or patient.
+        records_per_patient: k, most records of a patient in a noisy sum.
         described: the records in words.
         epsilon, delta: the budget of each hospital; None without privacy.
         strength: of the guarantee, in words.
@@ -92,6 +94,8 @@ class Outlook:
     title: str
     hospitals: int
     records: int
+    unit: str
+    records_per_patient: int
     classes: int
     described: str
     epsilon: float | None
@@ -127,6 +131,8 @@ def outlook(scenario: Scenario, records: int | None) -> Outlook:
         title=study.scenario.title or study.scenario.name,
         hospitals=len(study.sites),
         records=declared_records(study.sites),
+        unit=plan.unit,
+        records_per_patient=max(phase.records_per_patient for phase in plan.phases),
         classes=study.schema.num_classes,
         described=study.schema.describe(),
         epsilon=plan.epsilon if plan.private else None,
@@ -144,7 +150,9 @@ def _declared(scenario: Scenario, records: int) -> Study:
     sites = tuple(
         SiteDeclaration(f"site-{number}", declared_size(records)) for number in range(1, scenario.sites.count + 1)
     )
-    return make_study(scenario, scenario.data.declared_schema(), scenario.privacy.unit or "record", sites)
+    several = scenario.data.names_patients or scenario.privacy.records_per_patient > 1
+    unit = scenario.privacy.unit or ("patient" if several else "record")
+    return make_study(scenario, scenario.data.declared_schema(), unit, sites)
 
 
 def _expectation(study: Study, asked: Scenario) -> dict[str, Any]:

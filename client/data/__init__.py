@@ -42,7 +42,7 @@ def read(data: Data, *, may_be_empty: bool = False) -> DataSet:
         return found
     if found.train.patients is not None:
         problem = f"is {data.simulated_per_patient}, but the data says whose each record is"
-        raise ConfigError("data.images_per_patient", problem, "remove it")
+        raise ConfigError(f"data.{data.simulates}", problem, "remove it")
     train, test = (
         replace(part, patients=simulated_patients(part.labels, data.simulated_per_patient))
         for part in (found.train, found.test)

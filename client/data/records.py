@@ -26,7 +26,8 @@ class Records:
             the data does not say.
         patients: int64 [N], a code for the patient of each record, without gaps from 0 as it was read; None where the
             data does not say, so that each record is a patient of its own.
-        patient_names: the hospital's own name of each code, in the order of the codes; never leaves it.
+        patient_names: the hospital's own name of each code, in the order of the codes; never leaves it. Two sites may
+            have the same name for two patients.
     """
 
     stored: Mapping[str, Tensor]
@@ -43,11 +44,23 @@ class Records:
         index = torch.as_tensor(indices)
         return self._each(lambda part: part[index])
 
-    def of_patients(self, names: Sequence[Hashable]) -> "Records":
-        """The same records, with the name [N] of each record's patient; equal names are one patient."""
-        codes = {name: code for code, name in enumerate(dict.fromkeys(names))}
-        patients = torch.tensor([codes[name] for name in names], dtype=torch.int64)
-        return replace(self, patients=patients, patient_names=tuple(map(str, codes)))
+    def of_patients(self, names: Sequence[Hashable], *, by_site: bool = False) -> "Records":
+        """The same records, with the name [N] of each record's patient; equal names are one patient.
+
+        With `by_site` they are so within a site only, since hospitals number their patients on their own.
+        """
+        sites = [0] * len(names) if self.sites is None or not by_site else self.sites.tolist()
+        told = list(zip(sites, names, strict=True))
+        codes = {one: code for code, one in enumerate(dict.fromkeys(told))}
+        patients = torch.tensor([codes[one] for one in told], dtype=torch.int64)
+        return replace(self, patients=patients, patient_names=tuple(str(name) for _, name in codes))
+
+    def of_one_hospital(self) -> "Records":
+        """The same records as one hospital holds them: those under one name are of one patient, from whatever site."""
+        alone = replace(self, sites=None)
+        if self.patients is None or self.patient_names is None:
+            return alone
+        return alone.of_patients([self.patient_names[code] for code in self.patients.tolist()])
 
     def to(self, device: torch.device) -> "Records":
         """The same records on a device; no copy where they are there already."""

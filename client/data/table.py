@@ -1,4 +1,4 @@
-"""Rows of CSV files: one file for each hospital, or one for all with a column that names the hospital.
+"""Rows of CSV files: one or several for each hospital, or one for all with a column that names the hospital.
 
 Errors name a column and a site. A hospital's name is public; a value, the number of a row or a count is not.
 """
@@ -20,6 +20,7 @@ from common.bounds import Name
 from common.csv_file import read_blocks
 from common.errors import ConfigError, DataError
 from common.modality.table import TableSchema
+from common.modality.table_file import spelled
 from common.modality.table_options import Table
 
 _MOST_ROWS = 10_000_000
@@ -27,7 +28,10 @@ _NAME = TypeAdapter[str](Name)
 
 
 def read(data: Table) -> DataSet:
-    """The rows of `data.root`: a CSV file, or a folder with one for each hospital, whose name is that of the file.
+    """The rows of `data.root`: a CSV file; or a folder with a file for each hospital, or a folder of files for one.
+
+    The name of a hospital is that of its file or folder. Its rows under one name are of one patient, in whatever files
+    they are.
 
     A row falls into the test split with probability `data.test_fraction` by a hash of its patient's name, or of its
     own content where there is no patient column: adding or removing one patient moves no other between the splits.
@@ -40,43 +44,59 @@ def read(data: Table) -> DataSet:
             name the sites.
         DataError: a file cannot be read, a declared column is missing, or a value is not what the description says.
     """
-    root = required_root(data, "a CSV file, or a folder with one for each hospital")
+    root = required_root(data, "a CSV file, or a folder with one or a folder for each hospital")
     schema = data.declared_schema()
-    files = _files(root)
+    sites = _files(root)
     if root.is_dir() and schema.site:
         problem = f"names a column of sites, '{schema.site}', but data.root is a folder, whose files are the sites"
         raise ConfigError("data.columns", problem, "remove one of them")
-    several = len(files) > 1
+    several = len(sites) > 1
     rows = _Rows(schema)
-    for site, path in files.items():
-        rows.read(path, f"site '{site}'", site if several else "")
-    names = tuple(files) if several else tuple(sorted(set(rows.sites))) if schema.site else ()
+    for site, files in sites.items():
+        for path in files:
+            rows.read(path, f"site '{site}'", site if several else "")
+    names = tuple(sites) if several else tuple(sorted(set(rows.sites))) if schema.site else ()
     held_out = rows.shares() < data.test_fraction
     train, test = (rows.records(np.flatnonzero(part), names) for part in (~held_out, held_out))
     return DataSet(schema, train, test, names or None)
 
 
-def _files(root: Path) -> dict[str, Path]:
-    """The file of each site, by its name."""
+def _files(root: Path) -> dict[str, list[Path]]:
+    """The files of each site, by its name."""
     try:
-        if not root.is_dir():
-            found = [root]
-        else:
-            visible = (item for item in root.iterdir() if not item.name.startswith("."))
-            found = sorted(item for item in visible if item.suffix.lower() == ".csv")
-        outside = [path for path in found if path != root and not path.resolve().is_relative_to(root.resolve())]
+        found = _sites(root) if root.is_dir() else [(root.stem, [root])]
+        outside = {name for name, files in found for path in files if not _is_within(path, root)}
     except (OSError, RuntimeError):  # RuntimeError: a loop of links
         raise DataError("data.root", "cannot be read", "check its permissions and links") from None
     if not found:
         raise DataError("data.root", "is a folder without a .csv file", "give one for each hospital")
+    for name, _ in found:
+        _check_name(name, "data.root", "has a file")
     if outside:
-        raise DataError(f"site '{outside[0].stem}'", "is a link that leaves data.root", "replace it by the file")
-    for path in found:
-        _check_name(path.stem, "data.root", "has a file")
-    sites = {path.stem: path for path in found}
+        raise DataError(f"site '{min(outside)}'", "is a link that leaves data.root", "replace it by the file")
+    sites = dict(found)
     if len(sites) < len(found):
-        raise DataError("data.root", "has two files for one site", "keep one")
+        raise DataError("data.root", "has two files for one site", "keep one, or put both into a folder of its name")
     return sites
+
+
+def _sites(root: Path) -> list[tuple[str, list[Path]]]:
+    """Name and files of each site: a file by itself, or a folder with some."""
+    found = [(item.name, _visible(item)) if _is_folder(item) else (item.stem, [item]) for item in _visible(root)]
+    files = [(name, [item for item in items if item.suffix.lower() == ".csv"]) for name, items in found]
+    return [(name, items) for name, items in files if items]
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(item for item in folder.iterdir() if not item.name.startswith("."))
+
+
+def _is_folder(item: Path) -> bool:
+    return item.is_dir() and item.suffix.lower() != ".csv"
+
+
+def _is_within(path: Path, root: Path) -> bool:
+    return path == root or path.resolve().is_relative_to(root.resolve())
 
 
 def _check_name(name: str, thing: str, has: str) -> None:
@@ -137,11 +157,11 @@ class _Rows:
                 self.sites += [site] * count
 
     def _named(self, texts: Sequence[str], thing: str) -> list[str]:
-        """Names of patients or sites, none of them missing; blanks around a name do not count."""
-        found = [text.strip() for text in texts]
-        if not {"", *self.schema.missing}.isdisjoint(found):
+        """Names of patients or sites, none of them missing, in one spelling: a patient must not become two."""
+        found: dict[str, str] = {text: spelled(text) for text in dict.fromkeys(texts)}
+        if not {"", *self.schema.missing}.isdisjoint(found.values()):
             raise DataError(thing, "has a missing value", "complete or remove such rows")
-        return found
+        return [found[text] for text in texts]
 
     def _of_sites(self, texts: Sequence[str], thing: str) -> list[str]:
         found = self._named(texts, thing)
@@ -168,10 +188,7 @@ class _Rows:
         found = Records(values, label.long(), sites)
         if not self.schema.patient:
             return found
-        # hospitals number their patients on their own: one number at two of them is two patients
-        return found.of_patients(
-            [(self.sites[row], self.patients[row]) if names else self.patients[row] for row in chosen]
-        )
+        return found.of_patients([self.patients[row] for row in chosen], by_site=True)
 
     def _values(self, name: str) -> NDArray[np.float64]:
         """One column, float64[N]."""

@@ -90,15 +90,16 @@ def _read(registration: Registration) -> Records:
 
 
 def _real(data: Data, rehearsal: bool, *, may_be_empty: bool = False) -> DataSet:
-    """The hospital's data, without simulated patients; for a rehearsal, without any real patient.
+    """The data of one hospital, without simulated patients; for a rehearsal, without any real patient.
 
     Raises:
         PrivacyRefusal: it is for a rehearsal, and holds other records than the digits that come with scikit-learn.
     """
     if data.simulated_per_patient != 1:
         problem = f"is {data.simulated_per_patient}, but simulated patients are for simulations only"
-        raise ConfigError("data.images_per_patient", problem, "give a manifest in data.patients")
+        raise ConfigError(f"data.{data.simulates}", problem, "name the patient of each record")
     found = read(data, may_be_empty=may_be_empty)
+    found = replace(found, train=found.train.of_one_hospital(), test=found.test.of_one_hospital(), site_names=None)
     if rehearsal and not _contents(found) <= _contents(read(Digits())):
         problem = "holds records other than the embedded digits, but a rehearsal's noise is not secret"
         raise PrivacyRefusal("data", problem, "rehearse with source: digits, or leave out --rehearsal")

@@ -96,6 +96,9 @@ class Schema(ABC):
 class Data(Section):
     """Which records the hospitals hold: what may be said of every source (`client/data`)."""
 
+    simulates: ClassVar[str] = ""
+    """the option that says how many records a simulated patient has, where there is one"""
+
     source: str
     root: Path | None = Field(default=None, strict=False)
     """folder or file with the data; not needed for embedded data"""
@@ -117,7 +120,12 @@ class Data(Section):
     @property
     def simulated_per_patient(self) -> int:
         """Records per simulated patient; 1 where patients are not simulated."""
-        return 1
+        return getattr(self, self.simulates) if self.simulates else 1
+
+    @property
+    def names_patients(self) -> bool:
+        """Whether these options alone say that several records may be one patient's."""
+        return self.simulated_per_patient > 1
 
     def places(self) -> dict[str, Path]:
         """Every named file or folder, by its key."""

@@ -19,6 +19,8 @@ from common.section import Section
 class ImageSource(Data):
     """Options of every source of images."""
 
+    simulates: ClassVar[str] = "images_per_patient"
+
     image_size: Annotated[int, Field(ge=8, le=256)] | None = None
     """height and width in pixels to resize to; unchanged if not given"""
 
@@ -34,11 +36,6 @@ class ImageSource(Data):
                 hint = f"--set data.{key}=... to match the hospitals' data"
                 raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to infer it from", hint)
         return ImageSchema(cast(int, self.image_size), cast(int, self.channels), cast(tuple[str, ...], self.classes))
-
-    @property
-    def simulated_per_patient(self) -> int:
-        """See `Data.simulated_per_patient`."""
-        return self.images_per_patient
 
 
 class Digits(ImageSource):
@@ -80,6 +77,11 @@ class Folder(ImageSource):
         if self.patients is not None and self.images_per_patient > 1:
             raise ValueError(f"images_per_patient={self.images_per_patient} contradicts the manifest in patients")
         return self
+
+    @property
+    def names_patients(self) -> bool:
+        """See `Data.names_patients`."""
+        return self.patients is not None or super().names_patients
 
 
 class Convolutional(Model):

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from common.bounds import RecordsPerPatient
 from common.errors import ConfigError
 from common.modality import breast_cancer
 from common.modality.base import Data, Model
@@ -15,7 +16,16 @@ from common.modality.table import TableSchema
 from common.modality.table_file import read_description
 
 
-class Table(Data):
+class TableSource(Data):
+    """Options of every source of rows."""
+
+    simulates: ClassVar[str] = "rows_per_patient"
+
+    rows_per_patient: RecordsPerPatient = 1
+    """simulated patients: rows of one class per patient, where the data does not name patients"""
+
+
+class Table(TableSource):
     """CSV files with a row for each record; the columns are described in a file of their own."""
 
     source: Literal["table"] = "table"
@@ -32,8 +42,13 @@ class Table(Data):
             raise ConfigError("data.classes", "differs from the classes of data.columns", "remove it")
         return found
 
+    @property
+    def names_patients(self) -> bool:
+        """See `Data.names_patients`."""
+        return bool(self.declared_schema().patient) or super().names_patients
 
-class BreastCancer(Data):
+
+class BreastCancer(TableSource):
     """The Wisconsin breast cancer data that comes with scikit-learn."""
 
     source: Literal["breast-cancer"] = "breast-cancer"

@@ -198,7 +198,7 @@ def choose_unit(scenario: Scenario, *, patients_known: bool) -> Unit:
         ConfigError: it asks for patients, or for several records of each, where the data does not know them.
     """
     unit = scenario.privacy.unit or ("patient" if patients_known else "record")
-    hint = "set data.patients, or data.images_per_patient to simulate them"
+    hint = "name them (data.patients, or patient in the description of a table), or simulate them (see docs/scenarios.md)"
     if unit == "patient" and not patients_known:
         raise ConfigError("privacy.unit", "is patient, but the data names no patients", hint)
     if unit == "record" and scenario.privacy.records_per_patient > 1:

@@ -4,6 +4,9 @@ What can be told of a count is its signal: how many rows it holds on average, in
 group of a column is in a pair with a group of each other one of m columns, so that the noise in what they say of it
 together is √(m-1) times smaller. Numbers are cut into as many groups as leave that signal `CLEAR`; more would be fitted
 to noise.
+
+Where the unit is the patient, records are patients: each adds the mean of at most k of its rows, so that all of its
+rows together count as one. More visits of a patient, or a larger k, raise neither the signal nor the noise.
 """
 
 import math

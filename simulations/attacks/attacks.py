@@ -60,6 +60,9 @@ class Attacks:
         hint = "release nothing, and report this as a fault of SiloGAN"
         if not found.holds:
             problem = f"ε is at least {found.epsilon_lower_bound:.2f}, not at most {found.epsilon_analytic:.2f}"
+            if found.unit == "record" and found.records_per_canary > 1:
+                problem += f", for patients of {found.records_per_canary} records: the plan protects single records"
+                raise VerificationError("empirical audit", problem, "set privacy.unit to patient")
             raise VerificationError("empirical audit", problem, hint)
         if adversary is not None and not adversary.holds:
             problem = f"one record adds {adversary.largest:.4g} times the clipping norm under crafted weights"
@@ -67,7 +70,12 @@ class Attacks:
 
 
 def attack(
-    scenario: Scenario, console: Console, *, power: bool = True, adversary_seconds: float = ADVERSARY_SECONDS
+    scenario: Scenario,
+    console: Console,
+    *,
+    power: bool = True,
+    adversary_seconds: float = ADVERSARY_SECONDS,
+    records_per_canary: int | None = None,
 ) -> Attacks:
     """Attacks a scenario.
 
@@ -75,7 +83,9 @@ def attack(
         scenario: what to train, with canaries and once as it is.
         console: where to show progress.
         power: whether to audit less noise too: two more runs with canaries.
-        adversary_seconds: how long to search for weights under which clipping fails; not at all if 0.
+        adversary_seconds: how long to search for weights under which clipping fails; not at all if 0, or where no critic
+            is trained.
+        records_per_canary: see `audit_one_run`.
 
     Raises:
         PrivacyRefusal: the scenario is without privacy.
@@ -87,11 +97,12 @@ def attack(
         def progress(done: int, rounds: int) -> None:
             status.update(f"training with canaries, round {done} of {rounds}")
 
-        empirical = audit_one_run(scenario, progress=progress)
+        empirical = audit_one_run(scenario, records_per_canary=records_per_canary, progress=progress)
         if power:
             empirical = with_power(empirical, scenario, progress=progress)
         status.update("searching for weights under which clipping fails")
-        adversary = _search(scenario, adversary_seconds) if adversary_seconds else None
+        searched = adversary_seconds and not scenario.model.fitted
+        adversary = _search(scenario, adversary_seconds) if searched else None
     return Attacks(empirical, adversary, infer_of_scenario(scenario, console))
 
 

@@ -7,7 +7,7 @@ canaries prove little (`simulations/attacks/one_run.py`).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,18 +25,20 @@ from common.modality.table_options import Mixture
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Weights, weights_of
 from common.privacy.plan import CELLS, MOMENTS, PAIRS, Phase, PrivacyPlan
-from common.privacy.statistics import RELEASES
+from common.privacy.statistics import MOST_VALUES
 from common.privacy.statistics.centred import CENTRES, CUTS, LEVELS, RADIUS
 from common.privacy.statistics.pairs import GROUPS
 from common.seeding import random_generator
 from common.wire.messages import STATISTICS, Reply
 from common.wire.study import SiteDeclaration, Study
+from server.fitting.release import statistic
 from simulations.attacks.canary_network import ROWS, auditors_weights
 from simulations.attacks.canary_network import Canaries as Networks
 from simulations.attacks.one_run import Flags, Floats
 
 MOST = 1_000_000
-"""Canaries of an audit, at most: with twice as many ε is shown to be at least about 0.2 more."""
+"""Records of all canaries of an audit, at most: half of them are in, and a hospital may have 2¹⁹ units. With twice as
+many canaries ε is shown to be at least about 0.2 more."""
 
 CANARY_STEPS = 40_000_000
 """Canaries times private steps, at most: minutes on two cores."""
@@ -94,17 +96,34 @@ Score = Callable[[Release, Canaries], Floats]
 """float64[m] of one round, large where a canary seems to be in; rounds are added up."""
 
 
-def affordable(steps: int) -> int:
-    """How many canaries an audit of so many private steps can afford.
+def affordable(study: Study, records_per_canary: int = 1) -> int:
+    """How many canaries an audit can afford: in private steps, in statistics that can be held, and in records.
+
+    Args:
+        study: of an `audited` scenario, without canaries.
+        records_per_canary: how many records each has.
 
     Raises:
         ConfigError: so few that they would show next to nothing.
     """
-    count = min(MOST, CANARY_STEPS // steps)
-    if count < FEWEST:
+    steps = study.plan.steps
+    if CANARY_STEPS // steps < FEWEST:
         hint = f"audit a scenario of at most {CANARY_STEPS // FEWEST} steps"
         raise ConfigError("training.rounds x training.local_steps", f"is {steps}, too many to audit", hint)
+    count = min([MOST // records_per_canary, CANARY_STEPS // steps, *_held(study)])
+    if count < FEWEST:
+        hint = "audit fewer columns, classes or records of a canary"
+        raise ConfigError("scenario", "has room for too few canaries to be audited", hint)
     return count
+
+
+def _held(study: Study) -> Iterator[int]:
+    """For how many canaries each statistic of a plan can be held."""
+    classes = study.schema.num_classes
+    for phase in study.plan.phases:
+        if not phase.takes_batches:
+            size = statistic(study, phase.name, sent_with(study, phase)).size
+            yield MOST_VALUES * classes // size - classes
 
 
 def audited(scenario: Scenario) -> Scenario:
@@ -140,7 +159,7 @@ def draw(schema: Schema, count: int, seed: int | None) -> Canaries:
     return Canaries(Records(stored, labels), inserted.numpy())
 
 
-def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -> Site:
+def with_canaries(site: Site, canaries: Canaries, records_per_canary: int = 1) -> Site:
     """The same hospital with the inserted canaries among its patients, in a study with a class for each canary.
 
     The plan and the declared size, which are public, stay as they are.
@@ -148,12 +167,12 @@ def with_canaries(site: Site, canaries: Canaries, images_per_patient: int = 1) -
     Args:
         site: the hospital, in a study of an `audited` scenario.
         canaries: who may be inserted.
-        images_per_patient: how many times the hospital holds a canary's image, at least 1.
+        records_per_canary: how many times the hospital holds a canary's record, at least 1.
     """
 
     def read_records() -> Records:
         own = site.read_records()
-        chosen = np.flatnonzero(canaries.inserted).repeat(images_per_patient)
+        chosen = np.flatnonzero(canaries.inserted).repeat(records_per_canary)
         added = canaries.records.select(chosen)
         patients = None
         if own.patients is not None:
@@ -220,9 +239,9 @@ def _rate(training: Training, number: int) -> float:
 def _along_own_part(release: Release, canaries: Canaries) -> Floats:
     """Each canary's part of the noisy statistics, along what the canary would add to it, over σ²."""
     study, two = release.study, canaries.records.select(np.arange(2))
-    statistic = RELEASES[release.phase.name](study.scenario, study.schema, release.sent)
-    (first, second), rows = statistic.placed(study.schema.encode(two.stored), two.labels)
-    parts = release.weights[STATISTICS].double().view(statistic.slots, -1)[int(first) :: int(second - first)]
+    released = statistic(study, release.phase.name, release.sent)
+    (first, second), rows = released.placed(study.schema.encode(two.stored), two.labels)
+    parts = release.weights[STATISTICS].double().view(released.slots, -1)[int(first) :: int(second - first)]
     found: Tensor = parts @ (rows[0] / rows[0].norm())
     return found.numpy() / release.phase.noise_multiplier**2
 

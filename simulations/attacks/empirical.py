@@ -64,7 +64,7 @@ class EmpiricalAudit:
         delta: δ of both.
         unit: record or patient, as the plan says.
         canaries: how many patients were inserted by a coin each.
-        images_per_patient: how many images each of them had.
+        records_per_canary: how many records each of them had.
         guesses: how many canaries were guessed for the bound.
         correct: how many of the guesses were right.
         largest_lower_bound: what so many canaries show if every guess is right; a worse fault shows no more.
@@ -79,7 +79,7 @@ class EmpiricalAudit:
     delta: float
     unit: str
     canaries: int
-    images_per_patient: int
+    records_per_canary: int
     guesses: int
     correct: int
     largest_lower_bound: float
@@ -101,7 +101,7 @@ def audit_one_run(
     scenario: Scenario,
     *,
     canaries: int | None = None,
-    images_per_patient: int | None = None,
+    records_per_canary: int | None = None,
     scores: Sequence[Score] | None = None,
     noise: float = 1.0,
     progress: Progress | None = None,
@@ -112,8 +112,9 @@ def audit_one_run(
 
     Args:
         scenario: its plan, loss, optimizer and data are audited, on the networks of an audit.
-        canaries: how many; as many as the plan's steps allow if None.
-        images_per_patient: how many images a canary has; as many as the plan takes of a patient in a step if None.
+        canaries: how many; as many as can be afforded if None.
+        records_per_canary: how many records a canary has; as many as the plan takes of a patient in a step if None.
+            With more where the unit is the record, the bound is one for patients, whom ε of records does not protect.
         scores: what the auditor looks at, fixed beforehand; more scores are paid for with a weaker bound of each. What
             the plan's phases suggest if None.
         noise: what this audit multiplies the noise by, to see whether it would notice.
@@ -134,10 +135,10 @@ def audit_one_run(
         # an audit's networks would choose otherwise what the scenario leaves open
         study = prepare(of_canaries.audited(planned(scenario).scenario), Path(folder))
         plan = study.plan
-        count = canaries or of_canaries.affordable(plan.steps)
-        images = images_per_patient or max(phase.records_per_patient for phase in plan.phases)
+        each = records_per_canary or max(phase.records_per_patient for phase in plan.phases)
+        count = canaries or of_canaries.affordable(study, each)
         drawn = of_canaries.draw(study.schema, count, scenario.seed)
-        site = of_canaries.with_canaries(simulated_site(study, Path(folder), 0), drawn, images)
+        site = of_canaries.with_canaries(simulated_site(study, Path(folder), 0), drawn, each)
         open_ledgers(site.study, Path(folder))  # the study with canaries is one of its own
         looked_at = of_canaries.scores_of(plan) if scores is None else scores
         totals = [np.zeros(count) for _ in looked_at]
@@ -154,7 +155,7 @@ def audit_one_run(
         delta=plan.delta,
         unit=plan.unit,
         canaries=count,
-        images_per_patient=images,
+        records_per_canary=each,
         guesses=bound.guesses,
         correct=bound.correct,
         largest_lower_bound=family.epsilon(largest_bound(count, family), plan.delta),
@@ -176,9 +177,9 @@ def with_power(
     """
     power: list[Power] = []
     for noise in weaker:
-        images = audit.images_per_patient
+        each = audit.records_per_canary
         found = audit_one_run(
-            scenario, canaries=audit.canaries, images_per_patient=images, noise=noise, progress=progress
+            scenario, canaries=audit.canaries, records_per_canary=each, noise=noise, progress=progress
         )
         power.append(Power(noise, found.epsilon_lower_bound, caught=not found.holds))
     return replace(audit, power=tuple(power))
