@@ -216,7 +216,7 @@ def audit(
     ] = 20.0,
     records_per_canary: Annotated[
         int | None,
-        typer.Option(min=1, max=128, help="With --empirical: records of a canary; as many as the plan takes if not given."),
+        typer.Option(min=1, max=128, help="With --empirical: records of a canary; if not given, k of the plan."),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="With --empirical: section.key=value; repeatable.")
@@ -225,6 +225,9 @@ def audit(
     """Verify ledgers: hashes, signatures, heads that the server saw, arithmetic; and ε by three accountants."""
     if not ledgers and empirical is None:
         raise UsageError("audit", "needs something to audit", "name ledgers or run folders, or --empirical SCENARIO")
+    if empirical is None and (overrides or records_per_canary):
+        option = "--set" if overrides else "--records-per-canary"
+        raise UsageError(option, "needs a scenario to audit", "name one with --empirical SCENARIO")
     if not ledgers and html is not None:
         raise UsageError("--html", "needs a ledger or run folder to show", "name ledgers or run folders")
     from simulations.audit import as_plain, audit_all
@@ -332,8 +335,8 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
 def _print_outlook(found: "Outlook") -> None:
     console = Console(markup=False)
     console.print(found.title)
-    units = f"{found.records:,} {found.unit}s in {found.hospitals} hospitals, {found.classes} classes, {found.described}"
-    console.print(units)
+    units = f"{found.records:,} {found.unit}s in {found.hospitals} hospitals"
+    console.print(f"{units}, {found.classes} classes, {found.described}")
     if found.unit == "patient":
         most = found.records_per_patient
         told = "one record of each" if most == 1 else f"the mean of at most {most} records of each"
@@ -384,8 +387,8 @@ def _attack(
 
     from simulations.attacks.attacks import attack  # takes seconds
 
-    how = {"adversary_seconds": adversary_seconds, "records_per_canary": records_per_canary}
-    return attack(study, Console(stderr=True), power=power, **how)
+    console, seconds = Console(stderr=True), adversary_seconds
+    return attack(study, console, power=power, adversary_seconds=seconds, records_per_canary=records_per_canary)
 
 
 def _print_attacks(found: dict[str, Any]) -> None:

@@ -198,7 +198,8 @@ def choose_unit(scenario: Scenario, *, patients_known: bool) -> Unit:
         ConfigError: it asks for patients, or for several records of each, where the data does not know them.
     """
     unit = scenario.privacy.unit or ("patient" if patients_known else "record")
-    hint = "name them (data.patients, or patient in the description of a table), or simulate them (see docs/scenarios.md)"
+    named, simulated = "data.patients, or patient in a table's description", "data.images_per_patient, rows_per_patient"
+    hint = f"name them ({named}), or simulate them ({simulated})"
     if unit == "patient" and not patients_known:
         raise ConfigError("privacy.unit", "is patient, but the data names no patients", hint)
     if unit == "record" and scenario.privacy.records_per_patient > 1:

@@ -83,8 +83,8 @@ def attack(
         scenario: what to train, with canaries and once as it is.
         console: where to show progress.
         power: whether to audit less noise too: two more runs with canaries.
-        adversary_seconds: how long to search for weights under which clipping fails; not at all if 0, or where no critic
-            is trained.
+        adversary_seconds: how long to search for weights under which clipping fails; not at all if 0, or where there is
+            no critic.
         records_per_canary: see `audit_one_run`.
 
     Raises:

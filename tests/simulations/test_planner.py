@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import silogan
 from common.config.scenario import Scenario, parse_scenario
 from common.errors import ConfigError
 from common.modality.image_options import Gaussians
@@ -15,7 +16,8 @@ from simulations.planner import MEASURED, outlook
 from simulations.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = {"source": "digits", "image_size": 28, "channels": 1, "classes": ["a", "b"]}
+SHAPE = {"image_size": 28, "channels": 1, "classes": ["a", "b"]}
+DATA = {"source": "digits", **SHAPE}
 
 
 def scenario(**changes: Any) -> Scenario:
@@ -56,6 +58,32 @@ def test_what_the_scenario_names_is_told_as_its_own() -> None:
     assert found.choices[1] == "model.cells: 1, as the scenario says"
 
 
+@pytest.mark.parametrize(
+    ("data", "privacy", "unit"),
+    [
+        ({"source": "breast-cancer"}, {}, "record"),
+        ({"source": "breast-cancer", "rows_per_patient": 5}, {}, "patient"),
+        ({"source": "breast-cancer", "rows_per_patient": 5}, {"unit": "record"}, "record"),
+        ({"source": "breast-cancer"}, {"records_per_patient": 5}, "patient"),
+        ({"source": "folder", "patients": "patients.csv", **SHAPE}, {}, "patient"),
+        ({"source": "folder", **SHAPE}, {}, "record"),
+        ({"source": "table", "columns": "columns.yaml"}, {}, "patient"),
+    ],
+)
+def test_whose_records_count_as_one_is_told_before_there_is_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any], privacy: dict[str, Any], unit: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    description = (
+        "patient: id\ncolumns:\n  age: {type: integer, min: 0, max: 120}\n  sex: {type: binary, values: [f, m]}\n"
+    )
+    (tmp_path / "columns.yaml").write_text(description)
+    family = "gaussians" if data["source"] == "folder" else "mixture"
+    found = outlook(scenario(data=data, privacy={"epsilon": 10, **privacy}, model={"family": family}), 100)
+    assert (found.unit, found.records_per_patient) == (unit, privacy.get("records_per_patient", 1))
+    assert found.records == 400
+
+
 def test_what_is_compared_was_measured() -> None:
     assert all(list(runs) == sorted(runs) for runs in MEASURED.values())
     found = outlook(scenario(), 1000)
@@ -79,12 +107,24 @@ def test_data_that_is_not_described_is_asked_for() -> None:
         outlook(scenario(data={"source": "digits"}), 1000)
 
 
+def test_the_patient_as_unit_and_k_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    data, told = {"source": "breast-cancer", "rows_per_patient": 5}, []
+    for k in (1, 5):
+        rows = scenario(data=data, privacy={"records_per_patient": k}, model={"family": "mixture"})
+        silogan._print_outlook(outlook(rows, 100))
+        told.append(" ".join(capsys.readouterr().out.split()))
+    assert all("400 patients in 4 hospitals" in one for one in told)
+    assert "unit of privacy: the patient; one record of each is in a noisy sum" in told[0]
+    assert "unit of privacy: the patient; the mean of at most 5 records of each is in a noisy sum" in told[1]
+
+
 def test_the_command_prints_it_and_writes_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "silogan", "plan", str(ROOT / "simulations/scenarios/digits.yaml")]
     env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=env).stdout
     assert "ε = 10, δ = 0.0001 for each hospital" in told
     assert "uncertain: " in told
+    assert "1,410 records in 4 hospitals" in told
     plain = subprocess.run(
         [*command, "--json"], capture_output=True, text=True, check=True, cwd=tmp_path, env=env
     ).stdout

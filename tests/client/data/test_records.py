@@ -47,3 +47,21 @@ def test_equal_names_get_equal_codes_without_gaps(names: list[int | str]) -> Non
     assert codes.dtype == torch.int64
     assert sorted(set(codes.tolist())) == list(range(len(set(names))))
     assert len(set(zip(names, codes.tolist(), strict=True))) == len(set(names))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc"))))
+def test_a_name_at_two_sites_is_two_patients_unless_one_hospital_holds_both(found: list[tuple[int, str]]) -> None:
+    sites, names = torch.tensor([site for site, _ in found], dtype=torch.int64), [name for _, name in found]
+    rows = Records({"x": torch.zeros(len(found))}, torch.zeros(len(found)), sites).of_patients(names, by_site=True)
+    alone = rows.of_one_hospital()
+    for records, told in ((rows, found), (alone, names)):
+        assert records.patients is not None
+        assert records.patient_names is not None
+        assert [records.patient_names[code] for code in records.patients.tolist()] == names
+        assert (
+            len(set(zip(told, records.patients.tolist(), strict=True)))
+            == len(set(told))
+            == len(records.patients.unique())
+        )
+    assert alone.sites is None
+    assert alone.of_one_hospital().patient_names == alone.patient_names

@@ -8,6 +8,7 @@ from client.data.patients import simulated_patients
 from common.config.scenario import parse_data
 from common.errors import ConfigError
 from common.modality.image_options import Digits, MedMnist
+from common.modality.table_options import BreastCancer
 
 
 def test_an_unknown_source_is_refused_with_the_nearest() -> None:
@@ -33,6 +34,9 @@ def test_patients_can_be_simulated_in_either_split() -> None:
         assert part.patients is not None
         assert part.patients.equal(simulated_patients(part.labels, 7))
     assert read(Digits()).train.patients is None
+    rows = read(BreastCancer(rows_per_patient=5)).train
+    assert rows.patients is not None
+    assert rows.patients.equal(simulated_patients(rows.labels, 5))
 
 
 def test_real_patients_are_not_overruled_by_simulated_ones(tmp_path: Path) -> None:

@@ -288,6 +288,52 @@ def test_one_number_at_two_hospitals_is_two_patients(ward: Ward) -> None:
         assert set(part.patients.bincount().tolist()) == {1}
 
 
+def test_a_folder_holds_several_files_of_one_hospital_and_a_patient_may_be_in_each(ward: Ward) -> None:
+    ward.describe(**PATIENTS)
+    for folder in ("bergen", "oslo"):
+        (ward.root / folder).mkdir()
+        for year in (2023, 2024):
+            rows = (f"{number},0,20,,0,{number}{'.0' if year == 2024 else ''}" for number in range(20))
+            ward.rows(f"{folder}/{year}", *rows, header=f"{HEADER},id")
+    with_patients(ward, "trondheim", [(str(number), number) for number in range(20)])
+    (ward.root / "notes").mkdir()
+    (ward.root / "notes" / "read.txt").write_text("x")
+    (ward.root / "bergen" / ".old.csv").write_text("x")
+    found = read(ward.options())
+    assert found.site_names == ("bergen", "oslo", "trondheim")
+    for part in (found.train, found.test):
+        assert part.patients is not None
+        assert part.sites is not None
+        assert part.patient_names is not None
+        visits = part.patients.bincount()
+        for code, site, age in zip(part.patients, part.sites, part.stored["age"].int().tolist(), strict=True):
+            assert int(visits[code]) == (1 if int(site) == 2 else 2)
+            assert part.patient_names[int(code)] == f"{age}"
+
+
+def test_wrong_rows_of_one_file_among_several_are_named_by_their_hospital(ward: Ward) -> None:
+    ward.describe(**PATIENTS)
+    (ward.root / "bergen").mkdir()
+    ward.rows("bergen/first", f"{ROW},p", header=f"{HEADER},id")
+    ward.rows(f"bergen/{SECRET}", f"{ROW},", header=f"{HEADER},id")
+    assert ward.refusal().startswith("column 'id' of site 'bergen': has a missing value")
+    ward.rows("bergen", f"{ROW},p", header=f"{HEADER},id")
+    assert ward.refusal().startswith("data.root: has two files for one site")
+
+
+def test_a_hospitals_own_files_are_one_hospital_s_whatever_they_are_called(ward: Ward) -> None:
+    for year in ("first", "second"):
+        with_patients(ward, year, [(f"p{number}", number) for number in range(20)])
+    found = read(ward.options())
+    for part in (found.train.of_one_hospital(), found.test.of_one_hospital()):
+        assert part.sites is None
+        assert part.patients is not None
+        assert part.patient_names is not None
+        assert set(part.patients.bincount().tolist()) == {2}
+        for code, age in zip(part.patients.tolist(), part.stored["age"].int().tolist(), strict=True):
+            assert part.patient_names[code] == f"p{age}"
+
+
 def test_fingerprints_know_patients_and_rows_again(ward: Ward) -> None:
     with_patients(ward, "bergen", [(f"p{number}", number) for number in range(40)])
     before = read(ward.options()).train
@@ -363,7 +409,7 @@ def test_wrong_files_are_named_by_site(ward: Ward, content: bytes, says: str) ->
 
 
 def test_a_missing_patient_or_site_is_refused(ward: Ward) -> None:
-    for name in ("", " ", "?"):
+    for name in ("", " ", "?", "-9", "-9.0"):
         with_patients(ward, "bergen", [("p", 1), (name, 2)])
         assert ward.refusal().startswith("column 'id' of site 'bergen': has a missing value")
     ward.describe(site="hospital")
@@ -413,7 +459,7 @@ def test_wrong_places(ward: Ward, tmp_path: Path) -> None:
     (ward.root / "bergen.csv").unlink()
     ward.rows("bergen", ROW)
     (ward.root / "bergen.CSV").write_text(f"{HEADER}\n{ROW}\n")
-    assert ward.refusal() == "data.root: has two files for one site; keep one"
+    assert ward.refusal() == "data.root: has two files for one site; keep one, or put both into a folder of its name"
     (ward.root / "bergen.CSV").unlink()
     ward.rows(f"{SECRET}\x1b", ROW)
     assert ward.refusal().startswith("data.root: has a file whose name is no name of a site")

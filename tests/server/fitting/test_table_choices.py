@@ -82,6 +82,15 @@ def test_what_the_scenario_names_stays_and_a_second_choice_changes_nothing() -> 
     assert with_choices(first, schema(13), sites(4, 200)) == first
 
 
+def test_visits_neither_raise_nor_lower_what_is_clear() -> None:
+    """A patient's rows together count as one, so that patients are counted and not visits."""
+    asked = scenario()
+    several = asked.model_copy(update={"privacy": asked.privacy.model_copy(update={"records_per_patient": 8})})
+    of, held = schema(13), sites(4, 200)
+    assert signal(several, of, held, 3, by_class=True) == signal(asked, of, held, 3, by_class=True)
+    assert with_choices(several, of, held).model == with_choices(asked, of, held).model
+
+
 def test_without_privacy_all_is_clear() -> None:
     open_to_all = scenario().model_copy(update={"privacy": scenario().privacy.model_copy(update={"enabled": False})})
     model = chosen(open_to_all, 13, (4, 200))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import silogan
 import simulations.attacks.attacks
-from common.config.scenario import load_scenario
+from common.config.scenario import Scenario, load_scenario
 from common.errors import PrivacyRefusal, UsageError, VerificationError
 from simulations.attacks.adversary import Crafted, Search
 from simulations.attacks.attacks import Attacks, attack
@@ -30,7 +30,7 @@ FOUND = EmpiricalAudit(
     delta=1e-7,
     unit="record",
     canaries=20_000,
-    images_per_patient=1,
+    records_per_canary=1,
     guesses=600,
     correct=580,
     largest_lower_bound=8.4,
@@ -63,6 +63,14 @@ def test_lower_bound_above_the_analytic_one_is_a_fault() -> None:
     with pytest.raises(VerificationError, match=r"ε is at least 10\.50, not at most 9\.50") as fault:
         BROKEN.check()
     assert fault.value.exit_code == 6
+
+
+def test_patients_of_a_plan_for_records_are_told_apart_from_a_fault() -> None:
+    several = replace(BROKEN, empirical=replace(BROKEN.empirical, records_per_canary=5))
+    with pytest.raises(VerificationError, match=r"for patients of 5 records: .*; set privacy\.unit to patient$"):
+        several.check()
+    with pytest.raises(VerificationError, match="report this as a fault of SiloGAN"):
+        replace(several, empirical=replace(several.empirical, unit="patient")).check()
 
 
 def test_record_that_adds_more_than_it_may_is_a_fault() -> None:
@@ -112,6 +120,15 @@ def test_broken_promise_is_printed_and_ends_in_a_verification_error(
 
 def test_something_must_be_audited() -> None:
     assert isinstance(invoke().exception, UsageError)
+    for option in (("--set", "privacy.epsilon=3"), ("--records-per-canary", "5")):
+        assert str(invoke(SCENARIO, *option).exception).startswith(f"{option[0]}: needs a scenario")
+
+
+def test_no_weights_are_crafted_where_no_critic_is_trained(monkeypatch: pytest.MonkeyPatch, silent: Console) -> None:
+    monkeypatch.setattr(simulations.attacks.attacks, "audit_one_run", lambda *_, **__: FOUND)
+    monkeypatch.setattr(simulations.attacks.attacks, "infer_of_scenario", lambda *_: ATTACKS.membership)
+    rows = load_scenario(SCENARIO.with_name("breast-cancer-visits.yaml"))
+    assert attack(rows, silent, power=False, adversary_seconds=1.0).adversary is None
 
 
 def test_scenario_without_privacy_is_refused_before_anything_is_trained(silent: Console, tmp_path: Path) -> None:
@@ -126,7 +143,8 @@ def test_scenario_without_privacy_is_refused_before_anything_is_trained(silent: 
 def test_attacks_are_made_on_one_scenario(monkeypatch: pytest.MonkeyPatch, silent: Console, thorough: bool) -> None:
     asked: list[tuple[str, str]] = []
 
-    def canaries(scenario: Any, *, progress: Any) -> EmpiricalAudit:
+    def canaries(scenario: Any, *, records_per_canary: int | None, progress: Any) -> EmpiricalAudit:
+        assert records_per_canary is None
         progress(1, 2)
         asked.append(("canaries", scenario.name))
         return replace(FOUND, power=())
@@ -159,15 +177,19 @@ def test_attacks_are_made_on_one_scenario(monkeypatch: pytest.MonkeyPatch, silen
 
 def test_options_of_the_command_reach_the_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[dict[str, Any]] = []
+    scenarios: list[Scenario] = []
 
-    def noted(*_: Any, **options: Any) -> Attacks:
+    def noted(scenario: Scenario, _console: Console, **options: Any) -> Attacks:
+        scenarios.append(scenario)
         given.append(options)
         return ATTACKS
 
     monkeypatch.setattr(simulations.attacks.attacks, "attack", noted)
-    invoke("--empirical", SCENARIO, "--no-power", "--adversary", "3")
-    invoke("--empirical", SCENARIO)
+    invoke("--empirical", SCENARIO, "--no-power", "--adversary", "3", "--records-per-canary", "5")
+    invoke("--empirical", SCENARIO, "--set", "privacy.epsilon=3")
+    usual = {"adversary_seconds": simulations.attacks.attacks.ADVERSARY_SECONDS, "records_per_canary": None}
     assert given == [
-        {"power": False, "adversary_seconds": 3.0},
-        {"power": True, "adversary_seconds": simulations.attacks.attacks.ADVERSARY_SECONDS},
+        {"power": False, "adversary_seconds": 3.0, "records_per_canary": 5},
+        {"power": True, **usual},
     ]
+    assert [one.privacy.epsilon for one in scenarios] == [10, 3]

@@ -14,10 +14,13 @@ from client.simulated import simulated_site
 from common.config.scenario import parse_scenario
 from common.errors import ConfigError
 from common.modality.image import PIXELS, ImageSchema, to_unit_range
+from common.modality.table import Number, TableSchema
 from common.models.losses import LOSSES
 from common.models.networks import FAMILIES, check_private
-from common.privacy.statistics import RELEASES, Moments
+from common.privacy.plan import make_plan
+from common.privacy.statistics import MOST_VALUES, RELEASES, Moments
 from common.wire.messages import STATISTICS, Reply
+from common.wire.study import SiteDeclaration, Study
 from simulations.attacks.canaries import (
     FEWEST,
     MOST,
@@ -62,15 +65,15 @@ def test_coins_are_fair_and_classes_are_each_canary_s_own() -> None:
     assert 0.4 < (unseeded[0] == unseeded[1]).mean() < 0.6
 
 
-@pytest.mark.parametrize("images_per_patient", [1, 3])
-def test_hospital_holds_its_own_images_and_those_of_the_inserted(make_site: Any, images_per_patient: int) -> None:
+@pytest.mark.parametrize("each", [1, 3])
+def test_hospital_holds_its_own_images_and_those_of_the_inserted(make_site: Any, each: int) -> None:
     site: Site = make_site()
     own = site.read_records()
     canaries = draw(site.study.schema, 50, seed=4)
-    found = with_canaries(site, canaries, images_per_patient).read_records()
+    found = with_canaries(site, canaries, each).read_records()
     assert torch.equal(found.stored[PIXELS][: len(own)], own.stored[PIXELS])
     added = found.labels[len(own) :] - canaries.first_class
-    assert added.tolist() == np.flatnonzero(canaries.inserted).repeat(images_per_patient).tolist()
+    assert added.tolist() == np.flatnonzero(canaries.inserted).repeat(each).tolist()
     assert torch.equal(found.stored[PIXELS][len(own) :], canaries.records.stored[PIXELS][added])
 
 
@@ -78,7 +81,7 @@ def test_canary_is_a_patient_of_its_own_where_patients_are_known(make_site: Any)
     site: Site = make_site(images_per_patient=5)
     own = site.read_records()
     canaries = draw(site.study.schema, 50, seed=4)
-    found = with_canaries(site, canaries, images_per_patient=5).read_records()
+    found = with_canaries(site, canaries, records_per_canary=5).read_records()
     assert own.patients is not None
     assert found.patients is not None
     added = found.patients[len(own) :]
@@ -187,8 +190,38 @@ def test_evidence_of_a_warm_start_is_along_what_the_canary_adds(make_site: Any) 
     np.testing.assert_allclose(evidence(release, canaries), 63 / 64 * weights.numpy() / 2.5**2, rtol=2e-3, atol=1e-9)
 
 
+def study_of(steps: int) -> Study:
+    training = {"rounds": 1, "local_steps": steps}
+    scenario = parse_scenario({"name": "tiny", "training": training, "privacy": {"noise_multiplier": 500.0}})
+    return Study(scenario, SCHEMA, make_plan(scenario), (SiteDeclaration("site-1", 100),))
+
+
 def test_canaries_are_as_many_as_the_steps_allow() -> None:
-    assert affordable(1) == MOST
-    assert FEWEST < affordable(500) < MOST
+    assert affordable(study_of(1)) == MOST
+    assert affordable(study_of(1), records_per_canary=5) == MOST // 5
+    assert FEWEST < affordable(study_of(500)) < MOST
     with pytest.raises(ConfigError, match="too many to audit"):
-        affordable(10**6)
+        affordable(study_of(50_000))
+
+
+@pytest.mark.parametrize(("columns", "share"), [(2, 0.0), (30, 0.0), (30, 0.5), (256, 0.0)])
+def test_canaries_are_as_many_as_a_statistic_has_room_for(columns: int, share: float) -> None:
+    model = {"family": "mixture", "by_class": True, "singles_share": share}
+    scenario = parse_scenario({"name": "tiny", "model": model, "training": {"rounds": 0}})
+    named = tuple(Number("number", f"x{number}", 0, 1, edges=(0.25, 0.5)) for number in range(columns))
+    study = Study(scenario, TableSchema(("a", "b"), named), make_plan(scenario), (SiteDeclaration("site-1", 100),))
+    count = affordable(study)
+    sizes = [RELEASES[phase.name](scenario, study.schema, sent_with(study, phase)).width for phase in study.plan.phases]
+    held = [width * (count + 2) for width in sizes]
+    assert count >= FEWEST
+    assert max(held) <= MOST_VALUES
+    assert count == MOST or max(held) + max(sizes) > MOST_VALUES
+
+
+def test_a_statistic_with_room_for_too_few_canaries_is_refused() -> None:
+    scenario = parse_scenario({"name": "tiny", "model": {"family": "mixture"}, "training": {"rounds": 0}})
+    columns = tuple(Number("number", f"x{number}", 0, 1, edges=(0.5,)) for number in range(256))
+    schema = TableSchema(tuple(map(str, range(900))), columns)
+    study = Study(scenario, schema, make_plan(scenario), (SiteDeclaration("site-1", 100),))
+    with pytest.raises(ConfigError, match="room for too few canaries"):
+        affordable(study)

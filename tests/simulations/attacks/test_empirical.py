@@ -130,7 +130,7 @@ def test_subsampled_plan_is_audited_by_its_own_curve() -> None:
 
 
 def test_five_images_tell_more_of_their_patient_only_where_each_is_accounted_by_itself() -> None:
-    records, patients = (audit_one_run(scenario, canaries=FEW, images_per_patient=5) for scenario in of_five_images())
+    records, patients = (audit_one_run(scenario, canaries=FEW, records_per_canary=5) for scenario in of_five_images())
     assert (records.unit, patients.unit) == ("record", "patient")
     assert records.epsilon_analytic == patients.epsilon_analytic
     assert records.auc > 0.99
@@ -184,11 +184,11 @@ def test_figures_of_less_noise(scenario: Scenario, noise: float) -> None:
 def test_figures_of_patients() -> None:
     by_record, by_patient = of_five_images()
     canaries = min(MANY, 200_000)  # half of them are in, with five records each: a site may have 2^19 units
-    records = audit_one_run(by_record, canaries=canaries, images_per_patient=5)
+    records = audit_one_run(by_record, canaries=canaries, records_per_canary=5)
     patients = audit_one_run(by_patient, canaries=canaries)
     print(f"by record: {records}\nby patient: {patients}")  # noqa: T201
     assert records.epsilon_lower_bound > 10 > records.epsilon_analytic
-    assert patients.images_per_patient == 5
+    assert patients.records_per_canary == 5
     assert LOWEST < patients.epsilon_lower_bound < patients.epsilon_analytic
 
 

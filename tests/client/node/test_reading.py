@@ -1,0 +1,51 @@
+"""A hospital's own data is one hospital's, whatever files it is in."""
+
+from pathlib import Path
+
+import pytest
+
+from client.ledger.keys import SiteKey
+from client.ledger.policy import template
+from client.node.node import Node
+from client.node.reading import check_complete, read_registered
+from common.errors import ConfigError
+from common.modality.table_options import BreastCancer, Table
+
+DESCRIPTION = "patient: id\ncolumns:\n  age: {type: integer, min: 0, max: 120}\n"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node.create(tmp_path / "node", template(epsilon=8.0, delta=1e-4, unit="patient"))
+
+
+def exported(folder: Path, year: str, count: int) -> None:
+    """Patient n at the age of n, once a year."""
+    (folder / "visits").mkdir(exist_ok=True)
+    rows = (f"p{number},{number}" for number in range(count))
+    (folder / "visits" / f"{year}.csv").write_text("\n".join(["id,age", *rows]), encoding="utf-8")
+
+
+def test_a_patient_in_several_files_is_one(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "columns.yaml").write_text(DESCRIPTION, encoding="utf-8")
+    for year in ("2023", "2024"):
+        exported(tmp_path, year, 60)
+    data = Table(root=tmp_path / "visits", columns=tmp_path / "columns.yaml")
+    registration, _ = node.add_cohort(name="visits", site="bergen", data=data, declared_size=60)
+    key: SiteKey = node.key
+    records = read_registered(registration, key)
+    assert records.sites is None
+    assert records.patients is not None
+    assert set(records.patients.bincount().tolist()) == {2}
+    exported(tmp_path, "2025", 60)  # who was registered may come again
+    check_complete(registration, key)
+    again = read_registered(registration, key).patients
+    assert again is not None
+    assert set(again.bincount().tolist()) == {3}
+    exported(tmp_path, "2025", 90)
+    assert len(read_registered(registration, key)) == len(again), "who was not registered is left out"
+
+
+def test_simulated_visits_are_not_for_hospitals(node: Node) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.rows_per_patient: is 5, but simulated patients are for simulations"):
+        node.add_cohort(name="rows", site="bergen", data=BreastCancer(rows_per_patient=5), declared_size=90)
