@@ -107,7 +107,6 @@ def test_a_key_that_is_also_the_name_of_a_type_is_a_key(key: str) -> None:
         ("data.channels", 2),
         ("data.test_fraction", 1.0),
         ("data.images_per_patient", 0),
-        ("data.rows_per_patient", 2),
         ("sites.count", 0),
         ("sites.count", 2.5),
         ("sites.count", "four"),
