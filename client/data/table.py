@@ -169,8 +169,9 @@ class _Rows:
         if not self.schema.patient:
             return found
         # hospitals number their patients on their own: one number at two of them is two patients
+        several = len(names) > 1
         return found.of_patients(
-            [(self.sites[row], self.patients[row]) if names else self.patients[row] for row in chosen]
+            [(self.sites[row], self.patients[row]) if several else self.patients[row] for row in chosen]
         )
 
     def _values(self, name: str) -> NDArray[np.float64]:
