@@ -371,4 +371,5 @@ def _misfits(study: Study, registration: Registration) -> Iterator[str]:
     if declaration not in study.sites:
         yield f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
     if study.schema != registration.schema:
-        yield f"its records differ from the cohort's in shape or classes ({registration.schema.difference(study.schema)})"
+        what = registration.schema.difference(study.schema)
+        yield f"its records differ from the cohort's in shape or classes ({what})"

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +36,7 @@ from common.modality.image import ImageSchema
 from common.operations.flower import free_port
 from common.operations.supervise import running
 from common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, SUBMISSION_FILE
-from common.wire.study import SiteDeclaration, Study
+from common.wire.study import Study
 from server.rounds.checkpoint import Checkpoint
 from simulations.processes import children, memory
 from simulations.rehearsal.shares import write_share
@@ -152,10 +152,10 @@ class Federation:
         self.each(lambda host: host.run("node", "approve", str(host.folder), proposal, *decided))
         return json.loads(self.server.run(*command))
 
-    def each(self, work: Callable[..., object], *more: Sequence[object]) -> None:
-        """Does something with each hospital and what belongs to it, at all of them at once."""
+    def each(self, work: Callable[[Host], object]) -> None:
+        """Does something at all hospitals at once."""
         with ThreadPoolExecutor() as pool:
-            list(pool.map(work, self.hospitals, *more))
+            list(pool.map(work, self.hospitals))
 
     def kill(self, host: Host) -> None:
         """Kills all programs of a host at once."""
@@ -215,8 +215,9 @@ def join(federation: Federation, study: Study, simulated: Path) -> str:
     """
     data, cohort, server = read(study.scenario.data), study.scenario.data.source, federation.server
 
-    def register(host: Host, site: SiteDeclaration, index: int) -> None:
-        positions = load_positions(simulated / PARTITION_FILE, index)
+    def register(host: Host) -> None:
+        index = federation.hospitals.index(host)
+        site, positions = study.sites[index], load_positions(simulated / PARTITION_FILE, index)
         share = write_share(federation.out / f"{host.name}-{cohort}", data, positions)
         host.run(
             *("node", "init", str(host.folder), "--cohort", cohort, "--site", site.name, "--data", str(share)),
@@ -229,7 +230,7 @@ def join(federation: Federation, study: Study, simulated: Path) -> str:
         policy.write_text(text, encoding="utf-8")
         server.run("server", "enrol", site.name, str(host.folder / "request.json"), "--folder", str(server.folder))
 
-    federation.each(register, study.sites, range(len(study.sites)))
+    federation.each(register)
     return cohort
 
 
@@ -337,29 +338,35 @@ def _differences(run: Path, simulated: Path) -> int:
     return sum(not ours.weights[name].equal(theirs.weights[name]) for name in ours.weights) + (files[0] != files[1])
 
 
-def _pace(nodes: list[Path], since: str) -> str:
-    """How long rounds took and how much of that was work at the slowest site, from the nodes' own logs.
+def _pace(nodes: list[Path], began: float, ended: float) -> str:
+    """How long a run's rounds took and how much of that was work at the slowest site, from the nodes' own logs.
 
     A round lasts from one answer of a site to its next one. The first round, in which sites read their data and warm
-    up, is left out.
+    up, is left out; empty if there is no other.
+
+    Args:
+        nodes: their folders.
+        began: when the run did, in seconds since 1970.
+        ended: when it did.
     """
-    ended: dict[int, list[datetime]] = {}
+    answered: dict[int, list[float]] = {}
     worked: dict[int, list[float]] = {}
     for node in nodes:
         for line in (node / LOG_FILE).read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
             found = re.fullmatch(r"round (\d+) answered in ([\d.]+) s", entry["message"])
-            if found and entry["time"] >= since:
-                ended.setdefault(int(found[1]), []).append(datetime.fromisoformat(entry["time"]))
+            at = datetime.fromisoformat(entry["time"]).timestamp()
+            if found and began <= at <= ended:
+                answered.setdefault(int(found[1]), []).append(at)
                 worked.setdefault(int(found[1]), []).append(float(found[2]))
-    rounds = sorted(set(ended) & {number + 1 for number in ended})
+    rounds = sorted(set(answered) & {number + 1 for number in answered})
     if not rounds:
-        return "too few rounds to measure the time of one"
-    lasted = [(max(ended[number]) - max(ended[number - 1])).total_seconds() for number in rounds]
+        return ""
+    lasted = [max(answered[number]) - max(answered[number - 1]) for number in rounds]
     work = [max(worked[number]) for number in rounds]
     beside = statistics.median(whole - part for whole, part in zip(lasted, work, strict=True))
     whole, part = statistics.median(lasted), statistics.median(work)
-    return f"a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s overhead (medians)"
+    return f"; a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s overhead (medians)"
 
 
 def memory_of(folder: Path) -> dict[str, int]:
@@ -385,7 +392,7 @@ class Rehearsal:
     """A scenario that was simulated, and that a federation is to run as well."""
 
     scenario: Path
-    overrides: tuple[str, ...]
+    overrides: list[str]
     simulated: Path
 
     @property
@@ -417,17 +424,15 @@ def main(
         where = "network namespaces" if made[0].prefix else "processes"
         console.print(f"coordinator at {federation.address} and {sites} hospitals, in separate {where}")
         runs = [_submitted(console, federation, one) for one in rehearsals]
-        states = [_ended(console, federation, run) for run in runs]
+        finished = _all_finished(console, federation, runs)
         console.print(_memory(federation))
         federation.stop()
         for host in made[1:]:
             _tell_ledgers(console, host)
-    if set(states) != {"finished"}:
+    if not finished:
         raise SystemExit(FederationError.exit_code)
-    different = [
-        _compared(console, one, run) for one, run in zip(rehearsals, runs, strict=True) if one.study.plan.seeded
-    ]
-    if any(different):
+    pairs = [(one, run) for one, (run, _) in zip(rehearsals, runs, strict=True) if one.study.plan.seeded]
+    if sum(_compared(console, one, run) for one, run in pairs):
         raise SystemExit(FederationError.exit_code)
 
 
@@ -437,7 +442,7 @@ def _simulated(
     """Simulates a scenario."""
     wanted = load_scenario(scenario, changes)
     shorter = [] if rounds is None or not wanted.training.rounds else [f"training.rounds={rounds}"]
-    overrides = (*settings(wanted, sites), *shorter, *changes)
+    overrides = [*settings(wanted, sites), *shorter, *changes]
     simulate(load_scenario(scenario, overrides), folder)
     study = Study.load(folder)
     phases = ", ".join(f"{phase.rounds} of {phase.name}" for phase in study.plan.phases)
@@ -445,24 +450,32 @@ def _simulated(
     return Rehearsal(scenario, overrides, folder)
 
 
-def _submitted(console: Console, federation: Federation, one: Rehearsal) -> Path:
-    """Has the hospitals join and approve a study, starts their nodes unless they run, and queues it: its run folder."""
+def _submitted(console: Console, federation: Federation, one: Rehearsal) -> tuple[Path, float]:
+    """Has the hospitals join and approve a study, and starts their nodes unless they run.
+
+    Returns:
+        The run's folder at the coordinator, and when it was queued, in seconds since 1970.
+    """
     cohort = join(federation, one.study, one.simulated)
     for host in federation.hospitals:
         if not host.processes:
             federation.start(host)
     run = federation.submit(one.scenario, *one.overrides, cohort=cohort)["run"]
     console.print(f"cohort '{cohort}' registered and enrolled, run {run} approved by each hospital and queued")
-    return federation.server.folder / "runs" / run
+    return federation.server.folder / "runs" / run, time.time()
 
 
-def _ended(console: Console, federation: Federation, run: Path) -> str:
-    """Waits for a run, and returns its state."""
-    began, since = time.monotonic(), datetime.now(UTC).isoformat()
-    state = wait_for(federation, run.name, ("finished", "failed"))
-    pace = _pace([host.folder for host in federation.hospitals], since)
-    console.print(f"run {run.name} {state} after {time.monotonic() - began:.0f} s; {pace}")
-    return state
+def _all_finished(console: Console, federation: Federation, runs: list[tuple[Path, float]]) -> bool:
+    """Waits for runs, each of which begins when it was queued and the one before it has ended."""
+    states: list[str] = []
+    began = 0.0
+    for run, queued in runs:
+        states.append(wait_for(federation, run.name, ("finished", "failed")))
+        began, ended = max(began, queued), (run / SUBMISSION_FILE).stat().st_mtime
+        pace = _pace([host.folder for host in federation.hospitals], began, ended)
+        console.print(f"run {run.name} {states[-1]} after {ended - began:.0f} s{pace}")
+        began = ended
+    return set(states) == {"finished"}
 
 
 def _tell_ledgers(console: Console, host: Host) -> None:
