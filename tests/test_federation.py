@@ -24,12 +24,12 @@ def test_federation_ends_with_the_weights_of_the_simulation(tmp_path: Path) -> N
     command = [
         *(sys.executable, "-m", "simulations.rehearsal.federation", "--out", str(tmp_path / "federation")),
         *("--scenario", str(SCENARIOS / "digits-basic.yaml"), "--rounds", "2"),
-        *("--scenario", str(tmp_path / "rows.yaml")),
+        *("--scenario", str(tmp_path / "rows.yaml"), "--sites", "2"),  # a third one would do the same once more
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=800)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("digits-basic", "breast-cancer"):
         assert f"{name}: weights and generator identical to `silogan simulate`" in done.stdout
-    assert done.stdout.count("verified") == 3
+    assert done.stdout.count("verified") == 2
     released = tmp_path / "federation" / "coordinator" / "runs"
     assert len(list(released.glob("*/generator.safetensors"))) == 2
