@@ -318,7 +318,7 @@ def test_a_rehearsal_takes_public_rows_from_a_file_and_no_others(tmp_path: Path)
     for what, text in changes.items():
         assert text != rows, what
         (folder / "share.csv").write_text(text, encoding="utf-8")
-        with pytest.raises(PrivacyRefusal, match="holds records that are not public.*digits or breast-cancer"):
+        with pytest.raises(PrivacyRefusal, match=r"holds records that are not public.*digits or breast-cancer"):
             node.add_cohort(name="changed", site="bergen", data=data, declared_size=50, rehearsal=True)
         with pytest.raises(PrivacyRefusal, match="holds records that are not public"):
             node.check_cohort(node.register.get("rows"))

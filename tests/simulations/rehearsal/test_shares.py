@@ -1,4 +1,4 @@
-"""A share of embedded data is read as it was written: what a rehearsal's node registers is what a simulated site has."""
+"""A share of embedded data is read as it was written: a rehearsal's node registers what a simulated site has."""
 
 from pathlib import Path
 
