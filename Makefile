@@ -10,6 +10,9 @@ PYTHON ?=
 PYTHONS = $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
+# What `make federation` runs: digits, if not given.
+SCENARIO ?= simulations/scenarios/digits-basic.yaml
+
 # uv has a folder of its own, because the lock file holds another version of it (flwr needs one).
 UV_VERSION := 0.13.9
 UV := .venv/uv-$(UV_VERSION)/bin/uv
@@ -27,13 +30,14 @@ unexport PYTHONPATH PYTHONHOME
 help: ## print this list
 	@echo "SiloGAN: the first target that needs it installs everything into .venv (several GB on Linux, with CUDA)."
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "Options: PYTHON=python3.12 chooses the interpreter, V=1 shows the installer's progress."
+	@echo "Options: PYTHON=python3.12 chooses the interpreter, V=1 shows the installer's progress,"
+	@echo "  SCENARIO=simulations/scenarios/breast-cancer.yaml has \`make federation\` run patient records in place of digits."
 
 demo: .venv/.installed ## train on the digits with three seeds; results in runs/demo
 	.venv/bin/silogan simulate simulations/scenarios/digits.yaml --seeds 0,1,2 --out runs/demo --overwrite
 
 federation: .venv/.installed ## run a coordinator and three hospitals over TLS; needs nginx
-	.venv/bin/python -m simulations.rehearsal.federation --out runs/federation
+	.venv/bin/python -m simulations.rehearsal.federation --out runs/federation --scenario $(SCENARIO)
 
 test: .venv/.dev ## run all tests
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

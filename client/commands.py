@@ -53,7 +53,7 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
         typer.Option(
             "--rehearsal",
             help="Permanent: accept only studies with a seed, whose noise others know. Works only with the embedded "
-            "digits, which are no patient's data.",
+            "data of sources digits and breast-cancer, which is nobody's secret.",
         ),
     ] = False,
 ) -> None:
@@ -131,13 +131,16 @@ def node_relocate(
     folder: NodeFolder,
     root: Annotated[Path, typer.Option(help="Where the data is now.")],
     patients: Annotated[Path | None, typer.Option(help="Where its manifest is now, if it has moved too.")] = None,
+    columns: Annotated[
+        Path | None, typer.Option(help="Where the description of its columns is now, if it has moved too.")
+    ] = None,
     cohort: CohortName = None,
 ) -> None:
     """Change the place that a cohort's data is read from. The patients must be the same."""
     from client.node.node import Node
 
     hospital = Node(folder)
-    moved = hospital.relocate(hospital.register.get(cohort), root=root, patients=patients)
+    moved = hospital.relocate(hospital.register.get(cohort), root=root, patients=patients, columns=columns)
     print(f"cohort '{moved.name}' is now read from {moved.data.root}; its ledger is unchanged")
 
 

@@ -88,6 +88,16 @@ def images_of(folder: Path, first: int) -> None:
     (folder / "incomplete.yaml").write_text(f"{data}channels: 1\n", encoding="utf-8")
 
 
+def visits_of(folder: Path) -> None:
+    """Two visits of each of these patients, as rows of a table."""
+    with (folder / "visits.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("patient_id", "age", "sex", "pressure", "outcome"))
+        for row in range(2 * PATIENTS):
+            sex, outcome = ("female", "male")[row % 2], ("well", "ill")[row % 3 == 0]
+            writer.writerow((f"P{row // 2:04}", 18 + row % 70, sex, 100 + row % 90, outcome))
+
+
 def send(sender: Machine, name: str, receiver: Machine, to: str) -> None:
     """A letter from one machine to another."""
     [path] = sender.folder.glob(name)
@@ -154,6 +164,10 @@ def test_two_hospitals_train_with_nothing_but_the_guides(
     coordinator.follow([generate])
     for name, guide in theirs.items():
         machines[name].follow(guide["5. Check, and start"][2:])
+    coordinator.follow(ours["A table"])
+    send(coordinator, "columns.yaml", bergen, "columns.yaml")
+    visits_of(bergen.folder)
+    bergen.follow(theirs["bergen"]["A table"])
     coordinator.follow(ours[ERRORS] if os.geteuid() == 0 else ours[ERRORS][1:])
     assert len(list((coordinator.folder / "synthetic").rglob("*.png"))) == 20
 

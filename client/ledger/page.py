@@ -109,7 +109,7 @@ saw it, reveals the cut: audit the run folder, or compare with the coordinator's
 {% endcall %}
 {% call box("Whom you must trust") %}
 <li>A hospital clips and adds the full noise itself before anything leaves it. The server, the network and the other
-hospitals see only weights after noise. You need not trust them.</li>
+hospitals see only weights after noise and noisy sums. You need not trust them.</li>
 <li>You must trust the hospital's own machine, this software on it, and whoever holds the site's key.</li>
 {% endcall %}
 {% call box("How to read ε") %}

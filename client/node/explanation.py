@@ -4,15 +4,18 @@ from collections.abc import Iterator
 
 from client.ledger.register import Registration
 from client.node.node import Cost
-from common.privacy.plan import Phase, PrivacyPlan
+from common.modality.table import TableSchema
+from common.privacy.plan import PAIRS, SINGLES, Phase, PrivacyPlan
 from common.privacy.strength import strength
 from common.wire.study import Study
 
 RELEASED = {
     "statistics": "averages or covariances of each class's images, blurred, are released once",
     "training": "both networks are trained in private steps",
+    SINGLES: "noisy counts of the values of each column, by class, are released once",
+    PAIRS: "noisy counts of the values of each two columns together are released once",
 }
-"""What is asked for, by the kind of phase."""
+"""What is asked for, by the name of a phase, else by its kind."""
 
 
 def explain(study: Study, registration: Registration, server: str, cost: Cost) -> Iterator[tuple[str, str]]:
@@ -24,6 +27,8 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     trained = any(phase.takes_batches for phase in plan.phases)
     sees = "a discriminator sees the data" if trained else "nothing is trained on the data"
     yield "model", f"{scenario.model.family}, {study.schema.describe()}; {sees}"
+    if isinstance(study.schema, TableSchema):
+        yield "columns", ", ".join(column.name for column in study.schema.columns)
     if (credit := scenario.model.credit()) is not None:
         yield (
             "public images",
@@ -50,15 +55,15 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
         yield "budget", "is not enough for all rounds; the ledger stops the study when the budget is spent"
     yield (
         "who sees what",
-        "the coordinator sees the weights after noise, and the head of the ledger; no image, gradient, loss or count "
-        "leaves. It need not be trusted: the guarantee holds against it",
+        "the coordinator sees weights and sums after noise, and the head of the ledger; no record, gradient, loss or "
+        "exact count leaves. It need not be trusted: the guarantee holds against it",
     )
     yield "verdict", "forbidden: " + "; ".join(cost.objections) if cost.objections else "allowed by the policy"
 
 
 def _terms(plan: PrivacyPlan, phase: Phase) -> Iterator[str]:
     """What is asked for in a phase, how often, and its part of the cost."""
-    yield RELEASED[phase.kind]
+    yield RELEASED.get(phase.name, RELEASED[phase.kind])
     if phase.takes_batches:
         yield f"each {plan.unit} takes part in a step with probability q = {phase.sample_rate:g}"
     adds = f"clipped to C = {phase.clip_norm:g}, noise σ = {phase.noise_multiplier:g}"

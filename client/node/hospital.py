@@ -9,12 +9,11 @@ from flwr.app import RecordDict
 
 from client.answer import answer
 from client.data import Records
-from client.data.location import check_readable
 from client.data.stamp import stamp
 from client.ledger.register import Registration
 from client.node.connection import Connection
 from client.node.node import SITE_KEY, Node
-from client.node.reading import read_registered
+from client.node.reading import check_present, read_registered
 from client.round import Site
 from common.errors import Code, PrivacyRefusal
 from common.modality import Data
@@ -88,5 +87,5 @@ def site_of(node: Node, study_id: str, registration: Registration) -> Site:
         key_path=node.folder / SITE_KEY,
         read_policy=node.policy,
         state_folder=node.study_folder(study_id) / "state",
-        check_data=partial(check_readable, registration.data),
+        check_data=partial(check_present, registration),
     )

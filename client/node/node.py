@@ -147,21 +147,25 @@ class Node:
             raise ConfigError(f"cohort '{name}'", problem, "move it with `silogan node relocate`")
         return registration, sharing
 
-    def relocate(self, registration: Registration, *, root: Path, patients: Path | None = None) -> Registration:
+    def relocate(
+        self, registration: Registration, *, root: Path, patients: Path | None = None, columns: Path | None = None
+    ) -> Registration:
         """Has a cohort's data read from another place, where it must be the same patients.
 
         Args:
             registration: the cohort.
             root: the folder or file that holds its data now.
             patients: its manifest, if that has moved too.
+            columns: the description of its columns, if that has moved too.
 
         Raises:
             DataError: the data cannot be read, holds no registered patient, or also holds others. Nothing changed.
         """
         from client.node.reading import moved  # noqa: PLC0415  (torch)
 
-        places = {"root": root} | ({} if patients is None else {"patients": patients})
-        return self.register.relocate(registration.name, moved(registration, places, self.key))
+        places = {"root": root, "patients": patients, "columns": columns}
+        given = {name: path for name, path in places.items() if path is not None}
+        return self.register.relocate(registration.name, moved(registration, given, self.key))
 
     def ledger(self, registration: Registration) -> Ledger:
         """The ledger of a cohort, which must be there.
@@ -367,4 +371,5 @@ def _misfits(study: Study, registration: Registration) -> Iterator[str]:
     if declaration not in study.sites:
         yield f"its roster does not hold '{declaration.name}' with the declared size {declaration.declared_size}"
     if study.schema != registration.schema:
-        yield "its records differ from the cohort's in shape or classes"
+        what = registration.schema.difference(study.schema)
+        yield f"its records differ from the cohort's in shape or classes ({what})"

@@ -16,7 +16,7 @@ _EXPLAINED = {
     "cohort": "A name for the data set at this hospital, for example xrays.",
     "site": "The hospital's name, as other hospitals and the coordinator will read it.",
     "data": "The file that says how the data is read: the keys of a scenario's data section (YAML).",
-    "size": "The number of patients (of images with --record-level) that you make public. Round it: it need not be\n"
+    "size": "The number of patients (of records with --record-level) that you make public. Round it: it need not be\n"
     "exact. It is sent to the coordinator as this hospital's weight. It cannot be changed later.",
     "delta": "δ, the probability that the bound on ε may fail: smaller than one over the number of patients. The\n"
     "ledger keeps it permanently. A study with a larger δ can never be approved: ask the coordinator.",
@@ -44,7 +44,7 @@ def record_level(given: bool | None) -> bool:
     if given is not None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return bool(given)
     typer.echo(
-        "The unit of privacy: a patient with all images, which needs a list of each image's patient (data.patients);"
+        "The unit of privacy: a patient with all records, which needs the patient of each (data.patients for images,"
     )
-    typer.echo("or a single image, where nobody knows the patient.")
+    typer.echo("patient in the description of a table); or a single record, where nobody knows the patient.")
     return not typer.confirm("protect patients", default=True)

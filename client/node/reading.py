@@ -13,9 +13,13 @@ from client.data.location import absolute, check_readable
 from client.ledger.keys import SiteKey
 from client.ledger.register import Registration
 from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
-from common.modality import Data
+from common.modality import Data, Schema
 from common.modality.image_options import Digits
+from common.modality.table_options import BreastCancer, Table
 from common.privacy.plan import Unit
+
+PUBLIC: tuple[Data, ...] = (Digits(), BreastCancer())
+"""Embedded data that is nobody's secret: all that a rehearsal may hold, under whatever source it is registered."""
 
 _log = logging.getLogger("silogan.node")
 
@@ -31,6 +35,9 @@ def to_register(
     """
     data = absolute(data)
     found = _real(data, rehearsal)
+    if not len(found.train):
+        hint = "give the records of its patients, or a smaller data.test_fraction"
+        raise DataError(f"data of source '{data.source}'", "has no record that could take part", hint)
     if unit == "patient" and found.train.patients is None:
         problem = "does not say which patient each record belongs to, but the policy protects patients"
         hint = "name them (data.patients, or patient in the description of a table), or set unit: record"
@@ -48,13 +55,24 @@ def read_registered(registration: Registration, key: SiteKey) -> Records:
     return kept
 
 
+def check_present(registration: Registration) -> None:
+    """What can be wrong with a cohort's data that shows without a look at a record: see `check_readable`.
+
+    Raises:
+        ConfigError, DataError: a file cannot be opened, or describes other columns than those registered.
+    """
+    check_readable(registration.data)
+    if isinstance(registration.data, Table):
+        _check_schema(registration, registration.data.declared_schema())
+
+
 def check_complete(registration: Registration, key: SiteKey) -> None:
     """Reads a cohort's data as a round would.
 
     Raises:
         DataError: it cannot be read, or holds what was not registered, which rounds leave out.
     """
-    check_readable(registration.data)
+    check_present(registration)
     records = _read(registration)
     if len(known(records, registration.unit, registration.fingerprints, key.derived)) < len(records):
         hint = "register the data under another name with `silogan node init`"
@@ -62,7 +80,7 @@ def check_complete(registration: Registration, key: SiteKey) -> None:
 
 
 def moved(registration: Registration, places: dict[str, Path], key: SiteKey) -> Data:
-    """A cohort's data with new places (`root`, `patients`), which are read and checked.
+    """A cohort's data with new places (`root`, `patients`, `columns`), which are read and checked.
 
     Raises:
         DataError: the data cannot be read, holds no registered patient, or also holds others.
@@ -82,29 +100,44 @@ def moved(registration: Registration, places: dict[str, Path], key: SiteKey) -> 
 
 
 def _read(registration: Registration) -> Records:
-    found = _real(registration.data, registration.rehearsal, may_be_empty=True)
-    if found.schema != registration.schema:
-        hint = "register the data under another name with `silogan node init`"
-        raise DataError(f"cohort '{registration.name}'", "has records of another shape than registered", hint)
+    found = _real(registration.data, registration.rehearsal)
+    _check_schema(registration, found.schema)
     return found.train
 
 
-def _real(data: Data, rehearsal: bool, *, may_be_empty: bool = False) -> DataSet:
+def _check_schema(registration: Registration, schema: Schema) -> None:
+    if schema != registration.schema:
+        problem = f"has records of another shape than registered ({registration.schema.difference(schema)})"
+        hint = "register the data under another name with `silogan node init`"
+        raise DataError(f"cohort '{registration.name}'", problem, hint)
+
+
+def _real(data: Data, rehearsal: bool) -> DataSet:
     """The data of one hospital, without simulated patients; for a rehearsal, without any real patient.
 
+    Nothing is tested at a hospital: its split for that may be empty.
+
     Raises:
-        PrivacyRefusal: it is for a rehearsal, and holds other records than the digits that come with scikit-learn.
+        ConfigError: it simulates patients.
+        DataError: it cannot be read.
+        PrivacyRefusal: it is for a rehearsal, and is not a part of `PUBLIC`.
     """
     if data.simulated_per_patient != 1:
         problem = f"is {data.simulated_per_patient}, but simulated patients are for simulations only"
         raise ConfigError(f"data.{data.simulates}", problem, "name the patient of each record")
-    found = read(data, may_be_empty=may_be_empty)
+    found = read(data, may_be_empty=True)
     found = replace(found, train=found.train.of_one_hospital(), test=found.test.of_one_hospital(), site_names=None)
-    if rehearsal and not _contents(found) <= _contents(read(Digits())):
-        problem = "holds records other than the embedded digits, but a rehearsal's noise is not secret"
-        raise PrivacyRefusal("data", problem, "rehearse with source: digits, or leave out --rehearsal")
+    if rehearsal and not any(_contents(found) <= _contents(read(public)) for public in PUBLIC):
+        problem = "holds records that are not public, but a rehearsal's noise is not secret"
+        hint = f"rehearse with source: {' or '.join(public.source for public in PUBLIC)}, or leave out --rehearsal"
+        raise PrivacyRefusal("data", problem, hint)
     return found
 
 
-def _contents(data: DataSet) -> set[bytes]:
-    return {content for records in (data.train, data.test) for content in records.contents()}
+def _contents(data: DataSet) -> set[tuple[bytes, str]]:
+    """What is stored of each record, and the name of its class."""
+    return {
+        (content, data.schema.classes[label])
+        for records in (data.train, data.test)
+        for content, label in zip(records.contents(), records.labels.tolist(), strict=True)
+    }

@@ -7,7 +7,7 @@ who reads a scenario need not wait for torch.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, cast
 
@@ -79,6 +79,13 @@ class Schema(ABC):
     def describe(self) -> str:
         """In words, as "images of 8x8 pixels, grey"."""
 
+    def difference(self, other: "Schema") -> str:
+        """What another schema says otherwise, as "size, classes"; empty if nothing."""
+        if other.kind != self.kind:
+            return "kind"
+        names = [field.name for field in fields(cast(Any, self))]
+        return ", ".join(name for name in names if getattr(self, name) != getattr(other, name))
+
     @property
     def num_classes(self) -> int:
         """Number of labels."""
@@ -106,8 +113,8 @@ class Data(Section):
     classes: Classes | None = None
     """public class names, where the source has no class names of its own"""
 
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """share held out for testing, where the data has no test split"""
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """share held out for testing, where the data has no test split; 0 only at hospitals, which test nothing"""
 
     @abstractmethod
     def declared_schema(self) -> Schema:

@@ -6,7 +6,7 @@ from the data.
 
 from common.modality.table import Number, TableSchema
 
-CLASSES = ("benign", "malignant")
+LABEL, CLASSES = "diagnosis", ("benign", "malignant")
 
 _CELLS = 16
 
@@ -29,11 +29,11 @@ _SKEWED = ("area", "compactness", "concavity", "concave points")
 
 
 def schema() -> TableSchema:
-    """The schema: 30 columns, named as scikit-learn names them, and the classes."""
+    """The schema: 30 columns, named as scikit-learn names them, and the diagnosis, written out."""
     columns = [_column(f"mean {name}", whole, name in _SKEWED) for name, (whole, _) in _MEASURES.items()]
     columns += [_column(f"{name} error", error, True) for name, (_, error) in _MEASURES.items()]
     columns += [_column(f"worst {name}", whole, name in _SKEWED) for name, (whole, _) in _MEASURES.items()]
-    return TableSchema(CLASSES, tuple(columns))
+    return TableSchema(CLASSES, tuple(columns), LABEL, tuple((name,) for name in CLASSES))
 
 
 def _column(name: str, ends: tuple[float, float], skewed: bool) -> Number:

@@ -28,6 +28,9 @@ NUMBER_CELLS = 64
 MOST_STEPS = 2**22
 """Multiples of the resolution in a range: more cannot be told apart within a cell in float32."""
 
+_MOST_NAMED = 3
+"""Columns in an error."""
+
 _Finite = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 _Spellings = Annotated[tuple[Name, ...], Field(max_length=MOST_VALUES, strict=False)]
 
@@ -305,6 +308,18 @@ class TableSchema(Schema):
     def shape(self) -> tuple[int, ...]:
         """The cells of all columns, and then where in its cell each number lies."""
         return (self.cells + sum(column.positions for column in self.columns),)
+
+    def difference(self, other: Schema) -> str:
+        """See `Schema.difference`: columns are named, the first few of them."""
+        if not isinstance(other, TableSchema) or self.columns == other.columns:
+            return super().difference(other)
+        ours, theirs = ({column.name: column for column in schema.columns} for schema in (self, other))
+        names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+        if not names:
+            return "order of the columns"
+        named = ", ".join(f"column '{name}'" for name in names[:_MOST_NAMED])
+        more = len(names) - _MOST_NAMED
+        return f"{named} and {more} more" if more > 0 else named
 
     def with_classes(self, classes: tuple[str, ...]) -> "TableSchema":
         """See `Schema.with_classes`; files have no column that says these."""

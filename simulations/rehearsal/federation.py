@@ -1,9 +1,10 @@
 """A realistic federation on one machine: real processes, TLS, keys, policies and ledgers.
 
-    python -m simulations.rehearsal.federation --out runs/federation
+    python -m simulations.rehearsal.federation --out runs/federation [--scenario FILE]...
 
-A coordinator and three hospitals train the digits scenario over their own network, where the system allows it each in a
-network namespace of its own. The same scenario is then simulated in one process, and the weights are compared.
+A coordinator and three hospitals run a scenario of embedded images or patient records over their own network, where the
+system allows it each in a network namespace of its own. The same scenario is simulated in one process, and the
+generators are compared. Of several scenarios each hospital registers a cohort, and they run one after the other.
 """
 
 import json
@@ -15,34 +16,34 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 
-from client.data import Records, read
+from client.data import read
 from client.data.positions import load_positions
 from client.node.service import LOG_FILE
-from common.config.scenario import load_scenario
+from common.config.scenario import Scenario, load_scenario
 from common.errors import FederationError
-from common.modality.image import PIXELS
+from common.modality.image import ImageSchema
 from common.operations.flower import free_port
 from common.operations.supervise import running
-from common.wire.run_folder import PARTITION_FILE, SUBMISSION_FILE
+from common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, SUBMISSION_FILE
 from common.wire.study import Study
 from server.rounds.checkpoint import Checkpoint
 from simulations.processes import children, memory
+from simulations.rehearsal.shares import write_share
 from simulations.simulate import simulate
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "digits-basic.yaml"
 SITES = 3
-_CLASSES = json.dumps([str(digit) for digit in range(10)])
 _WAIT_SECONDS = 1200.0
 _SUBNET = "10.213.7"
 _OURS = f"sg{os.getpid() % 100_000}"  # begins the names of what this process makes, of 15 characters at most
@@ -123,7 +124,6 @@ class Federation:
     server: Host
     hospitals: list[Host]
     port: int
-    scenario: Path = SCENARIO
 
     @property
     def address(self) -> str:
@@ -142,15 +142,20 @@ class Federation:
         else:
             host.start("node", "start", str(host.folder), *root)
 
-    def submit(self, *overrides: str) -> dict[str, Any]:
-        """Queues the scenario, and has each hospital approve it."""
+    def submit(self, scenario: Path, *overrides: str, cohort: str) -> dict[str, Any]:
+        """Queues a scenario, and has each hospital approve it for a cohort."""
         settings = [word for override in overrides for word in ("--set", override)]
         folder = ("--folder", str(self.server.folder))
-        command = ("server", "submit", str(self.scenario), *folder, *settings, "--json")
-        proposal = json.loads(self.server.run(*command, "--propose"))
-        for host in self.hospitals:
-            host.run("node", "approve", str(host.folder), proposal["proposal"], "--server", self.address)
+        command = ("server", "submit", str(scenario), *folder, *settings, "--json")
+        proposal = json.loads(self.server.run(*command, "--propose"))["proposal"]
+        decided = ("--server", self.address, "--cohort", cohort)
+        self.each(lambda host: host.run("node", "approve", str(host.folder), proposal, *decided))
         return json.loads(self.server.run(*command))
+
+    def each(self, work: Callable[[Host], object]) -> None:
+        """Does something at all hospitals at once."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(work, self.hospitals))
 
     def kill(self, host: Host) -> None:
         """Kills all programs of a host at once."""
@@ -168,10 +173,14 @@ class Federation:
             host.stop()
 
 
-def settings(sites: int = SITES) -> list[str]:
-    """What the digits scenario needs to be told, since the coordinator has no data to look at."""
-    data = ["data.image_size=8", "data.channels=1", f"data.classes={_CLASSES}"]
-    return [*data, "privacy.unit=record", f"sites.count={sites}", "evaluation.enabled=false"]
+def settings(scenario: Scenario, sites: int = SITES) -> list[str]:
+    """What a scenario needs to be told, since the coordinator has no data to look at."""
+    told = ["privacy.unit=record", f"sites.count={sites}", "evaluation.enabled=false"]
+    schema = read(scenario.data).schema
+    if not isinstance(schema, ImageSchema):
+        return told
+    classes = json.dumps(list(schema.classes))
+    return [*told, f"data.image_size={schema.size}", f"data.channels={schema.channels}", f"data.classes={classes}"]
 
 
 STEPS = 200
@@ -181,24 +190,37 @@ STEPS = 200
 def submit_short(federation: Federation, title: str, rounds: int = 6) -> dict[str, Any]:
     """Submits some rounds, with randomness of their own. Each title makes another study of it."""
     return federation.submit(
-        *(*settings(), f"title={title}", f"training.rounds={rounds}", f"training.local_steps={STEPS}", "seed=null"),
-        *("privacy.epsilon=1", "federation.quorum=2", "federation.round_timeout=30", "federation.join_timeout=60"),
+        SCENARIO,
+        *(*settings(load_scenario(SCENARIO)), f"title={title}", f"training.rounds={rounds}"),
+        *(f"training.local_steps={STEPS}", "seed=null", "privacy.epsilon=1"),
+        *("federation.quorum=2", "federation.round_timeout=30", "federation.join_timeout=60"),
+        cohort="digits",
     )
 
 
-def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]", scenario: Path = SCENARIO) -> Federation:
-    """Makes the folders of a coordinator and its hospitals through the command line, and enrols them."""
+def set_up(out: Path, hosts: "list[Host]") -> Federation:
+    """Makes the folder of a coordinator through the command line; its hospitals are still to join."""
     server, *hospitals = hosts
     port = free_port()
     server.run("server", "init", "--name", server.address, "--port", str(port), "--folder", str(server.folder))
     _spread_ports(server.folder)
-    federation = Federation(out, server, hospitals, port, scenario)
-    images = read(study.scenario.data)
-    for index, (host, site) in enumerate(zip(hospitals, study.sites, strict=True)):
-        share = images.train.select(load_positions(simulated / PARTITION_FILE, index))
-        data = _write_data(out / f"{host.name}-data", share, images.test)
+    return Federation(out, server, hospitals, port)
+
+
+def join(federation: Federation, study: Study, simulated: Path) -> str:
+    """Has each hospital register its share of a study's data through the command line, and the coordinator enrol it.
+
+    Returns:
+        The name of the cohort, which is that of the data's source.
+    """
+    data, cohort, server = read(study.scenario.data), study.scenario.data.source, federation.server
+
+    def register(host: Host) -> None:
+        index = federation.hospitals.index(host)
+        site, positions = study.sites[index], load_positions(simulated / PARTITION_FILE, index)
+        share = write_share(federation.out / f"{host.name}-{cohort}", data, positions)
         host.run(
-            *("node", "init", str(host.folder), "--cohort", "digits", "--site", site.name, "--data", str(data)),
+            *("node", "init", str(host.folder), "--cohort", cohort, "--site", site.name, "--data", str(share)),
             *("--size", str(site.declared_size), "--record-level", "--epsilon", "10", "--delta", "1e-4"),
             *(["--rehearsal"] if study.plan.seeded else []),
             *("--server", federation.address, "--ca", str(server.folder / "ca.pem")),
@@ -207,7 +229,9 @@ def set_up(out: Path, study: Study, simulated: Path, hosts: "list[Host]", scenar
         text = policy.read_text(encoding="utf-8").replace("servers: []", f"servers: ['{federation.address}']")
         policy.write_text(text, encoding="utf-8")
         server.run("server", "enrol", site.name, str(host.folder / "request.json"), "--folder", str(server.folder))
-    return federation
+
+    federation.each(register)
+    return cohort
 
 
 def wait_for(federation: Federation, run: str, states: tuple[str, ...], seconds: float = _WAIT_SECONDS) -> str:
@@ -300,54 +324,49 @@ def _spread_ports(folder: Path) -> None:
     path.write_text("\n".join(changed) + "\n", encoding="utf-8")
 
 
-def _write_data(folder: Path, share: Records, test: Records) -> Path:
-    """One hospital's share as an .npz file, and the `data.yaml` that names it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {}
-    for part, records in (("train", share), ("test", test)):
-        arrays |= {f"{part}_images": records.stored[PIXELS][:, 0].numpy(), f"{part}_labels": records.labels.numpy()}
-    np.savez(folder / "share.npz", **arrays)
-    text = f"source: medmnist\nroot: {json.dumps(str(folder / 'share.npz'))}\nclasses: {_CLASSES}\n"
-    (folder / "data.yaml").write_text(text, encoding="utf-8")
-    return folder / "data.yaml"
-
-
 def _env() -> dict[str, str]:
     """Each hospital has one thread: they share this machine, and rounding depends on it."""
     return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def _differences(run: Path, simulated: Path) -> int:
-    """How many tensors of two runs' last checkpoints are not equal bit for bit."""
+    """How many tensors of two runs' last checkpoints are not equal bit for bit; the generators' files count as one."""
     ours, theirs = Checkpoint.latest(run), Checkpoint.latest(simulated)
     if ours is None or theirs is None or ours.weights.keys() != theirs.weights.keys():
         raise FederationError("weights", "cannot be compared", "see the runs' checkpoints")
-    return sum(not ours.weights[name].equal(theirs.weights[name]) for name in ours.weights)
+    files = [(folder / GENERATOR_FILE).read_bytes() for folder in (run, simulated)]
+    return sum(not ours.weights[name].equal(theirs.weights[name]) for name in ours.weights) + (files[0] != files[1])
 
 
-def _pace(nodes: list[Path]) -> str:
-    """How long rounds took and how much of that was work at the slowest site, from the nodes' own logs.
+def _pace(nodes: list[Path], began: float, ended: float) -> str:
+    """How long a run's rounds took and how much of that was work at the slowest site, from the nodes' own logs.
 
     A round lasts from one answer of a site to its next one. The first round, in which sites read their data and warm
-    up, is left out.
+    up, is left out; empty if there is no other.
+
+    Args:
+        nodes: their folders.
+        began: when the run did, in seconds since 1970.
+        ended: when it did.
     """
-    ended: dict[int, list[datetime]] = {}
+    answered: dict[int, list[float]] = {}
     worked: dict[int, list[float]] = {}
     for node in nodes:
         for line in (node / LOG_FILE).read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
             found = re.fullmatch(r"round (\d+) answered in ([\d.]+) s", entry["message"])
-            if found:
-                ended.setdefault(int(found[1]), []).append(datetime.fromisoformat(entry["time"]))
+            at = datetime.fromisoformat(entry["time"]).timestamp()
+            if found and began <= at <= ended:
+                answered.setdefault(int(found[1]), []).append(at)
                 worked.setdefault(int(found[1]), []).append(float(found[2]))
-    rounds = sorted(set(ended) & {number + 1 for number in ended})
+    rounds = sorted(set(answered) & {number + 1 for number in answered})
     if not rounds:
-        return "rounds: too few to measure the time of one"
-    lasted = [(max(ended[number]) - max(ended[number - 1])).total_seconds() for number in rounds]
+        return ""
+    lasted = [max(answered[number]) - max(answered[number - 1]) for number in rounds]
     work = [max(worked[number]) for number in rounds]
     beside = statistics.median(whole - part for whole, part in zip(lasted, work, strict=True))
     whole, part = statistics.median(lasted), statistics.median(work)
-    return f"a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s overhead (medians)"
+    return f"; a round takes {whole:.1f} s, {part:.1f} s of it at the slowest site; {beside:.1f} s overhead (medians)"
 
 
 def memory_of(folder: Path) -> dict[str, int]:
@@ -368,57 +387,111 @@ def _memory(federation: Federation) -> str:
     return f"peak memory, MiB: coordinator:  {told[0]}; a node: {told[1]}"
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """A scenario that was simulated, and that a federation is to run as well."""
+
+    scenario: Path
+    overrides: list[str]
+    simulated: Path
+
+    @property
+    def study(self) -> Study:
+        """As it was simulated."""
+        return Study.load(self.simulated)
+
+
 def main(
     out: Path = Path("runs/federation"),
-    scenario: Annotated[Path, typer.Option(help="One with the digits.")] = SCENARIO,
-    rounds: Annotated[int | None, typer.Option(help="In place of the scenario's.")] = None,
+    scenario: Annotated[
+        list[Path] | None, typer.Option(help="One with data that comes with this software; repeatable.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="In place of the scenario's, where it trains.")] = None,
     sites: int = SITES,
     changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the scenario; repeatable.")] = None,
 ) -> None:
     """Runs the federation and the simulation, and compares them; without a seed there is nothing to compare."""
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     out = out.absolute()
     shutil.rmtree(out, ignore_errors=True)
-    shorter = [] if rounds is None else [f"training.rounds={rounds}"]
-    overrides = [*settings(sites), *shorter, *(changes or [])]
-    simulated = out / "simulated"
-    simulate(load_scenario(scenario, overrides), simulated)
-    study = Study.load(simulated)
+    rehearsals = [
+        _simulated(console, path.absolute(), out / "simulated" / path.stem, rounds, sites, changes or [])
+        for path in scenario or [SCENARIO]
+    ]
+    with hosts(out, sites) as made:
+        federation = set_up(out, made)
+        federation.start(federation.server)
+        where = "network namespaces" if made[0].prefix else "processes"
+        console.print(f"coordinator at {federation.address} and {sites} hospitals, in separate {where}")
+        runs = [_submitted(console, federation, one) for one in rehearsals]
+        finished = _all_finished(console, federation, runs)
+        console.print(_memory(federation))
+        federation.stop()
+        for host in made[1:]:
+            _tell_ledgers(console, host)
+    if not finished:
+        raise SystemExit(FederationError.exit_code)
+    pairs = [(one, run) for one, (run, _) in zip(rehearsals, runs, strict=True) if one.study.plan.seeded]
+    if sum(_compared(console, one, run) for one, run in pairs):
+        raise SystemExit(FederationError.exit_code)
+
+
+def _simulated(
+    console: Console, scenario: Path, folder: Path, rounds: int | None, sites: int, changes: list[str]
+) -> Rehearsal:
+    """Simulates a scenario."""
+    wanted = load_scenario(scenario, changes)
+    shorter = [] if rounds is None or not wanted.training.rounds else [f"training.rounds={rounds}"]
+    overrides = [*settings(wanted, sites), *shorter, *changes]
+    simulate(load_scenario(scenario, overrides), folder)
+    study = Study.load(folder)
     phases = ", ".join(f"{phase.rounds} of {phase.name}" for phase in study.plan.phases)
     console.print(f"simulated {study.scenario.title} with {sites} sites in one process, rounds: {phases}")
-    with hosts(out, sites) as made:
-        federation = set_up(out, study, simulated, made, scenario.absolute())
-        where = "network namespaces" if made[0].prefix else "processes"
-        console.print(f"coordinator at {federation.address} and {sites} hospitals, in separate {where}, enrolled")
-        for host in made:
+    return Rehearsal(scenario, overrides, folder)
+
+
+def _submitted(console: Console, federation: Federation, one: Rehearsal) -> tuple[Path, float]:
+    """Has the hospitals join and approve a study, and starts their nodes unless they run.
+
+    Returns:
+        The run's folder at the coordinator, and when it was queued, in seconds since 1970.
+    """
+    cohort = join(federation, one.study, one.simulated)
+    for host in federation.hospitals:
+        if not host.processes:
             federation.start(host)
-        run = federation.submit(*overrides)["run"]
-        console.print(f"run {run} approved by each hospital and queued")
-        began = time.monotonic()
-        state = wait_for(federation, run, ("finished", "failed"))
-        console.print(f"{state} after {time.monotonic() - began:.0f} s")
-        console.print(_memory(federation))
-        folder = federation.server.folder / "runs" / run
-        federation.stop()
-        console.print(_pace([host.folder for host in made[1:]]))
-        _tell_ledgers(console, study, folder, made[1:])
-    if state != "finished":
-        raise SystemExit(FederationError.exit_code)
-    if not study.plan.seeded:
-        return
-    different = _differences(folder, simulated)
-    console.print(f"weights: {f'{different} tensors differ' if different else 'identical to `silogan simulate`'}")
-    raise SystemExit(FederationError.exit_code if different else 0)
+    run = federation.submit(one.scenario, *one.overrides, cohort=cohort)["run"]
+    console.print(f"cohort '{cohort}' registered and enrolled, run {run} approved by each hospital and queued")
+    return federation.server.folder / "runs" / run, time.time()
 
 
-def _tell_ledgers(console: Console, study: Study, run: Path, hospitals: list[Host]) -> None:
-    checkpoint = Checkpoint.latest(run)
-    for host, site in zip(hospitals, study.sites, strict=True):
-        spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
-        audit = json.loads(host.run("audit", str(host.folder), "--json"))
-        head = "" if checkpoint is None else checkpoint.ledger_heads[site.name]
-        verdict = "verified" if audit["ok"] else "FAILED"
-        console.print(f"{host.name}: ε {spent['epsilon_charged']:.4g} charged, ledger {head[:12]} {verdict}")
+def _all_finished(console: Console, federation: Federation, runs: list[tuple[Path, float]]) -> bool:
+    """Waits for runs, each of which begins when it was queued and the one before it has ended."""
+    states: list[str] = []
+    began = 0.0
+    for run, queued in runs:
+        states.append(wait_for(federation, run.name, ("finished", "failed")))
+        began, ended = max(began, queued), (run / SUBMISSION_FILE).stat().st_mtime
+        pace = _pace([host.folder for host in federation.hospitals], began, ended)
+        console.print(f"run {run.name} {states[-1]} after {ended - began:.0f} s{pace}")
+        began = ended
+    return set(states) == {"finished"}
+
+
+def _tell_ledgers(console: Console, host: Host) -> None:
+    """What a hospital's ledgers hold, and whether its audit finds nothing."""
+    spent = json.loads(host.run("node", "status", str(host.folder), "--json"))
+    charged = ", ".join(f"ε {one['epsilon_charged']:.4g} for {cohort}" for cohort, one in spent.items())
+    audit = json.loads(host.run("audit", str(host.folder), "--json"))
+    console.print(f"{host.name}: charged {charged}; ledgers {'verified' if audit['ok'] else 'FAILED'}")
+
+
+def _compared(console: Console, one: Rehearsal, run: Path) -> int:
+    """How much of a run's weights and generator is not that of the simulation."""
+    different = _differences(run, one.simulated)
+    verdict = f"{different} tensors or files differ from" if different else "identical to"
+    console.print(f"{one.study.scenario.name}: weights and generator {verdict} `silogan simulate`")
+    return different
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from common.wire.run_folder import EVENTS_FILE
 from common.wire.study import Study
 from simulations.rehearsal.faults import FAULTS, Fault, seen, surroundings
 from simulations.rehearsal.faults.coordinators import coordinator_disk_full
-from simulations.rehearsal.federation import SCENARIO, Federation, hosts, set_up, settings, submit_short, wait_for
+from simulations.rehearsal.federation import SCENARIO, Federation, hosts, join, set_up, settings, submit_short, wait_for
 from simulations.simulate import simulate
 
 _SLOW = ("modified-software", "poisoned-update")  # a node that was stopped is back only after some rounds
@@ -48,9 +48,11 @@ def main(
     try:
         surroundings.old_authority(out / "coordinator")
         simulated = out / "simulated"
-        simulate(load_scenario(SCENARIO, [*settings(), "training.rounds=1", "seed=null"]), simulated)
+        changes = [*settings(load_scenario(SCENARIO)), "training.rounds=1", "seed=null"]
+        simulate(load_scenario(SCENARIO, changes), simulated)
         with hosts(out) as made:
-            federation = set_up(out, Study.load(simulated), simulated, made)
+            federation = set_up(out, made)
+            join(federation, Study.load(simulated), simulated)
             for host in made:
                 federation.start(host)
             _print(console, _HEADER)

@@ -49,7 +49,7 @@ def unknown_key(federation: Federation) -> Iterator[str]:
     stranger = Host("stranger", federation.out / "stranger", host.address, host.prefix)
     stranger.run(
         *("node", "init", str(stranger.folder), "--cohort", "digits", "--site", "stranger", "--size", "500"),
-        *("--data", str(federation.out / f"{host.name}-data" / "data.yaml"), "--record-level"),
+        *("--data", str(federation.out / f"{host.name}-digits" / "data.yaml"), "--record-level"),
         *("--server", federation.address, "--ca", str(federation.server.folder / "ca.pem")),
     )
     yield f"a node that is not enrolled, for 20 s; it says: {_try(federation, stranger)}"

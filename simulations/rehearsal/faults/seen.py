@@ -85,8 +85,8 @@ def _averaged(rounds: list[dict[str, Any]], sites: int) -> list[int]:
 
 def _ledger(host: Host, study_id: str, steps: int, rounds: int, averaged: int) -> str:
     spent = json.loads(host.run("node", "status", str(host.folder), "--json"))["digits"]
-    charged = next((run for run in spent["runs"] if run["study_id"] == study_id), None)
-    settled, reserved = (charged["steps_settled"] // steps, charged["steps_reserved"] // steps) if charged else (0, 0)
+    phases = [phase for run in spent["runs"] if run["study_id"] == study_id for phase in run["phases"]]
+    settled, reserved = (sum(one[f"steps_{kind}"] for one in phases) // steps for kind in ("settled", "reserved"))
     audit = json.loads(host.run("audit", str(host.folder), "--json"))
     exact = audit["ok"] and settled >= averaged and settled + reserved <= rounds + 1
     verdict = "exact" if exact else "NOT EXACT"

@@ -8,7 +8,7 @@ from common.modality.table_options import BreastCancer
 
 def test_rows_lie_within_the_public_ranges_and_are_split_by_class() -> None:
     found = read(BreastCancer())
-    assert found.schema.classes == ("benign", "malignant")
+    assert (found.schema.label, found.schema.classes) == ("diagnosis", ("benign", "malignant"))
     assert (len(found.train), len(found.test)) == (455, 114)
     assert found.train.labels.bincount().tolist() == [285, 170]
     assert found.site_names is None

@@ -434,6 +434,8 @@ def test_hospitals_without_rows_are_no_error_as_long_as_one_has_some(ward: Ward)
         read(ward.options())
     ward.many("oslo")
     assert len(read(ward.options()).train) > 0
+    with pytest.raises(DataError, match="has too few records for two splits"):
+        read(ward.options(test_fraction=0.0))  # a simulation tests
 
 
 def test_wrong_places(ward: Ward, tmp_path: Path) -> None:

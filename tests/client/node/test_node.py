@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from client.data import read
 from client.ledger.keys import SiteKey
 from client.ledger.policy import template
 from client.node.explanation import explain
@@ -18,11 +19,13 @@ from client.round import run_round
 from common.errors import ConfigError, DataError, PrivacyRefusal
 from common.modality.image import ImageSchema
 from common.modality.image_options import Digits, MedMnist
+from common.modality.table_options import BreastCancer, Table
 from common.privacy.accounting import epsilon_filtered, filter_order
 from common.privacy.plan import make_plan
 from common.wire.messages import Instruction, Weights
 from common.wire.run_folder import RUN_FILE
 from common.wire.study import SiteDeclaration, Study
+from simulations.rehearsal.shares import write_share
 from tests.plans import phase_and_round, with_phase
 
 SERVER = "coordinator"
@@ -293,10 +296,32 @@ def test_nobody_s_patients_are_in_a_rehearsal(tmp_path: Path) -> None:
               (("images", pixels), ("labels", np.zeros(30, np.uint8)))}  # fmt: skip
     np.savez(tmp_path / "scans.npz", **arrays)
     data = MedMnist(root=tmp_path / "scans.npz", classes=("scan",))
-    with pytest.raises(PrivacyRefusal, match="holds records other than the embedded digits"):
+    with pytest.raises(PrivacyRefusal, match="holds records that are not public"):
         node.add_cohort(name="scans", site="bergen", data=data, declared_size=30, rehearsal=True)
     assert node.register.all() == []
     node.add_cohort(name="scans", site="bergen", data=data, declared_size=30)
+
+
+def test_a_rehearsal_takes_public_rows_from_a_file_and_no_others(tmp_path: Path) -> None:
+    public = read(BreastCancer())
+    folder = write_share(tmp_path / "share", public, np.arange(50)).parent
+    data = Table(root=folder / "share.csv", columns=folder / "columns.yaml", test_fraction=0.0)
+    node = Node.create(tmp_path / "rehearsal", template(epsilon=8.0, delta=1e-4, unit="record"))
+    rows = (folder / "share.csv").read_text("utf-8")
+    node.add_cohort(name="rows", site="bergen", data=data, declared_size=50, rehearsal=True)
+    first, other = public.train.stored["mean radius"][:1].tolist()[0], public.train.labels[:1].tolist()[0] ^ 1
+    line = rows.splitlines()[1]
+    changes = {
+        "a value": rows.replace(f"\n{first}", f"\n{first + 1e-9}", 1),
+        "a class": rows.replace(line, f"{line.rpartition(',')[0]},{public.schema.classes[other]}", 1),
+    }
+    for what, text in changes.items():
+        assert text != rows, what
+        (folder / "share.csv").write_text(text, encoding="utf-8")
+        with pytest.raises(PrivacyRefusal, match=r"holds records that are not public.*digits or breast-cancer"):
+            node.add_cohort(name="changed", site="bergen", data=data, declared_size=50, rehearsal=True)
+        with pytest.raises(PrivacyRefusal, match="holds records that are not public"):
+            node.check_cohort(node.register.get("rows"))
 
 
 def test_plan_is_explained_in_words(node: Node, study: Study) -> None:

@@ -1,5 +1,6 @@
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from common.modality import parse_schema
+from common.modality.image import ImageSchema
 from common.modality.table import MOST_STEPS, Category, Column, Number, TableSchema
 from common.yaml_text import write_yaml
 
@@ -138,6 +140,25 @@ def test_plain_values_give_the_same_schema(schema: TableSchema) -> None:
         assert again == schema
         assert hash(again) == hash(schema)
     assert parse_schema({**plain, "label": "other"}) != schema
+
+
+@given(schemas(), schemas())
+def test_a_difference_is_told_exactly_where_there_is_one(one: TableSchema, other: TableSchema) -> None:
+    assert (one.difference(other) == "") == (one == other)
+    assert one.difference(one) == ""
+
+
+def test_what_differs_is_named() -> None:
+    columns = tuple(category(f"c{place}", 2) for place in range(5))
+    table = TableSchema(("a", "b"), columns, "label", (("0",), ("1",)))
+    assert table.difference(replace(table, patient="id", label="class")) == "label, patient"
+    assert table.difference(replace(table, columns=(*columns[:4], category("c4", 3)))) == "column 'c4'"
+    assert table.difference(replace(table, columns=columns[::-1])) == "order of the columns"
+    others = tuple(category(f"d{place}", 2) for place in range(5))
+    assert table.difference(replace(table, columns=others)) == "column 'c0', column 'c1', column 'c2' and 7 more"
+    images = ImageSchema(8, 1, ("a", "b"))
+    assert (table.difference(images), images.difference(table)) == ("kind", "kind")
+    assert images.difference(replace(images, size=9, classes=("a",))) == "size, classes"
 
 
 PLAIN = TableSchema(

@@ -42,7 +42,8 @@ def test_rounds_averaged_are_counted_from_replies_where_a_site_was_never_asked()
 def test_a_ledger_is_exact_only_if_all_holds(settled: int, reserved: int, audit: bool, verdict: str) -> None:
     class Hospital(Host):
         def run(self, *arguments: str) -> str:
-            charged = {"study_id": "s", "steps_settled": settled * 10, "steps_reserved": reserved * 10}
+            phase = {"steps_settled": settled * 10, "steps_reserved": reserved * 10}
+            charged = {"study_id": "s", "phases": [phase]}
             return json.dumps({"ok": audit} if arguments[0] == "audit" else {"digits": {"runs": [charged]}})
 
     federation = Federation(Path(), Host("c", Path(), ""), [Hospital("hospital-1", Path(), "")], 1)
