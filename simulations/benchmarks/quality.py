@@ -23,30 +23,35 @@ from common.config.scenario import Scenario, load_scenario
 from common.modality import Data
 from common.modality.image import PIXELS
 from common.modality.image_options import MedMnist
+from server.rounds.events import ANSWERED, FITTED, read_events
 from simulations.benchmarks._machine import measured, parser, show
 from simulations.benchmarks._runs import ROOT, data_folder, run
+from simulations.benchmarks._silhouettes import CLASSES, write_silhouettes
 
 SCENARIOS = {
     "mnist": "mnist.yaml",
     "mnist-basic": "mnist-basic.yaml",
     "pneumonia": "chest-xray.yaml",
     "pneumonia-basic": "chest-xray-basic.yaml",
+    "silhouettes": "mnist.yaml",
 }
+SILHOUETTES = 30_000, 3_000
+"""Images to train on and to test on of the set that is drawn by rule, to see what a recipe owes to MNIST."""
 BASIC_SHORT = ["training.rounds=2", "training.warm_start.steps=5"]
 SPLITS = {"iid": ["sites.partition=iid"], "dirichlet": ["sites.partition=dirichlet", "sites.alpha=0.1"]}
 MODES: dict[str, list[str]] = {"cpu": [], "full": ["model.width=48", "training.rounds=8000"]}
 """What each mode changes: the scenarios themselves are made for two CPU cores."""
+FIGURES = (
+    *("accuracy_synthetic", "accuracy_relabelled", "accuracy_released", "accuracy_real"),
+    *("auroc_synthetic", "auroc_real", "balanced_accuracy_synthetic"),
+)
 _HELD_OUT = 12  # one in so many of the training images
 
 
 def scenario_of(arguments: argparse.Namespace, seed: int, folder: Path) -> Scenario:
     """The scenario of one run."""
-    root = data_folder()
-    if root is None:
-        wanted = "a folder with MNIST/raw and medmnist/pneumoniamnist.npz"
-        raise SystemExit(f"quality: no data; set SILOGAN_DATA to {wanted}")
     overrides = [
-        *(f"data.root={root}", f"seed={seed}", f"privacy.epsilon={arguments.epsilon}"),
+        *(*_data(arguments, folder), f"seed={seed}", f"privacy.epsilon={arguments.epsilon}"),
         *(f"sites.count={arguments.sites}", *SPLITS[arguments.split], *MODES[arguments.mode]),
         *(["evaluation.epochs=1", "evaluation.samples=1000"] if arguments.short else []),
         *(BASIC_SHORT if arguments.short and arguments.dataset.endswith("basic") else []),
@@ -59,6 +64,19 @@ def scenario_of(arguments: argparse.Namespace, seed: int, folder: Path) -> Scena
     held_out = _hold_out(scenario.data, folder / "holdout.npz")
     evaluation = scenario.evaluation.model_copy(update={"real_ceiling": False})
     return scenario.model_copy(update={"data": held_out, "evaluation": evaluation})
+
+
+def _data(arguments: argparse.Namespace, folder: Path) -> list[str]:
+    """The overrides that say which images these are."""
+    if arguments.dataset == "silhouettes":
+        path = folder / "silhouettes.npz"
+        write_silhouettes(path, *((1000, 100) if arguments.short else SILHOUETTES))
+        return ["data.source=medmnist", f"data.root={path}", f"data.classes=[{', '.join(CLASSES)}]"]
+    root = data_folder()
+    if root is None:
+        wanted = "a folder with MNIST/raw and medmnist/pneumoniamnist.npz"
+        raise SystemExit(f"quality: no data; set SILOGAN_DATA to {wanted}")
+    return [f"data.root={root}"]
 
 
 def _hold_out(data: Data, path: Path) -> Data:
@@ -85,21 +103,30 @@ def measure(arguments: argparse.Namespace, seeds: list[int]) -> dict[str, Any]:
         "rounds": reports[0]["rounds"],
         "noise_multiplier": reports[0]["phases"][-1]["noise_multiplier"],
     }
-    for key in ("accuracy_synthetic", "accuracy_real", "auroc_synthetic", "auroc_real", "balanced_accuracy_synthetic"):
+    for key in FIGURES:
         values = [report["utility"].get(key) for report in reports]
         if all(value is not None for value in values):
             row |= {key: statistics.mean(values), f"{key}_each": " ".join(f"{value:.4f}" for value in values)}
     if all(report["fidelity"] for report in reports):
         row["frechet_distance"] = statistics.mean(report["fidelity"]["frechet_distance"] for report in reports)
-    row["minutes_a_run"] = statistics.median(report["seconds"]["total"] for report in reports) / 60
+    for name in reports[0]["seconds"]:
+        row[f"seconds_{name}"] = statistics.median(report["seconds"][name] for report in reports)
     return row
 
 
 def _run(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """The report of one run, which is kept where `--out` says."""
+    """The report of one run, which is kept where `--out` says; its seconds are also those of each phase."""
     with tempfile.TemporaryDirectory() as folder:
-        scenario, out = scenario_of(arguments, seed, Path(folder)), arguments.out and arguments.out / f"seed-{seed}"
-        return run(scenario, "--overwrite", out=out)[1]
+        scenario = scenario_of(arguments, seed, Path(folder))
+        out = arguments.out / f"seed-{seed}" if arguments.out else Path(folder) / "run"
+        report = run(scenario, "--overwrite", out=out)[1]
+        return {**report, "seconds": {**_seconds_of_phases(out), **report["seconds"]}}
+
+
+def _seconds_of_phases(run_dir: Path) -> dict[str, float]:
+    """Until all sites have answered a phase of statistics, and until the server has made use of it."""
+    events = [event for event in read_events(run_dir) if event.get("step") in (ANSWERED, FITTED)]
+    return {f"{event['phase']}_{event['step']}": event["seconds"] for event in events}
 
 
 def main() -> None:

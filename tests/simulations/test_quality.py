@@ -9,8 +9,9 @@ import torch
 
 from client.data import read
 from common.modality.image import PIXELS
-from common.modality.image_options import Digits
+from common.modality.image_options import Digits, MedMnist
 from simulations.benchmarks import quality
+from simulations.benchmarks._silhouettes import CLASSES, write_silhouettes
 
 
 def arguments(**changes: Any) -> argparse.Namespace:
@@ -55,10 +56,22 @@ def test_a_run_is_the_recipe_with_budget_sites_split_and_seed(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quality, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(quality, "SILHOUETTES", (20, 10))
     scenario = quality.scenario_of(arguments(dataset=dataset, set=["evaluation.samples=77"]), 5, tmp_path)
     assert (scenario.seed, scenario.privacy.epsilon, scenario.sites.count) == (5, 1.0, 4)
     assert (scenario.sites.partition, scenario.sites.alpha) == ("dirichlet", 0.1)
     assert scenario.evaluation.samples == 77
+
+
+def test_silhouettes_are_ten_kinds_of_clothes_and_the_same_again(tmp_path: Path) -> None:
+    files = tmp_path / "one.npz", tmp_path / "two.npz"
+    for path in files:
+        write_silhouettes(path, 40, 20)
+    one, two = (read(MedMnist(root=path, classes=CLASSES)) for path in files)
+    assert (len(one.train), len(one.test), one.schema.shape) == (40, 20, (1, 28, 28))
+    assert torch.equal(one.train.labels, torch.arange(40) % 10)
+    assert torch.equal(one.train.stored[PIXELS], two.train.stored[PIXELS])
+    assert len({image.numpy().tobytes() for image in one.train.stored[PIXELS]}) == 40
 
 
 def test_missing_data_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
