@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import statistics
 import sys
 import traceback
@@ -19,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import typer
+from click import MissingParameter
 from click import UsageError as UsageFault
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +30,7 @@ from client.describe.commands import data
 from common.errors import DataError, SiloganError, UsageError, VerificationError
 from common.operations.command_line import EXIT_CODES, epilog
 from common.printable import printable
+from common.wire.run_folder import holds_run
 from server.commands import server
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ app = typer.Typer(
     help="Train one generative model across hospitals under differential privacy, and show what it cost.\n\n"
     + EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -67,16 +70,33 @@ class EngineName(StrEnum):
     ray = "ray"
 
 
+ScenarioFile = Annotated[Path, typer.Argument(help="Scenario file (YAML), or the name of one of ours, such as digits.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"silogan {version('silogan')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root(debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False) -> None:
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+    version: Annotated[  # noqa: ARG001  (its callback answers)
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
     os.environ["SILOGAN_DEBUG"] = "1" if debug else ""
 
 
 @app.command(epilog=epilog("silogan simulate simulations/scenarios/digits.yaml --set privacy.epsilon=3 --out runs/try"))
 def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
-    scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
+    scenario: ScenarioFile,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME if not given.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
+    overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder first.")] = False,
     engine: Annotated[
@@ -87,11 +107,11 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Simulate a federation of hospitals on this machine."""
-    from common.config.scenario import load_scenario
-
-    study = load_scenario(scenario, overrides)
+    study = _scenario(scenario, overrides)
     folder = out or Path("runs") / study.name
     runs = _runs(study, folder, seeds)
+    if resume and not any(holds_run(run_dir) for _, run_dir in runs):
+        raise UsageError("--resume", f"finds no run in '{folder}'", "leave it out, or name the run's folder with --out")
 
     from simulations.simulate import simulate as run  # takes seconds: after all that can be refused at once
 
@@ -109,19 +129,33 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         _print_seeds(reports)
 
 
+@app.command(epilog=epilog("silogan scenarios"))
+def scenarios(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
+    """List the scenarios that come with SiloGAN, by the names that `silogan simulate` knows."""
+    from simulations.shipped import shipped
+
+    found = shipped()
+    if as_json:
+        print(json.dumps([one._asdict() for one in found], indent=2))
+        return
+    table = Table("name", "what it is", "time on 2 cores", box=None)
+    for one in found:
+        table.add_row(one.name, one.title + ("" if one.embedded else " *"), one.time)
+    Console(markup=False).print(table)
+    print("* needs its data: --set data.root=FOLDER")
+
+
 @app.command(epilog=epilog("silogan plan simulations/scenarios/mnist.yaml --records 600 --set data.image_size=28"))
 def plan(
-    scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
+    scenario: ScenarioFile,
+    overrides: Overrides = None,
     records: Annotated[
         int | None, typer.Option(min=1, help="Records of each hospital; those of the scenario's data if not given.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show what a scenario would release, at what cost, and what to expect of it. Nothing is trained or written."""
-    from common.config.scenario import load_scenario
-
-    study = load_scenario(scenario, overrides)
+    study = _scenario(scenario, overrides)
 
     from simulations.planner import outlook  # takes seconds
 
@@ -280,6 +314,10 @@ def main() -> None:
 def _with_hint(fault: UsageFault) -> str:
     """The problem with the arguments, and where to find help; empty if the help was already shown."""
     message = fault.format_message()
+    if isinstance(fault, MissingParameter) and fault.param and fault.param.name == "scenario":
+        message = "a scenario is missing: give a file, or a name such as digits (silogan scenarios lists ours)."
+    if forgotten := re.search(r"unexpected extra argument \(([\w.]+=\S*)\)", message):
+        message = f"'{forgotten.group(1)}' stands alone: did you mean --set {forgotten.group(1)}?"
     return f"{message} See '{fault.ctx.command_path} --help'." if message and fault.ctx else message
 
 
@@ -288,6 +326,14 @@ def _fail(message: str, code: int) -> int:
     if message:
         print(f"silogan: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _scenario(given: Path, overrides: list[str] | None) -> "Scenario":
+    """The scenario of a file or of a name."""
+    from common.config.scenario import load_scenario
+    from simulations.shipped import scenario_file
+
+    return load_scenario(scenario_file(given), overrides)
 
 
 def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Scenario, Path]]":

@@ -64,7 +64,7 @@ def one_line(
     path = [*at, *inner]
     key = shown_key(path or [whole])
     if fault["type"] == "extra_forbidden":
-        return unknown_key(path, known)
+        return unknown_key(path, known if at or len(path) > 1 else [*known, *_in_sections(path[0], section)])
     if fault["type"] == "missing":
         return ConfigError(key, "is missing", f"add it to the {whole}")
     if fault["type"] == "value_error":
@@ -91,6 +91,17 @@ def _place(location: tuple[int | str, ...], section: type[BaseModel] | None) -> 
         beside = list(fields)
         types = _alternatives(fields[part].annotation) if isinstance(part, str) and part in fields else []
     return path, beside
+
+
+def _in_sections(key: str, section: type[BaseModel] | None) -> list[str]:
+    """The dotted keys of a section's own sections that end with a key: where one was left out."""
+    fields = section.model_fields if section else {}
+    inner = {name: one for name, field in fields.items() for one in _alternatives(field.annotation)}
+    return [
+        f"{name}.{key}"
+        for name, one in inner.items()
+        if isinstance(one, type) and issubclass(one, BaseModel) and key in one.model_fields
+    ]
 
 
 def _alternatives(annotation: Any) -> list[Any]:

@@ -61,6 +61,8 @@ def _audit(path: Path) -> Iterable[Audit]:
     if Node.is_at(path):
         return _audit_node(Node(path))
     if not holds_run(path):
+        runs = sorted(str(child) for child in path.iterdir() if holds_run(child))
+        hint = f"name the runs in it: {', '.join(runs)}" if runs else hint
         raise UsageError(f"'{path}'", "holds neither a node nor a run", hint)
     return _audit_run(path)
 

@@ -23,6 +23,7 @@ import silogan
 from client.ledger.keys import SiteKey
 from client.ledger.ledger import Cohort, Ledger, policy_in_force
 from common.privacy.accounting import Mechanism, epsilon
+from common.wire.run_folder import holds_run
 from server.rounds.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.slow
@@ -56,7 +57,8 @@ def write_scenario(path: Path, changes: dict[str, Any]) -> Path:
 
 
 def words(scenario: Path, run_dir: Path) -> list[str]:
-    return ["simulate", str(scenario), "--out", str(run_dir), "--resume", "--json", "--workers", "2"]
+    resume = ["--resume"] if holds_run(run_dir) else []
+    return ["simulate", str(scenario), "--out", str(run_dir), *resume, "--json", "--workers", "2"]
 
 
 def to_the_end(scenario: Path, run_dir: Path) -> "subprocess.CompletedProcess[str]":

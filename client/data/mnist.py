@@ -50,6 +50,8 @@ def _read(kind: "type[MNIST]", names: tuple[str, ...], data: Mnist) -> DataSet:
     thing = f"{kind.__name__} in '{root}'"
     if not data.download and not all((raw / name).is_file() for name in _FILES):
         hint = f"add --set data.download=true or put the files {', '.join(_FILES)} into '{raw}'"
+        if root.name == "raw" and all((root / name).is_file() for name in _FILES):
+            hint = f"give the folder two above: --set data.root={root.parent.parent}"
         raise DataError(thing, "is missing or incomplete", hint)
     train, test = (_split(kind, root, part, thing, len(classes), data) for part in (True, False))
     return assemble(thing, train, test, classes)

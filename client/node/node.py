@@ -21,7 +21,7 @@ from client.ledger.ledger import RANDOMNESS, SOMEBODY, Ledger, approval_of, char
 from client.ledger.policy import Policy
 from client.ledger.register import Register, Registration
 from client.ledger.statement import Statement, state
-from common.errors import Code, ConfigError, PrivacyRefusal, SiloganError, VerificationError
+from common.errors import Code, ConfigError, DataError, PrivacyRefusal, SiloganError, VerificationError
 from common.files import write_bytes_atomically, writing
 from common.modality import Data
 from common.privacy.plan import plan_problem
@@ -71,6 +71,8 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if not any((folder / name).exists() for name in (SITE_KEY, _REGISTER)):
+            raise DataError(f"'{folder}'", "holds no node", "make one with silogan node init, or correct the path")
         self.key = SiteKey.load(folder / SITE_KEY)
         self.register = Register(folder / _REGISTER, self.key)
 

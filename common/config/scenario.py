@@ -259,6 +259,7 @@ def load_scenario(path: Path, overrides: list[str] | None = None) -> Scenario:
         ConfigError: the file is missing or not YAML, or a key or value is wrong.
     """
     values = read_keys(path, "scenario", "start from simulations/scenarios/digits.yaml")
+    _place_columns(values, path.parent)
     for override in overrides or []:
         _apply(values, override)
     return parse_scenario(values)
@@ -285,6 +286,14 @@ def parse_data(values: object) -> Data:
 def parse_model(values: object) -> Model:
     """The same for the `model` section and its family."""
     return parse(_ModelAlone, {"model": values}, "model").model
+
+
+def _place_columns(values: dict[str, Any], folder: Path) -> None:
+    """Finds the description of a table's columns beside the scenario's file, wherever the program was started."""
+    data: object = values.get("data")
+    columns = cast(dict[str, Any], data).get("columns") if isinstance(data, dict) else None
+    if isinstance(columns, str) and (folder / columns).is_file():
+        cast(dict[str, Any], data)["columns"] = str(folder / columns)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

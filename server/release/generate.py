@@ -63,9 +63,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     generator = load_generator(run_dir / GENERATOR_FILE)
     noun = generator.schema.noun
     formats = OUTPUTS[generator.schema.kind].formats
-    if file_format not in (None, *formats):
-        raise UsageError(f"--format {file_format}", f"is not available for {noun}", f"use {', '.join(formats)}")
-    write = formats[file_format or next(iter(formats))]
+    write = formats[_format_of(out, file_format, tuple(formats), noun)]
     asked, condition = _asked_for(generator, count, labels, where)
     if where is not None:  # such rows are not what a whole population looks like
         generator = replace(generator, marks=(*generator.marks, f"drawn where {one_line(where)}"))
@@ -79,6 +77,24 @@ def generate(  # noqa: PLR0913  (each argument is an option)
         write(out, parts, generator)
     note = f" ({'; '.join(generator.marks)})" if generator.marks else ""
     return f"{count} synthetic {noun.removesuffix('s') if count == 1 else noun} in {out}{note}"
+
+
+def _format_of(out: Path, wanted: str | None, available: tuple[str, ...], noun: str) -> str:
+    """The format that is asked for, or the one that the output's name ends with, or the first."""
+    if wanted not in (None, *available):
+        raise UsageError(f"--format {wanted}", f"is not available for {noun}", f"use {', '.join(available)}")
+    ending = out.suffix.removeprefix(".").lower()
+    if ending == "png":
+        raise UsageError(
+            f"--out {out}", "is the name of one image", "name a folder for png, or a file that ends with .npz"
+        )
+    formats = {name for output in OUTPUTS.values() for name in output.formats}
+    if ending not in formats or ending == wanted:
+        return wanted or available[0]
+    if wanted is not None or ending not in available:
+        problem = f"ends with .{ending}, but " + (f"--format is {wanted}" if wanted else f"{noun} are not written so")
+        raise UsageError(f"--out {out}", problem, f"use {', '.join(available)}")
+    return ending
 
 
 def _asked_for(

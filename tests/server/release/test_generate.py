@@ -58,6 +58,21 @@ def test_pngs_lie_in_the_folder_of_their_class(run: Path, tmp_path: Path) -> Non
     ]
 
 
+def test_the_format_of_an_output_is_that_of_its_name(run: Path, tmp_path: Path) -> None:
+    draw(run, tmp_path / "x.npz", file_format=None)
+    assert len(npz(tmp_path / "x.npz")["train_images"]) == 7
+    for name, file_format, problem in (
+        ("x.png", None, "is the name of one image"),
+        ("x.csv", None, r"ends with \.csv, but images are not written so; use png, npz"),
+        ("y.npz", "png", r"ends with \.npz, but --format is png"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            draw(run, tmp_path / name, file_format=file_format)
+        assert not (tmp_path / name).exists() or name == "x.npz"
+    draw(run, tmp_path / "v1.2", file_format=None)
+    assert (tmp_path / "v1.2" / "one").is_dir()
+
+
 def test_every_png_carries_its_marks(run: Path, study: Study, tmp_path: Path) -> None:
     assert draw(run, tmp_path / "out") == f"7 synthetic images in {tmp_path / 'out'} ({SEEDED})"
     for name in files(tmp_path / "out"):
