@@ -54,7 +54,7 @@ app.add_typer(data)
 
 
 class LabelsBy(StrEnum):
-    """What names the class of an image that `silogan generate` draws."""
+    """What names the class of a record that `silogan generate` draws."""
 
     condition = "condition"
     classifier = "classifier"
@@ -150,7 +150,7 @@ def generate(
         str | None, typer.Option(help="What all rows meet, as in 'age > 60 and sex = female and chol is not missing'.")
     ] = None,
     labels_by: Annotated[
-        LabelsBy, typer.Option(help="Label images as they were asked for, or by the release's own classifier.")
+        LabelsBy, typer.Option(help="Label records as they were asked for, or by the release's own classifier.")
     ] = LabelsBy.condition,
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same records each time.")] = None,
 ) -> None:
@@ -436,6 +436,9 @@ def _print_table(console: Console, figures: dict[str, Any]) -> None:
             parts.append(f"one hospital alone {min(alone):.3f} to {max(alone):.3f}")
         told = ", ".join(parts) or f"none ({figures.get('utility_reason')})"
         console.print(f"AUROC on real test rows, {classifier}: {told}", soft_wrap=True)
+    if table["baselines"]:
+        parts = [f"{name} {one['auroc']:.3f}" for name, one in table["baselines"].items() if one["auroc"] is not None]
+        console.print(f"AUROC of classifiers of the release: {', '.join(parts) or 'none'}", soft_wrap=True)
     if table["distances"]:
         one, two = (table["distances"][key] for key in ("one_way", "two_way"))
         shown = f"columns {one['mean']:.3f} (noise floor {one['floor_mean']:.3f})"

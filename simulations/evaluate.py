@@ -2,7 +2,6 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from common.errors import DataError, UsageError
 from common.modality import Data, Stored
 from common.modality.image import PIXELS
 from common.modality.image_options import Folder
+from common.models.networks import Generator
 from common.seeding import seeded_generator
 from common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds_run
 from common.wire.study import Study
@@ -81,9 +81,9 @@ def with_hospitals(data: DataSet, study: Study, run_dir: Path) -> DataSet:
 def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Evaluation, device: str) -> dict[str, Any]:
     """Figures of freshly drawn records, the same ones at every call; of its classifier alone if it draws none."""
     if not generator.network.draws:
-        return _figures(None, None, data, settings, device, generator.network.classify)
+        return _figures(None, None, data, settings, device, generator.network)
     drawn = together(generator.draw(settings.samples, seeded_generator(EVALUATION_SEED, "evaluation")))
-    return _figures(drawn.records, drawn.labels, data, settings, device, generator.network.classify)
+    return _figures(drawn.records, drawn.labels, data, settings, device, generator.network)
 
 
 def _figures(
@@ -92,13 +92,15 @@ def _figures(
     data: DataSet,
     settings: Evaluation,
     device: str,
-    classify: Callable[[Tensor], Tensor | None] | None = None,
+    network: Generator | None = None,
 ) -> dict[str, Any]:
     names = data.site_names or ()
     train = Labelled(data.train.stored, data.train.labels, data.train.sites if names else None)
     test = Labelled(data.test.stored, data.test.labels)
     how = settings, EVALUATION_SEED, choose_device(device)
-    asked = Comparison(records, labels, train, test, data.schema, *how, classify, names)
+    asked = Comparison(records, labels, train, test, data.schema, *how, site_names=names)
+    if network is not None:
+        asked = asked._replace(classify=network.classify, baselines=network.baselines())
     figures = EVALUATORS[data.schema.kind](asked)
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     if records is None:
