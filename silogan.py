@@ -179,18 +179,28 @@ def generate(
 
 @app.command(epilog=epilog("silogan evaluate runs/mnist --real shared/data --json"))
 def evaluate(
-    synthetic: Annotated[Path, typer.Argument(help="Run folder, or images written by silogan generate.")],
+    synthetic: Annotated[
+        Path,
+        typer.Argument(help="Run folder, images written by silogan generate, or rows (CSV, Parquet)."),
+    ],
     real: Annotated[
-        Path | None, typer.Option(help="Real data: data.root of the run's source, or an image folder or .npz.")
+        Path | None,
+        typer.Option(
+            help="Real data: data.root of the run's source, or an image folder or .npz. "
+            "For rows: the scenario (YAML) that reads the real ones, or a run folder."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value of that scenario; repeatable.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure synthetic images against real ones. The figures use real data: they are outside the privacy guarantee."""
+    """Measure synthetic records against real ones: the figures use real data, outside of the privacy guarantee."""
     if not synthetic.exists():
-        raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder or generated images")
+        raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder, generated images, or rows")
     from simulations.evaluate import evaluate as measure
 
-    figures = measure(synthetic, real)
+    figures = measure(synthetic, real, overrides)
     if as_json:
         print(json.dumps(figures, indent=2))
     else:

@@ -33,7 +33,7 @@ def schema() -> TableSchema:
     columns = [_column(f"mean {name}", whole, name in _SKEWED) for name, (whole, _) in _MEASURES.items()]
     columns += [_column(f"{name} error", error, True) for name, (_, error) in _MEASURES.items()]
     columns += [_column(f"worst {name}", whole, name in _SKEWED) for name, (whole, _) in _MEASURES.items()]
-    return TableSchema(CLASSES, tuple(columns))
+    return TableSchema(CLASSES, tuple(columns), label="diagnosis", label_spellings=((), ()))
 
 
 def _column(name: str, ends: tuple[float, float], skewed: bool) -> Number:
