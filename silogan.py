@@ -57,7 +57,7 @@ app.add_typer(data)
 
 
 class LabelsBy(StrEnum):
-    """What names the class of an image that `silogan generate` draws."""
+    """What names the class of a record that `silogan generate` draws."""
 
     condition = "condition"
     classifier = "classifier"
@@ -184,7 +184,7 @@ def generate(
         str | None, typer.Option(help="What all rows meet, as in 'age > 60 and sex = female and chol is not missing'.")
     ] = None,
     labels_by: Annotated[
-        LabelsBy, typer.Option(help="Label images as they were asked for, or by the release's own classifier.")
+        LabelsBy, typer.Option(help="Label records as they were asked for, or by the release's own classifier.")
     ] = LabelsBy.condition,
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same records each time.")] = None,
 ) -> None:
@@ -213,18 +213,28 @@ def generate(
 
 @app.command(epilog=epilog("silogan evaluate runs/mnist --real shared/data --json"))
 def evaluate(
-    synthetic: Annotated[Path, typer.Argument(help="Run folder, or images written by silogan generate.")],
+    synthetic: Annotated[
+        Path,
+        typer.Argument(help="Run folder, images written by silogan generate, or rows (CSV, Parquet)."),
+    ],
     real: Annotated[
-        Path | None, typer.Option(help="Real data: data.root of the run's source, or an image folder or .npz.")
+        Path | None,
+        typer.Option(
+            help="Real data: data.root of the run's source, or an image folder or .npz. "
+            "For rows: the scenario (YAML) that reads the real ones, or a run folder."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value of that scenario; repeatable.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure synthetic images against real ones. The figures use real data: they are outside the privacy guarantee."""
+    """Measure synthetic records against real ones: the figures use real data, outside of the privacy guarantee."""
     if not synthetic.exists():
-        raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder or generated images")
+        raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder, generated images, or rows")
     from simulations.evaluate import evaluate as measure
 
-    figures = measure(synthetic, real)
+    figures = measure(synthetic, real, overrides)
     if as_json:
         print(json.dumps(figures, indent=2))
     else:
@@ -500,6 +510,9 @@ def _print_table(console: Console, figures: dict[str, Any]) -> None:
             parts.append(f"one hospital alone {min(alone):.3f} to {max(alone):.3f}")
         told = ", ".join(parts) or f"none ({figures.get('utility_reason')})"
         console.print(f"AUROC on real test rows, {classifier}: {told}", soft_wrap=True)
+    if table["baselines"]:
+        parts = [f"{name} {one['auroc']:.3f}" for name, one in table["baselines"].items() if one["auroc"] is not None]
+        console.print(f"AUROC of classifiers of the release: {', '.join(parts) or 'none'}", soft_wrap=True)
     if table["distances"]:
         one, two = (table["distances"][key] for key in ("one_way", "two_way"))
         shown = f"columns {one['mean']:.3f} (noise floor {one['floor_mean']:.3f})"

@@ -1,8 +1,7 @@
-"""`silogan evaluate`: compares a run's generator, or images from `silogan generate`, with real images."""
+"""`silogan evaluate`: compares a run's generator, or a file or folder of synthetic records, with real records."""
 
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,34 +13,43 @@ from torch import Tensor
 from client.data import DataSet, medmnist, read
 from client.data.arrays import SIZES
 from client.data.positions import load_positions
-from common.config.scenario import Evaluation, parse_data
+from common.config.scenario import Evaluation, load_scenario, parse_data
 from common.device import choose_device
 from common.errors import DataError, UsageError
 from common.modality import Data, Stored
 from common.modality.image import PIXELS
 from common.modality.image_options import Folder
+from common.modality.table import TableSchema
+from common.models.networks import Generator
 from common.seeding import seeded_generator
 from common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds_run
 from common.wire.study import Study
 from server.evaluation import EVALUATORS, Comparison, Labelled
 from server.release.generator import ReleasedGenerator, load_generator, together
 from server.release.outputs.image import UNLABELLED
+from simulations.synthetic_rows import READERS as ROW_READERS
+from simulations.synthetic_rows import read_rows
 
 EVALUATION_SEED = 0
 
 
-def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
+def evaluate(synthetic: Path, real: Path | None, overrides: list[str] | None = None) -> dict[str, Any]:
     """Utility and fidelity figures.
 
     Args:
-        synthetic: a run folder, a folder of PNG by class, or an NPZ file.
+        synthetic: a run folder, a folder of PNG by class, an NPZ file, or rows as CSV or Parquet.
         real: where the real images are: a MedMNIST-like `.npz`, a folder that holds `MNIST/raw` or `FashionMNIST/raw`,
-            or a folder of images by class. A run folder knows its own source; then `real` only says where that lies,
-            and may be left out.
+            or a folder of images by class. Of rows, the scenario or the run folder that says where the real ones are,
+            and what their columns mean. A run folder knows its own source; then `real` only says where that lies, and
+            may be left out.
+        overrides: changes of the scenario that `real` is, as `section.key=value`.
 
     Raises:
-        UsageError, DataError: the images cannot be found or do not belong together.
+        UsageError, ConfigError, DataError: the records cannot be found or do not belong together.
     """
+    rows = synthetic.is_file() and synthetic.suffix.lower() in ROW_READERS
+    if overrides and not (rows and real is not None and real.is_file()):
+        raise UsageError("--set", "changes a scenario", "give rows, and --real SCENARIO.yaml")
     if holds_run(synthetic):
         study = Study.load(synthetic)
         data = study.scenario.data if real is None else study.scenario.data.model_copy(update={"root": real})
@@ -49,12 +57,31 @@ def evaluate(synthetic: Path, real: Path | None) -> dict[str, Any]:
         held = with_hospitals(read(data), study, synthetic)
         return measure_generator(generator, held, study.scenario.evaluation, study.scenario.training.device)
     if real is None:
-        raise UsageError("--real", "is missing", "give the path of the real images")
+        hint = "name the scenario of the real rows, or a run folder" if rows else "give the path of the real images"
+        raise UsageError("--real", "is missing", hint)
+    if rows:
+        return _evaluate_rows(synthetic, real, overrides)
     images, labels, classes = _read_npz(synthetic) if synthetic.is_file() else _read_folder(synthetic)
     data = read(_guess(real, images, classes, ordered=synthetic.is_file()))
     if labels is not None:
         labels = _recoded(labels, classes, data.schema.classes)
     return _figures({PIXELS: images}, labels, data, Evaluation(samples=len(images)), "auto")
+
+
+def _evaluate_rows(synthetic: Path, real: Path, overrides: list[str] | None) -> dict[str, Any]:
+    """Figures of a file of rows against the real rows of a scenario, or of a run."""
+    if holds_run(real):
+        study = Study.load(real)
+        scenario, data = study.scenario, with_hospitals(read(study.scenario.data), study, real)
+    elif real.suffix.lower() in (".yaml", ".yml"):
+        scenario = load_scenario(real, overrides)
+        data = read(scenario.data)
+    else:
+        hint = "give the scenario (.yaml) of the real rows, or a run folder"
+        raise UsageError(f"--real {real}", "does not say what the columns mean", hint)
+    if not isinstance(data.schema, TableSchema):
+        raise UsageError(f"--real {real}", f"is of {data.schema.noun}, not of table rows", "give that of a table")
+    return _figures(*read_rows(synthetic, data.schema), data, scenario.evaluation, scenario.training.device)
 
 
 def with_hospitals(data: DataSet, study: Study, run_dir: Path) -> DataSet:
@@ -81,9 +108,9 @@ def with_hospitals(data: DataSet, study: Study, run_dir: Path) -> DataSet:
 def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Evaluation, device: str) -> dict[str, Any]:
     """Figures of freshly drawn records, the same ones at every call; of its classifier alone if it draws none."""
     if not generator.network.draws:
-        return _figures(None, None, data, settings, device, generator.network.classify)
+        return _figures(None, None, data, settings, device, generator.network)
     drawn = together(generator.draw(settings.samples, seeded_generator(EVALUATION_SEED, "evaluation")))
-    return _figures(drawn.records, drawn.labels, data, settings, device, generator.network.classify)
+    return _figures(drawn.records, drawn.labels, data, settings, device, generator.network)
 
 
 def _figures(
@@ -92,13 +119,15 @@ def _figures(
     data: DataSet,
     settings: Evaluation,
     device: str,
-    classify: Callable[[Tensor], Tensor | None] | None = None,
+    network: Generator | None = None,
 ) -> dict[str, Any]:
     names = data.site_names or ()
     train = Labelled(data.train.stored, data.train.labels, data.train.sites if names else None)
     test = Labelled(data.test.stored, data.test.labels)
     how = settings, EVALUATION_SEED, choose_device(device)
-    asked = Comparison(records, labels, train, test, data.schema, *how, classify, names)
+    asked = Comparison(records, labels, train, test, data.schema, *how, site_names=names)
+    if network is not None:
+        asked = asked._replace(classify=network.classify, baselines=network.baselines())
     figures = EVALUATORS[data.schema.kind](asked)
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     if records is None:

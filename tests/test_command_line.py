@@ -430,6 +430,7 @@ def test_bad_settings_are_refused_in_one_line(case: str, scenario: Path, tmp_pat
         (("audit", "<new>"), 2, ("<new>", "does not exist", "a ledger file")),
         (("audit",), 2, ("audit", "needs something to audit", "--empirical SCENARIO")),
         (("evaluate", "<scenario>"), 2, ("--real", "is missing")),
+        (("evaluate", "<scenario>", "--real", "<run>", "--set", "seed=1"), 2, ("--set", "changes a scenario")),
         (("evaluate", "<scenario>", "--real", "<scenario>"), 4, ("<scenario>", "silogan generate")),
     ],
 )

@@ -31,7 +31,10 @@ MOST_STEPS = 2**22
 _MOST_NAMED = 3
 """Columns in an error."""
 
-_Finite = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+LARGEST_NUMBER = 1e15
+"""Of a column, in absolute value."""
+
+_Finite = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER, allow_inf_nan=False)]
 _Spellings = Annotated[tuple[Name, ...], Field(max_length=MOST_VALUES, strict=False)]
 
 
@@ -110,7 +113,7 @@ class Number:
     name: Name
     low: _Finite
     high: _Finite
-    resolution: Annotated[float, Field(ge=0, le=1e15)] = 0.0
+    resolution: Annotated[float, Field(ge=0, le=LARGEST_NUMBER)] = 0.0
     edges: Annotated[tuple[_Finite, ...], Field(max_length=MOST_VALUES, strict=False)] = ()
     unit: Text = ""
     date: bool = False
@@ -124,7 +127,7 @@ class Number:
             raise ValueError("has no range: its lowest value is not below its highest")
         if self.resolution:
             self._check_resolution()
-        if self.date and not (self.whole and self.low >= _FIRST_DAY and self.high <= _LAST_DAY):
+        if self.date and not (self.whole and self.low >= FIRST_DAY and self.high <= LAST_DAY):
             raise ValueError("is of dates, which are whole days of the years 1 to 9998")
         if any(b <= a for a, b in zip(self.ends, self.ends[1:], strict=False)):
             raise ValueError("has edges that do not rise within its range")
@@ -410,12 +413,13 @@ class TableSchema(Schema):
 EPOCH = date(1970, 1, 1)
 """Dates are numbers: the days since this one."""
 
-_FIRST_DAY, _LAST_DAY = (date(*day).toordinal() - EPOCH.toordinal() for day in ((1, 1, 1), (9998, 12, 31)))
+FIRST_DAY, LAST_DAY = (date(*day).toordinal() - EPOCH.toordinal() for day in ((1, 1, 1), (9998, 12, 31)))
+"""Of all dates that a column may have."""
 
 
 def day_of(days: float) -> str:
     """The date so many days after 1970-01-01, as 2026-03-09."""
-    return (EPOCH + timedelta(days=min(days, _LAST_DAY + 1))).isoformat()
+    return (EPOCH + timedelta(days=min(days, LAST_DAY + 1))).isoformat()
 
 
 def _refuse_repeated(spellings: Iterable[str]) -> None:

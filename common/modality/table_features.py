@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -27,3 +28,8 @@ class Cells:
         found = features.float().new_full((len(features), *self._schema.shape), 0.5)
         found[:, : self.dimensions] = features.float() / self._scale
         return self._schema.encode(self._schema.decode(found))
+
+
+def cells_of(schema: "TableSchema", records: Tensor) -> Tensor:
+    """The cell of each column int64[N, m] that encoded rows are in, counted over all columns."""
+    return torch.stack([records[:, block].argmax(dim=1) + block.start for block in schema.blocks], dim=1)

@@ -15,6 +15,9 @@ from common.modality.base import Data, Model
 from common.modality.table import TableSchema
 from common.modality.table_file import read_description
 
+MOST_BINS = 16
+"""Most groups of a number where a study leaves `bins` open and nothing was chosen."""
+
 
 class TableSource(Data):
     """Options of every source of rows."""
@@ -84,3 +87,8 @@ class Mixture(Model):
     def classes_apart(self) -> bool:
         """`by_class`, which is so where nothing was chosen."""
         return self.by_class is not False
+
+    @property
+    def most_bins(self) -> int:
+        """`bins`, which are `MOST_BINS` where nothing was chosen."""
+        return self.bins or MOST_BINS

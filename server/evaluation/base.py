@@ -8,6 +8,7 @@ from torch import Tensor
 
 from common.config.scenario import Evaluation
 from common.modality import Schema, Stored
+from common.models.networks import Classify
 
 
 class Labelled(NamedTuple):
@@ -37,8 +38,7 @@ class Comparison(NamedTuple):
         device: where to compute.
         classify: logits of encoded records by a classifier that was released with the records; None if none was.
         site_names: of the hospitals whose records `train` tells apart.
-        baselines: classifiers that the release gives without any record, by name: each a function from records to
-            float[N, classes] that is larger where a class is likelier.
+        baselines: simpler classifiers that were released as well, by name.
     """
 
     synthetic: Stored | None
@@ -49,9 +49,9 @@ class Comparison(NamedTuple):
     settings: Evaluation
     seed: int
     device: torch.device
-    classify: Callable[[Tensor], Tensor | None] | None = None
+    classify: Classify | None = None
     site_names: tuple[str, ...] = ()
-    baselines: Mapping[str, Callable[[Stored], Tensor]] = {}
+    baselines: Mapping[str, Classify] = {}
 
 
 # `utility`, `fidelity` and `fidelity_reason` of `report.json`, and what the kind adds to them; the same comparison

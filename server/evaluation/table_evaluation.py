@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 
 from common.errors import DataError
 from common.modality.table import TableSchema
@@ -34,7 +35,8 @@ MOST_HOSPITALS = 20
 MOST_GROUPS = 8
 """Into which a number is cut, at most, for distances of pairs of columns."""
 
-RELEASED = "linear classifier of the release"
+RELEASED = "tree-augmented naive Bayes"
+"""What `Comparison.classify` is called among the classifiers of the release."""
 
 _Chances = Floats | str
 """Chances float64[N, classes] of the test rows, or why there are none."""
@@ -98,12 +100,19 @@ def _taught(asked: Comparison, schema: TableSchema, synthetic: Rows | None, trai
 
 
 def _baselines(asked: Comparison) -> dict[str, Floats]:
-    """What the release's own classifiers say of the test rows."""
-    found = {name: function(asked.test.records) for name, function in asked.baselines.items()}
-    logits = classified(asked.classify, asked.schema, asked.test.records)
-    if logits is not None:
-        found[RELEASED] = logits
-    return {name: logits.double().cpu().numpy() for name, logits in found.items()}
+    """Log odds float64[N, classes] of each class against all others, by the release's own classifiers.
+
+    Chances would be rounded to 1 where a class is all but certain, and which row is the likeliest could not be told.
+    """
+    found: dict[str, Floats] = {}
+    for name, classify in (*asked.baselines.items(), (RELEASED, asked.classify)):
+        logits = classified(classify, asked.schema, asked.test.records)
+        if logits is not None:
+            values = logits.double().cpu()
+            labels = torch.arange(values.shape[1])
+            others = [values.index_fill(1, label, -torch.inf).logsumexp(dim=1) for label in labels]
+            found[name] = (values - torch.stack(others, dim=1)).numpy()
+    return found
 
 
 def _scored(found: _Chances, test: Rows) -> Scores:

@@ -27,7 +27,8 @@ _RATE, _SPREAD = 0.1, 0.3  # Adam's, and how far components start from each othe
 _SPLIT = 0.5  # a of the thinning
 _LOOK_EVERY, _PATIENCE = 10, 150  # steps
 _LEAST = 1e-3  # share of rows in a group at the start
-_LEAST_NOISE = 1e-6  # as a share of all rows, where there is no privacy
+LEAST_NOISE = 1e-6
+"""Of counts or of shares of all rows, where there is no privacy."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,8 @@ def _shares(schema: TableSchema, found: Found) -> _Shares:
     return _Shares(
         singles=(singles / rows).float(),
         pairs=(tables.pairs[:, known] / rows).float(),
-        singles_noise=(variance.sqrt() / rows).float().clamp(min=_LEAST_NOISE),
-        pairs_noise=max(tables.pairs_noise / rows, _LEAST_NOISE),
+        singles_noise=(variance.sqrt() / rows).float().clamp(min=LEAST_NOISE),
+        pairs_noise=max(tables.pairs_noise / rows, LEAST_NOISE),
         classes=(of_class / rows).float(),
         known=known,
     )
@@ -176,17 +177,22 @@ def _singles(schema: TableSchema, found: Found) -> tuple[Tensor, Tensor]:
     Two measurements of the same count are weighted by what is known of each.
     """
     tables, columns = found.tables, found.tables.blocks[len(schema.columns) - 1].stop
-    variance = tables.singles.new_full((tables.singles.shape[1],), max(tables.singles_noise**2, _LEAST_NOISE))
+    variance = tables.singles.new_full((tables.singles.shape[1],), max(tables.singles_noise**2, LEAST_NOISE))
     if found.singles is None:
         return tables.singles, variance
-    first = tables.singles.new_zeros(schema.num_classes, columns).index_add_(1, found.groups, found.singles.counts)
-    first_variance = torch.bincount(found.groups, minlength=columns) * max(found.singles.noise**2, _LEAST_NOISE)
+    first, first_variance = counts_of_groups(found, found.singles, columns)
     if not found.by_class:
         first, first_variance = first.sum(dim=0, keepdim=True), first_variance * schema.num_classes
     weight = variance[:columns] / (variance[:columns] + first_variance)
     mixed = tables.singles[:, :columns] + weight * (first - tables.singles[:, :columns])
     singles = torch.cat((mixed, tables.singles[:, columns:]), dim=1)
     return singles, torch.cat((variance[:columns] * (1 - weight), variance[columns:]))
+
+
+def counts_of_groups(found: Found, singles: Counts, groups: int) -> tuple[Tensor, Tensor]:
+    """Counts float64[classes, groups] of so many groups, by those of cells; variance float64[groups] of their noise."""
+    counts = singles.counts.new_zeros(len(singles.counts), groups).index_add_(1, found.groups, singles.counts)
+    return counts, torch.bincount(found.groups, minlength=groups) * max(singles.noise**2, LEAST_NOISE)
 
 
 def shares_within(schema: TableSchema, found: Found) -> Tensor:

@@ -19,12 +19,12 @@ from common.privacy.statistics.pairs import GROUPS
 from common.privacy.statistics.singles import Counts
 from common.seeding import random_generator
 from common.wire.study import Study
+from server.fitting.bayes import bayes_weights
 from server.fitting.detail import detail_weights
 from server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weights
 from server.fitting.groups import groups_of
 from server.fitting.linear import discriminant
 from server.fitting.mixture import Found, mixture_weights
-from server.fitting.table_choices import MOST_BINS
 from server.fitting.warm_start import pretrain
 
 
@@ -48,7 +48,7 @@ class Released(NamedTuple):
 def sent_with(study: Study, phase: str, released: Mapping[str, Released]) -> Weights:
     """What sites need to know for a phase, from those before; empty where they need nothing."""
     if phase == plan.PAIRS:
-        return {GROUPS: groups_of(_table(study), _mixture(study).bins or MOST_BINS, _counts(study, released))}
+        return {GROUPS: groups_of(_table(study), _mixture(study).most_bins, _counts(study, released))}
     if phase not in (plan.MOMENTS, plan.CELLS):
         return {}
     means, known = statistic(study, plan.MEANS, {}), released[plan.MEANS]
@@ -100,13 +100,15 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
 
 
 def _pairs(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:
-    model, found = _mixture(study), released[plan.PAIRS]
+    model, schema, found = _mixture(study), _table(study), released[plan.PAIRS]
     pairs = statistic(study, plan.PAIRS, sent_with(study, plan.PAIRS, released))
     assert isinstance(pairs, Pairs)  # noqa: S101  (by its phase)
     tables = pairs.tables(found.total, found.noise(study, plan.PAIRS))
     counted = Found(tables, model.classes_apart, pairs.groups, _counts(study, released))
     rng = random_generator(study.scenario.seed, "mixture")
-    return {**weights, **mixture_weights(_table(study), counted, model.components, model.steps, rng)}
+    fitted = mixture_weights(schema, counted, model.components, model.steps, rng)
+    bayes = bayes_weights(schema, counted, model.most_bins) if schema.num_classes > 1 else {}
+    return {**weights, **fitted, **bayes}
 
 
 def _counts(study: Study, released: Mapping[str, Released]) -> Counts | None:

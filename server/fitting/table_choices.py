@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from common.config.scenario import Scenario
 from common.modality.table import TableSchema
-from common.modality.table_options import Mixture
+from common.modality.table_options import MOST_BINS, Mixture
 from common.privacy.statistics.pairs import noise_of_pairs
 from common.privacy.statistics.singles import noise_of_singles
 from common.wire.study import SiteDeclaration, Study
@@ -31,7 +31,6 @@ CLEAR_SINGLES = 3.0
 """Signal of a cell from which counts of single cells are worth their share: numbers are cut by them, and spread over
 the cells of a group."""
 
-MOST_BINS = 16
 _BINS = range(2, MOST_BINS + 1)
 _SINGLES_SHARE = 0.1
 

@@ -152,7 +152,7 @@ def _scores(one: Mapping[str, Any]) -> _Row:
 
 
 def _baseline(name: str, one: Mapping[str, Any]) -> _Row:
-    return name, str(one["reason"] or ""), [_figure(one[measure]) for measure in MEASURES]
+    return name[0].upper() + name[1:], str(one["reason"] or ""), [_figure(one[measure]) for measure in MEASURES]
 
 
 def _trained(found: Mapping[str, Any]) -> list[str]:

@@ -34,10 +34,14 @@ def test_a_run_is_measured_with_its_hospitals(
 
     capsys.readouterr()
     silogan._print_figures(report)
-    logistic, boosting, distance = capsys.readouterr().out.splitlines()
+    logistic, boosting, released, distance = capsys.readouterr().out.splitlines()
     assert logistic.startswith("AUROC on real test rows, logistic regression: trained on synthetic 0.9")
     assert boosting.startswith("AUROC on real test rows, boosted trees: trained on synthetic ")
     assert "one hospital alone 0." in boosting
+    tree = table["baselines"]["tree-augmented naive Bayes"]["auroc"]
+    assert released.startswith("AUROC of classifiers of the release: naive Bayes 0.9")
+    assert released.endswith(f"tree-augmented naive Bayes {tree:.3f}")
+    assert report["utility"]["auroc_released"] == tree > 0.9
     assert distance.endswith("0 of 2,000 rows break the schema")
 
     study, data = Study.load(run_dir), read(load_scenario(SCENARIO).data)

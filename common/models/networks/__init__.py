@@ -7,6 +7,7 @@ from common.modality import KINDS, Model, Schema
 from common.models.networks import article, dcgan, gaussians, mixture
 from common.models.networks.base import (
     GAN,
+    Classify,
     Discriminator,
     Drawn,
     Family,
@@ -22,6 +23,7 @@ from common.registry import lookup
 __all__ = [
     "FAMILIES",
     "GAN",
+    "Classify",
     "Discriminator",
     "Drawn",
     "Family",

@@ -1,7 +1,7 @@
 """The interface of every family of networks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,9 @@ from common.modality.base import Schema, Stored
 from common.modality.table_where import Where
 
 _CLASSIFIED_AT_ONCE = 1000
+
+Classify = Callable[[Tensor], Tensor | None]
+"""Logits float[B, classes] of encoded records float[B, *shape]; None if there is no classifier."""
 
 
 class Drawn(NamedTuple):
@@ -75,6 +78,10 @@ class Generator(nn.Module, ABC):
         """Logits float[B, classes] of records, by a classifier that the generator holds as well; else None."""
         return None
 
+    def baselines(self) -> Mapping[str, Classify]:
+        """Simpler classifiers that the generator holds beside `classify`, by name: what that must beat."""
+        return {}
+
     def draw(self, count: int, classes: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """`count` records of random noise and classes, and their labels; None if it is unconditional."""
         z = torch.randn(count, self.latent_dim, generator=rng, device=rng.device)
@@ -96,7 +103,7 @@ class Generator(nn.Module, ABC):
         return _NetworkSampler(self, schema)
 
 
-def classified(classify: Callable[[Tensor], Tensor | None] | None, schema: Schema, records: Stored) -> Tensor | None:
+def classified(classify: Classify | None, schema: Schema, records: Stored) -> Tensor | None:
     """Logits float[N, classes] of records as they are kept, some at a time; None if there is no classifier.
 
     Args:

@@ -4,14 +4,17 @@ The server fits it to noisy counts (`server/fitting/mixture.py`). There is no cr
 component is as likely as it meets them, and within it only the columns that they name change.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from common.errors import ConfigError
 from common.modality.table import TableSchema
-from common.modality.table_options import Mixture
+from common.modality.table_options import MOST_BINS, Mixture
 from common.modality.table_where import Where
-from common.models.networks.base import Discriminator, Generator, Sampler
+from common.models.networks.base import Classify, Discriminator, Generator, Sampler
+from common.models.networks.bayes import bayes
 from common.models.networks.mixture_sampler import MixtureSampler
 from common.models.networks.silent import Silent
 
@@ -28,7 +31,7 @@ def build(model: Mixture, schema: TableSchema) -> tuple[Generator, Discriminator
     if model.components * schema.cells > MOST_NUMBERS:
         problem = f"is {model.components}, too many for {schema.cells} cells"
         raise ConfigError("model.components", problem, "lower it")
-    return MixtureOfProducts(schema, model.components), Silent()
+    return MixtureOfProducts(schema, model.components, model.most_bins, tree=model.classes_apart), Silent()
 
 
 class MixtureOfProducts(Generator):
@@ -37,8 +40,11 @@ class MixtureOfProducts(Generator):
     Args:
         schema: of the rows.
         components: K.
+        bins: most groups of a number in the release, for its classifiers.
+        tree: whether pairs were counted in each class, and so tell a tree of columns.
 
     Attributes:
+        bayes: classifiers that the release gives as well; None of one class.
         chances: float32[K], of the components.
         classes: float32[K, classes], of each class in each component.
         cells: float32[K, cells], of each cell in each component; those of a column add up to 1.
@@ -50,7 +56,7 @@ class MixtureOfProducts(Generator):
     classes: Tensor
     cells: Tensor
 
-    def __init__(self, schema: TableSchema, components: int) -> None:
+    def __init__(self, schema: TableSchema, components: int, bins: int = MOST_BINS, *, tree: bool = True) -> None:
         super().__init__()
         self._blocks, self._numbers = schema.blocks, schema.shape[0] - schema.cells
         self.latent_dim = 1 + len(self._blocks) + self._numbers
@@ -58,6 +64,7 @@ class MixtureOfProducts(Generator):
         self.register_buffer("classes", torch.full((components, schema.num_classes), 1 / schema.num_classes))
         even = [torch.full((block.stop - block.start,), 1 / (block.stop - block.start)) for block in self._blocks]
         self.register_buffer("cells", torch.cat(even).repeat(components, 1))
+        self.bayes = bayes(schema, bins, tree=tree) if schema.num_classes > 1 else None
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """See `Generator.forward`: of each latent number the share of N(0, 1) below it decides."""
@@ -73,6 +80,14 @@ class MixtureOfProducts(Generator):
             batch[:, block].scatter_(1, cell.unsqueeze(1), 1.0)
         batch[:, self.cells.shape[1] :] = uniform[:, 1 + len(self._blocks) :]
         return batch
+
+    def classify(self, records: Tensor) -> Tensor | None:
+        """See `Generator.classify`."""
+        return None if self.bayes is None else self.bayes(records)
+
+    def baselines(self) -> Mapping[str, Classify]:
+        """See `Generator.baselines`."""
+        return {} if self.bayes is None else {"naive Bayes": self.bayes.naive}
 
     def sampler(self, schema: TableSchema, where: Where | None = None) -> Sampler:
         """See `Generator.sampler`."""

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from common.modality.table import TableSchema
+from common.modality.table_features import cells_of
 from common.privacy.statistics.base import LARGEST, Statistic
-from common.privacy.statistics.singles import cells_of
 
 _B = math.sqrt(0.4) * LARGEST
 _GAMMA = math.sqrt(LARGEST**2 - _B**2)

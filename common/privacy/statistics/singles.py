@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from common.modality.table import TableSchema
+from common.modality.table_features import cells_of
 from common.privacy.statistics.base import LARGEST, Statistic
 
 
@@ -58,8 +59,3 @@ class Singles(Statistic):
 def noise_of_singles(noise: float, columns: int) -> float:
     """Standard deviation of the noise in a count, of so many columns, where each entry has `noise`."""
     return noise * math.sqrt(columns) / LARGEST
-
-
-def cells_of(schema: TableSchema, records: Tensor) -> Tensor:
-    """The cell of each column int64[N, m] that encoded rows are in, counted over all columns."""
-    return torch.stack([records[:, block].argmax(dim=1) + block.start for block in schema.blocks], dim=1)

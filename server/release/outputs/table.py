@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -13,6 +12,7 @@ from common.files import write_atomically, write_bytes_atomically
 from common.modality.table import Category, Column, TableSchema
 from common.modality.table_grid import Floats, grid_of
 from common.models.networks import Drawn
+from common.parquet_file import pyarrow
 from server.release.generator import ReleasedGenerator
 from server.release.outputs.base import Output
 from server.release.outputs.table_preview import PREVIEW_ROWS, preview
@@ -48,11 +48,7 @@ def write_csv(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -
 
 def write_parquet(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -> None:
     """A file of rows in the types of the schema; its metadata say what they are."""
-    try:
-        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError:
-        hint = "pip install 'silogan[parquet]', or use csv"
-        raise UsageError("--format parquet", "needs pyarrow, which is not installed", hint) from None
+    arrow, parquet = pyarrow("--format parquet", "use csv")
     schema = cast(TableSchema, generator.schema)
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in _about(generator).items()}
     fields = [(column.name, _arrow_type(arrow, column)) for column in schema.columns]

@@ -48,3 +48,9 @@ def comparison(synthetic: Stored | None, labels: Tensor | None, *, count: int = 
     held = train._replace(sites=torch.arange(count) % 3)
     how = Evaluation(**settings), 0, torch.device("cpu")
     return Comparison(synthetic, labels, held, test, SCHEMA, *how, site_names=("bergen", "oslo", "lund"))
+
+
+def age_alone(batch: Tensor) -> Tensor:
+    """Logits of encoded rows by the cell of their age, the older the likelier ill."""
+    older = batch[:, SCHEMA.blocks[0]] @ torch.tensor([0.0, 1.0, 2.0])
+    return torch.stack((-older, older), dim=1)

@@ -18,7 +18,7 @@ from server.evaluation.table_evaluation import RELEASED, evaluate
 from server.evaluation.table_groups import by_cell, by_mass, by_width
 from server.evaluation.table_rows import rows_of
 from server.evaluation.table_scores import auroc, scores_of
-from tests.server.evaluation.tables import SCHEMA, comparison, rows
+from tests.server.evaluation.tables import SCHEMA, age_alone, comparison, rows
 
 COUNT = 300
 
@@ -99,13 +99,23 @@ def test_many_values_are_drawn_as_the_most_frequent_and_others() -> None:
 def test_classifiers_of_the_release_need_no_rows() -> None:
     found = evaluate(
         asked(
-            baselines={"age alone": lambda test: torch.stack((-test["age"], test["age"]), dim=1)},
+            baselines={"age alone": age_alone},
             classify=lambda batch: batch[:, :2].flip(1),
         )
     )
     baselines = found["table"]["baselines"]
     assert baselines["age alone"]["auroc"] > 0.7
     assert found["utility"]["auroc_released"] == baselines[RELEASED]["auroc"]
+
+
+def test_rows_are_ranked_by_the_odds_of_a_class_however_certain_it_is() -> None:
+    """Logits of both classes that grow with certainty alone, up to where a chance is 1 in float64."""
+
+    def certain(batch: torch.Tensor) -> torch.Tensor:
+        return 500 * age_alone(batch) + torch.randint(1000, (len(batch), 1), generator=torch.Generator().manual_seed(0))
+
+    found = evaluate(asked(baselines={"plain": age_alone, "certain": certain}))["table"]["baselines"]
+    assert found["certain"]["auroc"] == pytest.approx(found["plain"]["auroc"])
 
 
 def of_one_class() -> dict[str, Any]:

@@ -56,7 +56,7 @@ def counted(noise: float, *, by_class: bool = True, bins: int = 8, with_singles:
 
 def drawn(weights: Weights, components: int) -> tuple[Tensor, Tensor]:
     network = MixtureOfProducts(SCHEMA, components)
-    network.load_state_dict(part_of(weights, "generator"))
+    network.load_state_dict({**network.state_dict(), **part_of(weights, "generator")})
     found = network.sampler(SCHEMA).draw(ROWS, torch.Generator().manual_seed(2))
     assert found.labels is not None
     return SCHEMA.encode(found.records)[:, : SCHEMA.cells].double(), found.labels

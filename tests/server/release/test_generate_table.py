@@ -18,9 +18,10 @@ from common.errors import ConfigError, UsageError
 from common.modality import Stored
 from common.modality.table import Category
 from common.modality.table_grid import grid_of
+from common.modality.table_options import Mixture
 from common.models.networks import Drawn
 from common.models.networks.mixture_sampler import MixtureSampler
-from common.models.weights import generator_weights
+from common.models.weights import generator_weights, under
 from common.privacy.plan import SEEDED
 from common.wire.run_folder import GENERATOR_FILE
 from common.wire.study import Study
@@ -264,3 +265,18 @@ def test_the_bar_is_for_terminals_alone(run: Path, tmp_path: Path, is_terminal: 
 def test_rows_are_drawn_as_they_are_written() -> None:
     parts: Iterator[Drawn] = released().draw(10**12, torch.Generator())
     assert len(next(parts).records["age"]) == 65_536
+
+
+def test_labels_may_come_from_the_classifier_of_the_release(study: Study, run_dir: Path, tmp_path: Path) -> None:
+    network = tables.mixture(schema())
+    assert network.bayes is not None
+    network.bayes.offsets.copy_(torch.tensor([0.0, 50.0]))
+    scenario = study.scenario.model_copy(update={"model": Mixture(components=16)})
+    weights = under("generator", dict(network.state_dict()))
+    save_generator(Study(scenario, schema(), study.plan, study.sites), weights, run_dir / GENERATOR_FILE)
+    draw(run_dir, tmp_path / "asked.csv")
+    draw(run_dir, tmp_path / "found.csv", by_classifier=True)
+    asked, found = rows_of(tmp_path / "asked.csv"), rows_of(tmp_path / "found.csv")
+    assert {row.pop("num") for row in asked} == {"healthy", "ill, or worse"}
+    assert {row.pop("num") for row in found} == {"ill, or worse"}
+    assert asked == found

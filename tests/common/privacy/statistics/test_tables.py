@@ -11,11 +11,12 @@ from torch import Tensor
 
 from common.config.scenario import Scenario, parse_scenario
 from common.modality.table import Category, Number, TableSchema
+from common.modality.table_features import cells_of
 from common.privacy.plan import PAIRS, SINGLES
 from common.privacy.statistics import Pairs, Singles, Statistic, asked_for
 from common.privacy.statistics.base import LARGEST
 from common.privacy.statistics.pairs import noise_of_pairs
-from common.privacy.statistics.singles import cells_of, noise_of_singles
+from common.privacy.statistics.singles import noise_of_singles
 
 SCHEMA = TableSchema(
     ("well", "ill", "dead"),
