@@ -128,12 +128,12 @@ def partition(
         One int64 array a site: sorted positions in `labels`, disjoint, together all of them, none empty.
 
     Raises:
-        ConfigError: there are more sites (or shards) than images or patients, or the partition is unknown or does not
+        ConfigError: there are more sites (or shards) than records or patients, or the partition is unknown or does not
             fit the data.
     """
     split = lookup(PARTITIONS, sites.partition, "sites.partition")
     if patients is None or split is by_natural_site:
-        _check_enough(sites, len(labels), "images")
+        _check_enough(sites, len(labels), "records")
         return [np.sort(part).astype(np.int64, copy=False) for part in split(sites, labels, natural, rng)]
     _, first, unit = np.unique(patients, return_index=True, return_inverse=True)
     _check_enough(sites, len(first), "patients")

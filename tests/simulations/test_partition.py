@@ -167,7 +167,7 @@ def test_natural_sites_keep_their_images() -> None:
 @pytest.mark.parametrize("name", sorted(PARTITIONS))
 def test_more_sites_than_images_are_refused_without_the_number_of_images(name: str) -> None:
     labels = np.zeros(37, np.int64)
-    with pytest.raises(ConfigError, match=r"^sites\.count: 50 sites are more than there are images") as caught:
+    with pytest.raises(ConfigError, match=r"^sites\.count: 50 sites are more than there are records") as caught:
         spread(labels, labels, count=50, partition=name)
     assert "37" not in str(caught.value)
 
