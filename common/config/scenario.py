@@ -91,14 +91,14 @@ class Refine(Section):
     """q: probability that a patient is in a step's batch"""
 
     clip_norm: bounds.Clip = 0.1
-    width: Annotated[int, Field(ge=1, le=1024)] = 16
-    """width of the critic's two hidden layers"""
+    width: Annotated[int, Field(ge=16, le=1024, multiple_of=16)] = 16
+    """width of the critic's two hidden layers, a multiple of 16"""
 
     generator_steps: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=5, description="steps of the mixture in each round, at the server; they cost no privacy"
     )
     batch: bounds.Size = Field(default=512, description="synthetic rows in each of them")
-    lr_generator: _Rate = 0.01
+    lr_generator: _Rate = 1e-3
     lr_discriminator: _Rate = 2e-3
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     """of the softmax through which the critic's slopes reach the mixture; low ones vary more"""

@@ -80,7 +80,7 @@ class Mixture(Model):
     steps: Annotated[int, Field(ge=1, le=100_000)] = 1500
     """most steps of the fit at the server; they cost no privacy"""
 
-    critic: Annotated[int, Field(ge=0, le=1024)] = 0
+    critic: Annotated[int, Field(ge=0, le=1024, multiple_of=16)] = 0
     """width of the critic's layers; training.refine.width sets it, and 0 is no critic"""
 
     def released(self) -> "Mixture":

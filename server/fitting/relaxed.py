@@ -64,4 +64,4 @@ class RelaxedMixture(nn.Module):
         noise = torch.empty_like(logits).exponential_(generator=rng).clamp(min=1e-30).log()
         soft = ((logits - noise) / self._temperature).softmax(dim=1)
         hard = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1.0)
-        return hard + soft - soft.detach()
+        return hard + (soft - soft.detach())

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from common.models.networks.base import Discriminator
 
+VECTOR = 16
+"""Numbers in a vector of a processor. Layers are whole vectors wide: else what is computed for a row may depend on
+where in a batch it stands, and no machine that does so may work on patients (`client/training/isolation.py`)."""
+
 
 class RowCritic(Discriminator):
     """Two hidden layers on the cells of a row and its class. Where in its cell a number lies is not seen.
@@ -16,7 +20,7 @@ class RowCritic(Discriminator):
     Args:
         cells: of all columns together; the first entries of a row.
         classes: number of labels.
-        width: of the hidden layers.
+        width: of the hidden layers, a multiple of `VECTOR`.
     """
 
     conditional = True
@@ -24,8 +28,9 @@ class RowCritic(Discriminator):
     def __init__(self, cells: int, classes: int, width: int) -> None:
         super().__init__()
         self._cells, self._classes = cells, classes
+        self._empty = -(cells + classes) % VECTOR
         self.layers = nn.Sequential(
-            nn.Linear(cells + classes, width),
+            nn.Linear(cells + classes + self._empty, width),
             nn.LeakyReLU(0.2),
             nn.Linear(width, width),
             nn.LeakyReLU(0.2),
@@ -37,5 +42,6 @@ class RowCritic(Discriminator):
         """See `Discriminator.forward`."""
         if labels is None:
             raise ValueError("this critic needs labels")
-        of_class = labels.unsqueeze(1) == torch.arange(self._classes, device=labels.device)
+        # a class each, and then places that stay 0
+        of_class = labels.unsqueeze(1) == torch.arange(self._classes + self._empty, device=labels.device)
         return self.layers(torch.cat((records[:, : self._cells], of_class.to(records.dtype)), dim=1))
