@@ -15,8 +15,8 @@ from common.files import writing
 from common.registry import lookup
 from common.wire.run_folder import CONTROL_FOLDER, LOCK_FILE, delete_run, holds_run
 from server.rounds.checkpoint import Checkpoint
-from simulations.engines import ENGINES
 from simulations.control import control_of
+from simulations.engines import ENGINES
 from simulations.finish import finish, finished_report
 from simulations.live import live_view
 from simulations.prepare import prepare, reopen

@@ -98,13 +98,13 @@ class Refine(Section):
         default=5, description="steps of the mixture in each round, at the server; they cost no privacy"
     )
     batch: bounds.Size = Field(default=512, description="synthetic rows in each of them")
-    lr_generator: _Rate = 1e-3
+    lr_generator: _Rate = 3e-4
     lr_discriminator: _Rate = 2e-3
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     """of the softmax through which the critic's slopes reach the mixture; low ones vary more"""
 
     def elsewhere(self) -> dict[str, dict[str, Any]]:
-        """The keys of other sections that these stand for: one private step, then Adam and the mixture at the server."""
+        """The keys of other sections that these stand for: one private step, then the server's."""
         training = {
             "rounds": self.rounds,
             "local_steps": 1,
