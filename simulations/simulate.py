@@ -76,8 +76,10 @@ def simulate(
             raise refusal
         stopped, control = str(refusal) if refusal else None, None
         if scenario.training.refine is not None and scenario.evaluation.enabled and stopped is None:
-            how = {"engine": engine, "workers": workers, "console": console}
-            control = simulate(control_of(scenario), run_dir / CONTROL_FOLDER, resume=True, **how)
+            beside = run_dir / CONTROL_FOLDER
+            control = simulate(
+                control_of(scenario), beside, engine=engine, workers=workers, resume=True, console=console
+            )
         with console.status("measuring the synthetic records"):
             report = finish(study, run_dir, engine=engine, stopped=stopped, started=start, control=control)
     if refusal is not None:

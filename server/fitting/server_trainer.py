@@ -46,8 +46,9 @@ class ServerTrainer:
         self._gan = networks(study.scenario.model, study.schema, weights)
         self._loss: Loss = lookup(LOSSES, self._training.loss, "training.loss")
         betas, refine, generator = self._training.betas, self._training.refine, self._gan.generator
-        relaxed = refine is not None and isinstance(generator, MixtureOfProducts)
-        self._relaxed = RelaxedMixture(generator, refine.temperature) if relaxed else None
+        self._relaxed: RelaxedMixture | None = None
+        if refine is not None and isinstance(generator, MixtureOfProducts):
+            self._relaxed = RelaxedMixture(generator, refine.temperature)
         self._g_optimizer = Adam((self._relaxed or generator).parameters(), lr=rates.generator, betas=betas)
         self._d_optimizer = Adam(self._gan.discriminator.parameters(), lr=rates.discriminator, betas=betas)
 

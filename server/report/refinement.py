@@ -52,7 +52,8 @@ def compare(refined: Report, control: Report | None) -> dict[str, Any]:
     if with_critic is None or without is None:
         advice = "No control was measured: nothing here says whether the critic was worth its share of the budget."
         return {**found, "use": None, "advice": f"{advice} Simulate the study on public data first."}
-    gains = [a - b for name in _CLASSIFIERS if None not in (a := with_critic[name], b := without[name])]
+    pairs = [(with_critic[name], without[name]) for name in _CLASSIFIERS]
+    gains = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
     if not gains:
         return {**found, "use": None, "advice": "There is no AUROC to compare: compare the distances."}
     gain = sum(gains) / len(gains)
