@@ -91,6 +91,8 @@ class Refine(Section):
     """q: probability that a patient is in a step's batch"""
 
     clip_norm: bounds.Clip = 0.1
+    """C: most that a patient adds to a step"""
+
     width: Annotated[int, Field(ge=16, le=1024, multiple_of=16)] = 16
     """width of the critic's two hidden layers, a multiple of 16"""
 
@@ -99,7 +101,11 @@ class Refine(Section):
     )
     batch: bounds.Size = Field(default=512, description="synthetic rows in each of them")
     lr_generator: _Rate = 3e-4
+    """Adam's learning rate for the mixture's logits; it falls linearly to zero, as the critic's does"""
+
     lr_discriminator: _Rate = 2e-3
+    """Adam's learning rate for the critic"""
+
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     """of the softmax through which the critic's slopes reach the mixture; low ones vary more"""
 

@@ -68,8 +68,10 @@ def judge(study: Study) -> Judgement:
 
 
 def reasons(wanted: Mixture, chosen: Mixture) -> list[str]:
-    """Why each option is as it is."""
+    """Why each option is as it is, and what is known of a critic."""
+    critic = "training.refine: a critic; where measured it was no better than its control, which a simulation runs"
     return [
+        *([critic] if chosen.critic else []),
         option("bins", wanted, chosen, f"as many as leave pairs {CLEAR:g} times their noise, or the fewest"),
         option("by_class", wanted, chosen, "as classes are large enough for pairs of their own, or not"),
         option("singles_share", wanted, chosen, "above 0 where single cells are clear enough to cut numbers by"),
