@@ -287,9 +287,10 @@ class Scenario(Section):
             if getattr(self.model, "critic", 0):
                 raise ValueError("model.critic needs training.refine, which sets it")
             return self
-        if family != "mixture" or self.training.warm_start is not None:
-            what = f"model.family=mixture, not {family}" if family != "mixture" else "no training.warm_start"
-            raise ValueError(f"training.refine needs {what}")
+        if family != "mixture":
+            raise ValueError(f"training.refine needs model.family=mixture, not {family}")
+        if self.training.warm_start is not None or self.training.guard is not None:
+            raise ValueError("training.refine begins at a fit: it needs no training.warm_start and no training.guard")
         for name, values in refine.elsewhere().items():
             section: Section = getattr(self, name)
             for key, value in values.items():
