@@ -66,8 +66,8 @@ class SiteTrainer:
         self._set_learning_rates(lr_factor)
         for _ in range(steps):
             self._discriminator_step()
-            if self._frequency.generator_is_due() and self._g_optimizer is not None:
-                self._generator_step(self._g_optimizer)
+            if self._frequency.generator_is_due() and not self._training.server_generator_steps:
+                self._generator_step()
 
     def state(self) -> dict[str, Any]:
         """Optimizer and frequency state; stays at the site between rounds."""
@@ -107,8 +107,10 @@ class SiteTrainer:
                     parameter.clamp_(-self._training.weight_clip, self._training.weight_clip)
         self._frequency.observe(told_fake.float().mean())
 
-    def _generator_step(self, optimizer: Optimizer) -> None:
+    def _generator_step(self) -> None:
         """One step of G through the frozen D: no real image, no per-sample work."""
+        optimizer = self._g_optimizer
+        assert optimizer is not None  # noqa: S101  (sites train the generator)
         discriminator = self._discriminator.requires_grad_(False)
         with self._precision:
             fake, labels = self._draw(self._training.generator_batch_size)
