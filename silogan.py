@@ -520,6 +520,8 @@ def _print_table(console: Console, figures: dict[str, Any]) -> None:
             shown += f", pairs {two['mean']:.3f} ({two['floor_mean']:.3f})"
         broken = f"{table['violations']['violating']:,} of {table['violations']['rows']:,} rows break the schema"
         console.print(f"distance from real test rows: {shown}; {broken}", soft_wrap=True)
+    if figures.get("refinement"):
+        console.print(figures["refinement"]["advice"], soft_wrap=True)
 
 
 def _print_seeds(reports: list[dict[str, Any]]) -> None:

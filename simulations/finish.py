@@ -5,6 +5,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from common.wire.study import Study, versions
 from server.fitting.choices import judge
 from server.release.generator import ReleasedGenerator
 from server.release.publish import publish
+from server.report.refinement import compare
 from server.report.report import write_html
 from server.rounds.checkpoint import Checkpoint
 from server.rounds.events import read_events
@@ -37,7 +39,15 @@ def finished_report(run_dir: Path) -> dict[str, Any] | None:
         return None
 
 
-def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, started: float) -> dict[str, Any]:
+def finish(
+    study: Study,
+    run_dir: Path,
+    *,
+    engine: str,
+    stopped: str | None,
+    started: float,
+    control: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Writes generator, grid and report from the last checkpoint; returns the content of `report.json`.
 
     Args:
@@ -46,6 +56,7 @@ def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, sta
         engine: name of the engine, for the report.
         stopped: why training ended early, if it did.
         started: `time.monotonic()` at the beginning of the command.
+        control: the report of the study's control, if one was run.
     """
     checkpoint = Checkpoint.latest(run_dir)
     if checkpoint is None:
@@ -59,6 +70,7 @@ def finish(study: Study, run_dir: Path, *, engine: str, stopped: str | None, sta
         **_description(study, checkpoint, engine, stopped),
         "sites": _sites(study, checkpoint, run_dir),
         **measured,
+        "refinement": None if study.scenario.training.refine is None else compare(measured, control),
         "seconds": {
             "total": time.monotonic() - started,
             "training": checkpoint.training_seconds,

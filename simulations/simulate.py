@@ -13,8 +13,9 @@ from common.device import available_cores, choose_device
 from common.errors import ConfigError, PrivacyRefusal, UsageError
 from common.files import writing
 from common.registry import lookup
-from common.wire.run_folder import LOCK_FILE, delete_run, holds_run
+from common.wire.run_folder import CONTROL_FOLDER, LOCK_FILE, delete_run, holds_run
 from server.rounds.checkpoint import Checkpoint
+from simulations.control import control_of
 from simulations.engines import ENGINES
 from simulations.finish import finish, finished_report
 from simulations.live import live_view
@@ -31,7 +32,7 @@ def simulate(
     overwrite: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Runs a scenario to its report.
+    """Runs a scenario to its report, and with `training.refine` its control too, in a folder of its own.
 
     Args:
         scenario: the study.
@@ -73,8 +74,14 @@ def simulate(
         checkpoint = Checkpoint.latest(run_dir)
         if refusal is not None and (checkpoint is None or checkpoint.round == 0):
             raise refusal
-        with console.status("measuring the synthetic images"):
-            report = finish(study, run_dir, engine=engine, stopped=str(refusal) if refusal else None, started=start)
+        stopped, control = str(refusal) if refusal else None, None
+        if scenario.training.refine is not None and scenario.evaluation.enabled and stopped is None:
+            beside = run_dir / CONTROL_FOLDER
+            control = simulate(
+                control_of(scenario), beside, engine=engine, workers=workers, resume=True, console=console
+            )
+        with console.status("measuring the synthetic records"):
+            report = finish(study, run_dir, engine=engine, stopped=stopped, started=start, control=control)
     if refusal is not None:
         raise refusal
     return report

@@ -14,7 +14,7 @@ from client.training.adaptive import DiscriminatorFrequency
 from client.training.steps import Step
 from common.config.scenario import Training
 from common.models.losses import LOSSES, Loss
-from common.models.networks import GAN, Discriminator
+from common.models.networks import GAN, Discriminator, Generator
 from common.registry import lookup
 
 
@@ -51,8 +51,7 @@ class SiteTrainer:
         self._training, self._num_classes, self._public = training, num_classes, public
         self._loss: Loss = lookup(LOSSES, training.loss, "training.loss")
         self._frequency = DiscriminatorFrequency(training.d_steps_per_g_step)
-        parameters, lr = self._generator.parameters(), training.lr_generator
-        self._g_optimizer = Adam(parameters, lr=lr, betas=training.betas, fused=True)
+        self._g_optimizer = generator_optimizer(self._generator, training)
         self._precision = passes(public.device, training)
 
     def run(self, steps: int, lr_factor: float = 1.0) -> None:
@@ -73,14 +72,15 @@ class SiteTrainer:
     def state(self) -> dict[str, Any]:
         """Optimizer and frequency state; stays at the site between rounds."""
         return {
-            "generator_optimizer": self._g_optimizer.state_dict(),
+            "generator_optimizer": {} if self._g_optimizer is None else self._g_optimizer.state_dict(),
             "discriminator_optimizer": self._d_optimizer.state_dict(),
             "frequency": self._frequency.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restores what `state` returned after the round before."""
-        self._g_optimizer.load_state_dict(state["generator_optimizer"])
+        if self._g_optimizer is not None:
+            self._g_optimizer.load_state_dict(state["generator_optimizer"])
         self._d_optimizer.load_state_dict(state["discriminator_optimizer"])
         self._frequency.load_state(state["frequency"])
 
@@ -90,6 +90,8 @@ class SiteTrainer:
             (self._g_optimizer, self._training.lr_generator),
             (self._d_optimizer, self._training.lr_discriminator),
         ):
+            if optimizer is None:
+                continue
             # plain steps only carry the gradients to the server, which divides by their rate
             factor = lr_factor if isinstance(optimizer, Adam) else 1.0
             for group in optimizer.param_groups:
@@ -107,13 +109,15 @@ class SiteTrainer:
 
     def _generator_step(self) -> None:
         """One step of G through the frozen D: no real image, no per-sample work."""
+        optimizer = self._g_optimizer
+        assert optimizer is not None  # noqa: S101  (sites train the generator)
         discriminator = self._discriminator.requires_grad_(False)
         with self._precision:
             fake, labels = self._draw(self._training.generator_batch_size)
             loss = self._loss.generator(discriminator(fake, labels).float()).mean()
-            self._g_optimizer.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-        self._g_optimizer.step()
+        optimizer.step()
         discriminator.requires_grad_(True)
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor | None]:
@@ -123,6 +127,13 @@ class SiteTrainer:
 def passes(device: torch.device, training: Training) -> torch.autocast:
     """The context of the networks' passes; rounding them to bfloat16 changes gradients, not guarantees."""
     return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+
+
+def generator_optimizer(generator: Generator, training: Training) -> Optimizer | None:
+    """Adam; None where the server trains the generator, of which a site needs no more than fakes."""
+    if training.server_generator_steps:
+        return None
+    return Adam(generator.parameters(), lr=training.lr_generator, betas=training.betas, fused=True)
 
 
 def discriminator_optimizer(discriminator: Discriminator, training: Training) -> Optimizer:

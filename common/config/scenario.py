@@ -23,6 +23,7 @@ Unit = Literal["record", "patient"]
 
 _Below1 = Annotated[float, Field(ge=0, lt=1)]
 _UpTo1 = Annotated[float, Field(gt=0, le=1)]
+_Share = Annotated[float, Field(gt=0, lt=1)]
 _Rate = Annotated[float, Field(gt=0, le=1e3)]
 _Few = Annotated[int, Field(ge=0, le=100_000)]
 
@@ -59,7 +60,7 @@ class WarmStart(Section):
     noise_multiplier: bounds.Noise | None = None
     """σ of the release (noise multiplier), charged like a step with q = 1; computed from share if none"""
 
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    share: _Share | None = None
     """share of the budget for the release, in information μ² = 1/σ²; 0.314 if not given, or all of it with rounds=0"""
 
     frequencies: Annotated[int, Field(ge=1, le=32)] = 12
@@ -73,6 +74,55 @@ class WarmStart(Section):
 
     lr_generator: _Rate = 5e-4
     lr_discriminator: _Rate = 1e-3
+
+
+class Refine(Section):
+    """A GAN stage for tables: a private critic of whole rows moves the fitted mixture at the server.
+
+    It takes its share of the budget from the release, and is worth that only where the release with all of it is worse:
+    a simulation runs both, and its report says which to use.
+    """
+
+    share: _Share = 0.1
+    """share of the budget for the critic, in information μ²"""
+
+    rounds: bounds.Rounds = Field(default=50, description="rounds of one private step at each site")
+    sample_rate: bounds.Rate = 0.5
+    """q: probability that a patient is in a step's batch"""
+
+    clip_norm: bounds.Clip = 0.1
+    """C: most that a patient adds to a step"""
+
+    width: Annotated[int, Field(ge=16, le=1024, multiple_of=16)] = 16
+    """width of the critic's two hidden layers, a multiple of 16"""
+
+    generator_steps: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=5, description="steps of the mixture in each round, at the server; they cost no privacy"
+    )
+    batch: bounds.Size = Field(default=512, description="synthetic rows in each of them")
+    lr_generator: _Rate = 3e-4
+    """Adam's learning rate for the mixture's logits; it falls linearly to zero, as the critic's does"""
+
+    lr_discriminator: _Rate = 2e-3
+    """Adam's learning rate for the critic"""
+
+    temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """of the softmax through which the critic's slopes reach the mixture; low ones vary more"""
+
+    def elsewhere(self) -> dict[str, dict[str, Any]]:
+        """The keys of other sections that these stand for: one private step, then the server's."""
+        training = {
+            "rounds": self.rounds,
+            "local_steps": 1,
+            "sample_rate": self.sample_rate,
+            "discriminator_adam": "server",
+            "server_generator_steps": self.generator_steps,
+            "generator_batch_size": self.batch,
+            "lr_generator": self.lr_generator,
+            "lr_discriminator": self.lr_discriminator,
+            "lr_decay": "linear",
+        }
+        return {"training": training, "privacy": {"clip_norm": self.clip_norm}, "model": {"critic": self.width}}
 
 
 class Guard(Section):
@@ -107,6 +157,9 @@ class Training(Section):
 
     warm_start: WarmStart | None = None
     """noisy class statistics to start from; random weights if not given"""
+
+    refine: Refine | None = None
+    """a GAN stage after a mixture's fit, which sets the other keys of its steps; none if not given"""
 
     server_generator_steps: _Few = 0
     """generator steps per round at the server, against the averaged discriminator; if 0, sites train the generator"""
@@ -228,13 +281,33 @@ class Scenario(Section):
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
+    def _refinement_sets_its_keys(self) -> "Scenario":
+        refine, family = self.training.refine, self.model.family
+        if refine is None:
+            if getattr(self.model, "critic", 0):
+                raise ValueError("model.critic needs training.refine, which sets it")
+            return self
+        if family != "mixture":
+            raise ValueError(f"training.refine needs model.family=mixture, not {family}")
+        if self.training.warm_start is not None or self.training.guard is not None:
+            raise ValueError("training.refine begins at a fit: it needs no training.warm_start and no training.guard")
+        for name, values in refine.elsewhere().items():
+            section: Section = getattr(self, name)
+            for key, value in values.items():
+                given = getattr(section, key)
+                if given not in (value, type(section).model_fields[key].default, 0):
+                    raise ValueError(f"{name}.{key}={given} contradicts training.refine, which sets it to {value}")
+            object.__setattr__(self, name, section.model_copy(update=values))  # only here: sections are frozen
+        return self
+
+    @model_validator(mode="after")
     def _sections_fit_together(self) -> "Scenario":
         rounds, steps = self.training.rounds + self.privacy.spare_rounds, self.training.local_steps
         if self.quorum > self.sites.count:
             raise ValueError(f"federation.quorum={self.quorum} exceeds sites.count={self.sites.count}")
         if rounds * steps > bounds.MOST_STEPS:
             raise ValueError(f"{rounds} rounds of training.local_steps={steps} are more than {bounds.MOST_STEPS} steps")
-        family, fitted = self.model.family, self.model.fitted
+        family, fitted = self.model.family, self.model.fitted and self.training.refine is None
         if fitted and (self.training.rounds or self.training.warm_start is not None):
             raise ValueError(f"model.family={family} is not trained: it needs training.rounds=0 and no warm_start")
         if self.training.rounds == 0 and not fitted and self.training.warm_start is None:

@@ -83,6 +83,13 @@ class Mixture(Model):
     steps: Annotated[int, Field(ge=1, le=100_000)] = 1500
     """most steps of the fit at the server; they cost no privacy"""
 
+    critic: Annotated[int, Field(ge=0, le=1024, multiple_of=16)] = 0
+    """width of the critic's layers; training.refine.width sets it, and 0 is no critic"""
+
+    def released(self) -> "Mixture":
+        """See `Model.released`: a generator needs no critic."""
+        return self.model_copy(update={"critic": 0})
+
     @property
     def classes_apart(self) -> bool:
         """`by_class`, which is so where nothing was chosen."""

@@ -79,8 +79,11 @@ def without(weights: Weights, *parts: str) -> Weights:
 
 
 def moving_average(average: Weights, new: Weights, decay: float) -> Weights:
-    """Decay · average + (1 - decay) · new (Yazici et al., 2019, for generators)."""
-    return {name: torch.lerp(new[name], tensor, decay) for name, tensor in average.items()}
+    """Decay · average + (1 - decay) · new (Yazici et al., 2019, for generators); whole numbers are the new ones."""
+    return {
+        name: torch.lerp(new[name], tensor, decay) if tensor.is_floating_point() else new[name]
+        for name, tensor in average.items()
+    }
 
 
 def distance(a: Weights, b: Weights) -> float:

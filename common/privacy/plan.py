@@ -237,12 +237,20 @@ def cells_phase(scenario: Scenario) -> Phase | None:
 def singles_phase(scenario: Scenario) -> Phase | None:
     """The counts of single columns, by which numbers are cut for the pairs."""
     share = scenario.model.singles_share if isinstance(scenario.model, Mixture) else None
-    return _release(scenario, SINGLES, share) if share else None
+    return _release(scenario, SINGLES, share * counts_share(scenario)) if share else None
 
 
 def pairs_phase(scenario: Scenario) -> Phase | None:
-    """The counts of pairs of columns, which use the budget that other phases leave."""
-    return _release(scenario, PAIRS, 0.0) if isinstance(scenario.model, Mixture) else None
+    """The counts of pairs of columns, which use the budget that other phases leave, or that a critic leaves."""
+    if not isinstance(scenario.model, Mixture):
+        return None
+    share = (1 - (scenario.model.singles_share or 0.0)) * counts_share(scenario)
+    return _release(scenario, PAIRS, 0.0 if scenario.training.refine is None else share)
+
+
+def counts_share(scenario: Scenario) -> float:
+    """Of the budget's information, that for counts of a table: all but a critic's."""
+    return 1.0 if scenario.training.refine is None else 1 - scenario.training.refine.share
 
 
 def _cut(scenario: Scenario) -> bool:

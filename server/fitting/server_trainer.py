@@ -1,7 +1,8 @@
 """Training at the server, without real images: post-processing of what the sites have released.
 
 Three uses: the generator against the averaged discriminator (`training.server_generator_steps`), Adam for it
-(`training.discriminator_adam`), and both networks on what a warm start describes (`server/fitting/warm_start.py`).
+(`training.discriminator_adam`), and both networks on what a warm start describes (`server/fitting/warm_start.py`). A
+mixture, which has no slopes, is trained through a form of it that does (`server/fitting/relaxed.py`).
 """
 
 from typing import NamedTuple, cast
@@ -12,9 +13,11 @@ from torch.optim import Adam
 
 from common.config.scenario import Training
 from common.models.losses import LOSSES, Loss
+from common.models.networks.mixture import MixtureOfProducts
 from common.models.weights import Weights, networks, part_of, weights_of
 from common.registry import lookup
 from common.wire.study import Study
+from server.fitting.relaxed import RelaxedMixture
 
 
 class Rates(NamedTuple):
@@ -42,8 +45,11 @@ class ServerTrainer:
         self._num_classes, self._rng = study.schema.num_classes, rng
         self._gan = networks(study.scenario.model, study.schema, weights)
         self._loss: Loss = lookup(LOSSES, self._training.loss, "training.loss")
-        betas = self._training.betas
-        self._g_optimizer = Adam(self._gan.generator.parameters(), lr=rates.generator, betas=betas)
+        betas, refine, generator = self._training.betas, self._training.refine, self._gan.generator
+        self._relaxed: RelaxedMixture | None = None
+        if refine is not None and isinstance(generator, MixtureOfProducts):
+            self._relaxed = RelaxedMixture(generator, refine.temperature)
+        self._g_optimizer = Adam((self._relaxed or generator).parameters(), lr=rates.generator, betas=betas)
         self._d_optimizer = Adam(self._gan.discriminator.parameters(), lr=rates.discriminator, betas=betas)
 
     @property
@@ -60,6 +66,8 @@ class ServerTrainer:
         loss.backward()
         self._g_optimizer.step()
         discriminator.requires_grad_(True)
+        if self._relaxed is not None:
+            self._relaxed.fold()
 
     def discriminator_step(self, images: Tensor, labels: Tensor) -> None:
         """One plain step of D on images float32[N, C, S, S] that stand for real ones, and as many of G's."""
@@ -108,4 +116,6 @@ class ServerTrainer:
         return {"generator": self._g_optimizer, "discriminator": self._d_optimizer}
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor | None]:
+        if self._relaxed is not None:
+            return self._relaxed.draw(count, self._rng)
         return self._gan.generator.draw(count, self._num_classes, self._rng)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from common.config.scenario import Scenario
 from common.modality.table import TableSchema
 from common.modality.table_options import MOST_BINS, Mixture
+from common.privacy.plan import counts_share
 from common.privacy.statistics.pairs import noise_of_pairs
 from common.privacy.statistics.singles import noise_of_singles
 from common.wire.study import SiteDeclaration, Study
@@ -66,8 +67,10 @@ def judge(study: Study) -> Judgement:
 
 
 def reasons(wanted: Mixture, chosen: Mixture) -> list[str]:
-    """Why each option is as it is."""
+    """Why each option is as it is, and what is known of a critic."""
+    critic = "training.refine: a critic; where measured it was no better than its control, which a simulation runs"
     return [
+        *([critic] if chosen.critic else []),
         option("bins", wanted, chosen, f"as many as leave pairs {CLEAR:g} times their noise, or the fewest"),
         option("by_class", wanted, chosen, "as classes are large enough for pairs of their own, or not"),
         option("singles_share", wanted, chosen, "above 0 where single cells are clear enough to cut numbers by"),
@@ -81,12 +84,13 @@ def signal(
     slots = schema.num_classes if by_class else 1
     share = 1 - (_model(scenario).singles_share or 0.0)
     columns = len(schema.columns) + (not by_class)
-    noise = noise_of_pairs(noise_of_total(scenario.privacy, sites, share), columns)
+    noise = noise_of_pairs(noise_of_total(scenario.privacy, sites, share * counts_share(scenario)), columns)
     return declared_records(sites) / (slots * bins**2) * math.sqrt(columns - 1) / noise if noise else math.inf
 
 
 def signal_of_singles(scenario: Scenario, schema: TableSchema, sites: Sequence[SiteDeclaration], share: float) -> float:
     """The same of a column's cell in one class, where counts of single cells have a share of the budget."""
+    share *= counts_share(scenario)
     noise = noise_of_singles(noise_of_total(scenario.privacy, sites, share), len(schema.columns))
     cells = schema.cells / len(schema.columns)
     return declared_records(sites) / (schema.num_classes * cells) / noise if noise else math.inf

@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.files import write_bytes_atomically
 from common.pages.page import environment, rendered
-from server.report import curves, figures, pictures, privacy, settings, table
+from server.report import curves, figures, pictures, privacy, refinement, settings, table
 
 Report = Mapping[str, Any]
 Event = Mapping[str, Any]
@@ -74,6 +74,9 @@ width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.
 {% endif %}
 </section>
 {% include "figures" %}
+{% if report.get("refinement") %}
+{% include "refinement" %}
+{% endif %}
 {% if report.get("table") %}
 {% include "table" %}
 {% endif %}
@@ -93,6 +96,7 @@ PAGES = environment(
     page=PAGE,
     sentence=privacy.SENTENCE,
     figures=figures.FIGURES,
+    refinement=refinement.REFINEMENT,
     table=table.TABLE,
     table_style=table.STYLE,
     drawing=pictures.DRAWING,
@@ -130,6 +134,7 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
         sheet=_sheet(grid_png),
         **privacy.view(report),
         **figures.view(report),
+        **refinement.view(report),
         **table.view(report),
         **curves.view(report, rounds),
         **settings.view(report),

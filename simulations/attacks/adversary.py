@@ -221,7 +221,7 @@ def _images(crafted: Crafted, schema: Schema, views: int) -> Tensor:
     if crafted.record == 2:
         return noise.sign()
     signs = torch.tensor([1.0, -(1 - 2.0**-crafted.eta)]).repeat(views)[:views]
-    return noise[:1].sign() * signs.view(-1, 1, 1, 1)
+    return noise[:1].sign() * signs.view(-1, *[1] * len(schema.shape))
 
 
 def _layers(discriminator: Discriminator) -> list[nn.Module]:

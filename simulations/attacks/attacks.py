@@ -101,7 +101,7 @@ def attack(
         if power:
             empirical = with_power(empirical, scenario, progress=progress)
         status.update("searching for weights under which clipping fails")
-        searched = adversary_seconds and not scenario.model.fitted
+        searched = adversary_seconds and (not scenario.model.fitted or scenario.training.refine is not None)
         adversary = _search(scenario, adversary_seconds) if searched else None
     return Attacks(empirical, adversary, infer_of_scenario(scenario, console))
 

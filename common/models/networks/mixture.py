@@ -1,7 +1,8 @@
 """A mixture of products of distributions: in each component of it the columns of a row are independent.
 
-The server fits it to noisy counts (`server/fitting/mixture.py`). There is no critic, and conditions are exact: a
-component is as likely as it meets them, and within it only the columns that they name change.
+The server fits it to noisy counts (`server/fitting/mixture.py`), and a critic may refine it
+(`server/fitting/relaxed.py`). Conditions are exact: a component is as likely as it meets them, and within it only the
+columns that they name change.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from common.modality.table_where import Where
 from common.models.networks.base import Classify, Discriminator, Generator, Sampler
 from common.models.networks.bayes import bayes
 from common.models.networks.mixture_sampler import MixtureSampler
+from common.models.networks.row_critic import RowCritic
 from common.models.networks.silent import Silent
 
 MOST_NUMBERS = 2**25
@@ -23,7 +25,7 @@ MOST_NUMBERS = 2**25
 
 
 def build(model: Mixture, schema: TableSchema) -> tuple[Generator, Discriminator]:
-    """The mixture, uniform until it is fitted, and a critic that says nothing.
+    """The mixture, uniform until it is fitted, and its critic, which says nothing where none is trained.
 
     Raises:
         ConfigError: it would hold more than `MOST_NUMBERS`.
@@ -31,7 +33,8 @@ def build(model: Mixture, schema: TableSchema) -> tuple[Generator, Discriminator
     if model.components * schema.cells > MOST_NUMBERS:
         problem = f"is {model.components}, too many for {schema.cells} cells"
         raise ConfigError("model.components", problem, "lower it")
-    return MixtureOfProducts(schema, model.components, model.most_bins, tree=model.classes_apart), Silent()
+    critic = RowCritic(schema.cells, schema.num_classes, model.critic) if model.critic else Silent()
+    return MixtureOfProducts(schema, model.components, model.most_bins, tree=model.classes_apart), critic
 
 
 class MixtureOfProducts(Generator):
@@ -44,6 +47,7 @@ class MixtureOfProducts(Generator):
         tree: whether pairs were counted in each class, and so tell a tree of columns.
 
     Attributes:
+        blocks: where in a row each column's cells are.
         bayes: classifiers that the release gives as well; None of one class.
         chances: float32[K], of the components.
         classes: float32[K, classes], of each class in each component.
@@ -58,11 +62,11 @@ class MixtureOfProducts(Generator):
 
     def __init__(self, schema: TableSchema, components: int, bins: int = MOST_BINS, *, tree: bool = True) -> None:
         super().__init__()
-        self._blocks, self._numbers = schema.blocks, schema.shape[0] - schema.cells
-        self.latent_dim = 1 + len(self._blocks) + self._numbers
+        self.blocks, self._numbers = schema.blocks, schema.shape[0] - schema.cells
+        self.latent_dim = 1 + len(self.blocks) + self._numbers
         self.register_buffer("chances", torch.full((components,), 1 / components))
         self.register_buffer("classes", torch.full((components, schema.num_classes), 1 / schema.num_classes))
-        even = [torch.full((block.stop - block.start,), 1 / (block.stop - block.start)) for block in self._blocks]
+        even = [torch.full((block.stop - block.start,), 1 / (block.stop - block.start)) for block in self.blocks]
         self.register_buffer("cells", torch.cat(even).repeat(components, 1))
         self.bayes = bayes(schema, bins, tree=tree) if schema.num_classes > 1 else None
 
@@ -70,15 +74,14 @@ class MixtureOfProducts(Generator):
         """See `Generator.forward`: of each latent number the share of N(0, 1) below it decides."""
         if labels is None:
             raise ValueError("this generator needs labels")
-        uniform = torch.special.ndtr(z)
-        of_class = self.chances.unsqueeze(1) * self.classes
+        uniform, of_class = torch.special.ndtr(z), self.joint
         cumulative = (of_class / of_class.sum(dim=0)).cumsum(dim=0).T.contiguous()
         chosen = _first_above(cumulative[labels], uniform[:, 0])
         batch = z.new_zeros(len(z), self.cells.shape[1] + self._numbers)
-        for column, block in enumerate(self._blocks):
+        for column, block in enumerate(self.blocks):
             cell = _first_above(self.cells[chosen, block].cumsum(dim=1), uniform[:, 1 + column])
             batch[:, block].scatter_(1, cell.unsqueeze(1), 1.0)
-        batch[:, self.cells.shape[1] :] = uniform[:, 1 + len(self._blocks) :]
+        batch[:, self.cells.shape[1] :] = uniform[:, 1 + len(self.blocks) :]
         return batch
 
     def classify(self, records: Tensor) -> Tensor | None:
@@ -88,6 +91,23 @@ class MixtureOfProducts(Generator):
     def baselines(self) -> Mapping[str, Classify]:
         """See `Generator.baselines`."""
         return {} if self.bayes is None else {"naive Bayes": self.bayes.naive}
+
+    def draw(self, count: int, classes: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002
+        """See `Generator.draw`; classes are as frequent as in the mixture."""
+        z = torch.randn(count, self.latent_dim, generator=rng, device=rng.device)
+        labels = self.draw_classes(count, rng)
+        return self(z, labels), labels
+
+    def draw_classes(self, count: int, rng: torch.Generator) -> Tensor:
+        """Labels int64[count], as frequent as in the mixture, on the device of `rng`."""
+        uniform = torch.rand(count, generator=rng, device=rng.device)
+        cumulative = self.joint.sum(dim=0).cumsum(dim=0)
+        return _first_above((cumulative / cumulative[-1]).expand(count, -1).contiguous(), uniform)
+
+    @property
+    def joint(self) -> Tensor:
+        """float32[K, classes], the probability of each component with each class."""
+        return self.chances.unsqueeze(1) * self.classes
 
     def sampler(self, schema: TableSchema, where: Where | None = None) -> Sampler:
         """See `Generator.sampler`."""
