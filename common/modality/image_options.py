@@ -152,6 +152,9 @@ class Gaussians(Model):
     edge: Annotated[float, Field(ge=0, le=10)] | None = None
     """directions of a covariance below this many times what noise alone would show are left out; chosen if not given"""
 
+    row_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """of images with rows: share of the row in the squared norm of what is seen of a record"""
+
     public: Public | None = None
     """public images that fine detail is taken from; none if not given"""
 

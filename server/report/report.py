@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.files import write_bytes_atomically
 from common.pages.page import environment, rendered
-from server.report import curves, figures, pictures, privacy, settings, table
+from server.report import curves, figures, joint, pictures, privacy, settings, table
 
 Report = Mapping[str, Any]
 Event = Mapping[str, Any]
@@ -25,7 +25,7 @@ PAGE = """
 
 {% block title %}{{ report.title or report.name }} · SiloGAN report{% endblock %}
 
-{% block style %}{% if report.get("table") %}{% include "table_style" %}{% endif %}{% endblock %}
+{% block style %}{% if report.get("table") or report.get("joint") %}{% include "table_style" %}{% endif %}{% endblock %}
 
 {% block header %}
 <p class="kicker">SiloGAN run report</p>
@@ -77,6 +77,9 @@ width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.
 {% if report.get("table") %}
 {% include "table" %}
 {% endif %}
+{% if report.get("joint") %}
+{% include "joint" %}
+{% endif %}
 {% include "sites" %}
 {% include "curves" %}
 {% include "scope" %}
@@ -94,6 +97,7 @@ PAGES = environment(
     sentence=privacy.SENTENCE,
     figures=figures.FIGURES,
     table=table.TABLE,
+    joint=joint.JOINT,
     table_style=table.STYLE,
     drawing=pictures.DRAWING,
     sites=privacy.SITES,
@@ -131,6 +135,7 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
         **privacy.view(report),
         **figures.view(report),
         **table.view(report),
+        **joint.view(report),
         **curves.view(report, rounds),
         **settings.view(report),
     )
