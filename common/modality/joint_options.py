@@ -28,7 +28,7 @@ class ImagesWithRows(Folder):
 
     def declared_schema(self) -> JointSchema:
         """See `Data.declared_schema`."""
-        image = super().declared_schema()
+        image = self.declared_images()
         return self.with_rows(image.size, image.channels, image.classes)
 
     def with_rows(self, size: int, channels: int, classes: tuple[str, ...]) -> JointSchema:

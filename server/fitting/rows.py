@@ -8,8 +8,9 @@ with an image follows from that of the cells. For cells j of frequency p_j with 
 for any x that is jointly normal with v (the polyserial correlation; Olsson, Drasgow and Dorans, 1982). For two columns
 the same is the first term of a series, and taken for the whole.
 
-Images stay as they are fitted without rows. A row follows those directions of an image that rise above what noise alone
-would show. All is post-processing of the release.
+Images stay as they are fitted without rows. A row follows those directions of an image that rise above noise, as it
+does in everybody, and in a class or cell of its own only as far as noise does not explain the difference (James and
+Stein, 1961). All is post-processing of the release.
 """
 
 import math
@@ -27,7 +28,7 @@ from server.fitting.eigenvalues import largest_of_noise
 MOST_FOLLOWED = 0.98
 """Of a column's variance that an image may determine: noise must not take it to 1 or above."""
 
-_SMALLEST = 1e-9  # of variances: below it there is nothing to divide by
+_SMALLEST = 1e-9  # of shares and variances: below it there is nothing to divide by
 
 
 def of_images(found: Covariances, spectrum: JointSpectrum) -> Covariances:
@@ -46,37 +47,18 @@ def row_weights(found: Covariances, spectrum: JointSpectrum, schema: JointSchema
         schema: of the records.
         images: what the generator holds of the images, with their `roots`.
     """
-    d = spectrum.image.dimensions
+    d, scale = spectrum.image.dimensions, spectrum.row_scale
+    means, crossed, within = found.means[:, d:] / scale, found.matrices[:, d:, :d] / scale, found.matrices[:, d:, d:]
+    parts = found.counts / found.counts.sum()
+    lower, upper, scores = _cells(schema, means, parts, torch.einsum("s,scd->cd", parts, crossed))
+    noise = found.noise.unsqueeze(1) * scores.norm(dim=2) / scale
+    with_image = _shrunk(scores @ crossed, noise, parts)
     roots = part_of(images, "generator")["roots"].double() * spectrum.spectrum.weights.unsqueeze(1)
-    edges = largest_of_noise(found.noise, spectrum.dimensions)
-    fits = [
-        _of_cell(schema, spectrum, mean[d:] / spectrum.row_scale, matrix, root, float(edge))
-        for mean, matrix, root, edge in zip(found.means, found.matrices, roots, edges, strict=True)
-    ]
-    names = ("follows", "rest", "lower", "upper")
-    stacked = (torch.stack(parts).float() for parts in zip(*fits, strict=True))
-    return under("generator", dict(zip(names, stacked, strict=True)))
-
-
-def _of_cell(
-    schema: JointSchema, spectrum: JointSpectrum, shares: Tensor, matrix: Tensor, root: Tensor, edge: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`follows`, `rest`, `lower` and `upper` of one cell of a class."""
-    d, row = len(root), schema.row
-    variances = root.square().sum(dim=0)
-    clear = variances > max(edge, _SMALLEST)
-    whitened = torch.where(clear, root / variances.clamp(min=_SMALLEST), 0.0)
-    by_cell = matrix[d:, :d] @ whitened / spectrum.row_scale  # of cells with the image's latent numbers
-    lower, upper = torch.zeros_like(shares), torch.zeros_like(shares)
-    scores = torch.zeros(len(row.columns), row.cells, dtype=torch.float64)
-    for place, (column, block) in enumerate(zip(row.columns, row.blocks, strict=True)):
-        frequencies = nearest_shares(shares[block])
-        lower[block], upper[block] = ends(frequencies, _order(column, by_cell[block], frequencies))
-        scores[place, block] = scores_between(lower[block], upper[block])
-    follows = scores @ by_cell
-    follows *= (MOST_FOLLOWED / follows.square().sum(dim=1, keepdim=True).clamp(min=MOST_FOLLOWED)).sqrt()
-    between = scores @ matrix[d:, d:] @ scores.T / spectrum.row_scale**2
-    return follows, _rest(between - follows @ follows.T, 1 - follows.square().sum(dim=1)), lower, upper
+    follows = _followed(with_image, roots, largest_of_noise(float((parts * found.noise).norm()), spectrum.dimensions))
+    between = scores @ within @ scores.mT / scale**2 - follows @ follows.mT
+    rest = torch.stack([_rest(*one) for one in zip(between, 1 - follows.square().sum(dim=2), strict=True)])
+    fitted = {"follows": follows, "rest": rest, "lower": lower, "upper": upper}
+    return under("generator", {name: tensor.float() for name, tensor in fitted.items()})
 
 
 def nearest_shares(noisy: Tensor) -> Tensor:
@@ -112,19 +94,76 @@ def scores_between(lower: Tensor, upper: Tensor) -> Tensor:
     return mean / told if told > _SMALLEST else torch.zeros_like(mean)
 
 
-def _order(column: Column, by_cell: Tensor, shares: Tensor) -> Tensor:
+def _cells(schema: JointSchema, means: Tensor, parts: Tensor, crossed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Both ends float64[slots, cells] of each cell, and the scores float64[slots, m, cells] of each column.
+
+    Args:
+        schema: of the records.
+        means: float64[slots, cells], noisy frequencies.
+        parts: float64[slots], of everybody.
+        crossed: float64[cells, d], covariance of the cells with the images in everybody.
+    """
+    columns = list(enumerate(zip(schema.row.columns, schema.row.blocks, strict=True)))
+    lower, upper = torch.zeros_like(means), torch.zeros_like(means)
+    scores = means.new_zeros(len(means), len(columns), means.shape[1])
+    for place, (column, block) in columns:
+        order = _order(column, crossed[block], nearest_shares(parts @ means[:, block]))
+        for slot, noisy in enumerate(means[:, block]):
+            lower[slot, block], upper[slot, block] = ends(nearest_shares(noisy), order)
+            scores[slot, place, block] = scores_between(lower[slot, block], upper[slot, block])
+    return lower, upper, scores
+
+
+def _order(column: Column, crossed: Tensor, shares: Tensor) -> Tensor:
     """The order int64[n] of a column's cells: their own; of values without one that in which their images differ most.
+
+    The cell of missing values stands where a row then follows the image most: at an end it would pass for the largest
+    value.
 
     Args:
         column: whose cells they are.
-        by_cell: float64[n, d], their covariance with the image.
+        crossed: float64[n, d], their covariance with the image.
         shares: float64[n].
     """
+    known = list(range(column.known_cells))
     if not isinstance(column, Category) or column.ordered or len(shares) < 3:
-        return torch.arange(len(shares))
-    spread = by_cell / shares.clamp(min=_SMALLEST).sqrt().unsqueeze(1)
-    along = torch.linalg.svd(spread, full_matrices=False).U[:, 0]
-    return (along / shares.clamp(min=_SMALLEST).sqrt()).argsort(stable=True)
+        if not column.optional:
+            return torch.tensor(known)
+        orders = [torch.tensor([*known[:gap], len(known), *known[gap:]]) for gap in range(len(known) + 1)]
+        return max(orders, key=lambda order: float((scores_between(*ends(shares, order)) @ crossed).norm()))
+    deviations = shares.clamp(min=_SMALLEST).sqrt()
+    along = torch.linalg.svd(crossed / deviations.unsqueeze(1), full_matrices=False).U[:, 0]
+    return (along / deviations).argsort(stable=True)
+
+
+def _shrunk(covariances: Tensor, noise: Tensor, parts: Tensor) -> Tensor:
+    """Covariances float64[slots, m, d], drawn to everybody's by as much of their distance as noise explains.
+
+    Args:
+        covariances: with noise.
+        noise: float64[slots, m], its standard deviation in each entry.
+        parts: float64[slots], of everybody.
+    """
+    everybody = torch.einsum("s,smd->md", parts, covariances)
+    apart = covariances - everybody
+    by_noise = covariances.shape[2] * noise.square()
+    kept = (1 - by_noise / apart.square().sum(dim=2).clamp(min=1e-30)).clamp(0, 1)
+    return everybody + kept.unsqueeze(2) * apart
+
+
+def _followed(covariances: Tensor, roots: Tensor, edge: float) -> Tensor:
+    """Coefficients float64[slots, m, d] by which each v follows the latent numbers of the image.
+
+    Args:
+        covariances: float64[slots, m, d], of each v with the image.
+        roots: float64[slots, d, d], the image's, whose columns are orthogonal.
+        edge: variance from which a direction is followed.
+    """
+    variances = roots.square().sum(dim=1, keepdim=True)
+    whitened = torch.where(variances > max(edge, _SMALLEST), roots / variances.clamp(min=_SMALLEST), 0.0)
+    follows = covariances @ whitened
+    told = follows.square().sum(dim=2, keepdim=True)
+    return follows * (MOST_FOLLOWED / told.clamp(min=MOST_FOLLOWED)).sqrt()
 
 
 def _rest(matrix: Tensor, variances: Tensor) -> Tensor:
