@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from client.data import breast_cancer, digits, folder, medmnist, mnist, table
+from client.data import breast_cancer, digits, folder, images_with_rows, medmnist, mnist, table
 from client.data.patients import simulated_patients
 from client.data.records import DataSet, Reader, Records
 from common.errors import ConfigError, DataError
@@ -17,6 +17,7 @@ READERS: dict[str, Reader] = {
     "fashion-mnist": mnist.read_fashion_mnist,
     "medmnist": medmnist.read,
     "folder": folder.read,
+    "images-with-rows": images_with_rows.read,
     "table": table.read,
     "breast-cancer": breast_cancer.read,
 }

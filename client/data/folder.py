@@ -29,10 +29,21 @@ _CLUTTER = {"thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """One image file; `position` counts from 1 in the order of names within its class folder."""
+class Entry:
+    """One image file.
+
+    Attributes:
+        path: of the file.
+        file: the same relative to the root, as manifests name it.
+        site: the natural site that it is from, if there are several.
+        label: position of its class.
+        class_name: the name of its class.
+        position: from 1, in the order of names within its class folder.
+        patient: whose it is, if that is known.
+    """
 
     path: Path
+    file: PurePosixPath
     site: str | None
     label: int
     class_name: str
@@ -70,6 +81,11 @@ def read(data: Folder) -> DataSet:
             or an image has no patient in the manifest, which is not CSV or has two for it, or a patient is in both
             splits.
     """
+    return read_with_files(data)[0]
+
+
+def read_with_files(data: Folder) -> tuple[DataSet, list[Entry], list[Entry]]:
+    """The same, and the files of the training and test images, in the same order."""
     root = required_root(data, "the folder that holds the class folders")
     classes = declared_classes(data)
     with _readable(root):
@@ -82,10 +98,10 @@ def read(data: Folder) -> DataSet:
         warnings.simplefilter("ignore")
         like = _decode((train or test)[0], data)
         train_images, test_images = (_images(part, sites, like, data) for part in (train, test))
-    return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None)
+    return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None), train, test
 
 
-def _splits(root: Path, classes: tuple[str, ...], data: Folder) -> tuple[list[_Entry], list[_Entry]]:
+def _splits(root: Path, classes: tuple[str, ...], data: Folder) -> tuple[list[Entry], list[Entry]]:
     if not root.is_dir():
         raise DataError(f"folder '{root}'", "is not a folder", "correct data.root")
     named = [root / name for name in ("train", "test") if name not in classes and (root / name).is_dir()]
@@ -94,33 +110,33 @@ def _splits(root: Path, classes: tuple[str, ...], data: Folder) -> tuple[list[_E
     if named:
         _subfolders(root, root, only={"train", "test"})
         train, test = (_entries(folder, root, classes) for folder in named)
-        owned = _with_patients([*train, *test], root, data)
+        owned = _with_patients([*train, *test], data)
         train, test = owned[: len(train)], owned[len(train) :]
         _refuse_shared_patients(train, test)
         return train, test
-    entries = _with_patients(_entries(root, root, classes), root, data)
+    entries = _with_patients(_entries(root, root, classes), data)
     held_out = [entry.share() < data.test_fraction for entry in entries]
     train = [entry for entry, out in zip(entries, held_out, strict=True) if not out]
     test = [entry for entry, out in zip(entries, held_out, strict=True) if out]
     return train, test
 
 
-def _with_patients(entries: list[_Entry], root: Path, data: Folder) -> list[_Entry]:
+def _with_patients(entries: list[Entry], data: Folder) -> list[Entry]:
     """The same images with their patients, if there is a manifest, which has a row for each image."""
     if data.patients is None:
         return entries
     manifest = data.patients.expanduser()
     rows = read_manifest(manifest)
-    owned: list[_Entry] = []
+    owned: list[Entry] = []
     for entry in entries:
-        row = rows.get(PurePosixPath(entry.path.relative_to(root).as_posix()))
+        row = rows.get(entry.file)
         if row is None:
             raise DataError(str(entry), f"has no line in manifest '{manifest.name}'", "add one")
         owned.append(replace(entry, patient=row.patient))
     return owned
 
 
-def _refuse_shared_patients(train: list[_Entry], test: list[_Entry]) -> None:
+def _refuse_shared_patients(train: list[Entry], test: list[Entry]) -> None:
     trained_on = {entry.patient for entry in train if entry.patient is not None}
     for entry in test:
         if entry.patient in trained_on:
@@ -128,7 +144,7 @@ def _refuse_shared_patients(train: list[_Entry], test: list[_Entry]) -> None:
             raise DataError(str(entry), problem, "move all images of a patient into one split")
 
 
-def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[_Entry]:
+def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[Entry]:
     """The images of one split, ordered by site, class folder and name."""
     children = _subfolders(folder, root)
     deep = [child for child in children if any(item.is_dir() for item in _visible(child))]
@@ -151,10 +167,11 @@ def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[_Entry]
     ]
 
 
-def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[str, ...]) -> list[_Entry]:
-    entries: list[_Entry] = []
+def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[str, ...]) -> list[Entry]:
+    entries: list[Entry] = []
     for position, path in enumerate(_visible(folder), start=1):
-        entry = _Entry(path, site, classes.index(folder.name), folder.name, position)
+        file = PurePosixPath(path.relative_to(root).as_posix())
+        entry = Entry(path, file, site, classes.index(folder.name), folder.name, position)
         if path.suffix.lower() not in FORMATS:
             raise DataError(str(entry), "is not a .png, .jpg or .jpeg file", "remove or convert it")
         if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
@@ -196,7 +213,7 @@ def _readable(root: Path) -> Generator[None]:
         raise DataError(f"folder '{root}'", "cannot be read", "check its permissions and links") from None
 
 
-def _images(entries: list[_Entry], sites: list[str], like: Tensor, data: Folder) -> Records:
+def _images(entries: list[Entry], sites: list[str], like: Tensor, data: Folder) -> Records:
     """Decodes the files, in threads that write straight into the one result; `like` has the shape of each."""
     pixels = torch.empty(len(entries), *like.shape, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool:
@@ -219,7 +236,7 @@ def _images(entries: list[_Entry], sites: list[str], like: Tensor, data: Folder)
     return images.of_patients([entry.patient for entry in entries]) if data.patients is not None else images
 
 
-def _decode(entry: _Entry, data: Folder) -> Tensor:
+def _decode(entry: Entry, data: Folder) -> Tensor:
     """One image at the scenario's size and channels: uint8 [C, S, S]."""
     planes = decode(entry.path, str(entry))
     if data.image_size is None:

@@ -9,6 +9,8 @@ from common.bounds import Classes
 from common.modality.base import Data, Features, Kind, Model, Schema, Stored
 from common.modality.image import ImageSchema
 from common.modality.image_options import Article, Dcgan, Digits, FashionMnist, Folder, Gaussians, MedMnist, Mnist
+from common.modality.joint import JointSchema
+from common.modality.joint_options import ImagesWithRows
 from common.modality.table import TableSchema
 from common.modality.table_options import BreastCancer, Mixture, Table
 from common.section import variant
@@ -22,6 +24,7 @@ KINDS: dict[str, Kind] = {
         {"dcgan": Dcgan, "article": Article, "gaussians": Gaussians},
     ),
     "table": Kind(TableSchema, {"table": Table, "breast-cancer": BreastCancer}, {"mixture": Mixture}),
+    "joint": Kind(JointSchema, {"images-with-rows": ImagesWithRows}, {"gaussians": Gaussians}),
 }
 
 

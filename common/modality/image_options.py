@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from common.bounds import RecordsPerPatient, Text
 from common.errors import ConfigError
-from common.modality.base import Data, Model
+from common.modality.base import Data, Model, Schema
 from common.modality.image import ImageSchema
 from common.printable import printable
 from common.section import Section
@@ -28,8 +28,12 @@ class ImageSource(Data):
     images_per_patient: RecordsPerPatient = 1
     """simulated patients: images of one class per patient, where the data does not name patients"""
 
-    def declared_schema(self) -> ImageSchema:
+    def declared_schema(self) -> Schema:
         """See `Data.declared_schema`."""
+        return self.declared_images()
+
+    def declared_images(self) -> ImageSchema:
+        """The same of images alone."""
         wanted = {"image_size": self.image_size, "channels": self.channels, "classes": self.classes}
         for key, value in wanted.items():
             if not value:
@@ -151,6 +155,9 @@ class Gaussians(Model):
 
     edge: Annotated[float, Field(ge=0, le=10)] | None = None
     """directions of a covariance below this many times what noise alone would show are left out; chosen if not given"""
+
+    row_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """of images with rows: share of the row in the squared norm of what is seen of a record"""
 
     public: Public | None = None
     """public images that fine detail is taken from; none if not given"""

@@ -407,7 +407,7 @@ class TableSchema(Schema):
 
     def to_plain(self) -> dict[str, Any]:
         """See `Schema.to_plain`."""
-        return _listed(super().to_plain())
+        return listed(super().to_plain())
 
 
 EPOCH = date(1970, 1, 1)
@@ -430,8 +430,8 @@ def _refuse_repeated(spellings: Iterable[str]) -> None:
         seen.add(one)
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """Plain values with lists in the place of tuples, as YAML and JSON give them back."""
     if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value  # pyright: ignore[reportUnknownVariableType]
+        return {key: listed(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    return [listed(item) for item in value] if isinstance(value, list | tuple) else value  # pyright: ignore[reportUnknownVariableType]

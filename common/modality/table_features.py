@@ -17,16 +17,16 @@ class Cells:
 
     def __init__(self, schema: "TableSchema") -> None:
         self._schema, self.dimensions = schema, schema.cells
-        self._scale = _LARGEST_NORM / math.sqrt(len(schema.columns))
+        self.scale = _LARGEST_NORM / math.sqrt(len(schema.columns))
 
     def of(self, batch: Tensor) -> Tensor:
         """Cells float32[N, d] of encoded rows float32[N, *shape]: one of each column, rows of norm below 1."""
-        return batch[:, : self.dimensions].clamp(0, 1) * self._scale
+        return batch[:, : self.dimensions].clamp(0, 1) * self.scale
 
     def back(self, features: Tensor) -> Tensor:
         """Encoded rows float32[N, *shape] with these cells, in the middle of them."""
         found = features.float().new_full((len(features), *self._schema.shape), 0.5)
-        found[:, : self.dimensions] = features.float() / self._scale
+        found[:, : self.dimensions] = features.float() / self.scale
         return self._schema.encode(self._schema.decode(found))
 
 

@@ -1,6 +1,6 @@
 """Evaluation of synthetic records: one file and one line in `EVALUATORS` per kind of record."""
 
-from server.evaluation import image, table
+from server.evaluation import image, joint, table
 from server.evaluation.base import Comparison, Evaluate, Labelled
 
 __all__ = ["EVALUATORS", "Comparison", "Evaluate", "Labelled"]
@@ -8,4 +8,5 @@ __all__ = ["EVALUATORS", "Comparison", "Evaluate", "Labelled"]
 EVALUATORS: dict[str, Evaluate] = {
     "image": image.evaluate,
     "table": table.evaluate,
+    "joint": joint.evaluate,
 }

@@ -53,14 +53,19 @@ def scores_by(
     """
     if len(labels.unique()) < 2:
         raise DataError("classifiers of other kinds", "have one class to learn from", "set evaluation.others to false")
+    return scores_of(chances_by(name, images, labels, test[0], classes=classes, seed=seed), test[1])
+
+
+def chances_by(name: str, images: Tensor, labels: Tensor, test: Tensor, *, classes: int, seed: int) -> Tensor:
+    """Logarithms float64[M, classes] of the chances of test images uint8[M, C, S, S], -∞ of a class not taught."""
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:MOST_TAUGHT]
     shape = tuple(images.shape[1:])
     spectrum = Spectrum(shape, min(_FREQUENCIES, shape[-1]))
     model = MAKERS[name](seed).fit(_seen(spectrum, images[drawn]), labels[drawn].numpy())
-    found = torch.full((len(test[0]), classes), -torch.inf, dtype=torch.float64)
-    chances = model.predict_proba(_seen(spectrum, test[0]))
+    found = torch.full((len(test), classes), -torch.inf, dtype=torch.float64)
+    chances = model.predict_proba(_seen(spectrum, test))
     found[:, torch.as_tensor(model.classes_)] = torch.as_tensor(chances).double().clamp(min=_LEAST).log()
-    return scores_of(found, test[1])
+    return found
 
 
 def _seen(spectrum: Spectrum, images: Tensor) -> Any:

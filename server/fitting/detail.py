@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from common.modality.image import to_bytes, to_unit_range
 from common.modality.image_options import Gaussians
+from common.modality.joint import image_of
 from common.models.networks.detail import pool_size
 from common.models.weights import Weights, under
 from common.seeding import seeded_generator
@@ -37,8 +38,9 @@ def detail_weights(study: Study) -> Weights:
     model = study.scenario.model
     if not isinstance(model, Gaussians) or model.public is None or model.draws is False:
         return {}
-    images = read_public(model.public, study.schema.shape)
-    return under("generator", {"detail.images": moved(images, pool_size(study.schema.shape), study.schema.shape[-1])})
+    shape = image_of(study.schema).shape
+    images = read_public(model.public, shape)
+    return under("generator", {"detail.images": moved(images, pool_size(shape), shape[-1])})
 
 
 def moved(images: Tensor, count: int, size: int) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from common.config.scenario import Scenario
 from common.modality import Schema
 from common.modality.image_options import Gaussians
+from common.modality.joint import JointSchema, image_of
 from common.privacy.statistics import CentredMoments
 from common.wire.study import SiteDeclaration, Study
 from server.fitting.eigenvalues import largest_of_noise
@@ -31,7 +32,8 @@ def choose(scenario: Scenario, model: Gaussians, schema: Schema, sites: Sequence
     """The model, with what is open of `frequencies`, `cells` and `draws` chosen."""
     frequencies, cells = model.frequencies, model.cells
     if frequencies is None:
-        possible = [k for k in _FREQUENCIES if k <= schema.shape[-1]] or [schema.shape[-1]]
+        most = image_of(schema).shape[-1]
+        possible = [k for k in _FREQUENCIES if k <= most] or [most]
         clear = [k for k in possible if blur(scenario, schema, sites, k, cells or 1) <= MOST_BLUR]
         frequencies = max(clear, default=possible[0])
     if cells is None:
@@ -78,4 +80,5 @@ def blur(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclaration], f
     share = 1 - model.means_share - (model.moments_share if cells > 1 else 0)
     noise = CentredMoments.noise_of_second_moments(noise_of_total(scenario.privacy, sites, share))
     records = declared_records(sites) / (schema.num_classes * cells)
-    return largest_of_noise(noise, schema.shape[0] * frequencies**2) / records
+    cells_of_row = schema.row.cells if isinstance(schema, JointSchema) else 0
+    return largest_of_noise(noise, image_of(schema).shape[0] * frequencies**2 + cells_of_row) / records

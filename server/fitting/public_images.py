@@ -23,6 +23,7 @@ from common.errors import DataError
 from common.modality import Schema
 from common.modality.image_files import FORMATS, conform, decode
 from common.modality.image_options import Gaussians, Public
+from common.modality.joint import image_of
 from common.models.networks.detail import pool_size
 
 FINER = 2
@@ -48,7 +49,7 @@ def with_public(scenario: Scenario, schema: Schema) -> Scenario:
     if not isinstance(model, Gaussians) or model.public is None:
         return scenario
     public = model.public.model_copy(update={"path": model.public.path.expanduser().absolute()})
-    public = public.model_copy(update={"sha256": fingerprint(read_public(public, schema.shape))})
+    public = public.model_copy(update={"sha256": fingerprint(read_public(public, image_of(schema).shape))})
     return scenario.model_copy(update={"model": model.model_copy(update={"public": public})})
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from common.errors import ConfigError, FederationError
+from common.modality.image_features import Spectrum
 from common.modality.image_options import Gaussians
+from common.modality.joint import JointSchema
 from common.modality.table import TableSchema
 from common.modality.table_options import Mixture
 from common.models.weights import Weights, under
@@ -25,6 +27,7 @@ from server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weigh
 from server.fitting.groups import groups_of
 from server.fitting.linear import discriminant
 from server.fitting.mixture import Found, mixture_weights
+from server.fitting.rows import of_images, row_weights
 from server.fitting.warm_start import pretrain
 
 
@@ -91,10 +94,20 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
         return weights
     covariances = _covariances(study, phase, released, sent_with(study, phase, released))
     spectrum, cells = spectrum_of(study.scenario, study.schema), family.cells or 1
+    images = covariances if isinstance(spectrum, Spectrum) else of_images(covariances, spectrum)
+    own = spectrum if isinstance(spectrum, Spectrum) else spectrum.spectrum
     if family.draws is False:
-        return {**weights, **under("generator", discriminant(covariances, spectrum.weights, cells))}
+        return {**weights, **under("generator", discriminant(images, own.weights, cells))}
+
+    def fit(edge: float) -> Weights:
+        fitted = gaussian_weights(images, own.weights, edge, cells)
+        if isinstance(spectrum, Spectrum):
+            return fitted
+        assert isinstance(study.schema, JointSchema)  # noqa: S101  (it has such a spectrum)
+        return {**fitted, **row_weights(covariances, spectrum, study.schema, fitted)}
+
     edges = EDGES if family.edge is None else (family.edge,)
-    fits = {edge: gaussian_weights(covariances, spectrum.weights, edge, cells) for edge in edges}
+    fits = {edge: fit(edge) for edge in edges}
     chosen = fits[choose_edge(study, fits) if family.edge is None else family.edge]
     return {**weights, **chosen, **detail_weights(study)}
 

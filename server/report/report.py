@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.files import write_bytes_atomically
 from common.pages.page import environment, rendered
-from server.report import curves, figures, pictures, privacy, refinement, settings, table
+from server.report import curves, figures, joint, pictures, privacy, refinement, settings, table
 
 Report = Mapping[str, Any]
 Event = Mapping[str, Any]
@@ -25,7 +25,7 @@ PAGE = """
 
 {% block title %}{{ report.title or report.name }} · SiloGAN report{% endblock %}
 
-{% block style %}{% if report.get("table") %}{% include "table_style" %}{% endif %}{% endblock %}
+{% block style %}{% if report.get("table") or report.get("joint") %}{% include "table_style" %}{% endif %}{% endblock %}
 
 {% block header %}
 <p class="kicker">SiloGAN run report</p>
@@ -80,6 +80,9 @@ width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.
 {% if report.get("table") %}
 {% include "table" %}
 {% endif %}
+{% if report.get("joint") %}
+{% include "joint" %}
+{% endif %}
 {% include "sites" %}
 {% include "curves" %}
 {% include "scope" %}
@@ -98,6 +101,7 @@ PAGES = environment(
     figures=figures.FIGURES,
     refinement=refinement.REFINEMENT,
     table=table.TABLE,
+    joint=joint.JOINT,
     table_style=table.STYLE,
     drawing=pictures.DRAWING,
     sites=privacy.SITES,
@@ -136,6 +140,7 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
         **figures.view(report),
         **refinement.view(report),
         **table.view(report),
+        **joint.view(report),
         **curves.view(report, rounds),
         **settings.view(report),
     )

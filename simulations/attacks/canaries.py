@@ -25,7 +25,7 @@ from common.modality.table_options import Mixture
 from common.models.schedule import learning_rate_factor
 from common.models.weights import Weights, weights_of
 from common.privacy.plan import CELLS, MOMENTS, PAIRS, Phase, PrivacyPlan
-from common.privacy.statistics import MOST_VALUES
+from common.privacy.statistics import MOST_VALUES, spectrum_of
 from common.privacy.statistics.centred import CENTRES, CUTS, LEVELS, RADIUS
 from common.privacy.statistics.pairs import GROUPS
 from common.seeding import random_generator
@@ -194,8 +194,9 @@ def sent_with(study: Study, phase: Phase) -> Weights:
     classes, cuts = study.schema.num_classes, 0
     if phase.name == CELLS and isinstance(study.scenario.model, Gaussians):
         cuts = (study.scenario.model.cells or 1).bit_length() - 1
-    sent = {CENTRES: torch.zeros(classes, 1), RADIUS: torch.ones(())}  # a white image is as far off as the radius
-    return sent | ({CUTS: torch.ones(classes, cuts, 1), LEVELS: torch.zeros(classes, cuts)} if cuts else {})
+    d = spectrum_of(study.scenario, study.schema).dimensions
+    sent = {CENTRES: torch.zeros(classes, d), RADIUS: torch.ones(())}  # a white image is as far off as the radius
+    return sent | ({CUTS: torch.ones(classes, cuts, d), LEVELS: torch.zeros(classes, cuts)} if cuts else {})
 
 
 def evidence(release: Release, canaries: Canaries) -> Floats:

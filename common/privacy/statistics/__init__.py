@@ -8,6 +8,7 @@ from common.config.scenario import Scenario
 from common.modality import Schema
 from common.modality.image_features import Spectrum
 from common.modality.image_options import Gaussians
+from common.modality.joint_features import JointSpectrum, seen
 from common.modality.table import TableSchema
 from common.modality.table_options import Mixture
 from common.privacy import plan
@@ -37,7 +38,7 @@ Sent = Mapping[str, Tensor]
 """What the coordinator sent with its request; it may have come from anybody."""
 
 
-def spectrum_of(scenario: Scenario, schema: Schema) -> Spectrum:
+def spectrum_of(scenario: Scenario, schema: Schema) -> Spectrum | JointSpectrum:
     """What is seen of a record for a family that is fitted to a release.
 
     Raises:
@@ -47,7 +48,7 @@ def spectrum_of(scenario: Scenario, schema: Schema) -> Spectrum:
         raise ValueError("are of no use to this family of networks")
     if scenario.model.frequencies is None:
         raise ValueError("are asked for, but the study leaves model.frequencies open")
-    return Spectrum(schema.shape, scenario.model.frequencies)
+    return seen(schema, scenario.model.frequencies, scenario.model.row_share)
 
 
 def _warm_start(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:

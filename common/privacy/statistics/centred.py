@@ -7,14 +7,18 @@ With f the spectrum of a record of class y, w its weights, c_y the centre and r 
 is added to that class's part of the vector, A² + B² + Γ² = (63/64)². Uncentred moments spend most of their sensitivity
 on the mean, and unweighted ones on the few frequencies that every image has.
 
+Of an image with a row, f holds both (`common/modality/joint_features.py`), and so does g gᵀ: the block that says how
+they depend on each other comes with the others.
+
 With cuts, a class falls into 2ᵇ cells, each with a part of its own. The cell of a record is the signs of u_j · g - t_j,
 for the b directions u_j and levels t_j that were sent for its class.
 
 Privacy:
     ‖part of a record‖² = A² + B²‖g‖² + Γ²‖g‖⁴ ≤ (63/64)², since ‖g‖ ≤ 1 whatever was sent: it must be finite and the
-    radius positive, so that no quotient here overflows float64. A record is in one cell, whichever that is. The signs
-    must come out the same wherever a record stands in a batch, so that they are sums of products and no products of
-    matrices, and `client/training/isolation.py` tries them on the machine that works.
+    radius positive, so that no quotient here overflows float64. It is the norm of all of g that is shortened: an image
+    and its row add one vector to one sum, whatever f is, and count as one record. A record is in one cell, whichever
+    that is. The signs must come out the same wherever a record stands in a batch, so that they are sums of products and
+    no products of matrices, and `client/training/isolation.py` tries them on the machine that works.
 """
 
 import math
@@ -26,6 +30,7 @@ from torch import Tensor
 
 from common.modality import Schema
 from common.modality.image_features import Spectrum
+from common.modality.joint_features import JointSpectrum
 from common.privacy.statistics.base import LARGEST, Statistic
 
 _A, _B = 0.1 * LARGEST, 0.5 * LARGEST
@@ -64,7 +69,9 @@ class CentredMoments(Statistic):
         ValueError: what was sent is not so.
     """
 
-    def __init__(self, schema: Schema, spectrum: Spectrum, sent: Mapping[str, Tensor], cells: int = 1) -> None:
+    def __init__(
+        self, schema: Schema, spectrum: Spectrum | JointSpectrum, sent: Mapping[str, Tensor], cells: int = 1
+    ) -> None:
         self.spectrum, self.slots, self._cells = spectrum, schema.num_classes * cells, cells
         d, cuts = spectrum.dimensions, cells.bit_length() - 1
         wanted: dict[str, tuple[int, ...]] = {CENTRES: (schema.num_classes, d), RADIUS: ()}

@@ -6,6 +6,8 @@ With f the spectrum of a record, ‖f‖ ≤ 1, and w its weights, a record of c
 
 Privacy:
     ‖part of a record‖² = A² + B²‖f‖² + Γ²(‖w∘f‖²/max w²)² ≤ A² + B² + Γ², as ‖w∘f‖ ≤ max w · ‖f‖ ≤ max w.
+    Of an image with a row f = [a · f_image, b · f_row] with a² + b² = 1 and ‖f_image‖, ‖f_row‖ ≤ 1, since a row is in
+    one cell of each column: ‖f‖ ≤ 1 again, and image and row are one record in one sum.
 """
 
 import math
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from common.modality import Schema
 from common.modality.image_features import Spectrum
+from common.modality.joint_features import JointSpectrum
 from common.privacy.statistics.base import LARGEST, Statistic
 
 _A, _GAMMA = 0.2 * LARGEST, 0.4 * LARGEST
@@ -47,7 +50,7 @@ class Means(Statistic):
         spectrum: what is seen of a record.
     """
 
-    def __init__(self, schema: Schema, spectrum: Spectrum) -> None:
+    def __init__(self, schema: Schema, spectrum: Spectrum | JointSpectrum) -> None:
         self.spectrum = spectrum
         self.slots, self.width = schema.num_classes, spectrum.dimensions + 2
 

@@ -1,6 +1,6 @@
 """Output of synthetic records: one file and one line in `OUTPUTS` per kind of record."""
 
-from server.release.outputs import image, table
+from server.release.outputs import image, joint, table
 from server.release.outputs.base import Output, whole
 
 __all__ = ["OUTPUTS", "Output", "whole"]
@@ -8,4 +8,5 @@ __all__ = ["OUTPUTS", "Output", "whole"]
 OUTPUTS: dict[str, Output] = {
     "image": image.OUTPUT,
     "table": table.OUTPUT,
+    "joint": joint.OUTPUT,
 }

@@ -1,9 +1,12 @@
 """Synthetic images: folders of PNG by class or one NPZ, and a contact sheet."""
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -26,7 +29,7 @@ def preview(records: Stored, labels: Tensor | None, generator: ReleasedGenerator
 
 
 def write_png(out: Path, records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> None:
-    """`out/CLASS/000000.png`, every file marked as synthetic."""
+    """`out/CLASS/000000.png`, every file marked as synthetic; `file_names` says which record is where."""
     info = png_info(generator.png_text())
     folders = [UNLABELLED] if labels is None else list(generator.schema.classes)
     for folder in folders:
@@ -42,10 +45,25 @@ def write_png(out: Path, records: Stored, labels: Tensor | None, generator: Rele
             picture.save(out / folder / f"{number:06d}.png", pnginfo=info)
 
 
+def file_names(labels: Tensor, classes: Sequence[str]) -> list[str]:
+    """Where `write_png` puts each of the records with these labels int64[N], relative to `out`."""
+    numbers = [0] * len(classes)
+    found: list[str] = []
+    for label in labels.tolist():
+        found.append(f"{classes[label]}/{numbers[label]:06d}.png")
+        numbers[label] += 1
+    return found
+
+
 def write_npz(out: Path, records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> None:
     """One file in the layout of MedMNIST: `train_images` [N, S, S] or [N, S, S, 3], `train_labels` [N, 1]."""
+    write_arrays(out, arrays_of(records, labels, generator))
+
+
+def arrays_of(records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> dict[str, NDArray[Any]]:
+    """The arrays of such a file, by name."""
     pixels = records[PIXELS].permute(0, 2, 3, 1).numpy()
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "train_images": pixels.squeeze(3) if pixels.shape[3] == 1 else pixels,
         "classes": np.array(generator.schema.classes),
         "marks": np.array(("synthetic", *generator.marks)),
@@ -53,6 +71,11 @@ def write_npz(out: Path, records: Stored, labels: Tensor | None, generator: Rele
     }
     if labels is not None:
         arrays["train_labels"] = labels.numpy()[:, None]
+    return arrays
+
+
+def write_arrays(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes arrays as one `.npz` file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
     write_bytes_atomically(out, buffer.getvalue())

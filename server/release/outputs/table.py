@@ -28,21 +28,21 @@ def write_csv(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -
     No reader of CSV agrees with another on comments, and a column of marks would be one more of the data: so the mark
     is a file beside it. It is written before the rows have their name, and goes again where they do not get it.
     """
-    about = out.with_name(out.name + ABOUT)
-    if about.exists():
-        raise UsageError(f"--out {out}", f"has a note beside it already, {about.name}", "choose a new place")
+    note = out.with_name(out.name + ABOUT)
+    if note.exists():
+        raise UsageError(f"--out {out}", f"has a note beside it already, {note.name}", "choose a new place")
     text = RowText(cast(TableSchema, generator.schema))
 
     def write(file: BinaryIO) -> None:
         file.write(text.header)
         for part in drawn:
             file.writelines(text.lines(part))
-        write_bytes_atomically(about, json.dumps(_about(generator), indent=2, ensure_ascii=False).encode() + b"\n")
+        write_note(note, generator)
 
     try:
         write_atomically(out, write)
     except BaseException:
-        about.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
         raise
 
 
@@ -65,6 +65,11 @@ def write_parquet(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerato
                 writer.write_batch(arrow.record_batch(columns, schema=types))
 
     write_atomically(out, write)
+
+
+def write_note(path: Path, generator: ReleasedGenerator) -> None:
+    """Writes what a file must say of its rows."""
+    write_bytes_atomically(path, json.dumps(_about(generator), indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 def _about(generator: ReleasedGenerator) -> dict[str, Any]:

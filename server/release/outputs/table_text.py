@@ -36,8 +36,8 @@ class RowText:
         each = zip(schema.columns, ends, strict=False)
         most = _MOST_TEXTS // len(schema.columns)
         self._columns = [_ColumnText(column.name, grid_of(column), end, most) for column, end in each]
-        self._labels = np.array([_quoted(name) + b"\n" for name in schema.classes])
-        self.header = b",".join(map(_quoted, [*names, schema.label] if schema.label else names)) + b"\n"
+        self._labels = np.array([quoted(name) + b"\n" for name in schema.classes])
+        self.header = b",".join(map(quoted, [*names, schema.label] if schema.label else names)) + b"\n"
 
     def lines(self, drawn: Drawn) -> Iterator[bytes]:
         """The rows, some lines at a time."""
@@ -88,7 +88,7 @@ def text_of(grid: Grid, steps: Integers) -> list[bytes]:
     """Each of these values in a few letters: numbers with their decimals, dates as 2026-03-09, categories by name."""
     column = grid.column
     if isinstance(column, Category):
-        names = [_quoted(name) for name in column.values]
+        names = [quoted(name) for name in column.values]
         return [names[step] for step in steps.tolist()]
     values = grid.values(steps)
     if column.date:
@@ -96,7 +96,7 @@ def text_of(grid: Grid, steps: Integers) -> list[bytes]:
     return list(map((b"%%.%df" % grid.decimals).__mod__, values.tolist()))
 
 
-def _quoted(name: str) -> bytes:
+def quoted(name: str) -> bytes:
     """A name as a field of CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow([name])
