@@ -65,7 +65,7 @@ def evaluate(synthetic: Path, real: Path | None, overrides: list[str] | None = N
     data = read(_guess(real, images, classes, ordered=synthetic.is_file()))
     if labels is not None:
         labels = _recoded(labels, classes, data.schema.classes)
-    return _figures({PIXELS: images}, labels, data, Evaluation(samples=len(images)), "auto")
+    return figures_of({PIXELS: images}, labels, data, Evaluation(samples=len(images)), "auto")
 
 
 def _evaluate_rows(synthetic: Path, real: Path, overrides: list[str] | None) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _evaluate_rows(synthetic: Path, real: Path, overrides: list[str] | None) -> 
         raise UsageError(f"--real {real}", "does not say what the columns mean", hint)
     if not isinstance(data.schema, TableSchema):
         raise UsageError(f"--real {real}", f"is of {data.schema.noun}, not of table rows", "give that of a table")
-    return _figures(*read_rows(synthetic, data.schema), data, scenario.evaluation, scenario.training.device)
+    return figures_of(*read_rows(synthetic, data.schema), data, scenario.evaluation, scenario.training.device)
 
 
 def with_hospitals(data: DataSet, study: Study, run_dir: Path) -> DataSet:
@@ -108,12 +108,12 @@ def with_hospitals(data: DataSet, study: Study, run_dir: Path) -> DataSet:
 def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Evaluation, device: str) -> dict[str, Any]:
     """Figures of freshly drawn records, the same ones at every call; of its classifier alone if it draws none."""
     if not generator.network.draws:
-        return _figures(None, None, data, settings, device, generator.network)
+        return figures_of(None, None, data, settings, device, generator.network)
     drawn = together(generator.draw(settings.samples, seeded_generator(EVALUATION_SEED, "evaluation")))
-    return _figures(drawn.records, drawn.labels, data, settings, device, generator.network)
+    return figures_of(drawn.records, drawn.labels, data, settings, device, generator.network)
 
 
-def _figures(
+def figures_of(
     records: Stored | None,
     labels: Tensor | None,
     data: DataSet,
@@ -121,6 +121,16 @@ def _figures(
     device: str,
     network: Generator | None = None,
 ) -> dict[str, Any]:
+    """Figures of synthetic records with their labels int64[N], None of either if there are none.
+
+    Args:
+        records: what is measured.
+        labels: theirs.
+        data: the real records.
+        settings: the scenario's.
+        device: the name of where to compute.
+        network: the generator, for the classifiers that it holds.
+    """
     names = data.site_names or ()
     train = Labelled(data.train.stored, data.train.labels, data.train.sites if names else None)
     test = Labelled(data.test.stored, data.test.labels)

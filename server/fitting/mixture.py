@@ -153,7 +153,7 @@ class _Mixture:
 
 def _shares(schema: TableSchema, found: Found) -> _Shares:
     tables = found.tables
-    singles, variance = _singles(schema, found)
+    singles, variance = singles_of(schema, found)
     sums = torch.stack([singles[:, block].sum(dim=1) for block in tables.blocks])  # rows of each slot, by each column
     rows = max(1.0, float(sums.sum(dim=1).mean()))
     of_class = sums.mean(dim=0) if found.by_class else singles[0, tables.blocks[-1]]
@@ -171,7 +171,7 @@ def _shares(schema: TableSchema, found: Found) -> _Shares:
     )
 
 
-def _singles(schema: TableSchema, found: Found) -> tuple[Tensor, Tensor]:
+def singles_of(schema: TableSchema, found: Found) -> tuple[Tensor, Tensor]:
     """Counts float64[slots, groups] and the variance float64[groups] of their noise, from all that was released.
 
     Two measurements of the same count are weighted by what is known of each.

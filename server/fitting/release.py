@@ -113,15 +113,19 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
 
 
 def _pairs(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:
-    model, schema, found = _mixture(study), _table(study), released[plan.PAIRS]
-    pairs = statistic(study, plan.PAIRS, sent_with(study, plan.PAIRS, released))
+    model, schema, found = _mixture(study), _table(study), counted(study, released)
+    rng = random_generator(study.scenario.seed, "mixture")
+    fitted = mixture_weights(schema, found, model.components, model.steps, rng)
+    bayes = bayes_weights(schema, found, model.most_bins) if schema.num_classes > 1 else {}
+    return {**weights, **fitted, **bayes}
+
+
+def counted(study: Study, released: Mapping[str, Released]) -> Found:
+    """All that was released of a table's rows, its pairs included."""
+    pairs, found = statistic(study, plan.PAIRS, sent_with(study, plan.PAIRS, released)), released[plan.PAIRS]
     assert isinstance(pairs, Pairs)  # noqa: S101  (by its phase)
     tables = pairs.tables(found.total, found.noise(study, plan.PAIRS))
-    counted = Found(tables, model.classes_apart, pairs.groups, _counts(study, released))
-    rng = random_generator(study.scenario.seed, "mixture")
-    fitted = mixture_weights(schema, counted, model.components, model.steps, rng)
-    bayes = bayes_weights(schema, counted, model.most_bins) if schema.num_classes > 1 else {}
-    return {**weights, **fitted, **bayes}
+    return Found(tables, _mixture(study).classes_apart, pairs.groups, _counts(study, released))
 
 
 def _counts(study: Study, released: Mapping[str, Released]) -> Counts | None:
