@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import UsageError
 from common.files import write_atomically, write_bytes_atomically
@@ -56,6 +57,7 @@ def write_parquet(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerato
     schema = cast(TableSchema, generator.schema)
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in _about(generator).items()}
     fields = [(column.name, _arrow_type(arrow, column)) for column in schema.columns]
+    fields += [(one.name, arrow.list_(arrow.string())) for one in schema.code_sets]
     if schema.label:
         fields.append((schema.label, arrow.dictionary(arrow.int32(), arrow.string())))
     types = arrow.schema(fields, metadata=metadata)
@@ -64,6 +66,7 @@ def write_parquet(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerato
         with parquet.ParquetWriter(file, types) as writer:
             for part in drawn:
                 columns = [_arrow_column(arrow, column, part.records[column.name].numpy()) for column in schema.columns]
+                columns += [_codes(arrow, part.records[one.name].numpy(), one.values) for one in schema.code_sets]
                 if schema.label and part.labels is not None:
                     columns.append(_named(arrow, part.labels.numpy(), schema.classes))
                 writer.write_batch(arrow.record_batch(columns, schema=types))
@@ -99,6 +102,12 @@ def _named(arrow: Any, codes: Any, names: tuple[str, ...], missing: Any = None) 
     """Positions in a list of names, as a column of names."""
     indices = arrow.array(codes.astype(np.int32), mask=missing)
     return arrow.DictionaryArray.from_arrays(indices, arrow.array(names, arrow.string()))
+
+
+def _codes(arrow: Any, present: NDArray[np.bool_], names: tuple[str, ...]) -> Any:
+    """Sets of codes bool[N, codes], as a column of lists of names."""
+    ends = np.append(0, present.sum(axis=1).cumsum()).astype(np.int32)
+    return arrow.ListArray.from_arrays(ends, arrow.array(names, arrow.string()).take(arrow.array(present.nonzero()[1])))
 
 
 OUTPUT = Output(
