@@ -177,6 +177,21 @@ def generate(
     )
 
 
+@app.command(epilog=epilog("silogan graph runs/codes --out codes.graphml"))
+def graph(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run of a table with code sets.")],
+    out: Annotated[Path, typer.Option(help="New file, .graphml or .csv.")],
+) -> None:
+    """Write which codes occur together in synthetic rows: frequencies, lift, and what is above the privacy noise."""
+    from common.wire.run_folder import GENERATOR_FILE
+
+    if not (run_dir / GENERATOR_FILE).is_file():
+        raise DataError(f"generator '{run_dir / GENERATOR_FILE}'", "is missing", "give the folder of a finished run")
+    from server.release.outputs.graph import write_graph
+
+    print(write_graph(run_dir, out))
+
+
 @app.command(epilog=epilog("silogan evaluate runs/mnist --real shared/data --json"))
 def evaluate(
     synthetic: Annotated[Path, typer.Argument(help="Run folder, or images written by silogan generate.")],

@@ -1,7 +1,7 @@
 """Synthetic rows of a table: CSV with a note beside it or Parquet, and bar charts of all columns."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,26 +24,35 @@ ABOUT = ".about.json"
 
 
 def write_csv(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -> None:
-    """A file of rows, and `OUT.about.json` that says what they are.
-
-    No reader of CSV agrees with another on comments, and a column of marks would be one more of the data: so the mark
-    is a file beside it. It is written before the rows have their name, and goes again where they do not get it.
-    """
-    about = out.with_name(out.name + ABOUT)
-    if about.exists():
-        raise UsageError(f"--out {out}", f"has a note beside it already, {about.name}", "choose a new place")
+    """A file of rows, and a note beside it that says what they are."""
     text = RowText(cast(TableSchema, generator.schema))
 
     def write(file: BinaryIO) -> None:
         file.write(text.header)
         for part in drawn:
             file.writelines(text.lines(part))
-        write_bytes_atomically(about, json.dumps(_about(generator), indent=2, ensure_ascii=False).encode() + b"\n")
+
+    write_with_note(out, generator, write)
+
+
+def write_with_note(out: Path, generator: ReleasedGenerator, write: Callable[[BinaryIO], object]) -> None:
+    """A file, and `OUT.about.json` that says what it is.
+
+    No reader of CSV agrees with another on comments, and a column of marks would be one more of the data: so the mark
+    is a file beside it. It is written before the file has its name, and goes again where it does not get it.
+    """
+    note = out.with_name(out.name + ABOUT)
+    if note.exists():
+        raise UsageError(f"--out {out}", f"has a note beside it already, {note.name}", "choose a new place")
+
+    def with_note(file: BinaryIO) -> None:
+        write(file)
+        write_bytes_atomically(note, json.dumps(about(generator), indent=2, ensure_ascii=False).encode() + b"\n")
 
     try:
-        write_atomically(out, write)
+        write_atomically(out, with_note)
     except BaseException:
-        about.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
         raise
 
 
@@ -55,7 +64,7 @@ def write_parquet(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerato
         hint = "pip install 'silogan[parquet]', or use csv"
         raise UsageError("--format parquet", "needs pyarrow, which is not installed", hint) from None
     schema = cast(TableSchema, generator.schema)
-    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in _about(generator).items()}
+    metadata = about(generator)
     fields = [(column.name, _arrow_type(arrow, column)) for column in schema.columns]
     fields += [(one.name, arrow.list_(arrow.string())) for one in schema.code_sets]
     if schema.label:
@@ -74,7 +83,7 @@ def write_parquet(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerato
     write_atomically(out, write)
 
 
-def _about(generator: ReleasedGenerator) -> dict[str, Any]:
+def about(generator: ReleasedGenerator) -> dict[str, str]:
     """What a file must say of its rows."""
     note = "Drawn from a generative model. No row is a record of a patient."
     return {"SiloGAN": "; ".join(("synthetic", *generator.marks)), "study": generator.study_id, "note": note}
