@@ -458,6 +458,13 @@ def _print_table(console: Console, figures: dict[str, Any]) -> None:
             shown += f", pairs {two['mean']:.3f} ({two['floor_mean']:.3f})"
         broken = f"{table['violations']['violating']:,} of {table['violations']['rows']:,} rows break the schema"
         console.print(f"distance from real test rows: {shown}; {broken}", soft_wrap=True)
+    if codes := table["codes"]:
+        lift, off, per_row = codes["lift"], codes["frequencies"], codes["per_row"]
+        floor = "" if lift["floor"] is None else f" (real training rows {lift['floor']:.3f})"
+        together = lift["reason"] if lift["correlation"] is None else f"{lift['correlation']:.3f}{floor}"
+        shown = f"{per_row['synthetic']:.2f} a row (real {per_row['test']:.2f})"
+        shown += f", shares off by {off['mean']:.4f} (noise floor {off['floor_mean']:.4f}), correlation of log lift"
+        console.print(f"codes: {shown} {together}", soft_wrap=True)
 
 
 def _print_seeds(reports: list[dict[str, Any]]) -> None:
