@@ -150,7 +150,8 @@ class _Mixture:
         weights = chances.unsqueeze(1)
         if self._by_class:
             columns, classes, codes = groups.tensor_split((self.classes.start, self.classes.stop), dim=1)
-            weights, groups = weights * classes, torch.cat((columns, codes), dim=1)
+            weights = weights * classes
+            groups = torch.cat((columns, codes), dim=1) if codes.shape[1] else columns  # a copy rounds otherwise
         singles = weights.T @ groups
         pairs = torch.stack([(groups.T @ (weight.unsqueeze(1) * groups))[shares.known] for weight in weights.T])
         one = ((singles - shares.singles) / shares.singles_noise).square().sum()
