@@ -1,7 +1,8 @@
-"""What synthetic rows keep of code sets: runs of simulated patients with 120 codes, whole from CSV to report.
+"""What synthetic rows keep of code sets: runs of simulated patients, whole from CSV to report.
 
-A made-up population: 16 kinds of patients, each with its own age, sex, death rate and codes, about four of 120 each. No
-real patient is in it. Rows, ε and whether pairs of codes are counted vary; four hospitals share the rows evenly.
+A made-up population: 16 kinds of patients, each with its own age, sex, death rate and codes, about four a patient. No
+real patient is in it. The number of codes, rows, ε and whether pairs of codes are counted vary; four hospitals share
+the rows evenly.
 
     python simulations/benchmarks/code_sets.py [--short] [--json] [--seeds 0,1,2]
 """
@@ -32,7 +33,10 @@ from server.release.generator import load_generator
 from simulations.benchmarks._machine import measured, parser, show
 from simulations.simulate import simulate
 
-CODES, KINDS, MOST, HELD_OUT = 120, 16, 10, 50_000
+KINDS, MOST, HELD_OUT = 16, 10, 50_000
+
+COMMON = 20 / 50_000
+"""Share of patients who have both codes of a pair, at least, for its lift to be compared with the truth."""
 
 Floats = NDArray[np.float64]
 
@@ -55,26 +59,26 @@ class Population(NamedTuple):
     died: Floats
 
 
-def population() -> Population:
+def population(number: int) -> Population:
     """The same each time: frequencies of codes fall like a power, and each kind has some codes three to eight times."""
     rng = np.random.default_rng(12345)
     share = rng.dirichlet(np.full(KINDS, 2.0))
-    base = np.arange(1, CODES + 1) ** -0.7
+    base = np.arange(1, number + 1) ** -0.7
     rng.shuffle(base)
-    raised = rng.random((KINDS, CODES)) < 0.12
+    raised = rng.random((KINDS, number)) < 0.12
     codes = base * np.where(raised, rng.uniform(3, 8, raised.shape), rng.uniform(0.3, 1, raised.shape))
     codes = np.minimum(0.9, codes * 4 / (share @ codes).sum())
     return Population(share, codes, rng.uniform(30, 80, KINDS), rng.uniform(0.3, 0.7, KINDS), rng.beta(1, 6, KINDS))
 
 
-def write(folder: Path, rows: int, seed: int) -> None:
-    """`rows.csv` of patients and `columns.yaml`."""
-    who, rng = population(), np.random.default_rng(seed)
+def write(folder: Path, number: int, rows: int, seed: int) -> None:
+    """`rows.csv` of patients with so many different codes, and `columns.yaml`."""
+    who, rng = population(number), np.random.default_rng(seed)
     kind = rng.choice(KINDS, rows, p=who.share)
-    present = rng.random((rows, CODES)) < who.codes[kind]
+    present = rng.random((rows, number)) < who.codes[kind]
     age = np.clip(np.rint(rng.normal(who.age[kind], 12)), 0, 100)
     male, died = rng.random(rows) < who.male[kind], rng.random(rows) < who.died[kind]
-    names = [f"C{code:03d}" for code in range(CODES)]
+    names = [f"C{code:03d}" for code in range(number)]
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         text = csv.writer(file)
         text.writerow(("number", "age", "male", "dx", "died"))
@@ -91,12 +95,12 @@ def write(folder: Path, rows: int, seed: int) -> None:
     (folder / "columns.yaml").write_text(write_yaml(described), encoding="utf-8")
 
 
-def run(rows: int, epsilon: float, code_pairs: bool, seed: int, samples: int) -> dict[str, Any]:
+def run(number: int, rows: int, epsilon: float, code_pairs: bool, seed: int, samples: int) -> dict[str, Any]:
     """One study of so many training rows, measured on 50,000 others."""
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder, rows + HELD_OUT, seed)
+        write(folder, number, rows + HELD_OUT, seed)
         scenario = parse_scenario({
             "name": "codes",
             "seed": seed,
@@ -119,6 +123,7 @@ def run(rows: int, epsilon: float, code_pairs: bool, seed: int, samples: int) ->
     chosen = with_choices(left_open, study.schema, study.sites).model
     codes, utility = report["table"]["codes"], report["utility"]
     return {
+        "codes": number,
         "rows": rows,
         "epsilon": epsilon,
         "seed": seed,
@@ -134,18 +139,26 @@ def run(rows: int, epsilon: float, code_pairs: bool, seed: int, samples: int) ->
         "auroc_synthetic": utility["auroc_synthetic"],
         "auroc_real": utility["auroc_real"],
         "violating": report["table"]["violations"]["violating"],
-        **edges(graph),
+        **against_truth(graph, population(number)),
         "seconds": round(time.perf_counter() - begin),
     }
 
 
-def edges(graph: CodeGraph) -> dict[str, Any]:
-    """How many edges are above the noise, and of how many the truth is on the same side of independence."""
-    who = population()
+def against_truth(graph: CodeGraph, who: Population) -> dict[str, Any]:
+    """The correlation of the logarithm of common pairs' lifts with the population's, and how edges above the noise are.
+
+    An edge is right if in the population the pair is on the same side of independence.
+    """
     single, both = who.share @ who.codes, (who.codes * who.share[:, None]).T @ who.codes
-    lift = both[graph.first, graph.second] / single[graph.first] / single[graph.second]
+    together = both[graph.first, graph.second]
+    lift, common = together / single[graph.first] / single[graph.second], together >= COMMON
     right = (np.sign(graph.lift - 1) == np.sign(lift - 1))[graph.above]
-    return {"above_noise": int(graph.above.sum()), "above_noise_right": int(right.sum()), "edges": len(graph.above)}
+    return {
+        "log_lift_truth": float(np.corrcoef(np.log(graph.lift[common]), np.log(lift[common]))[0, 1]),
+        "edges": len(graph.above),
+        "above_noise": int(graph.above.sum()),
+        "above_noise_right": int(right.sum()),
+    }
 
 
 def main() -> None:
@@ -155,14 +168,15 @@ def main() -> None:
     options.add_argument("--samples", type=int, default=50_000, help="synthetic rows that are measured")
     arguments: argparse.Namespace = options.parse_args()
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    cases = list(product((5000, 50_000), (1.0, 3.0, 10.0), (False, True), seeds))
+    cases = list(product((120,), (5000, 50_000), (1.0, 3.0, 10.0), (False, True), seeds))
+    cases += list(product((40, 400), (5000, 50_000), (1.0, 3.0, 10.0), (False, True), seeds[:1]))
     if arguments.short:
-        cases, arguments.samples = [(2000, 10.0, True, 0)], 2000
+        cases, arguments.samples = [(120, 2000, 10.0, True, 0)], 2000
     torch.set_num_threads(1)
-    named = [
-        (f"{rows:,} rows, ε = {epsilon:g}, pairs {pairs}, seed {seed}", rows, epsilon, pairs, seed, arguments.samples)
-        for rows, epsilon, pairs, seed in cases
-    ]
+    named: list[tuple[Any, ...]] = []
+    for number, rows, epsilon, pairs, seed in cases:
+        name = f"{number} codes, {rows:,} rows, ε = {epsilon:g}, pairs {pairs}, seed {seed}"
+        named.append((name, number, rows, epsilon, pairs, seed, arguments.samples))
     show(measured(named, run), as_json=arguments.json)
 
 

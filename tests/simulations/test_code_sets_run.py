@@ -13,15 +13,15 @@ from common.wire.run_folder import REPORT_PAGE
 from common.wire.study import Study
 from server.release.generate import generate
 from server.release.outputs.graph import write_graph
-from simulations.benchmarks.code_sets import CODES, MOST, write
+from simulations.benchmarks.code_sets import MOST, write
 from simulations.planner import outlook
 from simulations.simulate import simulate
 
-ROWS = 3000
+CODES, ROWS = 120, 3000
 
 
 def scenario(folder: Path) -> Scenario:
-    write(folder, ROWS, 0)
+    write(folder, CODES, ROWS, 0)
     return parse_scenario({
         "name": "codes",
         "seed": 0,
