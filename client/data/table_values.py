@@ -109,7 +109,7 @@ def _of_code_set(column: CodeSet, none: set[str]) -> Read:
     known = {code: place for place, code in enumerate(column.values)}
 
     def places(text: str) -> list[int]:
-        codes = [] if spelled(text) in none else [code.strip() for code in text.split(column.separator)]
+        codes = [] if text.strip() in none else [code.strip() for code in text.split(column.separator)]
         codes = [code for code in dict.fromkeys(codes) if code]
         if not column.drop and not known.keys() >= set(codes):
             raise Unreadable("has a code that is not listed", "correct it, list it under values, or set outside: drop")

@@ -25,6 +25,7 @@ MOST_COLUMNS, MOST_VALUES, MOST_CELLS = 256, 512, 4096
 """Of a table, of a category, and of all columns of a table together."""
 
 MOST_CODE_SETS = 16
+"""Of a table."""
 
 NUMBER_CELLS = 64
 """Into which the range of a number is cut where its edges are not given."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from common.config.scenario import Scenario
 from common.modality.table import TableSchema
 from common.modality.table_options import Mixture
-from common.privacy.statistics.pairs import noise_of_pairs, pairs_of_row
+from common.privacy.statistics.pairs import noise_of_pairs
 from common.privacy.statistics.singles import noise_of_singles, places_of
 from common.wire.study import SiteDeclaration, Study
 from server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
@@ -117,8 +117,9 @@ def _noise_of_pairs(
 ) -> float:
     """Standard deviation of the noise in a count of a pair; 0 without privacy."""
     model = _model(scenario)
-    pairs = pairs_of_row(len(schema.columns) + (not by_class), schema.most_codes, code_pairs=model.code_pairs is True)
-    return noise_of_pairs(noise_of_total(scenario.privacy, sites, 1 - (model.singles_share or 0.0)), pairs)
+    noise = noise_of_total(scenario.privacy, sites, 1 - (model.singles_share or 0.0))
+    columns = len(schema.columns) + (not by_class)
+    return noise_of_pairs(noise, columns, schema.most_codes, code_pairs=model.code_pairs is True)
 
 
 def _told_of_codes(study: Study, model: Mixture, schema: TableSchema) -> str:

@@ -21,7 +21,7 @@ from common.modality.table import TableSchema
 from common.modality.table_options import Mixture
 from common.models.networks.mixture import MixtureOfProducts
 from common.privacy.plan import PAIRS
-from common.privacy.statistics.pairs import noise_of_pairs, pairs_of_row
+from common.privacy.statistics.pairs import noise_of_pairs
 from common.wire.study import Study
 from server.release.generator import ReleasedGenerator
 
@@ -96,7 +96,7 @@ def _noise(study: Study, model: Mixture, schema: TableSchema, together: Floats) 
     """Standard deviation float64[pairs] of a pair's share of the rows."""
     phase, by_class = study.plan.find(PAIRS), model.classes_apart
     columns, slots = len(schema.columns) + (not by_class), schema.num_classes if by_class else 1
-    pairs = pairs_of_row(columns, schema.most_codes, code_pairs=True)
     of_total = 0.0 if phase is None else phase.noise_multiplier * math.sqrt(len(study.sites) * slots)
     rows = sum(site.declared_size for site in study.sites)
-    return np.sqrt(noise_of_pairs(of_total, pairs) ** 2 + rows * together) / rows
+    of_pairs = noise_of_pairs(of_total, columns, schema.most_codes, code_pairs=True)
+    return np.sqrt(of_pairs**2 + rows * together) / rows

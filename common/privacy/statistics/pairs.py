@@ -40,16 +40,16 @@ class Tables:
     Attributes:
         singles: float64[slots, groups and codes], with noise of standard deviation `singles_noise` in each.
         pairs: float64[slots, groups and codes, groups and codes], with `pairs_noise` where it is `known`.
-        known: bool[groups and codes, groups and codes], which pairs were counted; each once, above the diagonal.
         blocks: the groups of each column; where there is one slot for everybody, the last column is the class.
+        known: bool[groups and codes, groups and codes], which pairs were counted; each once, above the diagonal.
     """
 
     singles: Tensor
     pairs: Tensor
-    known: Tensor
     singles_noise: float
     pairs_noise: float
     blocks: tuple[slice, ...]
+    known: Tensor
 
 
 class Pairs(Statistic):
@@ -155,16 +155,16 @@ class Pairs(Statistic):
             pairs[:, one, other] = parts[:, with_codes] / self._pair
             known[one, other] = True
         singles = torch.cat((parts[:, :groups], parts[:, of_singles]), dim=1) / self._single
-        return Tables(singles, pairs, known, noise / self._single, noise / self._pair, self.blocks)
+        return Tables(singles, pairs, noise / self._single, noise / self._pair, self.blocks, known)
 
 
-def noise_of_pairs(noise: float, pairs: int) -> float:
-    """Standard deviation of the noise in a count of a pair, where each entry has `noise` and a row so many pairs."""
-    return noise * math.sqrt(pairs) / _GAMMA
+def noise_of_pairs(noise: float, columns: int, codes: int = 0, *, code_pairs: bool = False) -> float:
+    """Standard deviation of the noise in a count of a pair where each entry has `noise`; see `pairs_of_row`."""
+    return noise * math.sqrt(pairs_of_row(columns, codes, code_pairs=code_pairs)) / _GAMMA
 
 
 def pairs_of_row(columns: int, codes: int, *, code_pairs: bool) -> int:
-    """P: the most pairs that a row of so many columns is in, and of at most so many codes."""
+    """P: the most pairs that a row of so many columns and at most so many codes is in."""
     return math.comb(columns, 2) + columns * codes + (math.comb(codes, 2) if code_pairs else 0)
 
 

@@ -102,7 +102,7 @@ def test_pairs_are_the_rows_in_each_two_groups(by_class: bool) -> None:
         for place, a in enumerate(found.blocks):
             for b in found.blocks[place + 1 :]:
                 torch.testing.assert_close(found.pairs[slot, a, b], both[a, b])
-    assert found.pairs_noise == pytest.approx(noise_of_pairs(0.5, 3 if by_class else 6))
+    assert found.pairs_noise == pytest.approx(noise_of_pairs(0.5, 3 if by_class else 4))
 
 
 def test_what_is_released_does_not_depend_on_who_holds_which_rows() -> None:
@@ -253,8 +253,9 @@ def test_pairs_with_codes_are_the_rows_that_have_both(by_class: bool, code_pairs
     assert torch.equal(among, torch.ones_like(among).triu(1) if code_pairs else torch.zeros_like(among))
     assert not found.known.T[found.known].any()
     own_columns, k = 3 + (not by_class), CODED.most_codes
-    expected = math.comb(own_columns, 2) + own_columns * k + code_pairs * math.comb(k, 2)
-    assert found.pairs_noise == pytest.approx(noise_of_pairs(0.5, expected))
+    assert found.pairs_noise == pytest.approx(noise_of_pairs(0.5, own_columns, k, code_pairs=code_pairs))
+    pairs = math.comb(own_columns, 2) + own_columns * k + code_pairs * math.comb(k, 2)
+    assert found.pairs_noise == pytest.approx(0.5 * math.sqrt(pairs / 0.6) / LARGEST)
 
 
 def test_one_column_has_pairs_with_codes() -> None:
