@@ -211,6 +211,21 @@ def generate(
     )
 
 
+@app.command(epilog=epilog("silogan graph runs/codes --out codes.graphml"))
+def graph(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run of a table with code sets.")],
+    out: Annotated[Path, typer.Option(help="New file, .graphml or .csv.")],
+) -> None:
+    """Write which codes occur together in synthetic rows: frequencies, lift, and what is above the privacy noise."""
+    from common.wire.run_folder import GENERATOR_FILE
+
+    if not (run_dir / GENERATOR_FILE).is_file():
+        raise DataError(f"generator '{run_dir / GENERATOR_FILE}'", "is missing", "give the folder of a finished run")
+    from server.release.outputs.graph import write_graph
+
+    print(write_graph(run_dir, out))
+
+
 @app.command(epilog=epilog("silogan evaluate runs/mnist --real shared/data --json"))
 def evaluate(
     synthetic: Annotated[
@@ -520,6 +535,13 @@ def _print_table(console: Console, figures: dict[str, Any]) -> None:
             shown += f", pairs {two['mean']:.3f} ({two['floor_mean']:.3f})"
         broken = f"{table['violations']['violating']:,} of {table['violations']['rows']:,} rows break the schema"
         console.print(f"distance from real test rows: {shown}; {broken}", soft_wrap=True)
+    if codes := table["codes"]:
+        lift, off, per_row = codes["lift"], codes["frequencies"], codes["per_row"]
+        floor = "" if lift["floor"] is None else f" (real training rows {lift['floor']:.3f})"
+        together = lift["reason"] if lift["correlation"] is None else f"{lift['correlation']:.3f}{floor}"
+        shown = f"{per_row['synthetic']:.2f} a row (real {per_row['test']:.2f})"
+        shown += f", shares off by {off['mean']:.4f} (noise floor {off['floor_mean']:.4f}), correlation of log lift"
+        console.print(f"codes: {shown} {together}", soft_wrap=True)
     if figures.get("refinement"):
         console.print(figures["refinement"]["advice"], soft_wrap=True)
 

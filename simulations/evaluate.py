@@ -27,8 +27,7 @@ from common.wire.study import Study
 from server.evaluation import EVALUATORS, Comparison, Labelled
 from server.release.generator import ReleasedGenerator, load_generator, together
 from server.release.outputs.image import UNLABELLED
-from simulations.synthetic_rows import READERS as ROW_READERS
-from simulations.synthetic_rows import read_rows
+from simulations.synthetic_rows import SUFFIXES, read_rows
 
 EVALUATION_SEED = 0
 
@@ -47,7 +46,7 @@ def evaluate(synthetic: Path, real: Path | None, overrides: list[str] | None = N
     Raises:
         UsageError, ConfigError, DataError: the records cannot be found or do not belong together.
     """
-    rows = synthetic.is_file() and synthetic.suffix.lower() in ROW_READERS
+    rows = synthetic.is_file() and synthetic.suffix.lower() in SUFFIXES
     if overrides and not (rows and real is not None and real.is_file()):
         raise UsageError("--set", "changes a scenario", "give rows, and --real SCENARIO.yaml")
     if holds_run(synthetic):

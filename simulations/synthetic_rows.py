@@ -1,24 +1,28 @@
 """Reads files of synthetic rows, written by `silogan generate` or by another tool.
 
 They are public, and may break the description of their columns: that is counted. So a number outside of its range is
-read as it is, and so is a missing one. A category must have one of its values, since another is a spelling unheard of.
+read as it is, so is a missing one, and so are too many codes. A category must have one of its values, and a code must
+be listed, since another is a spelling unheard of.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from client.data.table_values import Convert, Unreadable, class_converter, converted, converter
+from client.data.table_values import Convert, Read, Unreadable, class_converter, converted, converter, reader
 from common import csv_file, parquet_file
 from common.errors import DataError
 from common.modality import Stored
+from common.modality.code_set import MOST_IN_ROW, CodeSet
 from common.modality.table import FIRST_DAY, LARGEST_NUMBER, LAST_DAY, Category, Column, TableSchema
 
-READERS = {".csv": csv_file.read_blocks, ".parquet": parquet_file.read_blocks}
-"""By the end of a file's name."""
+SUFFIXES = (".csv", ".parquet")
+"""How the names of such files end."""
 
 _MOST_ROWS = 10_000_000
 
@@ -34,19 +38,22 @@ def read_rows(path: Path, schema: TableSchema) -> tuple[Stored, Tensor | None]:
         UsageError: it is Parquet, and pyarrow is not installed.
     """
     thing = f"'{path}'"
-    converters = {column.name: _converter(column, schema) for column in schema.columns}
+    readers: dict[str, Read] = {
+        column.name: partial(converted, convert=_converter(column, schema)) for column in schema.columns
+    }
+    readers |= {one.name: _reader(one, schema) for one in schema.code_sets}
     if schema.label:
         spellings = _with_names(schema.classes, schema.label_spellings, schema.label)
-        converters[schema.label] = class_converter(spellings, schema.missing)
-    parts = {name: [np.empty(0)] for name in converters}
+        readers[schema.label] = partial(converted, convert=class_converter(spellings, schema.missing))
+    parts = {name: [read(())] for name, read in readers.items()}
     count = 0
-    for block in READERS[path.suffix.lower()](path, list(converters), thing):
+    for block in _blocks(path, list(readers), schema, thing):
         count += len(block[0])
         if count > _MOST_ROWS:
             raise DataError(thing, "has too many rows", f"give at most {_MOST_ROWS:,}")
-        for (name, convert), texts in zip(converters.items(), block, strict=True):
+        for (name, read), texts in zip(readers.items(), block, strict=True):
             try:
-                parts[name].append(converted(texts, convert))
+                parts[name].append(read(texts))
             except Unreadable as fault:
                 raise DataError(f"column '{name}' of {thing}", fault.problem, fault.hint) from None
     if not count:
@@ -54,6 +61,18 @@ def read_rows(path: Path, schema: TableSchema) -> tuple[Stored, Tensor | None]:
     stored = {name: torch.from_numpy(np.concatenate(values)) for name, values in parts.items()}
     labels = stored.pop(schema.label).long() if schema.label else None
     return stored, labels
+
+
+def _blocks(path: Path, names: Sequence[str], schema: TableSchema, thing: str) -> Iterator[list[tuple[str, ...]]]:
+    """Columns of a file as texts, part by part."""
+    if path.suffix.lower() == ".csv":
+        return csv_file.read_blocks(path, names, thing)
+    return parquet_file.read_blocks(path, names, thing, {one.name: one.separator for one in schema.code_sets})
+
+
+def _reader(one: CodeSet, schema: TableSchema) -> Read:
+    """How the codes of rows are read, where no row is refused for having too many, up to `MOST_IN_ROW`."""
+    return reader(one if one.drop else replace(one, most=min(len(one.values), MOST_IN_ROW)), schema.missing)
 
 
 def _converter(column: Column, schema: TableSchema) -> Convert:

@@ -36,6 +36,7 @@ COLUMNS: dict[str, Any] = {
     "columns": {
         "age": {"type": "integer", "min": 18, "max": 99, "edges": [40, 60]},
         "sex": {"type": "binary", "values": ["female", "male"]},
+        "dx": {"type": "codes", "values": ["E11", "I10", "J45"], "most": 2},
     },
 }
 
@@ -48,10 +49,10 @@ def described(path: Path, **columns: dict[str, Any]) -> Path:
 def rows(path: Path, first: int = 0, count: int = 120) -> Path:
     """Two visits of each patient."""
     rng = random.Random(first)  # noqa: S311
-    lines = [f"P{first + row // 2},{rng.randint(18, 99)},{rng.choice(('female', 'male'))},{rng.randrange(2)}"
-             for row in range(count)]  # fmt: skip
+    lines = [f"P{first + row // 2},{rng.randint(18, 99)},{rng.choice(('female', 'male'))},{rng.randrange(2)},"
+             f"{rng.choice(('', 'E11', 'E11|I10'))}" for row in range(count)]  # fmt: skip
     path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(["id,age,sex,outcome", *lines]) + "\n", encoding="utf-8")
+    path.write_text("\n".join(["id,age,sex,outcome,dx", *lines]) + "\n", encoding="utf-8")
     return path
 
 
@@ -109,8 +110,8 @@ def test_a_table_is_registered_explained_approved_answered_and_audited(hospital:
     hospital.study().save(tmp_path)
     study = read_proposal(tmp_path / RUN_FILE)
     said = dict(explain(study, hospital.cohort, SERVER, hospital.node.cost(study, hospital.cohort, SERVER)))
-    assert said["model"] == "mixture, table rows of 2 columns; nothing is trained on the data"
-    assert said["columns"] == "age, sex"
+    assert said["model"] == "mixture, table rows of 2 columns and 3 codes; nothing is trained on the data"
+    assert said["columns"] == "age, sex, dx"
     assert said["singles"].startswith("noisy counts of the values of each column")
     assert said["pairs"].startswith("noisy counts of the values of each two columns")
     assert "image" not in " ".join(said.values())
@@ -200,7 +201,7 @@ def test_rows_of_a_new_patient_are_left_out_and_those_of_a_patient_who_withdrew_
     before = site.read_records()
     lines = hospital.file.read_text("utf-8").splitlines()
     kept = [line for line in lines if not line.startswith("P7,")]
-    hospital.file.write_text("\n".join([*kept, "NEW,50,male,1"]) + "\n", encoding="utf-8")
+    hospital.file.write_text("\n".join([*kept, "NEW,50,male,1,I10"]) + "\n", encoding="utf-8")
     after = site.read_records()
     assert len(after) == len(before) - 2
     assert {"P7", "NEW"}.isdisjoint(after.patient_names[code] for code in after.patients.tolist())

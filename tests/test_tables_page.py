@@ -18,8 +18,8 @@ FIRST, SCENARIO = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE |
 def test_its_description_reads_a_file(tmp_path: Path) -> None:
     (tmp_path / "columns.yaml").write_text(FIRST, encoding="utf-8")
     (tmp_path / "wards").mkdir()
-    rows = ["61,0,?,0,II,2020-03-09,P1,0", "17,male,no,233.0,IV,2026-12-31,P2,4"]
-    header = "age,sex,pregnant,chol,stage,admitted,patient_id,num"
+    rows = ["61,0,?,0,II,2020-03-09,E11|I10,P1,0", "17,male,no,233.0,IV,2026-12-31,,P2,4"]
+    header = "age,sex,pregnant,chol,stage,admitted,diagnoses,patient_id,num"
     (tmp_path / "wards" / "bergen.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
     options: dict[str, Any] = yaml.safe_load(SCENARIO)["data"]
     places = {key: tmp_path / options[key] for key in ("root", "columns")}

@@ -5,7 +5,9 @@ Errors name a column and a site. A hospital's name is public; a value, the numbe
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from client.data.records import DataSet, Records
 from client.data.settings import required_root
 from client.data.split import share
-from client.data.table_values import Convert, Unreadable, class_converter, converted, converter
+from client.data.table_values import Read, Unreadable, class_converter, converted, reader
 from common.bounds import Name
 from common.csv_file import read_blocks
 from common.errors import ConfigError, DataError
@@ -122,13 +124,12 @@ class _Rows:
     patients: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
-        self._converters: dict[str, Convert] = {
-            column.name: converter(column, self.schema.missing) for column in self.schema.columns
-        }
+        known = (*self.schema.columns, *self.schema.code_sets)
+        self._readers: dict[str, Read] = {column.name: reader(column, self.schema.missing) for column in known}
         if self.schema.label:
             of_label = class_converter(self.schema.label_spellings, self.schema.missing)
-            self._converters[self.schema.label] = of_label
-        self._blocks = {name: [np.empty(0)] for name in self._converters}
+            self._readers[self.schema.label] = partial(converted, convert=of_label)
+        self._blocks: dict[str, list[NDArray[Any]]] = {name: [read(())] for name, read in self._readers.items()}
         self._count = 0
 
     def read(self, path: Path, thing: str, site: str) -> None:
@@ -138,15 +139,15 @@ class _Rows:
             DataError: see `read`.
         """
         patient, origin = self.schema.patient, self.schema.site
-        names = [*self._converters, *(name for name in (patient, origin) if name)]
+        names = [*self._readers, *(name for name in (patient, origin) if name)]
         for block in read_blocks(path, names, thing):
             columns, count = dict(zip(names, block, strict=True)), len(block[0])
             self._count += count
             if self._count > _MOST_ROWS:
                 raise DataError(thing, "has too many rows", f"give at most {_MOST_ROWS:,} in all")
-            for name, convert in self._converters.items():
+            for name, of_texts in self._readers.items():
                 try:
-                    self._blocks[name].append(converted(columns[name], convert))
+                    self._blocks[name].append(of_texts(columns[name]))
                 except Unreadable as fault:
                     raise DataError(f"column '{name}' of {thing}", fault.problem, fault.hint) from None
             if patient:
@@ -190,15 +191,18 @@ class _Rows:
             return found
         return found.of_patients([self.patients[row] for row in chosen], by_site=True)
 
-    def _values(self, name: str) -> NDArray[np.float64]:
-        """One column, float64[N]."""
+    def _values(self, name: str) -> NDArray[Any]:
+        """One column, float64[N], or bool[N, codes] of a code set."""
         self._blocks[name] = [np.concatenate(self._blocks[name])]
         return self._blocks[name][0]
 
     def _contents(self) -> Iterator[bytes]:
         """What is read of each row, the same on every machine."""
-        values = np.stack([self._values(name) for name in self._blocks], axis=1)
+        sets = [self._values(one.name) for one in self.schema.code_sets]
+        plain = self._blocks.keys() - {one.name for one in self.schema.code_sets}
+        values = np.stack([self._values(name) for name in self._blocks if name in plain], axis=1)
         values[np.isnan(values)] = np.nan
-        width = values.shape[1] * values.itemsize
-        content = values.astype("<f8", copy=False).tobytes()
+        rows = values.astype("<f8", copy=False).view(np.uint8)
+        rows = np.concatenate([rows, *(np.packbits(part, axis=1) for part in sets)], axis=1)
+        width, content = rows.shape[1], rows.tobytes()
         return (content[start : start + width] for start in range(0, len(content), width))

@@ -3,10 +3,13 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.modality.code_set import CodeSet
 from common.modality.table import Category, Column, Number
 from common.modality.table_file import days_of, spelled
 
@@ -59,6 +62,21 @@ def converter(column: Column, missing: Sequence[str]) -> Convert:
     return convert
 
 
+Read = Callable[[Sequence[str]], NDArray[Any]]
+"""A column of texts [N] as it is stored, one entry or row of an array for each.
+
+Raises:
+    Unreadable: see `Convert`.
+"""
+
+
+def reader(column: Column | CodeSet, missing: Sequence[str]) -> Read:
+    """How a whole column is read: float64[N], or bool[N, codes] of a code set; `missing` as for `converter`."""
+    if isinstance(column, CodeSet):
+        return _of_code_set(column, {"", *missing, *column.missing})
+    return partial(converted, convert=converter(column, missing))
+
+
 def class_converter(spellings: Sequence[Sequence[str]], missing: Sequence[str]) -> Convert:
     """How the texts of the label are read, into positions of the classes."""
     known = {text: float(label) for label, texts in enumerate(spellings) for text in texts}
@@ -84,6 +102,31 @@ def _of_category(spellings: Sequence[Sequence[str]]) -> Convert:
         return known[text]
 
     return convert
+
+
+def _of_code_set(column: CodeSet, none: set[str]) -> Read:
+    """The codes of each text; those that are left out are chosen by the row alone, as the bound of a row needs."""
+    known = {code: place for place, code in enumerate(column.values)}
+
+    def places(text: str) -> list[int]:
+        codes = [] if text.strip() in none else [code.strip() for code in text.split(column.separator)]
+        codes = [code for code in dict.fromkeys(codes) if code]
+        if not column.drop and not known.keys() >= set(codes):
+            raise Unreadable("has a code that is not listed", "correct it, list it under values, or set outside: drop")
+        found = [known[code] for code in codes if code in known]
+        if not column.drop and len(found) > column.most:
+            hint = "correct it, raise most, or set outside: drop, which keeps the first codes of a row"
+            raise Unreadable("has a row of more codes than most allows", hint)
+        return found[: column.most]
+
+    def read(texts: Sequence[str]) -> NDArray[np.bool_]:
+        found = {text: places(text) for text in dict.fromkeys(texts)}
+        rows = np.zeros((len(texts), len(column.values)), np.bool_)
+        for row, text in enumerate(texts):
+            rows[row, found[text]] = True
+        return rows
+
+    return read
 
 
 def _of_number(column: Number) -> Convert:

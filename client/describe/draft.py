@@ -66,7 +66,7 @@ def _written(columns: dict[str, "_Seen"]) -> str:
         if keys is not None and name != patient:
             described[name] = keys
         elif name != patient:
-            why = "different texts; if it is a category, list its values" if column.values else "no values"
+            why = "different texts; if a category or codes, list its values" if column.values else "no values"
             lines.append(f"# left out: {printable(name[:100])} ({why})")
     return "\n".join(lines) + "\n" + write_yaml(head | {"columns": described}, compact=True)
 

@@ -13,6 +13,10 @@ def rows(schema: TableSchema) -> Iterator[tuple[str, ...]]:
         kind, values, outside = _of_category(column) if isinstance(column, Category) else _of_number(column)
         missing = ", ".join(("allowed", *column.missing)) if column.optional else "refused"
         yield column.name, kind, values, str(column.known_cells + column.optional), outside, missing
+    for one in schema.code_sets:
+        values = f"{_first(one.values)}; at most {one.most} in a row, as {one.separator.join(one.values[:2])}"
+        none = ", ".join(("no code", *one.missing))
+        yield one.name, "codes", values, str(len(one.values)), "left out" if one.drop else "refused", none
 
 
 def sentences(schema: TableSchema) -> Iterator[str]:
@@ -28,14 +32,19 @@ def sentences(schema: TableSchema) -> Iterator[str]:
         yield f"sensitive: {', '.join(schema.sensitive)}"
     for combination in schema.impossible:
         yield f"impossible: {' and '.join(f'{name} = {value}' for name, value in combination)}"
-    yield f"{len(schema.columns)} columns, {schema.cells} cells"
+    codes = f", {schema.codes} codes" if schema.code_sets else ""
+    yield f"{len(schema.columns) + len(schema.code_sets)} columns, {schema.cells} cells{codes}"
 
 
 def _of_category(column: Column) -> tuple[str, str, str]:
     names = column.cell_names()
-    more = [f"… {len(names) - _MOST_SHOWN} more"] if len(names) > _MOST_SHOWN else []
     kind = "ordinal" if isinstance(column, Category) and column.ordered else "categorical"
-    return "binary" if len(names) == 2 else kind, ", ".join((*names[:_MOST_SHOWN], *more)), "refused"
+    return "binary" if len(names) == 2 else kind, _first(names), "refused"
+
+
+def _first(names: tuple[str, ...]) -> str:
+    more = [f"… {len(names) - _MOST_SHOWN} more"] if len(names) > _MOST_SHOWN else []
+    return ", ".join((*names[:_MOST_SHOWN], *more))
 
 
 def _of_number(column: Number) -> tuple[str, str, str]:

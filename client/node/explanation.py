@@ -28,7 +28,7 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     sees = "a discriminator sees the data" if trained else "nothing is trained on the data"
     yield "model", f"{scenario.model.family}, {study.schema.describe()}; {sees}"
     if isinstance(study.schema, TableSchema):
-        yield "columns", ", ".join(column.name for column in study.schema.columns)
+        yield "columns", ", ".join(column.name for column in (*study.schema.columns, *study.schema.code_sets))
     if (credit := scenario.model.credit()) is not None:
         yield (
             "public images",

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -15,12 +16,16 @@ from pydantic.dataclasses import dataclass
 
 from common.bounds import STRICT, Name, Text
 from common.modality.base import Features, Schema, Stored
+from common.modality.code_set import MOST_CODES, CodeSet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_COLUMNS, MOST_VALUES, MOST_CELLS = 256, 512, 4096
 """Of a table, of a category, and of all columns of a table together."""
+
+MOST_CODE_SETS = 16
+"""Of a table."""
 
 NUMBER_CELLS = 64
 """Into which the range of a number is cut where its edges are not given."""
@@ -224,13 +229,21 @@ def _column(value: Any) -> Any:
     return kind(**fields)
 
 
+def _code_set(value: Any) -> Any:
+    """A code set as it is, or made of plain values."""
+    if not isinstance(value, dict):
+        return value
+    return CodeSet(**{str(key): part for key, part in value.items()})  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
 @dataclass(frozen=True, config=STRICT)
 class TableSchema(Schema):
     """Columns and classes of a table.
 
     Attributes:
         classes: one name per label; label i is `classes[i]`.
-        columns: without those of label, patient and site.
+        columns: without those of label, patient and site, and without code sets.
+        code_sets: columns that hold a set of codes in each row; files written have them after the others.
         label: the column that says the class; "" if there is none, and one class.
         label_spellings: for each class, how files write it.
         patient: the column that says whose a row is; "" if each row is a patient of its own.
@@ -267,16 +280,21 @@ class TableSchema(Schema):
         ],
         Field(max_length=256, strict=False),
     ] = ()
+    code_sets: Annotated[
+        tuple[Annotated[CodeSet, BeforeValidator(_code_set)], ...], Field(max_length=MOST_CODE_SETS, strict=False)
+    ] = ()
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
         special = [name for name in (self.label, self.patient, self.site) if name]
-        names = [*special, *(column.name for column in self.columns)]
+        names = [*special, *(column.name for column in self.columns), *(one.name for one in self.code_sets)]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"names column '{name}' twice")
         if self.cells > MOST_CELLS:
             raise ValueError(f"has {self.cells} cells, above {MOST_CELLS}: give fewer edges or values")
+        if self.codes > MOST_CODES:
+            raise ValueError(f"has {self.codes} codes, above {MOST_CODES}: put those together that belong together")
         if len(self.label_spellings) != (len(self.classes) if self.label else 0):
             raise ValueError("has not one list of spellings for each class")
         if len(set(self.classes)) < len(self.classes):
@@ -285,6 +303,8 @@ class TableSchema(Schema):
         for column in self.columns:
             if isinstance(column, Category):
                 _refuse_repeated([*self.missing, *(one for each in column.spellings for one in each)])
+        for codes in self.code_sets:
+            _refuse_repeated([*self.missing, *codes.values])
         for name in self.sensitive:
             self.column(name)
         for name, value in (pair for combination in self.impossible for pair in combination):
@@ -308,9 +328,30 @@ class TableSchema(Schema):
         return self.blocks[-1].stop
 
     @property
+    def numbers(self) -> int:
+        """How many columns have a position in their cell."""
+        return sum(column.positions for column in self.columns)
+
+    @property
+    def codes(self) -> int:
+        """Of all code sets together."""
+        return sum(len(one.values) for one in self.code_sets)
+
+    @property
+    def most_codes(self) -> int:
+        """The most codes of a row, of all code sets together."""
+        return sum(one.most for one in self.code_sets)
+
+    @cached_property
+    def code_blocks(self) -> tuple[slice, ...]:
+        """Where in an encoded record each code set's codes are."""
+        ends = [self.cells + self.numbers, *(len(one.values) for one in self.code_sets)]
+        return tuple(slice(a, b) for a, b in pairwise(accumulate(ends)))
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """The cells of all columns, and then where in its cell each number lies."""
-        return (self.cells + sum(column.positions for column in self.columns),)
+        """The cells of all columns, then where in its cell each number lies, then all codes."""
+        return (self.cells + self.numbers + self.codes,)
 
     def difference(self, other: Schema) -> str:
         """See `Schema.difference`: columns are named, the first few of them."""
@@ -340,11 +381,11 @@ class TableSchema(Schema):
         raise ValueError(f"has no column '{name}'")
 
     def encode(self, stored: Stored) -> "Tensor":
-        """Records as float32[N, *shape]: 1 in the cell of each column, and the positions in [0, 1].
+        """Records as float32[N, *shape]: 1 in the cell of each column, the positions in [0, 1], and 1 for each code.
 
         Args:
             stored: a float64[N] for each column, by name: positions in a category's values, or numbers; NaN where a
-                value is missing.
+                value is missing. And a bool[N, codes] for each code set.
         """
         import torch  # noqa: PLC0415
 
@@ -359,15 +400,22 @@ class TableSchema(Schema):
             if column.positions:
                 batch[:, place] = positions.masked_fill(missing, 0.0).float()
                 place += 1
+        for one, block in zip(self.code_sets, self.code_blocks, strict=True):
+            batch[:, block] = one.kept(stored[one.name]).float()
         return batch
 
     def decode(self, batch: "Tensor") -> Stored:
         """The inverse: the likeliest cell of each column, and the value there; any batch gives rows of the schema."""
         cells = [batch[:, block].nan_to_num(0.0).argmax(dim=1) for block in self.blocks]
-        return self.placed(cells, batch[:, self.cells :].double().nan_to_num(0.0).clamp(0, 1))
+        positions = batch[:, self.cells : self.cells + self.numbers].double().nan_to_num(0.0).clamp(0, 1)
+        codes = {
+            one.name: one.kept(batch[:, block] > 0.5)
+            for one, block in zip(self.code_sets, self.code_blocks, strict=True)
+        }
+        return {**self.placed(cells, positions), **codes}
 
     def placed(self, cells: "Iterable[Tensor]", positions: "Tensor") -> Stored:
-        """Records of given cells.
+        """Records of given cells, without code sets.
 
         Args:
             cells: int64[N] of each column.
@@ -385,7 +433,7 @@ class TableSchema(Schema):
         return stored
 
     def possible(self, stored: Stored) -> "Tensor | None":
-        """See `Schema.possible`: rows without any combination that is called impossible."""
+        """See `Schema.possible`: rows without any combination that is called impossible, and without too many codes."""
         import torch  # noqa: PLC0415
 
         found: Tensor | None = None
@@ -393,6 +441,9 @@ class TableSchema(Schema):
             named = ((cast(Category, self.column(name)), value) for name, value in combination)
             met = torch.stack([stored[column.name] == column.values.index(value) for column, value in named]).all(dim=0)
             found = ~met if found is None else found & ~met
+        for one in self.code_sets:
+            few = stored[one.name].sum(dim=1) <= one.most
+            found = few if found is None else found & few
         return found
 
     def features(self, *, frequencies: int, largest_norm: float) -> Features:  # noqa: ARG002  (of images)
@@ -403,7 +454,8 @@ class TableSchema(Schema):
 
     def describe(self) -> str:
         """See `Schema.describe`."""
-        return f"table rows of {len(self.columns)} columns"
+        codes = f" and {self.codes} codes" if self.code_sets else ""
+        return f"table rows of {len(self.columns)} columns{codes}"
 
     def to_plain(self) -> dict[str, Any]:
         """See `Schema.to_plain`."""

@@ -22,9 +22,10 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from common.bounds import Name, Text
 from common.errors import ConfigError
+from common.modality.code_set import CodeSet
 from common.modality.table import EPOCH, MOST_COLUMNS, MOST_VALUES, Category, Column, Number, TableSchema
 from common.reading import one_line, parse, read_keys
-from common.section import Section, variant
+from common.section import Section, shown, variant
 
 _DECIMAL = re.compile(r"([-+]?)(\d*)\.(\d*?)0*", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -71,14 +72,18 @@ def read_description(path: Path) -> TableSchema:
     whole = "description"
     values = read_keys(path, whole, "start from a draft: silogan data describe FILE.csv --draft")
     found = parse(_Description, values, whole)
-    columns = tuple(_column(name, keys, whole) for name, keys in found.columns.items())
+    each = [_column(name, keys, whole) for name, keys in found.columns.items()]
+    columns = tuple(column for column in each if not isinstance(column, CodeSet))
+    if not columns:
+        raise ConfigError("columns", "are code sets alone", "describe another column too, as age or sex")
     try:
-        return TableSchema(columns=columns, **found.fields())
+        code_sets = tuple(column for column in each if isinstance(column, CodeSet))
+        return TableSchema(columns=columns, code_sets=code_sets, **found.fields())
     except ValidationError as error:
         raise one_line(error, whole) from None
 
 
-def _column(name: str, keys: dict[str, Any], whole: str) -> Column:
+def _column(name: str, keys: dict[str, Any], whole: str) -> Column | CodeSet:
     """The column that such keys describe."""
     at = ("columns", name)
     if "type" not in keys:
@@ -109,6 +114,13 @@ def _named(value: Any) -> Any:
     return tuple((name, texts if name in taken else (*texts, name)) for name, texts in pairs)
 
 
+def _code(value: Any) -> Any:
+    """A code, which YAML must not have read as a number: 250.00 and 250 are two codes, and 010 is one."""
+    if not isinstance(value, str):
+        raise ValueError(f"holds {shown(value)}, which YAML does not read as text (quote all codes)")
+    return value
+
+
 def _days(value: Any) -> Any:
     """A date, which YAML may have made of the text."""
     if isinstance(value, date) and not isinstance(value, datetime):
@@ -124,6 +136,7 @@ _Named = Annotated[
     tuple[tuple[Name, tuple[Name, ...]], ...], BeforeValidator(_named), Field(min_length=1, max_length=1000)
 ]
 _Day = Annotated[int, BeforeValidator(_days)]
+_Code = Annotated[str, BeforeValidator(_code)]
 
 
 class _Options(Section):
@@ -134,7 +147,7 @@ class _Options(Section):
     missing: _Spellings = ()
 
     @abstractmethod
-    def column(self, name: str) -> Column:
+    def column(self, name: str) -> Column | CodeSet:
         """The column of this name."""
 
 
@@ -213,6 +226,26 @@ class _Binary(_Categorical):
     values: Annotated[_Named, Field(min_length=2, max_length=2)]
 
 
+class _Codes(_Options):
+    type: Literal["codes"]
+    values: Annotated[tuple[_Code, ...], Field(strict=False)]
+    most: int
+    separator: str = "|"
+    outside: Literal["refuse", "drop"] = "refuse"
+    optional: Literal[False] = False
+
+    def column(self, name: str) -> CodeSet:
+        return CodeSet(
+            type="codes",
+            name=name,
+            values=self.values,
+            most=self.most,
+            separator=self.separator,
+            drop=self.outside == "drop",
+            missing=self.missing,
+        )
+
+
 _TYPES: dict[str, type[_Options]] = {
     "numeric": _Numeric,
     "integer": _Integer,
@@ -220,6 +253,7 @@ _TYPES: dict[str, type[_Options]] = {
     "categorical": _Categorical,
     "binary": _Binary,
     "date": _Date,
+    "codes": _Codes,
 }
 
 

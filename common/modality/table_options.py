@@ -76,6 +76,10 @@ class Mixture(Model):
     by_class: bool | None = None
     """whether pairs are counted in each class, and not in everybody; chosen if not given"""
 
+    code_pairs: bool | None = None
+    """whether pairs of codes are counted, and not single codes and their pairs with columns alone; chosen if not given
+    and of use for code sets alone"""
+
     singles_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     """share of the release's information μ² for counts of single columns, which come first and say how to cut numbers
     for the pairs; 0 leaves it to equal parts; chosen if not given"""

@@ -1,7 +1,7 @@
 """Which rows of a table are wanted: of each column some of its values, and some of the classes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -48,15 +48,17 @@ class Where:
     Attributes:
         columns: what is wanted of columns, by their names; anything of the others.
         classes: the classes that are wanted, by their positions; all if None.
+        codes: the codes that a row must have, by the names of their code sets, as positions there.
     """
 
     columns: Mapping[str, Wanted] = field(default_factory=dict[str, Wanted])
     classes: tuple[int, ...] | None = None
+    codes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
     def of_classes(self, classes: tuple[int, ...]) -> "Where":
         """The same condition, of these classes alone."""
         both = classes if self.classes is None else tuple(one for one in self.classes if one in classes)
-        return Where(self.columns, both)
+        return replace(self, classes=both)
 
     def holds(self, schema: TableSchema, records: Stored, labels: Tensor) -> Tensor:
         """Whether rows meet the condition, bool[N]."""
@@ -69,6 +71,8 @@ class Where:
             within = [(steps >= first) & (steps < end) for first, end in wanted.spans]
             missing = [steps == grid.count] if wanted.missing else []
             met &= torch.stack([*within, *missing]).any(dim=0)
+        for name, wanted in self.codes.items():
+            met &= records[name][:, list(wanted)].all(dim=1)
         return met
 
 

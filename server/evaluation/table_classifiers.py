@@ -38,18 +38,19 @@ def boosting(schema: TableSchema, taught: Rows, test: Rows, seed: int) -> Floats
 
     Columns without a known value in the taught rows are left out: scikit-learn cannot bin them.
     """
-    kept = ~np.isnan(taught.values).all(axis=0)
+    values = taught.with_codes
+    kept = ~np.isnan(values).all(axis=0)
     if not kept.any():
         return np.tile(np.bincount(taught.known_labels, minlength=schema.num_classes) / len(taught), (len(test), 1))
     unordered = [
         isinstance(column, Category) and not column.ordered and 2 < len(column.values) <= _MOST_CODES
         for column in schema.columns
-    ]
+    ] + [False] * schema.codes
     options: dict[str, Any] = {"early_stopping": False, "categorical_features": np.array(unordered)[kept]}
     trees = max(10, _TREES // schema.num_classes)
     model = HistGradientBoostingClassifier(max_iter=trees, random_state=seed, **options)
-    model.fit(taught.values[:, kept], taught.labels)
-    return _by_class(model, test.values[:, kept], schema.num_classes)
+    model.fit(values[:, kept], taught.labels)
+    return _by_class(model, test.with_codes[:, kept], schema.num_classes)
 
 
 CLASSIFIERS: dict[str, Callable[[TableSchema, Rows, Rows, int], Floats]] = {
@@ -81,7 +82,7 @@ def chances_by(name: str, schema: TableSchema, taught: Rows, test: Rows, seed: i
 
 
 def _flat(schema: TableSchema, rows: Rows) -> Floats:
-    """Rows as numbers float64[N, inputs]: one for each value of a category, a number in [0, 1], and what is missing.
+    """Rows as numbers float64[N, inputs]: one for each value of a category, a number in [0, 1], what is missing, codes.
 
     A missing number stands in the middle of its range; an input of its own says that it is missing.
     """
@@ -94,7 +95,7 @@ def _flat(schema: TableSchema, rows: Rows) -> Floats:
             parts.append(np.nan_to_num((values - column.low) / (column.high - column.low), nan=0.5)[:, None])
         if column.optional:
             parts.append(np.isnan(values).astype(np.float64)[:, None])
-    return np.concatenate(parts, axis=1)
+    return np.concatenate((*parts, rows.codes.astype(np.float64)), axis=1)
 
 
 def _by_class(model: Any, inputs: Floats, classes: int) -> Floats:

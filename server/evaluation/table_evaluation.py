@@ -5,7 +5,7 @@ owner agrees to that, such as a public benchmark's. Hospitals alone are measured
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from common.models.networks import classified
 from server.evaluation.base import Comparison
 from server.evaluation.risks import risks
 from server.evaluation.table_classifiers import CLASSIFIERS, chances_by
+from server.evaluation.table_codes import codes
 from server.evaluation.table_coverage import coverage
 from server.evaluation.table_distances import association, joint, summary, total_variation
 from server.evaluation.table_groups import by_cell, by_mass, by_width, label_name
@@ -139,13 +140,13 @@ def _utility(
 
 
 def _closeness(schema: TableSchema, synthetic: Rows | None, train: Rows, test: Rows, seed: int) -> dict[str, Any]:
-    """Distances with their noise floor, coverage, violations, and pictures; None of each if there are no rows."""
-    parts = ("violations", "distances", "coverage", "marginals", "pairs")
+    """Distances with their noise floor, coverage, violations, codes, and pictures; None of each if there are none."""
+    parts = ("violations", "distances", "coverage", "marginals", "pairs", "codes")
     if synthetic is None:
         return dict.fromkeys(parts)
     broken = violations(schema, synthetic)
     if synthetic.labels is None:
-        train, test = Rows(train.values, None), Rows(test.values, None)
+        train, test = replace(train, labels=None), replace(test, labels=None)
     samples = min(len(synthetic), len(train), MOST_COMPARED)
     drawn, known, held_out = synthetic.drawn(samples, seed), train.drawn(samples, seed), test.drawn(MOST_COMPARED, seed)
 
@@ -172,6 +173,7 @@ def _closeness(schema: TableSchema, synthetic: Rows | None, train: Rows, test: R
         "coverage": coverage({"synthetic": shares, "real": shares_floor}, shares_test, groups, counted),
         "marginals": marginals(by_width(schema, train, MOST_CELLS), drawn, held_out, one_way, one_way_floor),
         "pairs": pairs(groups, two_way),
+        "codes": codes(schema, synthetic, train, test, seed) if schema.code_sets else None,
     }
 
 

@@ -14,13 +14,16 @@ _ROUNDING = 1e-6  # of a multiple of the resolution
 def violations(schema: TableSchema, rows: Rows) -> dict[str, Any]:
     """How many rows break the schema: `rows`, `violating`, and `by_rule` for each column or combination that is broken.
 
-    A value is out of its column's list, range or resolution, or missing where it must not be; or a row has all values
-    of a combination that is impossible.
+    A value is out of its column's list, range or resolution, or missing where it must not be; a row has too many codes;
+    or it has all values of a combination that is impossible.
     """
     broken = {
         f"values of {column.name}": ~_allowed(column, rows.values[:, place])
         for place, column in enumerate(schema.columns)
     }
+    blocks = np.split(rows.codes, np.cumsum([len(one.values) for one in schema.code_sets])[:-1], axis=1)
+    for one, codes in zip(schema.code_sets, blocks, strict=False):  # without code sets there is one empty block
+        broken[f"number of codes of {one.name}"] = codes.sum(axis=1) > one.most
     for combination in schema.impossible:
         broken[" and ".join(f"{name} = {value}" for name, value in combination)] = _matches(schema, rows, combination)
     by_rule = {rule: int(rows.sum()) for rule, rows in broken.items() if rows.any()}

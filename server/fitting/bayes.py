@@ -60,21 +60,24 @@ def label_counts(schema: TableSchema, found: Found) -> tuple[Tensor, Tensor]:
     """Rows of each class in each group float64[classes, groups], and the variance float64[groups] of their noise.
 
     Whatever the release says of them, weighted by how well it is known: counts of single columns, and sums of those
-    of pairs.
+    of pairs. Codes are left out.
     """
     tables, groups = found.tables, found.tables.blocks[len(schema.columns) - 1].stop
     of_single = tables.singles.new_full((groups,), max(tables.singles_noise**2, LEAST_NOISE))
     of_pair = torch.full_like(of_single, max(tables.pairs_noise**2, LEAST_NOISE))
-    told = [] if found.singles is None else [counts_of_groups(found, found.singles, groups)]
+    told: list[tuple[Tensor, Tensor]] = []
+    if found.singles is not None:
+        counts, variance = counts_of_groups(found, found.singles)
+        told.append((counts[:, :groups], variance[:groups]))
     if found.by_class:
-        told.append((tables.singles, of_single))
-        pairs = tables.pairs + tables.pairs.mT
+        told.append((tables.singles[:, :groups], of_single))
+        pairs = (tables.pairs + tables.pairs.mT)[:, :groups]
         for block in tables.blocks:
             variance = of_pair * (block.stop - block.start)
             variance[block] = torch.inf  # a column has no pairs with itself
             told.append((pairs[:, :, block].sum(dim=2), variance))
     else:
-        told.append((tables.pairs[0, :groups, groups:].T, of_pair))
+        told.append((tables.pairs[0, :groups, tables.blocks[-1]].T, of_pair))
     precision = torch.stack([1 / variance for _, variance in told]).sum(dim=0)
     return torch.stack([counts / variance for counts, variance in told]).sum(dim=0) / precision, 1 / precision
 

@@ -4,8 +4,9 @@ With the chance π_k of component k, and of group i of a column in it θ_ki, of 
 
     n Σ_k π_k θ_ki   in a group, and   n Σ_k π_k θ_ki θ_kj   in a pair of groups of two columns,
 
-where the class is a column as well; in one class they are those of the components times its θ_kc. All of them are moved
-by Adam (Kingma and Ba, 2015) towards the noisy counts, in units of their noise, from where all columns are independent.
+where the class is a column as well; in one class they are those of the components times its θ_kc. In a component each
+code is there or not by a chance of its own, and is expected like a group. All of them are moved by Adam (Kingma and Ba,
+2015) towards the noisy counts, in units of their noise, from where all columns are independent.
 
 Going on for too long learns the noise. The noise is known, so the counts can be split into two that are independent of
 each other: with fresh noise ξ of the same size, y + aξ and y - ξ/a (thinning; A. Neufeld et al., 2024). A first fit to
@@ -53,10 +54,10 @@ class _Shares:
     """The noisy counts as shares of all rows.
 
     Attributes:
-        singles, pairs: float32[slots, groups] and float32[slots, known pairs].
-        singles_noise: float32[groups], and `pairs_noise` the standard deviation of their noise.
+        singles, pairs: float32[slots, groups and codes] and float32[slots, known pairs].
+        singles_noise: float32[groups and codes], and `pairs_noise` the standard deviation of their noise.
         classes: float32[classes].
-        known: bool[groups, groups], the pairs of different columns, each once.
+        known: bool[groups and codes, groups and codes], the pairs that were counted, each once.
     """
 
     singles: Tensor
@@ -85,9 +86,10 @@ def mixture_weights(schema: TableSchema, found: Found, components: int, steps: i
     with torch.no_grad():
         chances, groups = mixture.probabilities()
     cells = groups[:, found.groups] * shares_within(schema, found)
-    return under(
-        "generator", {"chances": chances, "classes": groups[:, mixture.columns :].contiguous(), "cells": cells}
-    )
+    made = {"chances": chances, "classes": groups[:, mixture.classes].contiguous(), "cells": cells}
+    if schema.code_sets:
+        made["codes"] = groups[:, mixture.classes.stop :].contiguous()
+    return under("generator", made)
 
 
 def _fit(mixture: "_Mixture", shares: _Shares, steps: int, rest: _Shares | None = None) -> int:
@@ -119,31 +121,38 @@ class _Mixture:
     """The numbers that are fitted, and what they expect.
 
     Attributes:
-        parameters: logits float32[K] of the components' chances, and float32[K, groups and classes] within them.
-        columns: how many groups there are without the classes, which are the last.
+        parameters: logits float32[K] of the components' chances, and float32[K, groups, classes and codes] within them.
+        classes: where the classes are, between the groups of the columns and the codes.
     """
 
     def __init__(
         self, schema: TableSchema, found: Found, shares: _Shares, components: int, rng: torch.Generator
     ) -> None:
         blocks = found.tables.blocks[: len(schema.columns)]
-        self.columns, self._by_class = blocks[-1].stop, found.by_class
-        self._blocks = [*blocks, slice(self.columns, self.columns + schema.num_classes)]
-        everybody = torch.cat((shares.singles.sum(dim=0)[: self.columns], shares.classes)).clamp(min=_LEAST).log()
-        logits = everybody + _SPREAD * torch.randn(components, len(everybody), generator=rng)
+        columns = blocks[-1].stop
+        self.classes, self._by_class = slice(columns, columns + schema.num_classes), found.by_class
+        self._blocks = [*blocks, self.classes]
+        everybody = shares.singles.sum(dim=0)
+        groups = torch.cat((everybody[:columns], shares.classes)).clamp(min=_LEAST).log()
+        codes = everybody[found.tables.blocks[-1].stop :].clamp(_LEAST, 1 - _LEAST).logit()
+        start = torch.cat((groups, codes))
+        logits = start + _SPREAD * torch.randn(components, len(start), generator=rng)
         self.parameters = [torch.zeros(components, requires_grad=True), logits.requires_grad_()]
 
     def probabilities(self) -> tuple[Tensor, Tensor]:
-        """π float32[K] and θ float32[K, groups and classes]."""
+        """π float32[K] and θ float32[K, groups, classes and codes]."""
         chances, logits = self.parameters
-        return chances.softmax(dim=0), torch.cat([logits[:, block].softmax(dim=1) for block in self._blocks], dim=1)
+        within = [logits[:, block].softmax(dim=1) for block in self._blocks]
+        return chances.softmax(dim=0), torch.cat((*within, logits[:, self.classes.stop :].sigmoid()), dim=1)
 
     def off(self, shares: _Shares) -> Tensor:
         """χ² per cell, float32[]."""
         chances, groups = self.probabilities()
         weights = chances.unsqueeze(1)
         if self._by_class:
-            weights, groups = weights * groups[:, self.columns :], groups[:, : self.columns]
+            columns, classes, codes = groups.tensor_split((self.classes.start, self.classes.stop), dim=1)
+            weights = weights * classes
+            groups = torch.cat((columns, codes), dim=1) if codes.shape[1] else columns  # a copy rounds otherwise
         singles = weights.T @ groups
         pairs = torch.stack([(groups.T @ (weight.unsqueeze(1) * groups))[shares.known] for weight in weights.T])
         one = ((singles - shares.singles) / shares.singles_noise).square().sum()
@@ -152,47 +161,46 @@ class _Mixture:
 
 
 def _shares(schema: TableSchema, found: Found) -> _Shares:
-    tables = found.tables
-    singles, variance = singles_of(schema, found)
+    tables, (singles, variance) = found.tables, singles_of(schema, found)
     sums = torch.stack([singles[:, block].sum(dim=1) for block in tables.blocks])  # rows of each slot, by each column
     rows = max(1.0, float(sums.sum(dim=1).mean()))
     of_class = sums.mean(dim=0) if found.by_class else singles[0, tables.blocks[-1]]
-    known = torch.zeros(singles.shape[1], singles.shape[1], dtype=torch.bool)
-    for place, block in enumerate(tables.blocks):
-        for other in tables.blocks[place + 1 :]:
-            known[block, other] = True
     return _Shares(
         singles=(singles / rows).float(),
-        pairs=(tables.pairs[:, known] / rows).float(),
+        pairs=(tables.pairs[:, tables.known] / rows).float(),
         singles_noise=(variance.sqrt() / rows).float().clamp(min=LEAST_NOISE),
         pairs_noise=max(tables.pairs_noise / rows, LEAST_NOISE),
         classes=(of_class / rows).float(),
-        known=known,
+        known=tables.known,
     )
 
 
 def singles_of(schema: TableSchema, found: Found) -> tuple[Tensor, Tensor]:
-    """Counts float64[slots, groups] and the variance float64[groups] of their noise, from all that was released.
+    """Counts float64[slots, groups and codes] and the variance of their noise, from all that was released.
 
     Two measurements of the same count are weighted by what is known of each.
     """
-    tables, columns = found.tables, found.tables.blocks[len(schema.columns) - 1].stop
-    variance = tables.singles.new_full((tables.singles.shape[1],), max(tables.singles_noise**2, LEAST_NOISE))
+    counts = found.tables.singles
+    variance = counts.new_full((counts.shape[1],), max(found.tables.singles_noise**2, LEAST_NOISE))
     if found.singles is None:
-        return tables.singles, variance
-    first, first_variance = counts_of_groups(found, found.singles, columns)
+        return counts, variance
+    first, first_variance = counts_of_groups(found, found.singles)
     if not found.by_class:
         first, first_variance = first.sum(dim=0, keepdim=True), first_variance * schema.num_classes
-    weight = variance[:columns] / (variance[:columns] + first_variance)
-    mixed = tables.singles[:, :columns] + weight * (first - tables.singles[:, :columns])
-    singles = torch.cat((mixed, tables.singles[:, columns:]), dim=1)
-    return singles, torch.cat((variance[:columns] * (1 - weight), variance[columns:]))
+    counted = first_variance > 0  # the class as a column was not
+    weight = torch.where(counted, variance / (variance + first_variance), 0)
+    return counts + weight * (first - counts), variance * (1 - weight)
 
 
-def counts_of_groups(found: Found, singles: Counts, groups: int) -> tuple[Tensor, Tensor]:
-    """Counts float64[classes, groups] of so many groups, by those of cells; variance float64[groups] of their noise."""
-    counts = singles.counts.new_zeros(len(singles.counts), groups).index_add_(1, found.groups, singles.counts)
-    return counts, torch.bincount(found.groups, minlength=groups) * max(singles.noise**2, LEAST_NOISE)
+def counts_of_groups(found: Found, singles: Counts) -> tuple[Tensor, Tensor]:
+    """Counts float64[classes, groups and codes] by those of cells and codes, and the variance of their noise.
+
+    The variance float64[groups and codes] is 0 where nothing was counted.
+    """
+    every, codes = found.tables.singles.shape[1], singles.counts.shape[1] - len(found.groups)
+    places = torch.cat((found.groups, torch.arange(every - codes, every)))
+    counts = singles.counts.new_zeros(len(singles.counts), every).index_add_(1, places, singles.counts)
+    return counts, torch.bincount(places, minlength=every) * max(singles.noise**2, LEAST_NOISE)
 
 
 def shares_within(schema: TableSchema, found: Found) -> Tensor:
@@ -206,7 +214,8 @@ def shares_within(schema: TableSchema, found: Found) -> Tensor:
     even = widths / total[found.groups]
     if found.singles is None:
         return even.float()
-    counts, noise = found.singles.counts.sum(dim=0), found.singles.noise**2 * len(found.singles.counts)
+    counts = found.singles.counts.sum(dim=0)[: schema.cells]
+    noise = found.singles.noise**2 * len(found.singles.counts)
     sums = torch.zeros_like(total).index_add_(0, found.groups, counts)
     apart = counts - even * sums[found.groups]
     squares = torch.zeros_like(total).index_add_(0, found.groups, apart.square())

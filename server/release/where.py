@@ -1,11 +1,11 @@
 """Conditions on rows of a table, as text: `sex = F and age > 60 and chol is not missing`.
 
     condition  = test { "and" test }
-    test       = name ( operator value | "in" "(" value { "," value } ")" | "is" [ "not" ] "missing" )
+    test       = name ( operator value | "in" "(" value { "," value } ")" | "is" [ "not" ] "missing" | "contains" code )
     operator   = "=" | "!=" | "<" | "<=" | ">" | ">="
 
 Names and values that hold a blank, a comma, an operator or a keyword are quoted, by ' or ". A missing value meets
-`is missing` and nothing else. The name of the label's column stands for the class.
+`is missing` and nothing else. The name of the label's column stands for the class. `contains` is for code sets alone.
 """
 
 import math
@@ -16,6 +16,7 @@ from datetime import date
 from itertools import pairwise
 
 from common.errors import UsageError
+from common.modality.code_set import CodeSet
 from common.modality.table import EPOCH, Category, Column, TableSchema, day_of
 from common.modality.table_grid import Grid, grid_of
 from common.modality.table_where import Wanted, Where
@@ -37,21 +38,25 @@ def parse_where(text: str, schema: TableSchema) -> Where:
     """
     wanted: dict[str, Wanted] = {}
     words = _Words(text)
-    columns = _columns(schema)
+    columns, code_sets = _columns(schema), {one.name: one for one in schema.code_sets}
+    codes: dict[str, tuple[int, ...]] = {}
     while True:
         name = words.text("a column")
-        if name not in columns:
-            raise _unknown(f"unknown column {shown(name)}", name, list(columns))
-        found = _test(words, columns[name])
-        wanted[name] = wanted[name] & found if name in wanted else found
-        if not wanted[name]:
-            raise _error(f"no value of {shown(name)} meets what is asked of it", _range(columns[name]))
+        if name in code_sets:
+            codes[name] = _codes(words, code_sets[name], codes.get(name, ()))
+        elif name in columns:
+            found = _test(words, columns[name])
+            wanted[name] = wanted[name] & found if name in wanted else found
+            if not wanted[name]:
+                raise _error(f"no value of {shown(name)} meets what is asked of it", _range(columns[name]))
+        else:
+            raise _unknown(f"unknown column {shown(name)}", name, [*columns, *code_sets])
         if words.done:
             break
         words.keyword("and")
     of_label = wanted.pop(schema.label, None)
     classes = None if of_label is None else tuple(code for span in of_label.spans for code in range(*span))
-    return Where(wanted, classes)
+    return Where(wanted, classes, codes)
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,18 @@ def _test(words: _Words, column: Column) -> Wanted:
         raise _error(f"the values of {shown(column.name)} have no order", "use = or in (...)")
     bound = grid.first(_value(column, value), above=operator in (">", "<="))
     return Wanted(_without_empty((bound, grid.count) if operator in (">", ">=") else (0, bound)))
+
+
+def _codes(words: _Words, of: CodeSet, before: tuple[int, ...]) -> tuple[int, ...]:
+    """The codes that a set must contain, those that were asked for before included."""
+    words.keyword("contains")
+    code = words.text("a code")
+    if code not in of.values:
+        raise _unknown(f"{shown(of.name)} has no code {shown(code)}", code, of.values)
+    found = tuple(sorted({*before, of.values.index(code)}))
+    if len(found) > of.most:
+        raise _error(f"no row has more than {of.most} codes in {shown(of.name)}", "ask for fewer")
+    return found
 
 
 def _equal(grid: Grid, text: str) -> tuple[int, int]:

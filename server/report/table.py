@@ -57,6 +57,15 @@ for the researcher; do not publish it for a hospital's private data.
 {% else %}
 <p>No rows were drawn that could be compared.</p>
 {% endif %}
+{% if tables.codes %}
+{% call table(tables.code_caption, ("Measure", "Synthetic rows", "Real training rows", "Where"), "figures") %}
+{% for name, meaning, values in tables.codes %}{{ row(name, values, meaning) }}{% endfor %}
+{% endcall %}
+{% call table("Share of rows with a code, the most frequent ones",
+              ("Code", "Synthetic rows", "Real training rows", "Real test rows"), "figures") %}
+{% for name, meaning, values in tables.frequent_codes %}{{ row(name, values, meaning) }}{% endfor %}
+{% endcall %}
+{% endif %}
 {% if tables.marginals %}
 <p class="key"><span class="swatch real"></span> real test rows <span class="swatch synthetic"></span> synthetic rows.
 Beside each name the total variation distance, with its noise floor in brackets{{ tables.chosen }}.
@@ -110,6 +119,8 @@ COVERAGE = {
     "sensitive_pairs": ("Pairs of sensitive values", "combinations of two sensitive columns, or of one with the label"),
 }
 
+_KINDS = ("synthetic", "train")
+
 _Row = tuple[str, str, list[str]]
 """Heading, meaning, and cells."""
 
@@ -135,6 +146,7 @@ def view(report: Report) -> dict[str, Any]:
             "distance_caption": _caption(found["distances"]),
             "distances": _distances(found["distances"] or {}),
             "coverage": _coverage(found["coverage"] or {}),
+            **_codes(found.get("codes")),
             "chosen": " (the columns that differ most beyond it)" if len(marginals) == 12 else "",
             "marginals": [marginal(column) for column in marginals],
             "pictures": _pictures(found),
@@ -197,6 +209,23 @@ def _coverage(found: Mapping[str, Any]) -> list[_Row]:
         for key, one in found.items()
         if one["present"]
     ]
+
+
+def _codes(found: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not found:
+        return {"codes": []}
+    per_row, off, lift = found["per_row"], found["frequencies"], found["lift"]
+    mean, largest = ([_figure(off[f"{floor}{of}"]) for floor in ("", "floor_")] for of in ("mean", "largest"))
+    together = f"correlation of the logarithms of {lift['pairs']:,} lifts; {lift['reason'] or 'at best 1'}"
+    rows: list[_Row] = [
+        ("Codes in a row", f"{per_row['test']:.3f} in test rows", [_figure(per_row[of]) for of in _KINDS] + [""]),
+        ("Share of rows with a code", "mean difference", [*mean, ""]),
+        ("Share of rows with a code", "largest difference", [*largest, off["largest_at"]]),
+        ("Codes together", together, [_figure(lift["correlation"]), _figure(lift["floor"]), ""]),
+    ]
+    compared = f"{found['samples']:,} synthetic and as many real training rows against {found['test']:,} real test rows"
+    shares = [(one["code"], "", [_figure(one[of]) for of in (*_KINDS, "test")]) for one in found["most_frequent"]]
+    return {"codes": rows, "code_caption": f"Codes of {compared}", "frequent_codes": shares}
 
 
 def _pictures(found: Mapping[str, Any]) -> list[Any]:

@@ -28,6 +28,7 @@ def described(**keys: Any) -> str:
         described(columns={"x": {"type": "categorical", "values": list(range(20_000))}}),
         described(columns={f"c{n}": {"type": "categorical", "values": list(range(500))} for n in range(9)}),
         described(columns={"x": {"type": "numeric", "min": 0, "max": 1, "edges": [n / 9999 for n in range(1, 9000)]}}),
+        described(columns={"age": AGE, "x": {"type": "codes", "values": [str(n) for n in range(20_000)], "most": 9}}),
         described(columns={"x": {"type": "numeric", "min": 0, "max": 1e308}}),
         described(columns={"x": {"type": "numeric", "min": 0, "max": 1, "resolution": 5e-324}}),
         described(columns={"x": {"type": "integer", "min": 0, "max": 10**400}}),
@@ -39,7 +40,7 @@ def described(**keys: Any) -> str:
         described(impossible=[{"age": 1}] * 5000),
         "columns: {age: {type: integer, min: 0, max: 9}, age: {type: integer, min: 0, max: 9}}",
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_a_hostile_description_is_refused(desk: Desk, text: str) -> None:
     (desk.folder / "columns.yaml").write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ import torch
 
 from common.config.scenario import load_scenario
 from common.errors import DataError, SiloganError, UsageError
+from common.modality.code_set import CodeSet
 from common.modality.table import Category, Column, Number, TableSchema
 from common.models.networks import Drawn
 from common.wire.study import Study
@@ -22,7 +23,7 @@ from simulations.evaluate import evaluate
 from simulations.prepare import prepare
 from simulations.synthetic_rows import read_rows
 from tests.server.evaluation.tables import SCHEMA, rows
-from tests.server.release.tables import COLUMNS, released, schema
+from tests.server.release.tables import CODES, COLUMNS, DRUGS, released, schema
 
 DESCRIPTION = """
 label: {column: state, classes: {well: 0, ill: 1}}
@@ -44,7 +45,8 @@ training: {rounds: 0}
 privacy: {epsilon: 10, delta: 1.0e-4}
 """
 SEX = Category("category", "sex", ("F", "M"), (("0",), ("1",)))
-WRITTEN = replace(SCHEMA, columns=(SCHEMA.columns[0], SEX, *SCHEMA.columns[2:]))
+DX = CodeSet("codes", "dx", ("a", "b", "c"), 2)
+WRITTEN = replace(SCHEMA, columns=(SCHEMA.columns[0], SEX, *SCHEMA.columns[2:]), code_sets=(DX,))
 """With the spellings of the files below."""
 
 
@@ -91,6 +93,30 @@ def test_what_generate_wrote_is_read_as_it_was_drawn(name: str, tmp_path: Path) 
     for column in COLUMNS:
         known, found = drawn.records[column.name], stored[column.name]
         assert torch.equal(known.nan_to_num(-1e9), found.nan_to_num(-1e9)), column.name
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_codes_that_generate_wrote_are_read_as_they_were_drawn(name: str, tmp_path: Path) -> None:
+    of = schema(code_sets=(CODES, DRUGS))
+    generator = released(of)
+    (drawn,) = generator.draw(500, torch.Generator().manual_seed(0))
+    OUTPUTS["table"].formats[name.rpartition(".")[2]](tmp_path / name, [drawn], generator)
+    stored, _ = read_rows(tmp_path / name, of)
+    for one in of.code_sets:
+        assert drawn.records[one.name].any()
+        assert torch.equal(stored[one.name], drawn.records[one.name]), one.name
+
+
+def test_rows_with_codes_are_measured_and_those_of_too_many_counted(tmp_path: Path) -> None:
+    text = DESCRIPTION + "  dx: {type: codes, values: [a, b, c], most: 2}\n"
+    (tmp_path / "columns.yaml").write_text(text, encoding="utf-8")
+    write(tmp_path / "real.csv", 400, 1, header="age,sex,kin,dose,state,dx", dx="a|b")
+    places = SCENARIO.replace("ROOT", str(tmp_path / "real.csv")).replace("COLUMNS", str(tmp_path / "columns.yaml"))
+    (tmp_path / "wards.yaml").write_text(places, encoding="utf-8")
+    rows_file = write(tmp_path / "rows.csv", 100, 2, header="dx,age,sex,kin,dose,state", dx="c|a|b")
+    table = evaluate(rows_file, tmp_path / "wards.yaml")["table"]
+    assert table["violations"]["by_rule"] == {"number of codes of dx": 100}
+    assert table["codes"]["per_row"] == {"synthetic": 3, "train": 2, "test": 2}
 
 
 def test_rows_that_are_like_the_real_ones_are_found_to_be(scenario: Path, tmp_path: Path) -> None:
@@ -160,13 +186,15 @@ def test_a_name_that_files_have_for_another_value_is_not_guessed(tmp_path: Path)
         ({"kin": "child"}, "column 'kin' of 'ROWS': has a value that is not listed"),
         ({"age": "old"}, "column 'age' of 'ROWS': has a value that is not a number"),
         ({"state": "2"}, "column 'state' of 'ROWS': has a value that is none of the classes"),
+        ({"dx": "a|z"}, "column 'dx' of 'ROWS': has a code that is not listed"),
+        ({"header": "age,sex,kin,dose,state"}, "column 'dx' of 'ROWS': is missing"),
         ({"state": ""}, "column 'state' of 'ROWS': has a row without a label"),
-        ({"header": "age,sex,kin,dose"}, "column 'state' of 'ROWS': is missing"),
-        ({"header": "age,sex,kin,dose,state,age"}, "column 'age' of 'ROWS': is there twice"),
+        ({"header": "age,sex,kin,dose,dx"}, "column 'state' of 'ROWS': is missing"),
+        ({"header": "age,sex,kin,dose,state,dx,age"}, "column 'age' of 'ROWS': is there twice"),
     ],
 )
 def test_rows_that_cannot_be_meant_are_refused(changes: dict[str, str], says: str, tmp_path: Path) -> None:
-    path = write(tmp_path / "rows.csv", 3, 1, **changes)
+    path = write(tmp_path / "rows.csv", 3, 1, **{"header": "age,sex,kin,dose,state,dx", "dx": "a", **changes})
     with pytest.raises(DataError) as caught:
         read_rows(path, WRITTEN)
     assert str(caught.value).startswith(says.replace("ROWS", str(path)))

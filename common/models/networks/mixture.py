@@ -16,7 +16,7 @@ from common.modality.table_options import MOST_BINS, Mixture
 from common.modality.table_where import Where
 from common.models.networks.base import Classify, Discriminator, Generator, Sampler
 from common.models.networks.bayes import bayes
-from common.models.networks.mixture_sampler import MixtureSampler
+from common.models.networks.mixture_sampler import MixtureSampler, Numbers
 from common.models.networks.row_critic import RowCritic
 from common.models.networks.silent import Silent
 
@@ -28,17 +28,20 @@ def build(model: Mixture, schema: TableSchema) -> tuple[Generator, Discriminator
     """The mixture, uniform until it is fitted, and its critic, which says nothing where none is trained.
 
     Raises:
-        ConfigError: it would hold more than `MOST_NUMBERS`.
+        ConfigError: it would hold more than `MOST_NUMBERS`, or has a critic where rows have code sets.
     """
-    if model.components * schema.cells > MOST_NUMBERS:
-        problem = f"is {model.components}, too many for {schema.cells} cells"
+    numbers = schema.cells + schema.codes
+    if model.components * numbers > MOST_NUMBERS:
+        problem = f"is {model.components}, too many for {numbers} cells"
         raise ConfigError("model.components", problem, "lower it")
+    if model.critic and schema.codes:
+        raise ConfigError("training.refine", "has a critic that cannot read code sets", "leave it out")
     critic = RowCritic(schema.cells, schema.num_classes, model.critic) if model.critic else Silent()
     return MixtureOfProducts(schema, model.components, model.most_bins, tree=model.classes_apart), critic
 
 
 class MixtureOfProducts(Generator):
-    """Chooses a component, and in it a cell of each column.
+    """Chooses a component, and in it a cell of each column, and whether there is each code.
 
     Args:
         schema: of the rows.
@@ -52,6 +55,7 @@ class MixtureOfProducts(Generator):
         chances: float32[K], of the components.
         classes: float32[K, classes], of each class in each component.
         cells: float32[K, cells], of each cell in each component; those of a column add up to 1.
+        codes: float32[K, codes], of each code in each component; None of a table without code sets.
     """
 
     conditional = True
@@ -59,15 +63,17 @@ class MixtureOfProducts(Generator):
     chances: Tensor
     classes: Tensor
     cells: Tensor
+    codes: Tensor | None
 
     def __init__(self, schema: TableSchema, components: int, bins: int = MOST_BINS, *, tree: bool = True) -> None:
         super().__init__()
-        self.blocks, self._numbers = schema.blocks, schema.shape[0] - schema.cells
-        self.latent_dim = 1 + len(self.blocks) + self._numbers
+        self.blocks, self._numbers, self._codes = schema.blocks, schema.numbers, schema.codes
+        self.latent_dim = 1 + len(self.blocks) + self._numbers + self._codes
         self.register_buffer("chances", torch.full((components,), 1 / components))
         self.register_buffer("classes", torch.full((components, schema.num_classes), 1 / schema.num_classes))
         even = [torch.full((block.stop - block.start,), 1 / (block.stop - block.start)) for block in self.blocks]
         self.register_buffer("cells", torch.cat(even).repeat(components, 1))
+        self.register_buffer("codes", torch.full((components, self._codes), 0.5) if self._codes else None)
         self.bayes = bayes(schema, bins, tree=tree) if schema.num_classes > 1 else None
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -77,12 +83,14 @@ class MixtureOfProducts(Generator):
         uniform, of_class = torch.special.ndtr(z), self.joint
         cumulative = (of_class / of_class.sum(dim=0)).cumsum(dim=0).T.contiguous()
         chosen = _first_above(cumulative[labels], uniform[:, 0])
-        batch = z.new_zeros(len(z), self.cells.shape[1] + self._numbers)
+        batch = z.new_zeros(len(z), self.cells.shape[1])
         for column, block in enumerate(self.blocks):
             cell = _first_above(self.cells[chosen, block].cumsum(dim=1), uniform[:, 1 + column])
             batch[:, block].scatter_(1, cell.unsqueeze(1), 1.0)
-        batch[:, self.cells.shape[1] :] = uniform[:, 1 + len(self.blocks) :]
-        return batch
+        positions, codes = uniform[:, 1 + len(self.blocks) :].split([self._numbers, self._codes], dim=1)
+        if self.codes is not None:
+            codes = (codes < self.codes[chosen]).to(z.dtype)
+        return torch.cat((batch, positions, codes), dim=1)
 
     def classify(self, records: Tensor) -> Tensor | None:
         """See `Generator.classify`."""
@@ -112,7 +120,8 @@ class MixtureOfProducts(Generator):
     def sampler(self, schema: TableSchema, where: Where | None = None) -> Sampler:
         """See `Generator.sampler`."""
         chances, classes, cells = (tensor.double().numpy() for tensor in (self.chances, self.classes, self.cells))
-        return MixtureSampler(chances, classes, cells, schema, where or Where())
+        codes = None if self.codes is None else self.codes.double().numpy()
+        return MixtureSampler(Numbers(chances, classes, cells, codes), schema, where or Where())
 
 
 def _first_above(cumulative: Tensor, uniform: Tensor) -> Tensor:

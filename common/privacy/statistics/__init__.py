@@ -84,7 +84,8 @@ def _singles(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:  # no
 def _pairs(scenario: Scenario, schema: Schema, sent: Sent) -> Statistic:
     if not isinstance(scenario.model, Mixture) or not isinstance(schema, TableSchema):
         raise ValueError("are of no use to this family of networks")
-    return Pairs(schema, sent, by_class=scenario.model.classes_apart)
+    model = scenario.model
+    return Pairs(schema, sent, by_class=model.classes_apart, code_pairs=model.code_pairs is True)
 
 
 RELEASES: dict[str, Callable[[Scenario, Schema, Sent], Statistic]] = {
@@ -115,6 +116,6 @@ def asked_for(phase: str, scenario: Scenario, schema: Schema, sent: Sent) -> Sta
     statistic = lookup(RELEASES, phase, "phase")(scenario, schema, sent)
     if statistic.size > MOST_VALUES:
         raise ValueError(
-            f"are for {statistic.size:,} values, above {MOST_VALUES:,}: ask for fewer frequencies, cells or bins"
+            f"are for {statistic.size:,} values, above {MOST_VALUES:,}: ask for fewer frequencies, cells, bins or codes"
         )
     return statistic

@@ -1,7 +1,7 @@
 """A picture of a table: of each column how often its values occur, in each class."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from common.modality import Stored
+from common.modality.code_set import CodeSet
 from common.modality.table import Category, Column, Number, TableSchema, day_of
 from common.modality.table_grid import grid_of
 from server.release.contact_sheet import FONT_SIZE, GAP, INK, LINE_HEIGHT, PAPER, font, png_bytes, shorten
@@ -50,22 +51,24 @@ class _Panel:
 def preview(records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> bytes:
     """A PNG with a bar chart for each of the first 30 columns, marked as the generator is."""
     schema = cast(TableSchema, generator.schema)
-    columns = {column.name: records[column.name].numpy() for column in schema.columns[:MOST_PANELS]}
+    every = (*schema.columns, *schema.code_sets)
+    columns = {column.name: records[column.name].numpy() for column in every[:MOST_PANELS]}
     groups, legend = {schema.noun: slice(None)}, []
     if labels is not None and 1 < schema.num_classes <= MOST_CLASSES:
         groups = {name: labels.numpy() == code for code, name in enumerate(schema.classes)}
         legend = list(groups)
     panels = [
-        _panel(column, [columns[column.name][rows] for rows in groups.values()])
-        for column in schema.columns[:MOST_PANELS]
+        _panel(column, [columns[column.name][rows] for rows in groups.values()]) for column in every[:MOST_PANELS]
     ]
-    more = len(schema.columns) - len(panels)
+    more = len(every) - len(panels)
     title = f"{schema.label}:" if legend and schema.label else f"synthetic {schema.noun}"
     return png_bytes(_sheet(panels, title, legend, f"and {more} more columns" if more else ""), generator.png_text())
 
 
-def _panel(column: Column, groups: list[Floats]) -> _Panel:
-    """The bars of a column, for the values float64[·] of each class."""
+def _panel(column: Column | CodeSet, groups: list[NDArray[Any]]) -> _Panel:
+    """The bars of a column, for the values of each class: float64[·], or bool[·, codes] of a code set."""
+    if isinstance(column, CodeSet):
+        return _of_codes(column, groups)
     grid = grid_of(column)
     steps = [grid.steps(values) for values in groups]
     if isinstance(column, Category):
@@ -79,6 +82,13 @@ def _panel(column: Column, groups: list[Floats]) -> _Panel:
     names = (_said(column, column.low), *("",) * (bars - 2), *((_said(column, column.high),) * (bars > 1)), MISSING)
     title = f"{column.name}, {column.unit}" if column.unit else column.name
     return _Panel(title, names[: bars + column.optional], shares[:, : bars + column.optional], is_listed=False)
+
+
+def _of_codes(codes: CodeSet, groups: list[NDArray[np.bool_]]) -> _Panel:
+    """The bars of the codes that are seen most, for the sets bool[·, codes] of each class."""
+    shares = np.stack([present.sum(axis=0) / max(1, len(present)) for present in groups])
+    kept = sorted(np.argsort(-shares.mean(axis=0), kind="stable")[:MOST_LINES].tolist())
+    return _Panel(codes.name, tuple(codes.values[place] for place in kept), shares[:, kept], is_listed=True)
 
 
 def _frequent(names: tuple[str, ...], shares: Floats) -> tuple[tuple[str, ...], Floats]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from common.modality.code_set import CodeSet
 from common.modality.table import Category, TableSchema
 from common.modality.table_grid import TABLED, Floats, Grid, Integers, grid_of
 from common.models.networks import Drawn
@@ -22,7 +23,7 @@ Texts = NDArray[np.bytes_]
 
 
 class RowText:
-    """Rows as lines of CSV (RFC 4180, UTF-8, line feeds): a missing value is empty, the label is the last column.
+    """Rows as lines of CSV (RFC 4180, UTF-8, line feeds): a missing value is empty, code sets and label come last.
 
     Args:
         schema: of the rows.
@@ -30,23 +31,26 @@ class RowText:
 
     def __init__(self, schema: TableSchema) -> None:
         self._schema = schema
-        names = [column.name for column in schema.columns]
+        names = [column.name for column in (*schema.columns, *schema.code_sets)]
         last = len(names) - (not schema.label)
-        ends = [b"\n" if place == last else b"," for place in range(last + 1)]
-        each = zip(schema.columns, ends, strict=False)
+        ends = iter([b"\n" if place == last else b"," for place in range(last + 1)])
         most = _MOST_TEXTS // len(schema.columns)
-        self._columns = [_ColumnText(column.name, grid_of(column), end, most) for column, end in each]
+        self._columns = [_ColumnText(column.name, grid_of(column), next(ends), most) for column in schema.columns]
+        self._code_sets = [_CodesText(one, next(ends)) for one in schema.code_sets]
         self._labels = np.array([quoted(name) + b"\n" for name in schema.classes])
         self.header = b",".join(map(quoted, [*names, schema.label] if schema.label else names)) + b"\n"
 
     def lines(self, drawn: Drawn) -> Iterator[bytes]:
         """The rows, some lines at a time."""
         columns = [(column, drawn.records[column.name].numpy()) for column in self._columns]
-        count, width = len(columns[0][1]), sum(column.width for column in self._columns) + self._labels.itemsize
+        code_sets = [(one, drawn.records[one.name].numpy()) for one in self._code_sets]
+        widths = (one.width for one in (*self._columns, *self._code_sets))
+        count, width = len(columns[0][1]), sum(widths) + self._labels.itemsize
         at_once = max(1, _AT_ONCE // width)
         for start in range(0, count, at_once):
             part = slice(start, start + at_once)
             texts = [column.of(values[part]) for column, values in columns]
+            texts += [text for one, present in code_sets for text in one.of(present[part])]
             if self._schema.label and drawn.labels is not None:
                 texts.append(self._labels.take(drawn.labels.numpy()[part]))
             yield _joined(texts)
@@ -82,6 +86,25 @@ class _ColumnText:
         is_missing = (steps == self._grid.count).tolist()
         texts = (self._missing if none else text for text, none in zip(known, is_missing, strict=True))
         return np.array([text + self._end for text in texts])
+
+
+class _CodesText:
+    """The texts of sets of codes: of each code nothing, itself, or itself after a separator."""
+
+    def __init__(self, codes: CodeSet, end: bytes) -> None:
+        self.name = codes.name
+        quote = quoted(codes.separator.join(codes.values))[:1] == b'"'  # all rows alike, if any code needs it
+        texts = [(code.replace('"', '""') if quote else code).encode() for code in codes.values]
+        separator = (codes.separator * (2 if quote and codes.separator == '"' else 1)).encode()
+        self._texts = [np.array([b"", text, separator + text]) for text in texts]
+        self._first, self._last = (b'"', b'"' + end) if quote else (b"", end)
+        self.width = sum(text.itemsize for text in self._texts) + len(self._first) + len(self._last)
+
+    def of(self, present: NDArray[np.bool_]) -> list[Texts]:
+        """Texts of sets bool[N, codes], in parts that stand side by side."""
+        which = present * present.cumsum(axis=1).clip(max=2)
+        parts = [text.take(which[:, code]) for code, text in enumerate(self._texts)]
+        return [np.full(len(present), self._first), *parts, np.full(len(present), self._last)]
 
 
 def text_of(grid: Grid, steps: Integers) -> list[bytes]:

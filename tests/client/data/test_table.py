@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -541,3 +542,57 @@ def test_ranges_of_shipped_descriptions_are_not_those_of_the_data(shared_data: P
             known_values = values[~values.isnan()]
             assert column.low < known_values.min()
             assert column.high > known_values.max()
+
+
+def coded(ward: Ward, **keys: Any) -> None:
+    codes = {"type": "codes", "values": ["E11", "I10", "250.00", "250"], "most": 2, **keys}
+    ward.describe(columns={"age": {"type": "integer", "min": 0, "max": 120}, "dx": codes})
+
+
+def codes_of(ward: Ward, *cells: str, **keys: Any) -> list[list[int]]:
+    """The codes of rows with these cells, in that order."""
+    coded(ward, **keys)
+    ward.rows("a", *(f"{age},{cell},0" for age, cell in enumerate(cells)), header="age,dx,num")
+    found = ward.read()
+    assert found.stored["dx"].dtype == torch.bool
+    rows = found.stored["dx"][found.stored["age"].argsort()]
+    return [row.nonzero().flatten().tolist() for row in rows]
+
+
+def test_codes_are_read_as_sets(ward: Ward) -> None:
+    cells = ("E11|I10", "", "?", " I10 | E11 |", "E11|E11", "250.00", "250")
+    assert codes_of(ward, *cells) == [[0, 1], [], [], [0, 1], [0], [2], [3]]
+    assert codes_of(ward, "E11 I10", "none", separator=" ", missing="none") == [[0, 1], []]
+
+
+def test_codes_that_are_dropped_are_those_beyond_the_list_and_then_the_last(ward: Ward) -> None:
+    cells = ("X|E11", "250|I10|E11", "I10|X|I10|E11|250", "X")
+    assert codes_of(ward, *cells, outside="drop") == [[0], [1, 3], [0, 1], []]
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        (f"E11|{SECRET}", "has a code that is not listed; correct it, list it under values, or set outside: drop"),
+        ("E11|e11", "has a code that is not listed"),
+        ("E11,I10", "has a code that is not listed"),
+        (
+            "E11|I10|250",
+            "has a row of more codes than most allows; correct it, raise most, or set outside: drop, which keeps",
+        ),
+    ],
+)
+def test_a_code_that_is_none_is_refused_without_a_word_of_it(ward: Ward, cell: str, says: str) -> None:
+    coded(ward)
+    ward.rows("a", f'31,"{cell}",0', header="age,dx,num")
+    assert ward.refusal().startswith(f"column 'dx' of site 'a': {says}")
+
+
+def test_rows_with_the_same_codes_stay_together_and_others_part(ward: Ward) -> None:
+    coded(ward)
+    rows = [f"50,{codes},0" for codes in ("E11", "I10", "E11|I10", "I10|E11", "250", "250.00", "")]
+    ward.rows("a", *rows * 5, header="age,dx,num")
+    found = read(ward.options(test_fraction=0.5))
+    kinds = [{tuple(row) for row in part.stored["dx"].tolist()} for part in (found.train, found.test)]
+    assert not kinds[0] & kinds[1]
+    assert len(kinds[0] | kinds[1]) == 6

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from common.modality import parse_schema
+from common.modality.code_set import CodeSet
 from common.modality.image import ImageSchema
 from common.modality.table import MOST_STEPS, Category, Column, Number, TableSchema
 from common.yaml_text import write_yaml
@@ -254,3 +255,48 @@ def test_dates_are_whole_days_and_shown_as_dates() -> None:
     for low, high, resolution in ((0, 10, 0), (0.5, 10.5, 1), (0, 10, 0.5), (-1e6, 0, 1), (0, 3e6, 1)):
         with pytest.raises(ValidationError, match="whole days of the years 1 to 9998"):
             Number("number", "seen", low, high, resolution, date=True)
+
+
+CODED = TableSchema(
+    ("all",),
+    (category("c", 2), Number("number", "x", 0, 1)),
+    code_sets=(CodeSet("codes", "dx", ("a", "b", "c", "d"), 2), CodeSet("codes", "drugs", ("p", "q"), 1)),
+)
+
+
+@given(st.data())
+def test_codes_are_encoded_and_decoded(data: st.DataObject) -> None:
+    def codes(of: CodeSet) -> torch.Tensor:
+        row = st.sets(st.integers(0, len(of.values) - 1), max_size=of.most)
+        rows = data.draw(st.lists(row, min_size=3, max_size=3))
+        return torch.tensor([[place in found for place in range(len(of.values))] for found in rows])
+
+    stored = {"c": torch.tensor([0.0, 1, 1]).double(), "x": torch.rand(3).double()}
+    stored |= {one.name: codes(one) for one in CODED.code_sets}
+    batch = CODED.encode(stored)
+    assert batch.shape == (3, CODED.cells + 1 + 6)
+    found = CODED.decode(batch)
+    assert all(torch.equal(found[one.name], stored[one.name]) for one in CODED.code_sets)
+    possible = CODED.possible(found)
+    assert possible is not None
+    assert possible.all()
+
+
+def test_any_batch_gives_rows_of_few_codes_and_of_too_many_the_first_count() -> None:
+    wild = torch.randn(50, *CODED.shape) * 1e30
+    wild[::7] = NAN
+    found = CODED.decode(wild)
+    for one in CODED.code_sets:
+        assert found[one.name].dtype == torch.bool
+        assert int(found[one.name].sum(dim=1).max()) <= one.most
+    full = {**CODED.decode(torch.zeros(1, *CODED.shape)), "dx": torch.tensor([[False, True, True, True]])}
+    possible = CODED.possible(full)
+    assert possible is not None
+    assert not possible.any()
+    assert CODED.encode(full)[0, CODED.code_blocks[0]].tolist() == [0, 1, 1, 0]
+
+
+def test_a_schema_with_codes_survives_yaml() -> None:
+    assert parse_schema(yaml.safe_load(write_yaml(CODED.to_plain()))) == CODED
+    with pytest.raises(ValidationError, match="names column 'dx' twice"):
+        TableSchema(("all",), (category("dx", 2),), code_sets=CODED.code_sets)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
+from common.modality.code_set import CodeSet
 from common.modality.table import Category, Number, TableSchema
 from common.modality.table_file import days_of, read_description, spelled
 
@@ -189,3 +190,52 @@ def test_the_shipped_descriptions_are_right() -> None:
     for path in shipped:
         found = read_description(path)
         assert found.num_classes == (2 if found.label else 1)
+
+
+CODES: dict[str, Any] = {"type": "codes", "values": ["E11", "I10", "250.00"], "most": 2}
+
+
+def coded(**keys: Any) -> dict[str, Any]:
+    return {"missing": ["?"], "columns": {"age": {"type": "integer", "min": 0, "max": 9}, "dx": CODES | keys}}
+
+
+def test_a_code_set_is_described_by_its_codes(tmp_path: Path) -> None:
+    found = read_description(write(tmp_path, coded(separator=";", outside="drop", missing="none")))
+    assert [column.name for column in found.columns] == ["age"]
+    values = ("E11", "I10", "250.00")
+    assert found.code_sets == (CodeSet("codes", "dx", values, 2, separator=";", drop=True, missing=("none",)),)
+    assert read_description(write(tmp_path, coded())).code_sets == (CodeSet("codes", "dx", values, 2),)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"values": ["E11", 250.00]}, "columns.dx.values.1: holds 250.0, which YAML does not read as text (quote"),
+        ({"values": [True]}, "columns.dx.values.0: holds True, which YAML does not read as text (quote"),
+        ({"values": ["E11", "E11"], "most": 1}, "columns.dx: has the same code twice"),
+        ({"values": ["E11", "a|b"]}, "columns.dx: has a code that holds its separator, or blanks around it, 'a|b'"),
+        ({"values": [" E11", "b"]}, "columns.dx: has a code that holds its separator, or blanks around it, ' E11'"),
+        ({"values": ["\x1b[2J"]}, "columns.dx.values.0: has characters that cannot be printed"),
+        ({"values": [str(code) for code in range(513)]}, "columns.dx.values: tuple should have at most 512 items"),
+        ({"values": ["?"], "most": 1}, "description: spells two values alike, '?'"),
+        ({"missing": "E11"}, "columns.dx: spells a code and a missing value alike, 'E11'"),
+        ({"most": 4}, "columns.dx: may have 4 codes in a row, but lists 3"),
+        ({"most": 0}, "columns.dx.most: input should be greater than or equal to 1, not 0"),
+        ({"separator": "||"}, "columns.dx.separator: string should have at most 1 character, not '||'"),
+        ({"separator": "\n"}, "columns.dx: has a separator that cannot be printed"),
+        ({"optional": True}, "columns.dx.optional: input should be False, not True"),
+        ({"outside": "clamp"}, "columns.dx.outside: input should be 'refuse' or 'drop'"),
+        ({"min": 3}, "columns.dx.min: does not fit type 'codes'; remove it"),
+    ],
+)
+def test_a_code_set_that_is_none_is_refused(tmp_path: Path, keys: dict[str, Any], says: str) -> None:
+    assert says in refusal(tmp_path, coded(**keys))
+
+
+def test_code_sets_stand_beside_another_column_and_are_few(tmp_path: Path) -> None:
+    assert "columns: are code sets alone; describe another" in refusal(tmp_path, {"columns": {"dx": CODES}})
+    many = {f"dx{place}": {**CODES, "values": [str(code) for code in range(300)]} for place in range(2)}
+    assert "has 600 codes, above 512" in refusal(tmp_path, {"columns": {"age": coded()["columns"]["age"], **many}})
+    named = coded()
+    named["sensitive"] = ["dx"]
+    assert "has no column 'dx'" in refusal(tmp_path, named)

@@ -1,12 +1,14 @@
 """Made-up rows of a small table: real ones, and others that are like them or not."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from common.config.scenario import Evaluation
 from common.modality import Stored
+from common.modality.code_set import CodeSet
 from common.modality.table import Category, Number, TableSchema
 from server.evaluation import Comparison, Labelled
 
@@ -35,6 +37,27 @@ def rows(count: int, seed: int) -> tuple[Stored, Tensor]:
     dose = (3 + 3 * labels + 1.5 * torch.randn(count, generator=rng)).clamp(0, 10).double()
     dose[torch.rand(count, generator=rng) < 0.2] = math.nan
     return {"age": age.double(), "sex": sex.double(), "kin": kin.double(), "dose": dose}, labels
+
+
+CODED = replace(SCHEMA, code_sets=(CodeSet("codes", "dx", tuple("abcdefgh"), 8),))
+
+
+def coded(count: int, seed: int, *, chained: bool = True) -> tuple[Stored, Tensor]:
+    """The same with codes: each often follows the one before it, or none does; the first is frequent among the ill."""
+    stored, labels = rows(count, seed)
+    rng = torch.Generator().manual_seed(100 + seed)
+    codes = torch.rand(count, 8, generator=rng) < torch.linspace(0.1, 0.3, 8)
+    codes[:, 0] |= (labels == 1) & (torch.rand(count, generator=rng) < 0.5)
+    for code in range(1, 8) if chained else ():
+        follows = torch.rand(count, generator=rng) < 0.15 * (code % 4)
+        codes[:, code] = torch.where(follows, codes[:, code - 1], codes[:, code])
+    return {**stored, "dx": codes}, labels
+
+
+def coded_comparison(synthetic: Stored, labels: Tensor, **settings: bool) -> Comparison:
+    train, test = (Labelled(*coded(4000, seed)) for seed in (1, 2))
+    how = Evaluation(**settings), 0, torch.device("cpu")
+    return Comparison(synthetic, labels, train, test, CODED, *how)
 
 
 def shuffled(stored: Stored, seed: int) -> Stored:

@@ -4,18 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.modality.table import TableSchema
 from common.models.networks.bayes import NaiveBayes, TreeBayes, bayes
 from common.models.weights import part_of
 from server.fitting.bayes import bayes_weights, label_counts
 from server.fitting.mixture import Found
-from tests.server.fitting.test_mixture import SCHEMA, counted, rows
+from tests.server.fitting.test_mixture import CODED, SCHEMA, coded, counted, counted_with_codes, rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def fitted(found: Found, bins: int = 8) -> NaiveBayes:
-    network = bayes(SCHEMA, bins, tree=found.by_class)
-    network.load_state_dict(part_of(part_of(bayes_weights(SCHEMA, found, bins), "generator"), "bayes"))
+def fitted(found: Found, bins: int = 8, of: TableSchema = SCHEMA) -> NaiveBayes:
+    network = bayes(of, bins, tree=found.by_class)
+    network.load_state_dict(part_of(part_of(bayes_weights(of, found, bins), "generator"), "bayes"))
     return network
 
 
@@ -84,3 +85,16 @@ def test_without_privacy_unseen_groups_are_possible_all_the_same() -> None:
 def test_counts_below_nothing_give_finite_chances() -> None:
     found = counted(1e6)
     assert all(tensor.isfinite().all() for tensor in fitted(found).state_dict().values())
+
+
+@pytest.mark.parametrize(("by_class", "code_pairs"), [(True, True), (True, False), (False, True), (False, False)])
+def test_rows_with_codes_are_classified_by_their_columns(by_class: bool, code_pairs: bool) -> None:
+    plain, found = (
+        counted(0.0, by_class=by_class, bins=4),
+        counted_with_codes(0.0, by_class=by_class, code_pairs=code_pairs),
+    )
+    counts, expected = label_counts(CODED, found)[0], label_counts(SCHEMA, plain)[0]
+    torch.testing.assert_close(counts, expected)
+    network, of_columns = fitted(found, 4, CODED), fitted(plain, 4)
+    records = coded()[0][:1000]
+    torch.testing.assert_close(network(records), of_columns(rows()[0][:1000]), atol=1e-4, rtol=1e-4)

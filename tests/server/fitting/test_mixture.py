@@ -1,11 +1,13 @@
 """A mixture of products is fitted to counts as well as their noise allows, and no further."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from common.modality.code_set import CodeSet
 from common.modality.table import Category, Number, TableSchema
 from common.models.networks.mixture import MixtureOfProducts
 from common.models.weights import Weights, part_of
@@ -152,3 +154,49 @@ def test_groups_of_noise_are_groups_all_the_same() -> None:
         counts = 100 * torch.randn(2, SCHEMA.cells, generator=torch.Generator().manual_seed(seed)).double()
         for bins in (2, 3, 16):
             Pairs(SCHEMA, {"groups": groups_of(SCHEMA, bins, Counts(counts, 100.0))}, by_class=True)
+
+
+CODED = replace(SCHEMA, code_sets=(CodeSet("codes", "dx", ("p", "q", "r", "s"), 4),))
+
+
+def coded() -> tuple[Tensor, Tensor]:
+    """q follows p, r is rare among the ill, and s goes with nothing."""
+    records, labels = rows()
+    rng = torch.Generator().manual_seed(5)
+
+    def some(chance: float) -> Tensor:
+        return torch.rand(ROWS, generator=rng) < chance
+
+    p = some(0.3)
+    q, r, s = torch.where(p, some(0.6), some(0.1)), some(0.4) & ((labels == 0) | some(0.2)), some(0.2)
+    return torch.cat((records, torch.stack((p, q, r, s), dim=1).float()), dim=1), labels
+
+
+def counted_with_codes(noise: float, *, by_class: bool, code_pairs: bool) -> Found:
+    """What hospitals with such rows release, numbers cut into four."""
+    records, labels = coded()
+    single, rng = Singles(CODED), torch.Generator().manual_seed(1)
+
+    def noisy(of: Singles | Pairs) -> Tensor:
+        total = torch.zeros(of.slots, of.width, dtype=torch.float64).index_add_(0, *of.placed(records, labels))
+        return (total + noise * torch.randn(total.shape, generator=rng, dtype=torch.float64)).flatten()
+
+    counts = single.counts(noisy(single), noise)
+    of = Pairs(CODED, {"groups": groups_of(CODED, 4, counts)}, by_class=by_class, code_pairs=code_pairs)
+    return Found(of.tables(noisy(of), noise), by_class, of.groups, counts)
+
+
+@pytest.mark.parametrize(("by_class", "code_pairs"), [(True, True), (False, True), (False, False)])
+def test_codes_depend_on_each_other_where_their_pairs_were_counted(by_class: bool, code_pairs: bool) -> None:
+    (records, labels), found = coded(), counted_with_codes(1.0, by_class=by_class, code_pairs=code_pairs)
+    weights = mixture_weights(CODED, found, 32, 400, torch.Generator().manual_seed(3))
+    network = MixtureOfProducts(CODED, 32)
+    network.load_state_dict({**network.state_dict(), **part_of(weights, "generator")})
+    drawn = network.sampler(CODED).draw(ROWS, torch.Generator().manual_seed(2))
+    assert drawn.labels is not None
+    synthetic, real = drawn.records["dx"].double(), records[:, CODED.code_blocks[0]].double()
+    assert float((synthetic.mean(dim=0) - real.mean(dim=0)).abs().max()) < 0.02
+    off = [float((part[:, 0] * part[:, 1]).mean()) for part in (synthetic, real)]
+    assert (abs(off[0] - off[1]) < 0.02) is code_pairs
+    r = [float(part[of == 1, 2].mean()) for part, of in ((synthetic, drawn.labels), (real, labels))]
+    assert abs(r[0] - r[1]) < 0.02

@@ -1,5 +1,6 @@
 """What a study of tables leaves open is chosen by public numbers, and what it names stays."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,11 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.config.scenario import Scenario, parse_scenario
+from common.modality.code_set import CodeSet
 from common.modality.table import Number, TableSchema
 from common.modality.table_options import Mixture
-from common.wire.study import SiteDeclaration
-from server.fitting.choices import with_choices
-from server.fitting.table_choices import CLEAR, CLEAR_SINGLES, FAINT, MOST_BINS, signal, signal_of_singles
+from common.privacy.plan import make_plan
+from common.wire.study import SiteDeclaration, Study
+from server.fitting.choices import ADVISERS, judge, with_choices
+from server.fitting.table_choices import (
+    CLEAR,
+    CLEAR_SINGLES,
+    FAINT,
+    MOST_BINS,
+    TOLD,
+    signal,
+    signal_of_codes,
+    signal_of_singles,
+)
 
 
 def scenario(epsilon: float = 10.0, **model: Any) -> Scenario:
@@ -95,3 +107,50 @@ def test_without_privacy_all_is_clear() -> None:
     open_to_all = scenario().model_copy(update={"privacy": scenario().privacy.model_copy(update={"enabled": False})})
     model = chosen(open_to_all, 13, (4, 200))
     assert (model.bins, model.by_class) == (MOST_BINS, True)
+
+
+def coded(codes: int, most: int = 8) -> TableSchema:
+    return replace(schema(3), code_sets=(CodeSet("codes", "dx", tuple(map(str, range(codes))), most),))
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "codes", "hospitals", "counted"),
+    [
+        (10.0, 120, (4, 12_500), True),
+        (1.0, 120, (4, 12_500), True),
+        (10.0, 120, (4, 1250), True),
+        (3.0, 120, (4, 1250), False),
+        (1.0, 120, (4, 1250), False),
+        (1.0, 512, (4, 12_500), False),
+        (10.0, 512, (4, 50_000), True),
+        (1.0, 8, (4, 250), True),
+    ],
+)
+def test_pairs_of_codes_are_counted_where_public_numbers_say_that_they_tell_something(
+    epsilon: float, codes: int, hospitals: tuple[int, int], counted: bool
+) -> None:
+    asked, of, there = scenario(epsilon), coded(codes), sites(*hospitals)
+    made = with_choices(asked, of, there)
+    assert isinstance(made.model, Mixture)
+    assert made.model.code_pairs is counted
+    assert (signal_of_codes(made, of, there, by_class=False) >= TOLD) is counted
+    assert with_choices(made, of, there) == made
+    (said,) = [one for one in ADVISERS["mixture"].reasons(asked.model, made.model) if "code_pairs" in one]
+    assert said.startswith(f"model.code_pairs: {str(counted).lower()}, ")
+    judged = judge(Study(made, of, make_plan(made), tuple(there)))
+    assert judged is not None
+    assert ("times their noise and are counted" in judged.expected) is counted
+    assert ("and are not counted, but single codes are" in judged.expected) is not counted
+
+
+def test_code_pairs_stay_as_named_and_are_nothing_to_tables_without_codes() -> None:
+    named = with_choices(scenario(code_pairs=False), coded(120), sites(4, 100_000)).model
+    assert isinstance(named, Mixture)
+    assert named.code_pairs is False
+    plain = with_choices(scenario(), schema(3), sites(4, 1000))
+    assert isinstance(plain.model, Mixture)
+    assert plain.model.code_pairs is None
+    assert not any("code_pairs" in one for one in ADVISERS["mixture"].reasons(scenario().model, plain.model))
+    judged = judge(Study(plain, schema(3), make_plan(plain), tuple(sites(4, 1000))))
+    assert judged is not None
+    assert "codes" not in judged.expected

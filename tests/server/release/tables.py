@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from common.modality import Stored
+from common.modality.code_set import CodeSet
 from common.modality.table import Category, Column, Number, TableSchema
-from common.modality.table_options import Mixture
+from common.modality.table_options import MOST_BINS, Mixture
 from common.models.networks.mixture import MixtureOfProducts
 from common.models.weights import under
 from common.wire.run_folder import GENERATOR_FILE
@@ -38,22 +39,37 @@ COLUMNS: tuple[Column, ...] = (
 IMPOSSIBLE = ((("sex", "F"), ("kin", "husband")), (("sex", "M"), ("kin", "wife")))
 
 
-def schema(*columns: Column, impossible: bool = True) -> TableSchema:
+CODES = CodeSet("codes", "dx", ("E11", "I10", 'a "b"', "J45, old", "250.00"), 3)
+DRUGS = CodeSet("codes", "drugs", ("A10BA", "C09AA"), 2, separator=" ")
+
+
+def schema(*columns: Column, impossible: bool = True, code_sets: tuple[CodeSet, ...] = ()) -> TableSchema:
     known = columns or COLUMNS
     classes, spellings = ("healthy", "ill, or worse"), (("0",), ("1",))
     combinations = IMPOSSIBLE if impossible and not columns else ()
-    return TableSchema(classes, known, label="num", label_spellings=spellings, impossible=combinations)
+    label = {"label": "num", "label_spellings": spellings}
+    return TableSchema(classes, known, impossible=combinations, code_sets=code_sets, **label)
 
 
-def mixture(of: TableSchema, components: int = 16, *, seed: int = 0, spread: float = 1.5) -> MixtureOfProducts:
+def mixture(
+    of: TableSchema,
+    components: int = 16,
+    *,
+    seed: int = 0,
+    spread: float = 1.5,
+    bins: int = MOST_BINS,
+    tree: bool = True,
+) -> MixtureOfProducts:
     """A mixture of random products."""
     rng = torch.Generator().manual_seed(seed)
-    made = MixtureOfProducts(of, components)
+    made = MixtureOfProducts(of, components, bins, tree=tree)
     made.chances.copy_(torch.softmax(torch.randn(components, generator=rng), 0))
     made.classes.copy_(torch.softmax(spread * torch.randn(made.classes.shape, generator=rng), 1))
     for block in of.blocks:
         logits = spread * torch.randn(components, block.stop - block.start, generator=rng)
         made.cells[:, block] = torch.softmax(logits, 1)
+    if made.codes is not None:
+        made.codes.copy_(torch.sigmoid(spread * torch.randn(made.codes.shape, generator=rng) - 1))
     return made.eval()
 
 

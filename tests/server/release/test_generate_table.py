@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from rich.console import Console
 from torch import Tensor
 
+from client.data import read
 from common.errors import ConfigError, UsageError
 from common.modality import Stored
-from common.modality.table import Category
+from common.modality.table import Category, TableSchema
 from common.modality.table_grid import grid_of
-from common.modality.table_options import Mixture
+from common.modality.table_options import Mixture, Table
 from common.models.networks import Drawn
 from common.models.networks.mixture_sampler import MixtureSampler
 from common.models.weights import generator_weights, under
@@ -30,7 +32,7 @@ from server.release.generate import generate
 from server.release.generator import load_generator, save_generator, together
 from server.release.where import parse_where
 from tests.server.release import tables
-from tests.server.release.tables import COLUMNS, IMPOSSIBLE, finished, released, schema
+from tests.server.release.tables import CODES, COLUMNS, DRUGS, IMPOSSIBLE, category, finished, released, schema
 
 ROWS = 100_000
 
@@ -280,3 +282,25 @@ def test_labels_may_come_from_the_classifier_of_the_release(study: Study, run_di
     assert {row.pop("num") for row in asked} == {"healthy", "ill, or worse"}
     assert {row.pop("num") for row in found} == {"ill, or worse"}
     assert asked == found
+
+
+def test_rows_with_codes_are_read_as_they_were_written(study: Study, run_dir: Path, tmp_path: Path) -> None:
+    of = schema(category("sex", ("F", "M")), code_sets=(CODES, DRUGS))
+    (tmp_path / "rows").mkdir()
+    draw(finished(study, run_dir, of), tmp_path / "rows" / "a.csv", count=400, where="dx contains I10")
+    written = rows_of(tmp_path / "rows" / "a.csv")
+    assert len(written) == 400
+    assert all("I10" in row["dx"].split("|") and row["dx"].count("|") < CODES.most for row in written)
+    codes = {one.name: {"type": "codes", "values": list(one.values), "most": one.most} for one in (CODES, DRUGS)}
+    codes["drugs"]["separator"] = DRUGS.separator
+    described = {
+        "label": {"column": "num", "classes": list(of.classes)},
+        "columns": {"sex": {"type": "binary", "values": ["F", "M"]}, **codes},
+    }
+    (tmp_path / "columns.yaml").write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+    found = read(Table(root=tmp_path / "rows", columns=tmp_path / "columns.yaml"), may_be_empty=True)
+    assert isinstance(found.schema, TableSchema)
+    assert found.schema.code_sets == of.code_sets
+    counts = sum(part.stored["dx"].sum(dim=0) for part in (found.train, found.test))
+    expected = [sum(code in row["dx"].split("|") for row in written) for code in CODES.values]
+    assert counts.tolist() == expected  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,5 +1,7 @@
 """Conditions as text: what they want, and one line for whatever is none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from common.errors import UsageError
 from common.modality.table_grid import grid_of
 from common.modality.table_where import Where
 from server.release.where import parse_where
-from tests.server.release.tables import category, schema
+from tests.server.release.tables import CODES, DRUGS, category, schema
 
 SCHEMA = schema()
 
@@ -140,3 +142,32 @@ def test_whether_rows_meet_it() -> None:
     assert parse_where("chol is missing", SCHEMA).holds(SCHEMA, rows, labels).tolist() == [False, True, False]
     assert parse_where("num = healthy", SCHEMA).holds(SCHEMA, rows, labels).tolist() == [True, True, False]
     assert Where().holds(SCHEMA, rows, labels).tolist() == [True, True, True]
+
+
+def test_sets_of_codes_contain_codes() -> None:
+    of = schema(category("sex", ("F", "M")), code_sets=(CODES, DRUGS))
+    found = parse_where("dx contains I10 and sex = F and dx contains 'J45, old' and drugs contains C09AA", of)
+    assert found.codes == {"dx": (1, 3), "drugs": (1,)}
+    assert set(found.columns) == {"sex"}
+    dx = torch.tensor([[0, 1, 0, 1, 0], [1, 1, 0, 1, 1], [0, 0, 0, 1, 0]]).bool()
+    records = {"sex": torch.zeros(3).double(), "dx": dx, "drugs": torch.ones(3, 2).bool()}
+    assert found.holds(of, records, torch.zeros(3, dtype=torch.int64)).tolist() == [True, True, False]
+    assert found.of_classes((1,)).codes == found.codes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dx = I10", "has '=' in the place of contains"),
+        ("dx contains", "ends where a code should follow"),
+        ("dx contains I11", "'dx' has no code 'I11'; did you mean 'I10'?"),
+        ("sex contains F", "has 'contains' in the place of"),
+        ("xd contains I10", "unknown column 'xd'"),
+        ("drugs contains A10BA and drugs contains C09AA", "no row has more than 1 codes in 'drugs'; ask for fewer"),
+    ],
+)
+def test_a_condition_on_codes_that_is_none_is_one_line(text: str, message: str) -> None:
+    of = schema(category("sex", ("F", "M")), code_sets=(CODES, replace(DRUGS, most=1)))
+    with pytest.raises(UsageError) as caught:
+        parse_where(text, of)
+    assert message in str(caught.value)

@@ -12,7 +12,7 @@ from server.evaluation.table_evaluation import evaluate
 from server.report.report import render_html
 from server.report.table_pictures import heat_map, marginal
 from tests.pages import Page
-from tests.server.evaluation.tables import age_alone, comparison, rows
+from tests.server.evaluation.tables import age_alone, coded, coded_comparison, comparison, rows
 from tests.server.report.test_report import EVENTS, PNG, REPORT
 
 COUNT = 300
@@ -114,3 +114,16 @@ def test_the_darkest_pair_is_the_furthest() -> None:
     picture = heat_map({"columns": ["a", "b"], "matrix": [[0.1, 0.4], [0.4, 0.0]]}, floor=0.05)
     assert [round(bar.strength, 2) for bar in picture.bars] == [0.25, 1.0, 1.0, 0.02]
     assert picture.bars[1].title == "a, b: 0.4"
+
+
+def test_codes_are_shown_where_there_are_code_sets(figures: dict[str, Any]) -> None:
+    text = Page(html(evaluate(coded_comparison(*coded(500, 3), real_ceiling=False)))).text
+    assert "Codes of 500 synthetic and as many real training rows against 4,000 real test rows" in text
+    for words in (
+        "Codes in a row",
+        "largest difference",
+        "correlation of the logarithms of 28 lifts; at best 1",
+        "dx a",
+    ):
+        assert words in text, words
+    assert "Codes in a row" not in Page(html(figures)).text

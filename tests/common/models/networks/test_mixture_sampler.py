@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from common.errors import UsageError
+from common.modality.code_set import CodeSet
 from common.modality.table import Number, TableSchema
 from common.modality.table_grid import grid_of
 from common.modality.table_where import Where
 from common.models.networks.base import Sampler
 from common.models.networks.mixture import MixtureOfProducts
+from server.release.generator import ReleasedGenerator, together
 from server.release.where import parse_where
-from tests.server.release.tables import category, mixture, schema
+from tests.server.release.tables import CODES, DRUGS, category, mixture, schema
 
 SMALL = schema(
     category("sex", ("F", "M")),
@@ -137,3 +139,67 @@ def test_many_conditions_of_small_probability_leave_the_components_their_order()
     drawn = network.sampler(wide, parse_where(text, wide)).draw(5000, torch.Generator())
     assert drawn.labels is not None
     assert (drawn.labels == 0).all()
+
+
+CODED = schema(category("sex", ("F", "M")), code_sets=(CodeSet("codes", "dx", ("a", "b", "c"), 3), DRUGS))
+
+
+def with_codes(network: MixtureOfProducts, holds: Callable[..., bool] = lambda *_: True) -> Table:
+    """The probability of every row of `CODED`: class, sex, and each of five codes or not."""
+    assert network.codes is not None
+    chances, classes, cells, codes = (
+        tensor.double().numpy() for tensor in (network.chances, network.classes, network.cells, network.codes)
+    )
+    each = [np.stack((1 - codes[:, code], codes[:, code]), axis=1) for code in range(5)]
+    joint = np.einsum("k,ka,kb,kc,kd,ke,kf,kg->abcdefg", chances, classes, cells, *each)
+    for row in product(*map(range, joint.shape)):
+        joint[row] *= holds(*row)
+    return joint / joint.sum()
+
+
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        (None, lambda *_: True),
+        (Where(codes={"dx": (1,)}), lambda *row: row[3]),
+        (Where(codes={"dx": (0, 2), "drugs": (1,)}), lambda *row: row[2] and row[4] and row[6]),
+    ],
+)
+def test_codes_are_as_frequent_as_the_mixture_says_also_where_some_are_wanted(
+    where: Where | None, holds: Callable[..., bool]
+) -> None:
+    network = mixture(CODED, 6)
+    expected, found = with_codes(network, holds), np.zeros((2,) * 7)
+    drawn = network.sampler(CODED, where).draw(60_000, torch.Generator().manual_seed(4))
+    assert drawn.labels is not None
+    codes = torch.cat((drawn.records["dx"], drawn.records["drugs"]), dim=1).long()
+    np.add.at(found, (drawn.labels.numpy(), drawn.records["sex"].long().numpy(), *codes.T.numpy()), 1)
+    assert_alike(found, expected)
+    assert where is None or bool(where.holds(CODED, drawn.records, drawn.labels).all())
+
+
+def test_forward_makes_codes_as_likely_as_they_are_drawn() -> None:
+    network = mixture(CODED, 6)
+    expected = with_codes(network)[0]
+    z = torch.randn(100_000, network.latent_dim, generator=torch.Generator().manual_seed(1))
+    records = CODED.decode(network(z, torch.zeros(100_000, dtype=torch.int64)))
+    both = float((records["dx"][:, 0] & records["drugs"][:, 1]).double().mean())
+    assert abs(both - expected[:, 1, :, :, :, 1].sum() / expected.sum()) < 5 * 0.5 / np.sqrt(100_000)
+
+
+def test_sets_of_too_many_codes_are_drawn_again() -> None:
+    of = schema(category("sex", ("F", "M")), code_sets=(CODES,))
+    network = mixture(of, 1)
+    assert network.codes is not None
+    network.codes.fill_(0.5)
+    drawn = together(ReleasedGenerator(network, of, (), "s").draw(40_000, torch.Generator().manual_seed(0)))
+    sizes = drawn.records["dx"].sum(dim=1)
+    ways = torch.tensor([1.0, 5.0, 10.0, 10.0])  # of choosing 0, 1, 2 or 3 of five
+    assert int(sizes.max()) == 3
+    assert float((sizes.bincount() / 40_000 - ways / 26).abs().max()) < 5 * 0.5 / 200
+
+
+def test_a_mixture_without_codes_has_the_weights_that_it_had() -> None:
+    plain, with_codes = ({name for name in mixture(of).state_dict() if "." not in name} for of in (SMALL, CODED))
+    assert plain == {"chances", "classes", "cells"}
+    assert with_codes == {"chances", "classes", "cells", "codes"}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,13 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from common.config.scenario import Scenario, parse_scenario
+from common.modality.code_set import CodeSet
 from common.modality.table import Category, Number, TableSchema
 from common.modality.table_features import cells_of
 from common.privacy.plan import PAIRS, SINGLES
 from common.privacy.statistics import Pairs, Singles, Statistic, asked_for
 from common.privacy.statistics.base import LARGEST
-from common.privacy.statistics.pairs import noise_of_pairs
-from common.privacy.statistics.singles import noise_of_singles
+from common.privacy.statistics.pairs import Tables, noise_of_pairs
+from common.privacy.statistics.singles import codes_of, noise_of_singles
 
 SCHEMA = TableSchema(
     ("well", "ill", "dead"),
@@ -168,3 +170,121 @@ def test_a_row_gives_the_same_bits_at_every_place(make: Callable[[], Statistic])
     _, together = of.placed(records, labels)
     for place in (0, 31, 63):
         assert torch.equal(of.placed(records[place : place + 1], labels[place : place + 1])[1][0], together[place])
+
+
+CODED = replace(
+    SCHEMA, code_sets=(CodeSet("codes", "dx", tuple("abcdef"), 3), CodeSet("codes", "drugs", ("p", "q", "r"), 1))
+)
+EVERY_WAY = [(by_class, code_pairs) for by_class in (True, False) for code_pairs in (True, False)]
+
+
+def coded(count: int, seed: int = 0, chance: float = 0.2) -> tuple[Tensor, Tensor]:
+    """Rows with codes; the record itself may claim more than its schema allows."""
+    batch, labels = rows(count, seed)
+    rng = torch.Generator().manual_seed(seed)
+    return torch.cat((batch, (torch.rand(count, CODED.codes, generator=rng) < chance).float()), dim=1), labels
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.data())
+def test_a_row_with_codes_adds_at_most_the_same_length_whatever_was_sent(
+    seed: int, chance: float, data: st.DataObject
+) -> None:
+    sent = []
+    for cells in (5, 3, 3):
+        wanted = data.draw(st.lists(st.integers(0, cells - 1), min_size=cells, max_size=cells))
+        known = sorted(set(wanted))
+        sent.append([known.index(group) for group in wanted])
+    made = [Pairs(CODED, groups(*sent), by_class=by, code_pairs=pairs) for by, pairs in EVERY_WAY]
+    records, labels = coded(8, seed, chance)
+    wild = torch.randn(8, *CODED.shape, generator=torch.Generator().manual_seed(seed)) * 1e30
+    for of in (Singles(CODED), *made):
+        for batch in (records, wild):
+            added = of.placed(batch, labels)[1]
+            assert added.shape == (8, of.width)
+            assert float(added.norm(dim=1).max()) <= LARGEST + ROUNDING
+        full = torch.cat((records[:, : SCHEMA.shape[0]], torch.ones(8, CODED.codes)), dim=1)
+        torch.testing.assert_close(
+            of.placed(full, labels)[1].norm(dim=1), torch.full((8,), LARGEST).double(), rtol=0, atol=ROUNDING
+        )
+
+
+def kept(records: Tensor) -> Tensor:
+    """The codes bool[N, codes] that count."""
+    stored = CODED.decode(records)
+    return torch.cat([stored[one.name] for one in CODED.code_sets], dim=1)
+
+
+def test_codes_that_count_are_those_of_the_schema() -> None:
+    records, _ = coded(200, chance=0.6)
+    found = codes_of(CODED, records)
+    assert found.shape == (200, CODED.most_codes)
+    member = torch.nn.functional.one_hot(found, CODED.codes + 1)[:, :, :-1].sum(dim=1)
+    assert torch.equal(member.bool(), kept(records))
+    assert int(member.max()) == 1
+    assert codes_of(SCHEMA, rows(5)[0]).shape == (5, 0)
+
+
+def test_singles_count_codes_after_the_cells() -> None:
+    records, labels = coded(500)
+    of = Singles(CODED)
+    found = of.counts(total(of, records, labels), noise=0.5)
+    expected = torch.stack([kept(records)[labels == label].sum(dim=0) for label in range(3)])
+    torch.testing.assert_close(found.counts[:, CODED.cells :], expected.double())
+    cells = torch.stack([records[labels == label, : CODED.cells].sum(dim=0) for label in range(3)])
+    torch.testing.assert_close(found.counts[:, : CODED.cells], cells.double())
+    assert found.noise == pytest.approx(noise_of_singles(0.5, 3 + 4))
+
+
+@pytest.mark.parametrize(("by_class", "code_pairs"), EVERY_WAY)
+def test_pairs_with_codes_are_the_rows_that_have_both(by_class: bool, code_pairs: bool) -> None:
+    records, labels = coded(500)
+    of = Pairs(CODED, AGES, by_class=by_class, code_pairs=code_pairs)
+    found: Tables = of.tables(total(of, records, labels), noise=0.5)
+    member = torch.nn.functional.one_hot(of.groups[cells_of(CODED, records)]).sum(dim=1).double()
+    if not by_class:
+        member = torch.cat((member, torch.nn.functional.one_hot(labels).double()), dim=1)
+    columns = member.shape[1]
+    member = torch.cat((member, kept(records).double()), dim=1)
+    for slot in range(of.slots):
+        own = member[labels == slot] if by_class else member
+        torch.testing.assert_close(found.singles[slot], own.sum(dim=0))
+        torch.testing.assert_close(found.pairs[slot][found.known], (own.T @ own)[found.known])
+    among = found.known[columns:, columns:]
+    assert int(found.known[:columns, columns:].sum()) == columns * CODED.codes
+    assert torch.equal(among, torch.ones_like(among).triu(1) if code_pairs else torch.zeros_like(among))
+    assert not found.known.T[found.known].any()
+    own_columns, k = 3 + (not by_class), CODED.most_codes
+    assert found.pairs_noise == pytest.approx(noise_of_pairs(0.5, own_columns, k, code_pairs=code_pairs))
+    pairs = math.comb(own_columns, 2) + own_columns * k + code_pairs * math.comb(k, 2)
+    assert found.pairs_noise == pytest.approx(0.5 * math.sqrt(pairs / 0.6) / LARGEST)
+
+
+def test_one_column_has_pairs_with_codes() -> None:
+    one = (Number("number", "x", 0, 1, edges=(0.5,)),)
+    schema = TableSchema(("a", "b"), one, code_sets=(CodeSet("codes", "dx", ("p", "q", "r"), 2),))
+    assert Pairs(schema, groups([0, 1]), by_class=True).width == 2 + 3 + 3 * 2
+    assert Pairs(schema, groups([0, 1]), by_class=True, code_pairs=True).width == 2 + 3 + 3 * 2 + 3
+
+
+def test_codes_do_not_change_what_is_released_of_columns() -> None:
+    """The layout of the columns stays, so that runs without codes are what they were."""
+    records, labels = rows(50)
+    plain, of = Pairs(SCHEMA, AGES, by_class=True), Pairs(CODED, AGES, by_class=True, code_pairs=True)
+    without = torch.cat((records, torch.zeros(50, CODED.codes)), dim=1)
+    assert torch.equal(plain.rows(records, labels) > 0, of.rows(without, labels)[:, : plain.width] > 0)
+    assert not of.rows(without, labels)[:, plain.width :].any()
+
+
+def test_a_row_with_codes_gives_the_same_bits_at_every_place() -> None:
+    records, labels = coded(64)
+    for of in (Singles(CODED), Pairs(CODED, AGES, by_class=True, code_pairs=True)):
+        _, together = of.placed(records, labels)
+        for place in (0, 31, 63):
+            assert torch.equal(of.placed(records[place : place + 1], labels[place : place + 1])[1][0], together[place])
+
+
+def test_a_scenario_says_whether_pairs_of_codes_are_counted() -> None:
+    widths = [
+        asked_for(PAIRS, scenario(code_pairs=code_pairs), CODED, AGES).width for code_pairs in (None, False, True)
+    ]
+    assert widths[0] == widths[1] == widths[2] - math.comb(CODED.codes, 2)

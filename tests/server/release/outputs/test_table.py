@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from common.errors import UsageError
+from common.modality.code_set import CodeSet
 from common.modality.table import Number
 from common.models.networks import Drawn
 from server.release.generator import ReleasedGenerator, together
 from server.release.outputs import OUTPUTS, table_text
 from server.release.outputs.table_text import RowText
-from tests.server.release.tables import COLUMNS, category, columns_of, mixture, released, schema
+from tests.server.release.tables import CODES, COLUMNS, DRUGS, category, columns_of, mixture, released, schema
 
 FORMATS = OUTPUTS["table"].formats
 
@@ -113,3 +114,41 @@ def test_texts_that_are_looked_up_are_those_that_were_made(monkeypatch: pytest.M
     for _ in range(25):  # the first texts are made one by one; there are 71 ages, and 48,001 values of bmi
         again = b"".join(made.lines(drawn)).decode()
         assert made.header.decode() + again == usual
+
+
+CODED = schema(category("sex", ("F", "M")), code_sets=(CODES, DRUGS))
+
+
+def codes_of(drawn: Drawn, codes: CodeSet) -> list[list[str]]:
+    return [[codes.values[place] for place in row.nonzero()[:, 0]] for row in drawn.records[codes.name]]
+
+
+def test_sets_of_codes_are_written_in_one_cell() -> None:
+    generator = released(CODED)
+    drawn = drawn_from(generator)
+    rows = list(csv.DictReader(io.StringIO(text_of(generator, drawn)), strict=True))
+    assert list(rows[0]) == ["sex", "dx", "drugs", "num"]
+    for codes in (CODES, DRUGS):
+        written = [row[codes.name] for row in rows]
+        assert written == [codes.separator.join(names) for names in codes_of(drawn, codes)]
+        assert {text.count(codes.separator) for text in written} >= {0, 1}
+        assert "" in written
+
+
+def test_a_code_set_may_end_the_row_and_its_separator_be_a_quote() -> None:
+    codes = CodeSet("codes", "dx", ("a", "b"), 2, separator='"')
+    of = replace(schema(category("sex", ("F", "M")), code_sets=(codes,)), label="", label_spellings=())
+    drawn = drawn_from(released(of))
+    rows = list(csv.reader(io.StringIO(text_of(released(of), drawn)), strict=True))
+    assert [row[1] for row in rows[1:]] == ['"'.join(names) for names in codes_of(drawn, codes)]
+
+
+def test_parquet_has_lists_of_codes(tmp_path: Path) -> None:
+    parquet: Any = pytest.importorskip("pyarrow.parquet")
+    generator = released(CODED)
+    drawn = drawn_from(generator)
+    FORMATS["parquet"](tmp_path / "rows.parquet", iter([drawn]), generator)
+    table = parquet.read_table(tmp_path / "rows.parquet")
+    assert str(table.schema.field("dx").type).startswith("list<")
+    for codes in (CODES, DRUGS):
+        assert table[codes.name].to_pylist() == codes_of(drawn, codes)

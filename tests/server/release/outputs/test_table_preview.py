@@ -11,7 +11,7 @@ from common.modality.table import Number, TableSchema
 from server.release.generator import ReleasedGenerator
 from server.release.outputs.table_preview import COLOURS, MOST_PANELS
 from server.release.samples import sample_grid
-from tests.server.release.tables import category, mixture, released, schema
+from tests.server.release.tables import CODES, DRUGS, category, mixture, released, schema
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -59,3 +59,11 @@ def test_columns_of_one_value_and_of_missing_ones_are_drawn() -> None:
     network = mixture(of, 1)
     network.cells[0, -3:] = torch.tensor([0.0, 0.0, 1.0])
     assert share_of(COLOURS[0], pixels(sample_grid(ReleasedGenerator(network, of, (), "s")))) > 0
+
+
+def test_codes_are_drawn_those_that_are_seen_most() -> None:
+    plain = schema(category("sex", ("F", "M")))
+    of = schema(category("sex", ("F", "M")), code_sets=(CODES, DRUGS))
+    shown, without = (pixels(sample_grid(released(known))) for known in (of, plain))
+    assert shown.shape[1] > without.shape[1]
+    assert share_of(COLOURS[1], shown) > 0.01
