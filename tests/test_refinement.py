@@ -17,6 +17,7 @@ from client.training.trainer import generator_optimizer
 from common.config.scenario import Scenario, parse_scenario
 from common.errors import ConfigError, PrivacyRefusal
 from common.modality.breast_cancer import schema
+from common.modality.table import CodeSet
 from common.modality.table_options import Mixture
 from common.models.losses import LOSSES
 from common.models.networks import blueprint, build
@@ -71,6 +72,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 # --- the scenario ---------------------------------------------------------------------------------------------------
+
+
+def test_a_critic_cannot_read_code_sets() -> None:
+    with_codes = replace(schema(), code_sets=(CodeSet("codes", "dx", ("E11", "I10"), 1),))
+    model = scenario().model
+    with pytest.raises(ConfigError, match=r"^training\.refine: has a critic that cannot read code sets; leave it out$"):
+        build(model, with_codes)
 
 
 def test_the_section_alone_switches_it_on_and_sets_what_it_needs() -> None:
