@@ -60,7 +60,7 @@ def compare(refined: Report, control: Report | None) -> dict[str, Any]:
     if gain > MARGIN:
         return {**found, "use": "with", "advice": f"Use it with the critic: AUROC is higher by {gain:.3f}."}
     worse = f"AUROC is lower by {-gain:.3f} with the critic"
-    tie = f"AUROC with the critic differs by {gain:+.3f}, no more than another seed may change it"
+    tie = f"AUROC with the critic differs by {round(gain, 3) + 0.0:+.3f}, no more than another seed may change it"
     advice = f"Use the release alone, without training.refine: {tie if gain >= -MARGIN else worse}."
     return {**found, "use": "without", "advice": advice}
 
