@@ -34,8 +34,8 @@ CLEAR_SINGLES = 3.0
 the cells of a group."""
 
 TOLD = 0.3
-"""Signal of a pair of codes from which counts of them are worth their share: on made-up populations of 40 to 400 codes
-fits with them were nearer to the truth than fits without from here on (`simulations/benchmarks/code_sets.py`)."""
+"""Signal of a pair of codes from which counts of them are worth their share: from here on fits with them were nearer to
+the truth than fits without, but for one where neither told anything (`simulations/benchmarks/code_sets.py`)."""
 
 _BINS = range(2, MOST_BINS + 1)
 _SINGLES_SHARE = 0.1
