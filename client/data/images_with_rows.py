@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from client.data.folder import Entry, read_with_files
 from client.data.records import DataSet, Records
+from client.data.settings import required_root
 from client.data.table_values import Unreadable, converted, converter
 from common.csv_file import read_blocks
 from common.errors import ConfigError, DataError
@@ -32,6 +33,7 @@ def read(data: ImagesWithRows) -> DataSet:
         ConfigError, DataError: see `client.data.folder.read`; `data.rows` or `data.columns` is missing, a declared
             column is missing, or a value is not what the description says.
     """
+    required_root(data, "the folder that holds the class folders")
     if data.rows is None:
         raise ConfigError("data.rows", "is not given", f"name the CSV file with the column {FILE} and the columns")
     found, train, test = read_with_files(data)
