@@ -198,7 +198,7 @@ def test_folder_is_the_owner_s_alone_and_making_it_again_changes_nothing(node: N
 def test_folder_that_is_no_node_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"': holds no node; make one with silogan node init"):
         Node(tmp_path)
-    (tmp_path / "site.key").touch()
+    (tmp_path / "site.key").touch(mode=0o600)
     with pytest.raises(DataError, match=r"key 'site\.key'"):
         Node(tmp_path)
 
