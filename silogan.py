@@ -30,7 +30,7 @@ from client.describe.commands import data
 from common.errors import DataError, SiloganError, UsageError, VerificationError
 from common.operations.command_line import EXIT_CODES, epilog
 from common.printable import printable
-from common.wire.run_folder import holds_run
+from common.wire.run_folder import GENERATOR_FILE, holds_run
 from server.commands import server
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from simulations.planner import Outlook
 
 INTERRUPTED = 130
+
+_TAKE_NAMES = ("silogan simulate", "silogan plan")
+"""Commands that need a scenario, and take the name of one."""
 
 app = typer.Typer(
     name="silogan",
@@ -189,10 +192,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same records each time.")] = None,
 ) -> None:
     """Draw synthetic images or rows from a finished run's generator."""
-    from common.wire.run_folder import GENERATOR_FILE
-
-    if not (run_dir / GENERATOR_FILE).is_file():
-        raise DataError(f"generator '{run_dir / GENERATOR_FILE}'", "is missing", "give the folder of a finished run")
+    _require_generator(run_dir)
     from server.release.generate import generate as draw
 
     wanted = None if labels is None else tuple(label.strip() for label in labels.split(","))
@@ -217,10 +217,7 @@ def graph(
     out: Annotated[Path, typer.Option(help="New file, .graphml or .csv.")],
 ) -> None:
     """Write which codes occur together in synthetic rows: frequencies, lift, and what is above the privacy noise."""
-    from common.wire.run_folder import GENERATOR_FILE
-
-    if not (run_dir / GENERATOR_FILE).is_file():
-        raise DataError(f"generator '{run_dir / GENERATOR_FILE}'", "is missing", "give the folder of a finished run")
+    _require_generator(run_dir)
     from server.release.outputs.graph import write_graph
 
     print(write_graph(run_dir, out))
@@ -339,7 +336,7 @@ def main() -> None:
 def _with_hint(fault: UsageFault) -> str:
     """The problem with the arguments, and where to find help; empty if the help was already shown."""
     message = fault.format_message()
-    if isinstance(fault, MissingParameter) and fault.param and fault.param.name == "scenario":
+    if isinstance(fault, MissingParameter) and fault.ctx and fault.ctx.command_path in _TAKE_NAMES:
         message = "a scenario is missing: give a file, or a name such as digits (silogan scenarios lists ours)."
     if forgotten := re.search(r"unexpected extra argument \(([\w.]+=\S*)\)", message):
         message = f"'{forgotten.group(1)}' stands alone: did you mean --set {forgotten.group(1)}?"
@@ -351,6 +348,13 @@ def _fail(message: str, code: int) -> int:
     if message:
         print(f"silogan: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _require_generator(run_dir: Path) -> None:
+    """Says at once, before imports that take seconds, that a run has no generator."""
+    path = run_dir / GENERATOR_FILE
+    if not path.is_file():
+        raise DataError(f"generator '{path}'", "is missing", "give the folder of a finished run")
 
 
 def _scenario(given: Path, overrides: list[str] | None) -> "Scenario":
@@ -452,9 +456,7 @@ def _print_audit(found: dict[str, Any]) -> None:
 def _attack(
     scenario: Path, overrides: list[str] | None, power: bool, adversary_seconds: float, records_per_canary: int | None
 ) -> "Attacks":
-    from common.config.scenario import load_scenario
-
-    study = load_scenario(scenario, overrides)
+    study = _scenario(scenario, overrides)
 
     from simulations.attacks.attacks import attack  # takes seconds
 

@@ -121,7 +121,7 @@ def server_enrol(
 
 @server.command("submit", epilog=epilog("silogan server submit chest-xray.yaml --propose"))
 def server_submit(
-    scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML), or the name of one of ours, such as digits.")],
+    scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
     folder: ServerFolder = HERE,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
     sites: Annotated[

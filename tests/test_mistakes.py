@@ -28,6 +28,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     [
         ("simulate", 2, "a scenario is missing: give a file, or a name such as digits (silogan scenarios lists ours)."),
         ("plan", 2, "a scenario is missing: give a file, or a name such as digits (silogan scenarios lists ours)."),
+        ("server submit", 2, "Missing argument 'SCENARIO'. See 'silogan server submit --help'."),
         ("simulate digts", 3, "scenario 'digts': is neither a file nor the name of a scenario; did you mean 'digits'?"),
         ("plan digits --set rounds=5", 3, "rounds: unknown key; did you mean 'training.rounds'?"),
         ("plan digits --set epsilon=5", 3, "epsilon: unknown key; did you mean 'privacy.epsilon'?"),
