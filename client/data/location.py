@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 from client.data.patients import read_manifest
+from common.csv_file import read_header
 from common.errors import DataError
 from common.modality import Data
 from common.modality.image_options import Folder
+from common.modality.joint_options import ImagesWithRows
 
 
 def absolute(data: Data) -> Data:
@@ -25,6 +27,8 @@ def check_readable(data: Data) -> None:
     """
     if isinstance(data, Folder) and data.patients is not None:
         read_manifest(data.patients.expanduser())
+    if isinstance(data, ImagesWithRows) and data.rows is not None:
+        read_header(data.rows.expanduser(), "data.rows")
     if data.root is None:
         return
     root = data.root.expanduser()

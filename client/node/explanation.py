@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from client.ledger.register import Registration
 from client.node.node import Cost
+from common.modality.joint import JointSchema
 from common.modality.table import TableSchema
 from common.privacy.plan import PAIRS, SINGLES, Phase, PrivacyPlan
 from common.privacy.strength import strength
@@ -27,8 +28,9 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     trained = any(phase.takes_batches for phase in plan.phases)
     sees = "a discriminator sees the data" if trained else "nothing is trained on the data"
     yield "model", f"{scenario.model.family}, {study.schema.describe()}; {sees}"
-    if isinstance(study.schema, TableSchema):
-        yield "columns", ", ".join(column.name for column in (*study.schema.columns, *study.schema.code_sets))
+    row = study.schema.row if isinstance(study.schema, JointSchema) else study.schema
+    if isinstance(row, TableSchema):
+        yield "columns", ", ".join(column.name for column in (*row.columns, *row.code_sets))
     if (credit := scenario.model.credit()) is not None:
         yield (
             "public images",

@@ -15,7 +15,7 @@ from client.ledger.register import Registration
 from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
 from common.modality import Data, Schema
 from common.modality.image_options import Digits
-from common.modality.table_options import BreastCancer, Table
+from common.modality.table_options import BreastCancer
 from common.privacy.plan import Unit
 
 PUBLIC: tuple[Data, ...] = (Digits(), BreastCancer())
@@ -62,8 +62,7 @@ def check_present(registration: Registration) -> None:
         ConfigError, DataError: a file cannot be opened, or describes other columns than those registered.
     """
     check_readable(registration.data)
-    if isinstance(registration.data, Table):
-        _check_schema(registration, registration.data.declared_schema())
+    _check_schema(registration, registration.data.described(registration.schema))
 
 
 def check_complete(registration: Registration, key: SiteKey) -> None:

@@ -124,6 +124,10 @@ class Data(Section):
             ConfigError: they leave something open.
         """
 
+    def described(self, registered: Schema) -> Schema:
+        """The schema of data that was `registered`, as public descriptions give it now, without a look at a record."""
+        return registered
+
     @property
     def simulated_per_patient(self) -> int:
         """Records per simulated patient; 1 where patients are not simulated."""

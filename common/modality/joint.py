@@ -35,7 +35,7 @@ class JointSchema(Schema):
     Attributes:
         classes: one name per label; label i is `classes[i]`.
         size, channels: of the images, see `ImageSchema`.
-        row: columns; its classes are the same, and no column of it names label, patient or site.
+        row: columns; its classes are the same, no column of it names label, patient or site, and it has no code sets.
 
     Raises:
         ValueError: a field has another type than is said here, or is out of its range.
@@ -56,6 +56,8 @@ class JointSchema(Schema):
         for what in ("label", "patient", "site"):
             if getattr(self.row, what):
                 raise ValueError(f"names a column of the {what}: for images data.root and data.patients say it")
+        if self.row.code_sets:
+            raise ValueError(f"has a code set, '{self.row.code_sets[0].name}': rows of images have none")
         for column in self.row.columns:
             if column.name in (FILE, PIXELS):
                 raise ValueError(f"names a column '{column.name}', which stands for the image")

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from common.errors import ConfigError
+from common.modality.base import Schema
 from common.modality.image_options import Folder
 from common.modality.joint import JointSchema
 from common.modality.table import TableSchema
@@ -30,6 +31,12 @@ class ImagesWithRows(Folder):
         """See `Data.declared_schema`."""
         image = self.declared_images()
         return self.with_rows(image.size, image.channels, image.classes)
+
+    def described(self, registered: Schema) -> Schema:
+        """See `Data.described`."""
+        if not isinstance(registered, JointSchema):
+            return registered
+        return self.with_rows(registered.size, registered.channels, registered.classes)
 
     def with_rows(self, size: int, channels: int, classes: tuple[str, ...]) -> JointSchema:
         """The schema of images of this form and the rows of the description.

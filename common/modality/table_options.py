@@ -11,7 +11,7 @@ from pydantic import Field
 from common.bounds import RecordsPerPatient
 from common.errors import ConfigError
 from common.modality import breast_cancer
-from common.modality.base import Data, Model
+from common.modality.base import Data, Model, Schema
 from common.modality.table import TableSchema
 from common.modality.table_file import read_description
 
@@ -44,6 +44,10 @@ class Table(TableSource):
         if self.classes not in (None, found.classes):
             raise ConfigError("data.classes", "differs from the classes of data.columns", "remove it")
         return found
+
+    def described(self, registered: Schema) -> Schema:  # noqa: ARG002  (the description says all of it)
+        """See `Data.described`."""
+        return self.declared_schema()
 
     @property
     def names_patients(self) -> bool:

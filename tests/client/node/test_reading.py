@@ -7,9 +7,11 @@ import pytest
 from client.ledger.keys import SiteKey
 from client.ledger.policy import template
 from client.node.node import Node
-from client.node.reading import check_complete, read_registered
-from common.errors import ConfigError
+from client.node.reading import check_complete, check_present, read_registered
+from common.config.scenario import parse_data
+from common.errors import ConfigError, DataError
 from common.modality.table_options import BreastCancer, Table
+from tests.joint import CLASSES, write_records
 
 DESCRIPTION = "patient: id\ncolumns:\n  age: {type: integer, min: 0, max: 120}\n"
 
@@ -49,3 +51,20 @@ def test_a_patient_in_several_files_is_one(node: Node, tmp_path: Path) -> None:
 def test_simulated_visits_are_not_for_hospitals(node: Node) -> None:
     with pytest.raises(ConfigError, match=r"^data\.rows_per_patient: is 5, but simulated patients are for simulations"):
         node.add_cohort(name="rows", site="bergen", data=BreastCancer(rows_per_patient=5), declared_size=90)
+
+
+def test_rows_of_images_are_looked_for_before_a_charge(tmp_path: Path) -> None:
+    node = Node.create(tmp_path / "node", template(epsilon=8.0, delta=1e-4, unit="record"))
+    files = write_records(tmp_path, 40)
+    data = parse_data({"source": "images-with-rows", "classes": list(CLASSES), **files})
+    registration, _ = node.add_cohort(name="scans", site="bergen", data=data, declared_size=30)
+    check_present(registration)
+    columns, rows = Path(files["columns"]), Path(files["rows"])
+    said = columns.read_text(encoding="utf-8")
+    columns.write_text(said.replace("dose", "other"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"^cohort 'scans': has records of another shape than registered \(row\)"):
+        check_present(registration)
+    columns.write_text(said, encoding="utf-8")
+    rows.unlink()
+    with pytest.raises(DataError, match=r"^data\.rows: is not a file; correct its path$"):
+        check_present(registration)

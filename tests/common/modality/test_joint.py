@@ -45,6 +45,14 @@ def test_a_column_that_stands_for_the_image_is_refused(name: str) -> None:
         JointSchema(("a",), 8, 1, row)
 
 
+def test_a_row_has_no_code_sets() -> None:
+    column = {"type": "category", "name": "sex", "values": ["a"], "spellings": [["a"]]}
+    codes = {"type": "codes", "name": "dx", "values": ["E11", "I10"], "most": 1}
+    row = TableSchema(classes=("a",), columns=(column,), code_sets=(codes,))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="has a code set, 'dx': rows of images have none"):
+        JointSchema(("a",), 8, 1, row)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.9])
 def test_no_record_has_a_norm_above_one(share: float, schema: JointSchema) -> None:
     stored, _ = joint_records(50)
