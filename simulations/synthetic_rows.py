@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.data.table_values import Convert, Read, Unreadable, class_converter, converted, converter, reader
+from client.data.table_values import Convert, Read, class_converter, converted, converter, read_column, reader
 from common import csv_file, parquet_file
 from common.errors import DataError
 from common.modality import Stored
@@ -52,10 +52,7 @@ def read_rows(path: Path, schema: TableSchema) -> tuple[Stored, Tensor | None]:
         if count > _MOST_ROWS:
             raise DataError(thing, "has too many rows", f"give at most {_MOST_ROWS:,}")
         for (name, read), texts in zip(readers.items(), block, strict=True):
-            try:
-                parts[name].append(read(texts))
-            except Unreadable as fault:
-                raise DataError(f"column '{name}' of {thing}", fault.problem, fault.hint) from None
+            parts[name].append(read_column(name, read, texts, thing))
     if not count:
         raise DataError(thing, "has no rows", "give at least one")
     stored = {name: torch.from_numpy(np.concatenate(values)) for name, values in parts.items()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from client.data.folder import Entry, read_with_files
 from client.data.records import DataSet, Records
 from client.data.settings import required_root
-from client.data.table_values import Unreadable, converted, converter
+from client.data.table_values import read_column, reader
 from common.csv_file import read_blocks
 from common.errors import ConfigError, DataError
 from common.modality.joint import FILE
@@ -53,19 +53,16 @@ def read(data: ImagesWithRows) -> DataSet:
 def _read(path: Path, schema: TableSchema, thing: str) -> tuple[dict[PurePosixPath, int], dict[str, Floats]]:
     """The place of each file's line, and the values float64[N] of each column."""
     places: dict[PurePosixPath, int] = {}
-    converters = {column.name: converter(column, schema.missing) for column in schema.columns}
-    blocks: dict[str, list[Floats]] = {name: [np.empty(0)] for name in converters}
-    for files, *texts in read_blocks(path, [FILE, *converters], thing):
+    readers = {column.name: reader(column, schema.missing) for column in schema.columns}
+    blocks: dict[str, list[Floats]] = {name: [read_texts(())] for name, read_texts in readers.items()}
+    for files, *texts in read_blocks(path, [FILE, *readers], thing):
         for name in files:
             file = PurePosixPath(name.strip())
             if file in places:
                 raise DataError(thing, "have two lines for one file", "keep one line for each image")
             places[file] = len(places)
-        for (name, convert), column in zip(converters.items(), texts, strict=True):
-            try:
-                blocks[name].append(converted(column, convert))
-            except Unreadable as fault:
-                raise DataError(f"column '{name}' of {thing}", fault.problem, fault.hint) from None
+        for (name, read_texts), column in zip(readers.items(), texts, strict=True):
+            blocks[name].append(read_column(name, read_texts, column, thing))
     return places, {name: np.concatenate(parts) for name, parts in blocks.items()}
 
 

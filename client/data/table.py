@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from client.data.records import DataSet, Records
 from client.data.settings import required_root
 from client.data.split import share
-from client.data.table_values import Read, Unreadable, class_converter, converted, reader
+from client.data.table_values import Read, class_converter, converted, read_column, reader
 from common.bounds import Name
 from common.csv_file import read_blocks
 from common.errors import ConfigError, DataError
@@ -146,10 +146,7 @@ class _Rows:
             if self._count > _MOST_ROWS:
                 raise DataError(thing, "has too many rows", f"give at most {_MOST_ROWS:,} in all")
             for name, of_texts in self._readers.items():
-                try:
-                    self._blocks[name].append(of_texts(columns[name]))
-                except Unreadable as fault:
-                    raise DataError(f"column '{name}' of {thing}", fault.problem, fault.hint) from None
+                self._blocks[name].append(read_column(name, of_texts, columns[name], thing))
             if patient:
                 self.patients += self._named(columns[patient], f"column '{patient}' of {thing}")
             if origin:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import DataError
 from common.modality.code_set import CodeSet
 from common.modality.table import Category, Column, Number
 from common.modality.table_file import days_of, spelled
@@ -75,6 +76,18 @@ def reader(column: Column | CodeSet, missing: Sequence[str]) -> Read:
     if isinstance(column, CodeSet):
         return _of_code_set(column, {"", *missing, *column.missing})
     return partial(converted, convert=converter(column, missing))
+
+
+def read_column(name: str, read: Read, texts: Sequence[str], thing: str) -> NDArray[Any]:
+    """A column of texts as it is stored.
+
+    Raises:
+        DataError: it has a text that is not one of its values; `thing` is what an error calls the file.
+    """
+    try:
+        return read(texts)
+    except Unreadable as fault:
+        raise DataError(f"column '{name}' of {thing}", fault.problem, fault.hint) from None
 
 
 def class_converter(spellings: Sequence[Sequence[str]], missing: Sequence[str]) -> Convert:

@@ -343,10 +343,16 @@ class TableSchema(Schema):
         return sum(one.most for one in self.code_sets)
 
     @cached_property
+    def code_places(self) -> tuple[slice, ...]:
+        """Where among all codes each code set's codes are."""
+        ends = accumulate((len(one.values) for one in self.code_sets), initial=0)
+        return tuple(slice(a, b) for a, b in pairwise(ends))
+
+    @cached_property
     def code_blocks(self) -> tuple[slice, ...]:
-        """Where in an encoded record each code set's codes are."""
-        ends = [self.cells + self.numbers, *(len(one.values) for one in self.code_sets)]
-        return tuple(slice(a, b) for a, b in pairwise(accumulate(ends)))
+        """Where in an encoded record each code set's codes are: behind the cells and positions."""
+        first = self.cells + self.numbers
+        return tuple(slice(first + places.start, first + places.stop) for places in self.code_places)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -21,9 +21,8 @@ def violations(schema: TableSchema, rows: Rows) -> dict[str, Any]:
         f"values of {column.name}": ~_allowed(column, rows.values[:, place])
         for place, column in enumerate(schema.columns)
     }
-    blocks = np.split(rows.codes, np.cumsum([len(one.values) for one in schema.code_sets])[:-1], axis=1)
-    for one, codes in zip(schema.code_sets, blocks, strict=False):  # without code sets there is one empty block
-        broken[f"number of codes of {one.name}"] = codes.sum(axis=1) > one.most
+    for one, places in zip(schema.code_sets, schema.code_places, strict=True):
+        broken[f"number of codes of {one.name}"] = rows.codes[:, places].sum(axis=1) > one.most
     for combination in schema.impossible:
         broken[" and ".join(f"{name} = {value}" for name, value in combination)] = _matches(schema, rows, combination)
     by_rule = {rule: int(rows.sum()) for rule, rows in broken.items() if rows.any()}

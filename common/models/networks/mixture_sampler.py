@@ -6,7 +6,6 @@ of them. Classes are one more column, and so is each code: there or not. Sets of
 whoever draws to leave out (`Schema.possible`).
 """
 
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -127,9 +126,8 @@ class _CodeSet:
 def _code_sets(numbers: Numbers, schema: TableSchema, where: Where) -> list[_CodeSet]:
     if numbers.codes is None:
         return []
-    starts = accumulate((len(one.values) for one in schema.code_sets), initial=0)
-    named = zip(schema.code_sets, pairwise(starts), strict=True)
-    return [_CodeSet(one.name, numbers.codes[:, a:b], where.codes.get(one.name, ())) for one, (a, b) in named]
+    named = zip(schema.code_sets, schema.code_places, strict=True)
+    return [_CodeSet(one.name, numbers.codes[:, places], where.codes.get(one.name, ())) for one, places in named]
 
 
 def _numbers(rng: torch.Generator) -> np.random.Generator:

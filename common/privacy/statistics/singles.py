@@ -75,10 +75,9 @@ def codes_of(schema: TableSchema, records: Tensor) -> Tensor:
 
     Of a row that claims more codes of a set than it may have the first count, whatever the records are.
     """
-    found, start = [torch.empty(len(records), 0, dtype=torch.int64, device=records.device)], 0
-    for one, block in zip(schema.code_sets, schema.code_blocks, strict=True):
-        places = torch.arange(start, start + len(one.values), device=records.device)
+    found = [torch.empty(len(records), 0, dtype=torch.int64, device=records.device)]
+    for one, block, among in zip(schema.code_sets, schema.code_blocks, schema.code_places, strict=True):
+        places = torch.arange(among.start, among.stop, device=records.device)
         present = torch.where(records[:, block] > 0.5, places, schema.codes)
         found.append(present.sort(dim=1).values[:, : one.most])
-        start += len(one.values)
     return torch.cat(found, dim=1)
