@@ -77,7 +77,7 @@ def judge(study: Study) -> Judgement:
 
 def reasons(wanted: Mixture, chosen: Mixture) -> list[str]:
     """Why each option is as it is."""
-    codes = f"true from pairs of codes that hold {TOLD:g} times their noise on, else single codes are counted"
+    codes = f"as pairs of codes hold {TOLD:g} times their noise or more, or not: then single codes alone are counted"
     told = [
         option("bins", wanted, chosen, f"as many as leave pairs {CLEAR:g} times their noise, or the fewest"),
         option("by_class", wanted, chosen, "as classes are large enough for pairs of their own, or not"),
