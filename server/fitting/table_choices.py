@@ -81,7 +81,7 @@ def judge(study: Study) -> Judgement:
 def reasons(wanted: Mixture, chosen: Mixture) -> list[str]:
     """Why each option is as it is, and what is known of a critic."""
     critic = "training.refine: a critic; where measured it was no better than its control, which a simulation runs"
-    codes = f"true from pairs of codes that hold {TOLD:g} times their noise on, else single codes are counted"
+    codes = f"as pairs of codes hold {TOLD:g} times their noise or more, or not: then single codes alone are counted"
     told = [
         *([critic] if chosen.critic else []),
         option("bins", wanted, chosen, f"as many as leave pairs {CLEAR:g} times their noise, or the fewest"),
