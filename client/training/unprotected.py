@@ -10,7 +10,7 @@ from client.data import Records
 from client.mechanism.patients import Encode
 from client.mechanism.randomness import Randomness
 from client.mechanism.units import Units
-from common.models.losses import Loss
+from common.models.losses import Loss, reality
 from common.models.networks import Discriminator
 from common.privacy.plan import Phase, Unit
 from common.privacy.statistics import Statistic
@@ -92,4 +92,4 @@ class PlainStep:
         self._optimizer.zero_grad()
         (losses / self._expected_batch).backward()
         self._optimizer.step()
-        return answers[len(real) :].detach()
+        return reality(answers[len(real) :]).detach()

@@ -12,6 +12,7 @@ from common.config.scenario import Scenario
 from common.modality import Schema
 from common.modality.image_options import Gaussians
 from common.modality.joint import JointSchema, image_of
+from common.privacy.plan import release_share
 from common.privacy.statistics import CentredMoments
 from common.wire.study import SiteDeclaration, Study
 from server.fitting.eigenvalues import largest_of_noise
@@ -78,7 +79,8 @@ def blur(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclaration], f
     model = scenario.model
     assert isinstance(model, Gaussians)  # noqa: S101  (its family)
     share = 1 - model.means_share - (model.moments_share if cells > 1 else 0)
-    noise = CentredMoments.noise_of_second_moments(noise_of_total(scenario.privacy, sites, share))
+    total = noise_of_total(scenario.privacy, sites, share * release_share(scenario))
+    noise = CentredMoments.noise_of_second_moments(total)
     records = declared_records(sites) / (schema.num_classes * cells)
     cells_of_row = schema.row.cells if isinstance(schema, JointSchema) else 0
     return largest_of_noise(noise, image_of(schema).shape[0] * frequencies**2 + cells_of_row) / records

@@ -22,6 +22,7 @@ from common.privacy.statistics.singles import Counts
 from common.seeding import random_generator
 from common.wire.study import Study
 from server.fitting.bayes import bayes_weights
+from server.fitting.critic import critic_weights
 from server.fitting.detail import detail_weights
 from server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weights
 from server.fitting.groups import groups_of
@@ -89,7 +90,7 @@ def _warm_start(study: Study, released: Mapping[str, Released], weights: Weights
 
 def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:
     """Of the last phase, that of the cells if there are several."""
-    family, phase = _family(study), study.plan.phases[-1].name
+    family, phase = _family(study), [one.name for one in study.plan.phases if not one.takes_batches][-1]
     if phase not in released:
         return weights
     covariances = _covariances(study, phase, released, sent_with(study, phase, released))
@@ -109,7 +110,8 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
     edges = EDGES if family.edge is None else (family.edge,)
     fits = {edge: fit(edge) for edge in edges}
     chosen = fits[choose_edge(study, fits) if family.edge is None else family.edge]
-    return {**weights, **chosen, **detail_weights(study)}
+    fitted = {**weights, **chosen, **detail_weights(study)}
+    return {**fitted, **critic_weights(study, fitted)}
 
 
 def _pairs(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from common.config.scenario import Scenario
 from common.modality.table import TableSchema
 from common.modality.table_options import MOST_BINS, Mixture
-from common.privacy.plan import counts_share
+from common.privacy.plan import release_share
 from common.privacy.statistics.pairs import noise_of_pairs
 from common.privacy.statistics.singles import noise_of_singles, places_of
 from common.wire.study import SiteDeclaration, Study
@@ -102,7 +102,7 @@ def signal(
 
 def signal_of_singles(scenario: Scenario, schema: TableSchema, sites: Sequence[SiteDeclaration], share: float) -> float:
     """The same of a column's cell in one class, where counts of single cells have a share of the budget."""
-    noise = noise_of_singles(noise_of_total(scenario.privacy, sites, share * counts_share(scenario)), places_of(schema))
+    noise = noise_of_singles(noise_of_total(scenario.privacy, sites, share * release_share(scenario)), places_of(schema))
     cells = schema.cells / len(schema.columns)
     return declared_records(sites) / (schema.num_classes * cells) / noise if noise else math.inf
 
@@ -122,7 +122,7 @@ def _noise_of_pairs(
 ) -> float:
     """Standard deviation of the noise in a count of a pair; 0 without privacy."""
     model = _model(scenario)
-    share = (1 - (model.singles_share or 0.0)) * counts_share(scenario)
+    share = (1 - (model.singles_share or 0.0)) * release_share(scenario)
     noise = noise_of_total(scenario.privacy, sites, share)
     columns = len(schema.columns) + (not by_class)
     return noise_of_pairs(noise, columns, schema.most_codes, code_pairs=model.code_pairs is True)
