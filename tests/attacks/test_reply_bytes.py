@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from client.node.hospital import Hospital
-from common.privacy.statistics import Moments
-from common.wire.envelope import fold
-from common.wire.messages import STATISTICS, Reply, unpack
+from silogan.client.node.hospital import Hospital
+from silogan.common.privacy.statistics import Moments
+from silogan.common.wire.envelope import fold
+from silogan.common.wire.messages import STATISTICS, Reply, unpack
 from tests.attacks.nodes import Ward, make_ward, on_the_wire, weights_for
 from tests.plans import phase_and_round
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2] / "silogan"
 WARM: dict[str, Any] = {"warm_start": {"noise_multiplier": 2.0, "frequencies": 2, "steps": 2}}
 
 
@@ -91,7 +91,7 @@ def test_hospitals_that_differ_in_a_patient_differ_in_nothing_but_noisy_arrays(
     tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One node, copied: the same key, ledger, clock and randomness; in the copy's folder a patient is missing."""
-    monkeypatch.setattr("client.ledger.ledger.datetime", Clock)
+    monkeypatch.setattr("silogan.client.ledger.ledger.datetime", Clock)
     monkeypatch.setattr("os.urandom", lambda size: bytes(range(size % 256)) if size < 256 else bytes(size))
     ward = make_ward(tmp_path, **kind.training)
     copy = tmp_path / "copy"
@@ -151,7 +151,7 @@ def importing(prefix: str) -> set[str]:
 
 
 def test_few_modules_hold_patients_and_only_one_of_them_speaks_to_flower() -> None:
-    holding = {path for path in importing("client.data") if not path.startswith("client/data/")}
+    holding = {path for path in importing("silogan.client.data") if not path.startswith("client/data/")}
     assert holding == HOLDS_PATIENTS
     assert holding & importing("flwr") == SPEAKS_FLOWER
     assert {path for path in importing("flwr") if path.startswith("client/data/")} == set()
@@ -159,4 +159,4 @@ def test_few_modules_hold_patients_and_only_one_of_them_speaks_to_flower() -> No
 
 def test_messages_and_server_import_nothing_that_holds_patients() -> None:
     files = [*(ROOT / "common").rglob("*.py"), *(ROOT / "server").rglob("*.py")]
-    assert [path.name for path in files if any(name.split(".")[0] == "client" for name in modules(path))] == []
+    assert [path.name for path in files if any(name.startswith("silogan.client") for name in modules(path))] == []

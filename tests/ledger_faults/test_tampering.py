@@ -23,14 +23,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-import silogan as front_door
-from client.ledger.audit import THE_LEDGER, audit
-from client.ledger.chain import Chain, read_entries
-from client.ledger.keys import SiteKey
-from client.node.node import Node
-from common.errors import VerificationError
-from common.wire.messages import Reply
-from common.wire.study import Study
+from silogan import cli
+from silogan.client.ledger.audit import THE_LEDGER, audit
+from silogan.client.ledger.chain import Chain, read_entries
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.node.node import Node
+from silogan.common.errors import VerificationError
+from silogan.common.wire.messages import Reply
+from silogan.common.wire.study import Study
 from tests.ledger_faults.hospital import STEPS, Hospital, assert_clean, assert_one_line, assert_refused, cost, tamper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def silogan_audit(*paths: Path) -> tuple[int, dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["silogan", "audit", *map(str, paths), "--json"])
         with pytest.raises(SystemExit) as end:
-            front_door.main()
+            cli.main()
     return int(end.value.code or 0), json.loads(out.getvalue())
 
 

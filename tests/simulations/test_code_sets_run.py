@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-import silogan
-from common.config.scenario import Scenario, parse_scenario
-from common.modality.table_options import Mixture
-from common.wire.run_folder import REPORT_PAGE
-from common.wire.study import Study
-from server.release.generate import generate
-from server.release.outputs.graph import write_graph
-from simulations.benchmarks.code_sets import MOST, write
-from simulations.planner import outlook
-from simulations.simulate import simulate
+from silogan import cli
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.modality.table_options import Mixture
+from silogan.common.wire.run_folder import REPORT_PAGE
+from silogan.common.wire.study import Study
+from silogan.server.release.generate import generate
+from silogan.server.release.outputs.graph import write_graph
+from silogan.simulations.benchmarks.code_sets import MOST, write
+from silogan.simulations.planner import outlook
+from silogan.simulations.simulate import simulate
 
 CODES, ROWS = 120, 3000
 
@@ -51,7 +51,7 @@ def test_a_run_with_codes_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture
     assert codes["frequencies"]["mean"] < 0.02
     assert "Codes in a row" in (run_dir / REPORT_PAGE).read_text(encoding="utf-8")
     capsys.readouterr()
-    silogan._print_figures(report)
+    cli._print_figures(report)
     assert "codes: " in capsys.readouterr().out
 
     generate(run_dir, count=300, out=tmp_path / "new.csv", file_format=None, labels=None, where="male = 1", seed=0)

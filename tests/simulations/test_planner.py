@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-import silogan
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import ConfigError
-from common.modality.image_options import Gaussians
-from simulations.planner import MEASURED, outlook
-from simulations.prepare import prepare
+from silogan import cli
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import ConfigError
+from silogan.common.modality.image_options import Gaussians
+from silogan.simulations.planner import MEASURED, outlook
+from silogan.simulations.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = {"image_size": 28, "channels": 1, "classes": ["a", "b"]}
@@ -111,7 +111,7 @@ def test_the_patient_as_unit_and_k_are_printed(capsys: pytest.CaptureFixture[str
     data, told = {"source": "breast-cancer", "rows_per_patient": 5}, []
     for k in (1, 5):
         rows = scenario(data=data, privacy={"records_per_patient": k}, model={"family": "mixture"})
-        silogan._print_outlook(outlook(rows, 100))
+        cli._print_outlook(outlook(rows, 100))
         told.append(" ".join(capsys.readouterr().out.split()))
     assert all("400 patients in 4 hospitals" in one for one in told)
     assert "unit of privacy: the patient; one record of each is in a noisy sum" in told[0]

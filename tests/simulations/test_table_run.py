@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import silogan
-from client.data import read
-from client.data.positions import load_positions
-from common.config.scenario import load_scenario
-from common.wire.run_folder import PARTITION_FILE, REPORT_PAGE
-from common.wire.study import Study
-from simulations.evaluate import evaluate, with_hospitals
-from simulations.partition import save
-from simulations.simulate import simulate
+from silogan import cli
+from silogan.client.data import read
+from silogan.client.data.positions import load_positions
+from silogan.common.config.scenario import load_scenario
+from silogan.common.wire.run_folder import PARTITION_FILE, REPORT_PAGE
+from silogan.common.wire.study import Study
+from silogan.simulations.evaluate import evaluate, with_hospitals
+from silogan.simulations.partition import save
+from silogan.simulations.simulate import simulate
 
 SCENARIO = Path(__file__).resolve().parents[2] / "simulations" / "scenarios" / "breast-cancer.yaml"
 
@@ -33,7 +33,7 @@ def test_a_run_is_measured_with_its_hospitals(
     assert "Synthetic rows against real ones" in (run_dir / REPORT_PAGE).read_text(encoding="utf-8")
 
     capsys.readouterr()
-    silogan._print_figures(report)
+    cli._print_figures(report)
     logistic, boosting, released, distance = capsys.readouterr().out.splitlines()
     assert logistic.startswith("AUROC on real test rows, logistic regression: trained on synthetic 0.9")
     assert boosting.startswith("AUROC on real test rows, boosted trees: trained on synthetic ")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.modality.image import ImageSchema
-from common.modality.image_options import Article
-from common.models.networks import GAN, build
-from common.models.weights import (
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Article
+from silogan.common.models.networks import GAN, build
+from silogan.common.models.weights import (
     Misfit,
     Weights,
     digest,
@@ -22,7 +22,7 @@ from common.models.weights import (
     without,
 )
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[3] / "silogan"
 MODEL, SCHEMA = Article(latent_dim=5, width=4), ImageSchema(64, 1, ("0", "1"))
 
 

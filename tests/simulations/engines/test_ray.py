@@ -17,11 +17,11 @@ from flwr.common.config import get_fab_config, get_metadata_from_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-import common
-from common.errors import FederationError, PrivacyRefusal, SiloganError, UsageError
-from common.wire.run_folder import OUTCOME_FILE, RAY_LOG
-from server.rounds.outcome import write_outcome
-from simulations.engines import ray as ray_engine
+import silogan
+from silogan.common.errors import FederationError, PrivacyRefusal, SiloganError, UsageError
+from silogan.common.wire.run_folder import OUTCOME_FILE, RAY_LOG
+from silogan.server.rounds.outcome import write_outcome
+from silogan.simulations.engines import ray as ray_engine
 
 REFUSAL = PrivacyRefusal("site-1", "budget is spent", "ask for more")
 
@@ -213,13 +213,13 @@ def test_interruption_leaves_nothing(run_dir: Path, monkeypatch: pytest.MonkeyPa
 def test_processes_end_with_a_killed_engine(run_dir: Path) -> None:
     code = f"""
 import pathlib, sys, time
-from simulations.engines import ray as ray_engine
+from silogan.simulations.engines import ray as ray_engine
 log = open({str(run_dir / "log")!r}, "ab", buffering=0)
 flower = ray_engine._Flower({{"PATH": {str(run_dir.parent / "bin")!r}}}, pathlib.Path({str(run_dir)!r}), log)
 print(flower.start("flower-superexec").pid, flush=True)
 time.sleep(600)
 """
-    root = Path(ray_engine.__file__).parent.parent
+    root = Path(silogan.__file__).parent.parent
     with subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True) as engine:
         assert engine.stdout is not None
         pid = int(engine.stdout.readline())
@@ -247,10 +247,11 @@ def test_a_path_that_is_not_text_is_refused(run_dir: Path) -> None:
 def test_stages_the_app_alone(tmp_path: Path) -> None:
     run_dir = tmp_path / 'run "1"'
     app = ray_engine._stage(tmp_path, run_dir)
-    assert {entry.name for entry in app.iterdir()} == {"common", "client", "server", "pyproject.toml"}
+    assert {entry.name for entry in app.iterdir()} == {"silogan", "pyproject.toml"}
+    assert {entry.name for entry in (app / "silogan").iterdir()} == {"__init__.py", "common", "client", "server"}
     assert not list(app.rglob("__pycache__"))
     config = get_fab_config(build_fab_from_disk(app))  # Flower's own validation
-    assert get_metadata_from_config(config) == ("silogan/silogan", common.__version__)
+    assert get_metadata_from_config(config) == ("silogan/silogan", silogan.__version__)
     assert config["tool"]["flwr"]["app"]["config"] == {"run-dir": str(run_dir)}
 
 

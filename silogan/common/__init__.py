@@ -1,0 +1,1 @@
+"""Everything that hospitals and coordinator must agree on, and nothing else."""
