@@ -16,7 +16,7 @@ from silogan.common.privacy.plan import release_share
 from silogan.common.privacy.statistics import CentredMoments
 from silogan.common.wire.study import SiteDeclaration, Study
 from silogan.server.fitting.eigenvalues import largest_of_noise
-from silogan.server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
+from silogan.server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, of_critic, option
 from silogan.server.fitting.public_numbers import declared_records, noise_of_total
 
 MOST_BLUR = 0.05
@@ -65,7 +65,7 @@ def judge(study: Study) -> Judgement:
 def reasons(wanted: Gaussians, chosen: Gaussians) -> list[str]:
     """Why each option is as it is."""
     limit = f"as many as noise leaves clear (less than {MOST_BLUR:.0%} of a class's variance), or the fewest"
-    told = [option("frequencies", wanted, chosen, limit), option("cells", wanted, chosen, limit)]
+    told = [option("frequencies", wanted, chosen, limit), option("cells", wanted, chosen, limit), *of_critic(chosen)]
     if wanted.draws is None and not chosen.draws:
         told.append(f"model.draws: false, since noise would show more than {TOO_MUCH_BLUR:.0%} of a class's variance")
     return told

@@ -20,7 +20,7 @@ from silogan.common.privacy.plan import release_share
 from silogan.common.privacy.statistics.pairs import noise_of_pairs
 from silogan.common.privacy.statistics.singles import noise_of_singles, places_of
 from silogan.common.wire.study import SiteDeclaration, Study
-from silogan.server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
+from silogan.server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, of_critic, option
 from silogan.server.fitting.public_numbers import declared_records, noise_of_total
 
 CLEAR, FAINT = 4.5, 1.0
@@ -80,10 +80,9 @@ def judge(study: Study) -> Judgement:
 
 def reasons(wanted: Mixture, chosen: Mixture) -> list[str]:
     """Why each option is as it is, and what is known of a critic."""
-    critic = "training.refine: a critic; where measured it was no better than its control, which a simulation runs"
     codes = f"as pairs of codes hold {TOLD:g} times their noise or more, or not: then single codes alone are counted"
     told = [
-        *([critic] if chosen.critic else []),
+        *of_critic(chosen),
         option("bins", wanted, chosen, f"as many as leave pairs {CLEAR:g} times their noise, or the fewest"),
         option("by_class", wanted, chosen, "as classes are large enough for pairs of their own, or not"),
         option("singles_share", wanted, chosen, "above 0 where single cells are clear enough to cut numbers by"),

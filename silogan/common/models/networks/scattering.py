@@ -52,28 +52,27 @@ class Scattering(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         count, size = len(images), images.shape[-1]
-        images, found = images.reshape(-1, 1, size, size), list[Tensor]()
-        found.append(images)
+        images = images.flatten(0, 1).unsqueeze(1)
+        found = [images]
         for scale in range(self.scales):
             moduli = _moduli(images, scale)
             found.append(moduli)
             for coarser in range(scale + 1, self.scales):
-                again = _moduli(moduli.reshape(-1, 1, *moduli.shape[2:]), coarser)
-                found.append(again.reshape(len(images), -1, *again.shape[2:]))
+                again = _moduli(moduli.flatten(0, 1).unsqueeze(1), coarser)
+                found.append(again.unflatten(0, moduli.shape[:2]).flatten(1, 2))
         averages = [self._average(maps, size // maps.shape[-1]) for maps in found]
-        return torch.cat(averages, dim=1).reshape(count, -1)
+        return torch.cat(averages, dim=1).reshape(count, self.dimensions)
 
     def _average(self, maps: Tensor, stride: int) -> Tensor:
         """Maps of every `stride`-th pixel as averages at the places that are told."""
         smooth = _lowpass(self.scales, stride).to(maps)
         left = 2**self.scales // stride
-        single = maps.reshape(-1, 1, *maps.shape[2:])
-        averages = F.conv2d(_mirrored(single, smooth), smooth, stride=left)
-        return F.avg_pool2d(averages, self._pool).reshape(*maps.shape[:2], -1)
+        averages = F.conv2d(_mirrored(maps.flatten(0, 1).unsqueeze(1), smooth), smooth, stride=left)
+        return F.avg_pool2d(averages, self._pool).unflatten(0, maps.shape[:2]).flatten(2)
 
 
 def _moduli(images: Tensor, scale: int) -> Tensor:
-    """Moduli of wavelet coefficients [N, L, S', S'] of images [N, 1, S, S]; of the scale j every 2ʲ-th pixel is kept."""
+    """Moduli [N, L, S', S'] of wavelet coefficients of images [N, 1, S, S]: every 2ʲ-th pixel of the scale j."""
     filters = _wavelets(scale).to(images)
     parts = F.conv2d(_mirrored(images, filters), filters, stride=2**scale)
     return (parts.square().unflatten(1, (2, ANGLES)).sum(dim=1) + _LEAST).sqrt()
@@ -87,13 +86,13 @@ def _mirrored(images: Tensor, filters: Tensor) -> Tensor:
 def _wavelets(scale: int) -> Tensor:
     """Morlet wavelets float32[2L, 1, K, K] of a scale j: the real parts of all orientations, then the imaginary ones.
 
-    ψ(u) = exp(-|A u|²/2) (exp(i ξ·u) - β) with β such that it sums to 0, σ = 0.8·2ʲ, |ξ| = 3π/4·2⁻ʲ and an envelope that
+    ψ(u) = exp(-|A u|²/2) (exp(i ξ·u) - β): β lets it sum to 0, σ = 0.8·2ʲ, |ξ| = 3π/4·2⁻ʲ, and the envelope
     is longer by L/4 along the crests (Andreux et al., 2020, Kymatio).
     """
     with torch.device("cpu"):
         sigma = _SHARPEST * 2**scale
         slant = 4 / ANGLES
-        x, y = _places(min(sigma / slant * _REACH, 4 * 2**scale))
+        x, y = _places(_REACH * sigma / slant)
         found: list[Tensor] = []
         for angle in torch.arange(ANGLES, dtype=torch.float64) * math.pi / ANGLES:
             along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
