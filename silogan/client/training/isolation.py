@@ -56,7 +56,7 @@ def check_isolation(
     if case in _known:
         return
     critic = BookKeepingModule(copy.deepcopy(discriminator).requires_grad_(True))
-    rng = torch.Generator(device).manual_seed(0)
+    rng, everywhere = torch.Generator(device).manual_seed(0), list[Tensor]()
     for _ in range(_DRAWS):
         with torch.no_grad():
             for parameter in critic.trained:

@@ -86,7 +86,7 @@ class Refine(Section):
     share: _Share = 0.1
     """share of the budget for the critic, in information μ²"""
 
-    rounds: bounds.Rounds = Field(default=50, description="rounds of one private step at each site; 200 for images")
+    rounds: bounds.Rounds = Field(default=50, description="rounds of one private step at each site; 80 for images")
     sample_rate: bounds.Rate = 0.5
     """q: probability that a patient is in a step's batch; 0.1 for images"""
 
@@ -97,8 +97,11 @@ class Refine(Section):
     """width of the critic's hidden layers, a multiple of 16; 128 for images"""
 
     generator_steps: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=5, description="steps of the generator in each round, at the server; they cost no privacy; 1 for images"
+        default=5, description="steps of the generator in each round, at the server; they cost no privacy; 4 for images"
     )
+    head_start: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """share of the rounds in which the critic learns alone, before the generator follows it; 0.5 for images"""
+
     batch: bounds.Size = Field(default=512, description="synthetic records in each of them; 64 for images")
     lr_generator: _Rate = 3e-4
     """Adam's learning rate for the generator; it falls linearly to zero, as the critic's does; 0.001 for images"""
@@ -132,11 +135,12 @@ class Refine(Section):
 
 
 OF_IMAGES: dict[str, Any] = {
-    "rounds": 200,
+    "rounds": 80,
     "sample_rate": 0.1,
     "clip_norm": 1.0,
     "width": 128,
-    "generator_steps": 1,
+    "generator_steps": 4,
+    "head_start": 0.5,
     "batch": 64,
     "lr_generator": 1e-3,
     "lr_discriminator": 2.0,

@@ -14,6 +14,7 @@ from silogan.common.wire.study import Study
 _DRAWN, _AT_ONCE = 2000, 100  # images
 _TYPICAL = 0.45  # norm of features: records that are twice as unusual as most are not clipped
 _LEAST = 0.1  # spread of a feature, as a share of the average one's: what hardly varies would drown all else
+_TINY = 1e-6  # where all images are alike
 
 
 def critic_weights(study: Study, weights: Weights) -> Weights:
@@ -41,7 +42,7 @@ def standardised(features: Tensor) -> Weights:
     """
     features = features.double()
     centre, spread = features.mean(dim=0), features.std(dim=0)
-    scale = spread.clamp(min=_LEAST * float(spread.mean())).rsqrt()
+    scale = spread.clamp(min=max(_LEAST * float(spread.mean()), _TINY)).rsqrt()
     typical = ((features - centre) * scale).norm(dim=1).median()
-    scale = scale * _TYPICAL / typical.clamp(min=torch.finfo(torch.float32).tiny)
+    scale = scale * _TYPICAL / typical.clamp(min=_TINY)
     return {"centre": centre.float(), "scale": scale.float()}
