@@ -62,7 +62,7 @@ def test_what_strays_is_weighed_by_its_lowest_frequencies_alone(study: Study, we
     with torch.no_grad():
         generator.refiner.leave.bias.fill_(0.01)
     _, _, strayed = RefinedImages(generator, study.schema, 4, 10.0).draw(6, rng())
-    assert float(strayed.detach()) == pytest.approx(10 * 0.01**2, rel=1e-3)
+    assert float(strayed.detach()) == pytest.approx(10 * 0.01**2, rel=0.02)  # a little is clamped
 
 
 def test_the_critic_takes_plain_steps_with_momentum(study: Study, weights: Weights) -> None:
