@@ -104,7 +104,7 @@ class Refine(Section):
 
     batch: bounds.Size = Field(default=512, description="synthetic records in each of them; 64 for images")
     lr_generator: _Rate = 3e-4
-    """Adam's learning rate for the generator; it falls linearly to zero, as the critic's does; 0.001 for images"""
+    """Adam's learning rate for the generator; it falls linearly to zero, as the critic's does"""
 
     lr_discriminator: _Rate = 2e-3
     """learning rate of the critic, of Adam or of plain steps; 2 for images"""
@@ -142,7 +142,6 @@ OF_IMAGES: dict[str, Any] = {
     "generator_steps": 4,
     "head_start": 0.5,
     "batch": 64,
-    "lr_generator": 1e-3,
     "lr_discriminator": 2.0,
     "momentum": 0.6,
 }

@@ -1,7 +1,8 @@
 """A network that refines images: what it adds to them begins at zero.
 
 Two scales, with a skip from the image itself: it is asked for what an image lacks, not for the image (residual
-learning; He et al., 2016).
+learning; He et al., 2016). The coarse scale is enlarged and then convolved, since a transposed convolution leaves a
+checkerboard in what is smooth (Odena, Dumoulin and Olah, 2016).
 """
 
 import torch
@@ -30,14 +31,15 @@ class Refiner(nn.Module):
         self.of_class = nn.Embedding(classes, width)
         self.down = nn.Conv2d(width, 2 * width, 4, 2, 1)
         self.middle = nn.Conv2d(2 * width, 2 * width, 3, padding=1)
-        self.up = nn.ConvTranspose2d(2 * width, width, 4, 2, 1)
+        self.up = nn.Conv2d(2 * width, width, 3, padding=1)
         self.leave = StartsAtZero(2 * width, channels, 3, padding=1)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """See the class."""
         fine = _bent(self.enter(images) + self.of_class(labels)[:, :, None, None])
         coarse = _bent(self.middle(_bent(self.down(fine))))
-        fine = torch.cat((fine, _bent(self.up(coarse, output_size=fine.shape[2:]))), dim=1)
+        larger = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
+        fine = torch.cat((fine, _bent(self.up(larger))), dim=1)
         return (images + self.leave(fine)).clamp(-1, 1)
 
 
