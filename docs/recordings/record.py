@@ -1,9 +1,11 @@
-"""Records what a command shows on a terminal, and measures two things: the longest silence, and how right the times
-left were. From the root of the repository:
+"""Records what a command shows on a terminal, and measures its longest silence and how right its times left were.
+
+From the root of the repository:
 
     python docs/recordings/record.py docs/recordings/simulate-mnist.txt silogan simulate mnist --set data.root=FOLDER
 
-The file has one picture a second, or fewer, and what was measured at its head. It can be measured again:
+The file has one picture a second, or fewer, and what was measured at its head. Of a recording that is there, times left
+are measured again by
 
     python docs/recordings/record.py docs/recordings/simulate-mnist.txt
 """
@@ -15,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from fcntl import ioctl
+from itertools import pairwise
 from pathlib import Path
 from struct import pack
 from termios import TIOCSWINSZ
@@ -60,7 +63,7 @@ def record(command: Sequence[str]) -> tuple[list[Output], float]:
 def silences(written: Sequence[Output]) -> list[tuple[float, float]]:
     """Seconds between one output and the next, from the start on, the longest first, each with when it began."""
     times = [0.0, *(output.seconds for output in written)]
-    return sorted(((after - before, before) for before, after in zip(times, times[1:], strict=False)), reverse=True)
+    return sorted(((after - before, before) for before, after in pairwise(times)), reverse=True)
 
 
 def pictures(written: Sequence[Output]) -> list[Output]:
@@ -81,11 +84,11 @@ def shortened(shown: Sequence[Output]) -> list[Output]:
     """The last picture of each second, but all lines that stand above one."""
     found: list[Output] = []
     for output in shown:
+        kept: list[str] = []
         if found and int(found[-1].seconds / EVERY_SECONDS) == int(output.seconds / EVERY_SECONDS):
             lines = found.pop().text.splitlines()
             kept = [line for line in lines if line not in output.text and not _MOVES.search(line)]
-            output = output._replace(text="\n".join((*kept, output.text)))
-        found.append(output)
+        found.append(Output(output.seconds, "\n".join((*kept, output.text))))
     return found
 
 
@@ -119,8 +122,11 @@ def judged(shown: Sequence[Output], end: float) -> list[str]:
         return ["no time left was shown"]
     worst = max(told, key=lambda one: abs(one.error))
     within = sum(abs(one.error) <= 0.3 for one in told) / len(told)
-    at = {part: min(told, key=lambda one, part=part: abs(one.seconds - part * end)) for part in (1 / 3, 1 / 2, 2 / 3, 0.9)}
-    lines = [f"times left from a third of the way on: {within:.0%} within 30 %; worst {worst.error:+.0%} at {worst.seconds:.0f} s"]
+    at = {
+        part: min(told, key=lambda one, part=part: abs(one.seconds - part * end)) for part in (1 / 3, 1 / 2, 2 / 3, 0.9)
+    }
+    first = f"times left from a third of the way on: {within:.0%} within 30 %"
+    lines = [f"{first}; worst {worst.error:+.0%} at {worst.seconds:.0f} s"]
     return lines + [f"  at {part:.0%}: {one.left:.0f} s shown, {one.truth:.0f} s true" for part, one in at.items()]
 
 
@@ -135,21 +141,22 @@ def measured_again(path: Path) -> list[str]:
 def main(path: Path, command: Sequence[str]) -> None:
     """Records a command, or measures a recording if there is none."""
     if not command:
-        print("\n".join(measured_again(path)))
+        print("\n".join(measured_again(path)))  # noqa: T201
         return
     written, ran = record(command)
     shown = pictures(written)
     end = promises(shown, 0.0)[-1].seconds if promises(shown, 0.0) else ran
     longest = ", ".join(f"{length:.2f} s (at {began:.1f} s)" for length, began in silences(written)[:3])
+    after, load = ran - written[-1].seconds, f"{os.cpu_count()} cores, load {os.getloadavg()[2]:.1f}"
     head = [
         f"$ {' '.join(command)}",
-        f"ran {ran:.1f} s; first output after {written[0].seconds:.2f} s; {os.cpu_count()} cores, load {os.getloadavg()[2]:.1f}",
-        f"longest silences: {longest}; {ran - written[-1].seconds:.2f} s from the last output to the end of the process",
+        f"ran {ran:.1f} s; first output after {written[0].seconds:.2f} s; {load}",
+        f"longest silences: {longest}; {after:.2f} s from the last output to the end of the process",
         *judged(shown, end),
     ]
     texts = [f"=== {output.seconds:.1f} s\n{output.text}\n" for output in shortened(shown)]
     path.write_text("\n".join((*head, "", *texts)), encoding="utf-8")
-    print("\n".join(head))
+    print("\n".join(head))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ _TRIAL_SECONDS = 0.4
 _TRUST = 0.1  # in the trial: as in a run that has come so far
 _BEGUN = 0.1  # of a stage, from which its own speed counts
 
-_SHIPPED = Path(__file__).parent / "scenarios" / "times"
+SHIPPED = Path(__file__).parent / "scenarios" / "times"
+"""Times of ours, by name: `times.json` of a run that was watched, without its configuration."""
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -76,7 +77,7 @@ def known(scenario: Scenario, run_dir: Path) -> Times | None:
         if found is not None and found.configuration == asked:
             return found
     ours = shipped_file(scenario.name)
-    found = _read(_SHIPPED / f"{scenario.name}.json") if ours is not None else None
+    found = _read(SHIPPED / f"{scenario.name}.json") if ours is not None else None
     return found if found is not None and ours is not None and _work(load_scenario(ours)) == asked else None
 
 
@@ -179,7 +180,7 @@ def in_words(seconds: float) -> str:
 def _work(scenario: Scenario) -> dict[str, Any]:
     """What decides how long a study takes."""
     plain = scenario.model_dump(mode="json", exclude={"name", "title", "seed"})
-    places = {*scenario.data.places(), "download"}
+    places = {*scenario.data.places(), "root", "download"}
     return {**plain, "data": {key: value for key, value in plain["data"].items() if key not in places}}
 
 
