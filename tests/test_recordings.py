@@ -22,11 +22,11 @@ def script() -> ModuleType:
 
 def outputs(script: ModuleType, lefts: dict[float, str]) -> list[object]:
     """One picture of the whole at each time."""
-    shown = {
+    texts = {
         at: f"\r\x1b[2K\x1b[1A\x1b[2Kfitting  ━━ \x1b[1m0:01\x1b[0m\r\nin all   ━━ 0:01 {left} left"
         for at, left in lefts.items()
     }
-    return [script.Output(at, text) for at, text in shown.items()]
+    return [script.Output(at, text) for at, text in texts.items()]
 
 
 def test_the_longest_silence_may_be_before_the_first_output(script: ModuleType) -> None:

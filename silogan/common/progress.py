@@ -23,6 +23,9 @@ from typing import NamedTuple, TypeVar
 
 _T = TypeVar("_T")
 
+STOPPING = "stopping"
+"""What is told instead of a phase when the work is to end before its time; the part says when it will."""
+
 LEAST_SECONDS = 0.2
 """Between two steps of one loop that are told."""
 

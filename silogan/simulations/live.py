@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from silogan.common.progress import Told, listening, read_told
+from silogan.common.files import writing
+from silogan.common.progress import STOPPING, Told, listening, read_told
 from silogan.common.wire.run_folder import PROGRESS_FILE
 from silogan.common.wire.study import Study
 from silogan.server.rounds.events import ANSWERED, ASKED, Event, read_events
@@ -68,6 +69,7 @@ class View:
         self._start = now()
         self._stage, self._stage_began = "", self._start
         self._spent: dict[str, float] = {}
+        self._stopping = ""
         self._lock = threading.Lock()
 
     def expect(self, phases: Sequence[str], times: Clock, sites: int) -> None:
@@ -79,7 +81,9 @@ class View:
     def tell(self, told: Told) -> None:
         """Notes what is told, in any thread."""
         with self._lock:
-            if not told.who:
+            if told.phase == STOPPING:
+                self._stopping = told.part
+            elif not told.who:
                 begins = self._enter(stage_of(told.phase, told.part))
                 phase = self._phases[told.phase]
                 if begins:
@@ -139,7 +143,7 @@ class View:
             elapsed = now - self._start
             bar = ProgressBar(max(1e-9, elapsed + left), elapsed, width=_BAR)
             lines.add_row(Text("in all", style="bold"), bar, clock(elapsed), f"{clock(left)} left", "")
-        return lines
+        return Group(lines, f"{STOPPING} {self._stopping}") if self._stopping else lines
 
     def _line(self, name: str, phase: _Phase, now: float) -> tuple[RenderableType, ...]:
         if phase.began is None:
@@ -181,10 +185,8 @@ def live_view(console: Console) -> Generator[View]:
     """A view of what this thread does within the context, which is shown where somebody watches."""
     view = View(console)
     with shown(console, view.picture), listening(view.tell if view.watched else None):
-        try:
-            yield view
-        finally:
-            view.end()
+        yield view
+        view.end()  # what an error has ended stays as it was
 
 
 @contextmanager
@@ -197,11 +199,14 @@ def following(view: View, study: Study, run_dir: Path, prefix: str = "") -> Gene
         run_dir: its folder.
         prefix: of its phases' names.
     """
+    progress, done = run_dir / PROGRESS_FILE, threading.Event()
+    with writing(f"run folder '{run_dir}'", "free or repair the disk"):
+        progress.unlink(missing_ok=True)  # of a run that was killed
+        if view.watched:
+            progress.touch()
     if not view.watched:
         yield
         return
-    progress, done = run_dir / PROGRESS_FILE, threading.Event()
-    progress.write_bytes(b"")
     follower = threading.Thread(target=_follow, args=(view, study, run_dir, prefix, done), daemon=True)
     follower.start()
     try:

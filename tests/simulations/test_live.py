@@ -10,7 +10,7 @@ from rich.text import Text
 from silogan.common.config.scenario import parse_scenario
 from silogan.common.modality.image import ImageSchema
 from silogan.common.privacy.plan import make_plan
-from silogan.common.progress import Told, begin, listening, writer
+from silogan.common.progress import STOPPING, Told, begin, listening, writer
 from silogan.common.wire.run_folder import PROGRESS_FILE
 from silogan.common.wire.study import SiteDeclaration, Study
 from silogan.server.rounds.events import append_event, phase_event
@@ -163,6 +163,16 @@ def test_a_run_that_is_resumed_counts_from_where_it_begins(view: View, hand: Han
     hand.seconds += 10
     view.tell(Told("rounds", "", 60, 100, 0.6))
     assert lines(view)["rounds"] == "0:10 0:40 left 61 of 100"
+
+
+def test_work_that_is_to_stop_says_when_it_will(view: View) -> None:
+    view.tell(Told("rounds", "", 1, 4, 0.25))
+    view.tell(Told(STOPPING, "when the sites at work have ended"))
+    screen = StringIO()
+    Console(file=screen, width=100).print(view.picture())
+    assert screen.getvalue().splitlines()[0].startswith("rounds ")
+    assert "2 of 4" in screen.getvalue()
+    assert screen.getvalue().endswith("\nstopping when the sites at work have ended\n")
 
 
 def test_phases_are_known_before_they_begin() -> None:
