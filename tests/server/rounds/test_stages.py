@@ -17,14 +17,7 @@ TABLE = {"data": {"source": "breast-cancer"}, "model": {"family": "mixture"}}
         ({"training": {"rounds": 2}}, ["rounds"]),
         ({"training": {"rounds": 2, "warm_start": {}}}, ["statistics", "fitting", "rounds"]),
         ({"model": {"family": "gaussians"}, "training": {"rounds": 0}}, ["statistics", "fitting"]),
-        (
-            {
-                "data": {"source": "breast-cancer"},
-                "model": {"family": "mixture"},
-                "training": {"rounds": 0, "refine": {}},
-            },
-            ["statistics", "fitting", "refinement"],
-        ),
+        ({**TABLE, "training": {"rounds": 0, "refine": {}}}, ["statistics", "fitting", "refinement"]),
     ],
 )
 def test_phases_have_their_names_and_their_order(sections: dict[str, Any], names: list[str]) -> None:
