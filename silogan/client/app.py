@@ -10,6 +10,8 @@ from silogan.client.answer import answer
 from silogan.client.round import Site
 from silogan.client.simulated import simulated_site
 from silogan.common.device import threads_for_each
+from silogan.common.progress import listening, writer
+from silogan.common.wire.run_folder import PROGRESS_FILE
 from silogan.common.wire.study import Study
 
 app = ClientApp()
@@ -18,12 +20,12 @@ app = ClientApp()
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """One round of a simulated site."""
-    index = context.node_config.get("partition-id", "?")
+    index, run_dir = context.node_config.get("partition-id", "?"), Path(str(context.run_config["run-dir"]))
 
     def site(_study_id: str) -> Site:
-        run_dir = Path(str(context.run_config["run-dir"]))
         found = simulated_site(Study.load(run_dir), run_dir, int(index))
         torch.set_num_threads(threads_for_each(len(found.study.sites)))  # rounding depends on it
         return found
 
-    return Message(answer(message.content, f"site-{index}", site), reply_to=message)
+    with listening(writer(run_dir / PROGRESS_FILE), who=f"site-{index}"):
+        return Message(answer(message.content, f"site-{index}", site), reply_to=message)
