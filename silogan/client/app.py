@@ -1,5 +1,6 @@
 """The Flower ClientApp of a simulated site. A hospital's node answers without it (`client/node/executor.py`)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,11 +18,22 @@ app = ClientApp()
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """One round of a simulated site."""
+    """One round of a simulated site; `run-dir` in the run's configuration is the run folder."""
+    return simulated_round(message, context, lambda _study_id: Path(str(context.run_config["run-dir"])))
+
+
+def simulated_round(message: Message, context: Context, find_run: Callable[[str], Path]) -> Message:
+    """One round of the simulated site whose number is the node's `partition-id`.
+
+    Args:
+        message: what the server sent.
+        context: of the simulated node.
+        find_run: the run folder of the study whose hash is given; what it raises becomes a refusal.
+    """
     index = context.node_config.get("partition-id", "?")
 
-    def site(_study_id: str) -> Site:
-        run_dir = Path(str(context.run_config["run-dir"]))
+    def site(study_id: str) -> Site:
+        run_dir = find_run(study_id)
         found = simulated_site(Study.load(run_dir), run_dir, int(index))
         torch.set_num_threads(threads_for_each(len(found.study.sites)))  # rounding depends on it
         return found

@@ -16,7 +16,7 @@ from silogan.common.registry import lookup
 from silogan.common.wire.run_folder import CONTROL_FOLDER, LOCK_FILE, delete_run, holds_run
 from silogan.server.rounds.checkpoint import Checkpoint
 from silogan.simulations.control import control_of
-from silogan.simulations.engines import ENGINES
+from silogan.simulations.engines import ENGINES, Engine
 from silogan.simulations.finish import finish, finished_report
 from silogan.simulations.live import live_view
 from silogan.simulations.prepare import prepare, reopen
@@ -31,6 +31,7 @@ def simulate(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    run: Engine | None = None,
 ) -> dict[str, Any]:
     """Runs a scenario to its report, and with `training.refine` its control too, in a folder of its own.
 
@@ -42,6 +43,7 @@ def simulate(
         resume: continue from the last checkpoint; a run that is finished is reported as it is.
         overwrite: delete the run that the folder holds.
         console: where to show progress.
+        run: what runs the rounds in place of the engine of that name.
 
     Returns:
         The content of `report.json`.
@@ -51,7 +53,7 @@ def simulate(
             a report of the rounds before it.
     """
     start = time.monotonic()
-    run = lookup(ENGINES, engine, "--engine")
+    run = run or lookup(ENGINES, engine, "--engine")
     run_dir, scenario = run_dir.absolute(), _with_absolute_paths(scenario)
     with _locked(run_dir):
         if holds_run(run_dir) and overwrite:
@@ -78,7 +80,7 @@ def simulate(
         if scenario.training.refine is not None and scenario.evaluation.enabled and stopped is None:
             beside = run_dir / CONTROL_FOLDER
             control = simulate(
-                control_of(scenario), beside, engine=engine, workers=workers, resume=True, console=console
+                control_of(scenario), beside, engine=engine, workers=workers, resume=True, console=console, run=run
             )
         with console.status("measuring the synthetic records"):
             report = finish(study, run_dir, engine=engine, stopped=stopped, started=start, control=control)
