@@ -54,7 +54,8 @@ docs: .venv/.installed ## write docs/scenarios.md from the models that read a sc
 	PYTHONPATH=. .venv/bin/python docs/reference.py
 
 site: .venv/.dev ## build the documentation as a site in site/, with warnings as errors
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@# Not --quiet: what it hides does not count as a warning.
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 bench: .venv/.dev ## run the short form of every benchmark
 	@test -n "$(BENCHMARKS)" || echo "bench: there is no benchmark in simulations/benchmarks, so nothing was run"
