@@ -72,8 +72,11 @@ class Samples:
         if self.images is None:
             return self._rows_html()
         pixels = self.images[:, None] if self.images.ndim == 3 else self.images.transpose(0, 3, 1, 2)
-        codes = None if self.labels is None else np.array([self.classes.index(label) for label in self.labels])
-        sheet = class_grid(np.ascontiguousarray(pixels), codes, self.classes, rows=4)
+        codes, shown = None, self.classes
+        if self.labels is not None:
+            shown = tuple(name for name in self.classes if name in set(self.labels))
+            codes = np.array([shown.index(label) for label in self.labels])
+        sheet = class_grid(np.ascontiguousarray(pixels), codes, shown, rows=4)
         return picture_html(png_bytes(sheet), "synthetic images by class") + (self._rows_html() if self.columns else "")
 
     def _rows_html(self) -> str:

@@ -44,6 +44,8 @@ class Verdict:
         """
         if not report["private"]:
             return cls(Word.failed, ("trained without privacy, for comparison only",))
+        if report.get("configuration", {}).get("model", {}).get("draws") is False:
+            return cls(Word.failed, ("draws nothing: the records were too few, and the release is a classifier alone",))
         found = list(_measured(report))
         if not found:
             why = report.get("utility_reason") or report.get("fidelity_reason") or "nothing was compared"

@@ -32,6 +32,7 @@ def with_utility(**changes: Any) -> dict[str, Any]:
         (report(fidelity={"coverage": 0.2}), Word.weak),
         (report(fidelity={"coverage": 0.01}), Word.failed),
         (report(private=False), Word.failed),
+        (report(configuration={"model": {"draws": False}}), Word.failed),
         (with_utility(auroc_synthetic=0.6, auroc_real=0.95), Word.failed),  # of two classes AUROC counts
         (with_utility(auroc_synthetic=0.93, auroc_real=0.95, accuracy_synthetic=0.1), Word.usable),
         (report(utility={}, fidelity=None, utility_reason="evaluation.enabled is false"), Word.unmeasured),
