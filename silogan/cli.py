@@ -58,6 +58,13 @@ class LabelsBy(StrEnum):
     classifier = "classifier"
 
 
+class FormName(StrEnum):
+    """Experiment trackers of `silogan track`."""
+
+    mlflow = "mlflow"
+    tensorboard = "tensorboard"
+
+
 class EngineName(StrEnum):
     """Engines of `silogan simulate`."""
 
@@ -219,6 +226,18 @@ def graph(
     from silogan.server.release.outputs.graph import write_graph
 
     print(write_graph(run_dir, out))
+
+
+@app.command(epilog=epilog("silogan track runs/digits-basic --to tensorboard --out tracked"))
+def track(
+    run_dir: Annotated[Path, typer.Argument(help="Run folder; the run may still go on.")],
+    to: Annotated[FormName, typer.Option(help="The experiment tracker.")],
+    out: Annotated[Path, typer.Option(help="Its folder (mlflow ui --backend-store-uri, tensorboard --logdir).")],
+) -> None:
+    """Write the events of a run as files of MLflow or TensorBoard, neither of which is needed for it."""
+    from silogan.server.tracking import track as write
+
+    print(write(run_dir, to.value, out))
 
 
 @app.command(epilog=epilog("silogan evaluate runs/mnist --real shared/data --json"))

@@ -18,7 +18,7 @@ from silogan.common.wire.run_folder import CONTROL_FOLDER, LOCK_FILE, delete_run
 from silogan.common.wire.study import Study
 from silogan.server.rounds.checkpoint import Checkpoint
 from silogan.simulations.control import control_of, has_control
-from silogan.simulations.engines import ENGINES
+from silogan.simulations.engines import ENGINES, Engine
 from silogan.simulations.finish import finish, finished_report
 from silogan.simulations.live import CONTROL, MEASURING, PREPARING, View, following, live_view, phases_of
 from silogan.simulations.prepare import prepare, reopen
@@ -34,6 +34,7 @@ def simulate(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    run: Engine | None = None,
 ) -> dict[str, Any]:
     """Runs a scenario to its report, and with `training.refine` its control too, in a folder of its own.
 
@@ -45,6 +46,7 @@ def simulate(
         resume: continue from the last checkpoint; a run that is finished is reported as it is.
         overwrite: delete the run that the folder holds.
         console: where to show progress.
+        run: what runs the rounds in place of the engine of that name.
 
     Returns:
         The content of `report.json`.
@@ -53,14 +55,14 @@ def simulate(
         SiloganError: why it could not be done. A refusal for privacy after the first round still leaves a generator and
             a report of the rounds before it.
     """
-    lookup(ENGINES, engine, "--engine")
-    how = _How(engine, workers, resume, overwrite)
+    how = _How(engine, run or lookup(ENGINES, engine, "--engine"), workers, resume, overwrite)
     with live_view(console or Console(stderr=True, quiet=True)) as view:
         return _simulate(scenario, run_dir, how, view)
 
 
 class _How(NamedTuple):
     engine: str
+    run: Engine
     workers: int | None
     resume: bool
     overwrite: bool
@@ -88,7 +90,7 @@ def _simulate(scenario: Scenario, run_dir: Path, how: _How, view: View, prefix: 
         try:
             with following(view, study, run_dir, prefix):
                 workers = how.workers or _default_workers(len(study.sites))
-                ENGINES[how.engine](run_dir, num_sites=len(study.sites), workers=workers)
+                how.run(run_dir, num_sites=len(study.sites), workers=workers)
         except PrivacyRefusal as error:
             refusal = error
         checkpoint = Checkpoint.latest(run_dir)
