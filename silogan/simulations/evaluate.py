@@ -21,13 +21,14 @@ from silogan.common.modality.image import PIXELS
 from silogan.common.modality.image_options import Folder
 from silogan.common.modality.table import TableSchema
 from silogan.common.models.networks import Generator
+from silogan.common.rows_file import SUFFIXES
 from silogan.common.seeding import seeded_generator
 from silogan.common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds_run
 from silogan.common.wire.study import Study
 from silogan.server.evaluation import EVALUATORS, Comparison, Labelled
 from silogan.server.release.generator import ReleasedGenerator, load_generator, together
 from silogan.server.release.outputs.image import UNLABELLED
-from silogan.simulations.synthetic_rows import SUFFIXES, read_rows
+from silogan.simulations.synthetic_rows import read_rows
 
 EVALUATION_SEED = 0
 
