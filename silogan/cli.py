@@ -124,6 +124,42 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         _print_seeds(reports)
 
 
+@app.command(epilog=epilog("silogan init images --sites 3 --epsilon 10 --out mine.yaml"))
+def init(  # noqa: PLR0913, PLR0917  (each argument is an option)
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Images (FOLDER/CLASS/*.png, FOLDER/HOSPITAL/CLASS/*.png or .npz), or a table (.csv, .parquet, or a "
+            "folder with one for each hospital)."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="New scenario file; NAME.yaml if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study; that of the data if not given.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Names of the classes, as in benign,malignant. They become public.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of a table that is to be predicted.")] = None,
+    sites: Annotated[
+        int | None, typer.Option(min=1, help="Hospitals that share the records at random, even if the data names some.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels to resize images to, in height and width.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Privacy budget ε of each hospital.")] = None,
+    delta: Annotated[float | None, typer.Option(help="δ: smaller than one over a hospital's patients.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: take the defaults.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a scenario for your own data: looks at its structure, and asks for the rest on a terminal."""
+    from silogan.simulations.init.begin import Given, begin
+    from silogan.simulations.init.questions import Questions
+
+    given = Given(name, out, classes, label, sites, image_size, epsilon, delta)
+    begun = begin(data, given, Questions(take_defaults=yes))
+    if as_json:
+        print(json.dumps(begun.to_json(), indent=2))
+    else:
+        print("\n".join(begun.told()))
+
+
 @app.command(epilog=epilog("silogan scenarios"))
 def scenarios(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
     """List the scenarios that come with SiloGAN, by the names that `silogan simulate` knows."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,39 @@ def read(data: MedMnist) -> DataSet:
     return assemble(thing, train, test, classes, names)
 
 
+class Inside(NamedTuple):
+    """The structure of a file.
+
+    Attributes:
+        height, width, channels: of its images.
+        classes: names of the classes, if the set is known.
+        sites: number of natural sites that it names, if it does.
+    """
+
+    height: int
+    width: int
+    channels: int
+    classes: tuple[str, ...] | None
+    sites: int | None
+
+
+def look_into(path: Path) -> Inside:
+    """The structure of a file, by the form of its arrays alone.
+
+    Raises:
+        DataError: the file is missing or corrupt, or holds no images.
+    """
+    thing = f"file '{path.name}'"
+    _refuse_several_labels(path, thing)
+    with _opened(path, thing) as archive:
+        names = _site_names(archive, thing)
+        shape = _array(archive, "train_images", thing).shape
+    if len(shape) not in (3, 4) or shape[3:] not in ((), (3,)):
+        raise DataError(f"train_images of {thing}", "are no images", "store uint8 [N, S, S] or [N, S, S, 3]")
+    classes, sites = CLASSES.get(set_name(path)), None if names is None else len(names)
+    return Inside(shape[1], shape[2], 3 if shape[3:] else 1, classes, sites)
+
+
 def set_name(path: Path) -> str:
     """The set that a file is of; larger versions carry their size in the name, as pneumoniamnist_64.npz."""
     return re.sub(r"_\d+$", "", path.stem.lower())
@@ -93,9 +126,13 @@ def _file(root: Path, dataset: str | None) -> Path:
 
 def _classes(path: Path, thing: str, data: MedMnist) -> tuple[str, ...]:
     stem = set_name(path)
-    if stem == _MULTI_LABEL:
-        raise DataError(thing, "has several labels per image", "use a single-label data set")
+    _refuse_several_labels(path, thing)
     return own_classes(data, CLASSES[stem]) if stem in CLASSES else declared_classes(data)
+
+
+def _refuse_several_labels(path: Path, thing: str) -> None:
+    if set_name(path) == _MULTI_LABEL:
+        raise DataError(thing, "has several labels per image", "use a single-label data set")
 
 
 @contextmanager

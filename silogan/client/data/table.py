@@ -50,7 +50,7 @@ def read(data: Table) -> DataSet:
     """
     root = required_root(data, "a CSV file, or a folder with one or a folder for each hospital")
     schema = data.declared_schema()
-    sites = _files(root)
+    sites = files_of(root)
     if root.is_dir() and schema.site:
         problem = f"names a column of sites, '{schema.site}', but data.root is a folder, whose files are the sites"
         raise ConfigError("data.columns", problem, "remove one of them")
@@ -65,8 +65,12 @@ def read(data: Table) -> DataSet:
     return DataSet(schema, train, test, names or None)
 
 
-def _files(root: Path) -> dict[str, list[Path]]:
-    """The files of each site, by its name."""
+def files_of(root: Path) -> dict[str, list[Path]]:
+    """The files of each site, by its name; see `read`.
+
+    Raises:
+        DataError: there is none, or a name or link is wrong.
+    """
     try:
         found = _sites(root) if root.is_dir() else [(root.stem, [root])]
         outside = {name for name, files in found for path in files if not _is_within(path, root)}
