@@ -50,8 +50,9 @@ check: .venv/.dev ## check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
 
-docs: .venv/.installed ## write docs/scenarios.md from the models that read a scenario
+docs: .venv/.installed ## write docs/scenarios.md from the models that read a scenario, and docs/mistakes.md from what is printed
 	PYTHONPATH=. .venv/bin/python docs/reference.py
+	PYTHONPATH=. .venv/bin/python docs/mistakes.py
 
 bench: .venv/.dev ## run the short form of every benchmark
 	@test -n "$(BENCHMARKS)" || echo "bench: there is no benchmark in simulations/benchmarks, so nothing was run"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click import MissingParameter
+from click import MissingParameter, NoSuchOption
 from click import UsageError as UsageFault
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +34,9 @@ INTERRUPTED = 130
 
 _TAKE_NAMES = ("silogan simulate", "silogan plan")
 """Commands that need a scenario, and take the name of one."""
+
+_TAKE_KEYS = (*_TAKE_NAMES, "silogan audit", "silogan evaluate", "silogan server submit")
+"""Commands with --set."""
 
 app = typer.Typer(
     name="silogan",
@@ -336,7 +339,8 @@ def audit(
         attacks.check()
     if found["findings"]:
         count = len(found["findings"])
-        problem = "1 problem found" if count == 1 else f"{count} problems found"
+        problem = "1 problem found" if count == 1 else f"{count} problems found, the first"
+        problem += f" in {_told(found['findings'][0])}"
         raise VerificationError("audit", problem, "ask the hospital to restore the newest copy of its ledger")
 
 
@@ -363,12 +367,28 @@ def main() -> None:
 
 def _with_hint(fault: UsageFault) -> str:
     """The problem with the arguments, and where to find help; empty if the help was already shown."""
-    message = fault.format_message()
+    message = _reworded(fault)
     if isinstance(fault, MissingParameter) and fault.ctx and fault.ctx.command_path in _TAKE_NAMES:
         message = "a scenario is missing: give a file, or a name such as digits (silogan scenarios lists ours)."
     if forgotten := re.search(r"unexpected extra argument \(([\w.]+=\S*)\)", message):
         message = f"'{forgotten.group(1)}' stands alone: did you mean --set {forgotten.group(1)}?"
-    return f"{message} See '{fault.ctx.command_path} --help'." if message and fault.ctx else message
+    if not message:
+        return message
+    command = fault.ctx.command_path if fault.ctx else "silogan COMMAND"  # click has none for an option without value
+    return f"{message if message.endswith(('.', '?', '?)')) else f'{message}.'} See '{command} --help'."
+
+
+def _reworded(fault: UsageFault) -> str:
+    """What click says of a fault: with its suggestions once, a scenario's key as such, and no types of its own."""
+    message = fault.message if "Did you mean" in fault.message else fault.format_message()  # typer suggests too
+    if isinstance(fault, NoSuchOption) and fault.ctx and fault.ctx.command_path in _TAKE_KEYS:
+        from silogan.common.config.scenario import keys_called
+
+        keys = keys_called(fault.option_name.strip("-").replace("-", "_"))
+        message = f"{fault.message} Did you mean --set {keys[0]}=...?" if keys else message
+    for said, better in (("valid integer range", "whole number"), ("valid float range", "number")):
+        message = message.replace(said, better)
+    return message
 
 
 def _fail(message: str, code: int) -> int:
@@ -473,12 +493,15 @@ def _print_audit(found: dict[str, Any]) -> None:
         table.add_row(*map(printable, (cohort["name"], cohort["unit"] or "?", delta, *shown, budget)))
     console.print(table)
     for finding in found["findings"]:
-        where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
-        told = printable(f"{finding['cohort']}: {where} {finding['problem']}")
-        console.print(told, style="red", soft_wrap=True)
+        console.print(_told(finding), style="red", soft_wrap=True)
     if found["ok"]:
         passed = "All checks passed. Neighbouring: add or remove one unit. Not covered: figures on real test data."
         console.print(passed, soft_wrap=True)
+
+
+def _told(finding: dict[str, Any]) -> str:
+    where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
+    return printable(f"{finding['cohort']}: {where} {finding['problem']}")
 
 
 def _attack(

@@ -50,6 +50,8 @@ def evaluate(synthetic: Path, real: Path | None, overrides: list[str] | None = N
     rows = synthetic.is_file() and synthetic.suffix.lower() in SUFFIXES
     if overrides and not (rows and real is not None and real.is_file()):
         raise UsageError("--set", "changes a scenario", "give rows, and --real SCENARIO.yaml")
+    if real is not None and not real.exists():
+        raise UsageError(f"--real {real}", "does not exist", "correct the path of the real data")
     if holds_run(synthetic):
         study = Study.load(synthetic)
         data = study.scenario.data if real is None else study.scenario.data.model_copy(update={"root": real})
@@ -157,6 +159,9 @@ def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: boo
             hint = "evaluate the run folder, or generate with --format npz"
             raise UsageError(f"--real {real}", "has no class names to match with the class folders", hint)
         return parse_data({"source": "medmnist", "classes": None if known else classes, **shape})
+    if real.is_file():
+        hint = "give a folder of images by class, or an .npz file"
+        raise UsageError(f"--real {real}", "is no data of images", hint)
     for folder, source in (("MNIST", "mnist"), ("FashionMNIST", "fashion-mnist")):
         if (real / folder / "raw").is_dir():
             return parse_data({"source": source, **shape})

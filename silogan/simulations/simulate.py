@@ -1,5 +1,6 @@
 """`silogan simulate`: prepare or resume a run folder, train, release, evaluate, report."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from rich.console import Console
 from silogan.common.allocator import keep_freed_memory
 from silogan.common.config.scenario import Scenario
 from silogan.common.device import available_cores, choose_device
-from silogan.common.errors import ConfigError, PrivacyRefusal, UsageError
+from silogan.common.errors import ConfigError, PrivacyRefusal, SiloganError, UsageError
 from silogan.common.files import writing
 from silogan.common.registry import lookup
 from silogan.common.wire.run_folder import CONTROL_FOLDER, LOCK_FILE, delete_run, holds_run
+from silogan.common.wire.study import Study
 from silogan.server.rounds.checkpoint import Checkpoint
 from silogan.simulations.control import control_of
 from silogan.simulations.engines import ENGINES
@@ -53,13 +55,14 @@ def simulate(
     start = time.monotonic()
     run = lookup(ENGINES, engine, "--engine")
     run_dir, scenario = run_dir.absolute(), _with_absolute_paths(scenario)
+    is_new = not run_dir.exists()
     with _locked(run_dir):
         if holds_run(run_dir) and overwrite:
             delete_run(run_dir)
         if holds_run(run_dir) and not resume:
             hint = "add --resume to continue, --overwrite to start again, or choose another --out"
             raise ConfigError(f"run folder '{run_dir}'", "already holds a run", hint)
-        study = reopen(scenario, run_dir) if holds_run(run_dir) else prepare(scenario, run_dir)
+        study = reopen(scenario, run_dir) if holds_run(run_dir) else _prepared(scenario, run_dir, is_new=is_new)
         report = finished_report(run_dir)
         if report is not None:
             return _unless_stopped(report, run_dir)
@@ -85,6 +88,16 @@ def simulate(
     if refusal is not None:
         raise refusal
     return report
+
+
+def _prepared(scenario: Scenario, run_dir: Path, *, is_new: bool) -> Study:
+    """The study of a new run; if there can be none, a folder that was made for it is gone again."""
+    try:
+        return prepare(scenario, run_dir)
+    except SiloganError:
+        if is_new and not holds_run(run_dir):
+            shutil.rmtree(run_dir)
+        raise
 
 
 def _with_absolute_paths(scenario: Scenario) -> Scenario:

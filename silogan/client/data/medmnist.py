@@ -19,6 +19,7 @@ from silogan.client.data.records import DataSet, Records
 from silogan.client.data.settings import declared_classes, own_classes, required_root
 from silogan.common.errors import ConfigError, DataError
 from silogan.common.modality.image_options import MedMnist
+from silogan.common.registry import nearest
 
 _ORGANS = (
     *("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right"),
@@ -68,6 +69,8 @@ def read(data: MedMnist) -> DataSet:
     """
     path = _file(required_root(data, "a MedMNIST .npz file"), data.dataset)
     thing = f"file '{path.name}'"
+    if not path.exists():
+        raise _absent(path, thing)
     classes = _classes(path, thing, data)
     with _opened(path, thing) as archive:
         names = _site_names(archive, thing)
@@ -120,14 +123,22 @@ def _file(root: Path, dataset: str | None) -> Path:
         return root
     if dataset is None:
         raise ConfigError("data.dataset", "is missing while data.root is a folder", "set it, or name the .npz file")
-    below = root / "medmnist" / f"{dataset}.npz"
-    return below if below.exists() else root / f"{dataset}.npz"
+    below, beside = root / "medmnist" / f"{dataset}.npz", root / f"{dataset}.npz"
+    if not below.exists() and not beside.exists() and set_name(beside) not in (*CLASSES, _MULTI_LABEL):
+        close = nearest(dataset, CLASSES)
+        hint = f"did you mean '{close}'?" if close else f"put its file there, or use one of {', '.join(CLASSES)}"
+        raise ConfigError("data.dataset", f"'{dataset}' is neither in '{root}' nor a set of MedMNIST", hint)
+    return below if below.exists() else beside
 
 
 def _classes(path: Path, thing: str, data: MedMnist) -> tuple[str, ...]:
     stem = set_name(path)
     _refuse_several_labels(path, thing)
     return own_classes(data, CLASSES[stem]) if stem in CLASSES else declared_classes(data)
+
+
+def _absent(path: Path, thing: str) -> DataError:
+    return DataError(thing, f"is not in '{path.parent}'", "correct data.root")
 
 
 def _refuse_several_labels(path: Path, thing: str) -> None:
@@ -145,7 +156,7 @@ def _opened(path: Path, thing: str) -> Generator[Any]:
                 raise DataError(thing, "is not an .npz archive", "give a MedMNIST .npz file")
             yield archive
     except FileNotFoundError:
-        raise DataError(thing, f"is not in '{path.parent}'", "correct data.root") from None
+        raise _absent(path, thing) from None
     except OSError as error:
         raise DataError(thing, f"cannot be read ({error.strerror or 'damaged'})", "check the file") from None
     except DataError:

@@ -50,6 +50,9 @@ def read(data: Table) -> DataSet:
     """
     root = required_root(data, "a CSV file, or a folder with one or a folder for each hospital")
     schema = data.declared_schema()
+    if not root.exists():
+        hint = "--set data.root=PLACE of the CSV file, or of the folder with one for each hospital"
+        raise DataError("data.root", "does not exist", hint)
     sites = files_of(root)
     if root.is_dir() and schema.site:
         problem = f"names a column of sites, '{schema.site}', but data.root is a folder, whose files are the sites"

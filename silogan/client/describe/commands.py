@@ -45,6 +45,8 @@ def describe(
 
     if draft and as_json:
         raise UsageError("--json", "does not fit --draft, which writes YAML", "remove one of them")
+    if draft and file.suffix.lower() in (".yaml", ".yml"):
+        raise UsageError("--draft", "needs a table, and this is a description", "give a CSV file, or leave it out")
     if draft:
         print(drafted(file), end="")
         return
