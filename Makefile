@@ -50,8 +50,9 @@ check: .venv/.dev ## check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
 
-docs: .venv/.installed ## write docs/scenarios.md from the models that read a scenario
+docs: .venv/.installed ## write docs/scenarios.md from the models that read a scenario, and docs/mistakes.md from what is printed
 	PYTHONPATH=. .venv/bin/python docs/reference.py
+	PYTHONPATH=. .venv/bin/python docs/mistakes.py
 
 site: .venv/.dev ## build the documentation as a site in site/, with warnings as errors
 	@# Not --quiet: what it hides does not count as a warning.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click import MissingParameter
+from click import MissingParameter, NoSuchOption
 from click import UsageError as UsageFault
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _TAKE_NAMES = ("silogan simulate", "silogan plan")
 """Commands that need a scenario, and take the name of one."""
+
+_TAKE_KEYS = (*_TAKE_NAMES, "silogan audit", "silogan evaluate", "silogan server submit")
+"""Commands with --set."""
 
 app = typer.Typer(
     name="silogan",
@@ -135,6 +138,42 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         print(json.dumps(reports[0] if seeds is None else reports, indent=2))
     elif seeds is not None:
         _print_seeds(reports)
+
+
+@app.command(epilog=epilog("silogan init images --sites 3 --epsilon 10 --out mine.yaml"))
+def init(  # noqa: PLR0913, PLR0917  (each argument is an option)
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Images (FOLDER/CLASS/*.png, FOLDER/HOSPITAL/CLASS/*.png or .npz), or a table (.csv, .parquet, or a "
+            "folder with one for each hospital)."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="New scenario file; NAME.yaml if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study; that of the data if not given.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Names of the classes, as in benign,malignant. They become public.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of a table that is to be predicted.")] = None,
+    sites: Annotated[
+        int | None, typer.Option(min=1, help="Hospitals that share the records at random, even if the data names some.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels to resize images to, in height and width.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Privacy budget ε of each hospital.")] = None,
+    delta: Annotated[float | None, typer.Option(help="δ: smaller than one over a hospital's patients.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: take the defaults.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a scenario for your own data: looks at its structure, and asks for the rest on a terminal."""
+    from silogan.simulations.init.begin import Given, begin
+    from silogan.simulations.init.questions import Questions
+
+    given = Given(name, out, classes, label, sites, image_size, epsilon, delta)
+    begun = begin(data, given, Questions(take_defaults=yes))
+    if as_json:
+        print(json.dumps(begun.to_json(), indent=2))
+    else:
+        print("\n".join(begun.told()))
 
 
 @app.command(epilog=epilog("silogan scenarios"))
@@ -329,7 +368,8 @@ def audit(
         attacks.check()
     if found["findings"]:
         count = len(found["findings"])
-        problem = "1 problem found" if count == 1 else f"{count} problems found"
+        problem = "1 problem found" if count == 1 else f"{count} problems found, the first"
+        problem += f" in {_told(found['findings'][0])}"
         raise VerificationError("audit", problem, "ask the hospital to restore the newest copy of its ledger")
 
 
@@ -362,12 +402,28 @@ def _interrupted() -> Interrupted:
 
 def _with_hint(fault: UsageFault) -> str:
     """The problem with the arguments, and where to find help; empty if the help was already shown."""
-    message = fault.format_message()
+    message = _reworded(fault)
     if isinstance(fault, MissingParameter) and fault.ctx and fault.ctx.command_path in _TAKE_NAMES:
         message = "a scenario is missing: give a file, or a name such as digits (silogan scenarios lists ours)."
     if forgotten := re.search(r"unexpected extra argument \(([\w.]+=\S*)\)", message):
         message = f"'{forgotten.group(1)}' stands alone: did you mean --set {forgotten.group(1)}?"
-    return f"{message} See '{fault.ctx.command_path} --help'." if message and fault.ctx else message
+    if not message:
+        return message
+    command = fault.ctx.command_path if fault.ctx else "silogan COMMAND"  # click has none for an option without value
+    return f"{message if message.endswith(('.', '?', '?)')) else f'{message}.'} See '{command} --help'."
+
+
+def _reworded(fault: UsageFault) -> str:
+    """What click says of a fault: with its suggestions once, a scenario's key as such, and no types of its own."""
+    message = fault.message if "Did you mean" in fault.message else fault.format_message()  # typer suggests too
+    if isinstance(fault, NoSuchOption) and fault.ctx and fault.ctx.command_path in _TAKE_KEYS:
+        from silogan.common.config.scenario import keys_called
+
+        keys = keys_called(fault.option_name.strip("-").replace("-", "_"))
+        message = f"{fault.message} Did you mean --set {keys[0]}=...?" if keys else message
+    for said, better in (("valid integer range", "whole number"), ("valid float range", "number")):
+        message = message.replace(said, better)
+    return message
 
 
 def _fail(message: str, code: int) -> int:
@@ -475,12 +531,15 @@ def _print_audit(found: dict[str, Any]) -> None:
         table.add_row(*map(printable, (cohort["name"], cohort["unit"] or "?", delta, *shown, budget)))
     console.print(table)
     for finding in found["findings"]:
-        where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
-        told = printable(f"{finding['cohort']}: {where} {finding['problem']}")
-        console.print(told, style="red", soft_wrap=True)
+        console.print(_told(finding), style="red", soft_wrap=True)
     if found["ok"]:
         passed = "All checks passed. Neighbouring: add or remove one unit. Not covered: figures on real test data."
         console.print(passed, soft_wrap=True)
+
+
+def _told(finding: dict[str, Any]) -> str:
+    where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
+    return printable(f"{finding['cohort']}: {where} {finding['problem']}")
 
 
 def _attack(

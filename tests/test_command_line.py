@@ -294,7 +294,7 @@ def test_audit_names_what_was_changed_and_ends_with_its_own_code(run: Path, tmp_
     db.close()
     done = silogan("audit", copy)
     assert done.code == 6
-    assert done.err.startswith("silogan: audit: 1 problem found; ")
+    assert done.err.startswith("silogan: audit: 1 problem found in ")
     assert "copy: entry 3 was changed after it was written" in done.out
     found = json.loads(silogan("audit", copy, "--json").out)
     assert not found["ok"]

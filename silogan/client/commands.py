@@ -67,11 +67,15 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     from silogan.client.node.questions import DELTA, answered
     from silogan.client.node.questions import record_level as asked_level
     from silogan.common.config.scenario import parse_data
+    from silogan.common.errors import ConfigError
     from silogan.common.reading import read_keys
 
     name, site = answered("cohort", cohort, str), answered("site", site, str)
     source = Path(answered("data", None if data is None else str(data), str))
-    section = parse_data(read_keys(source, "data", "for example: source: folder"))
+    keys = read_keys(source, "data", "for example: source: folder")
+    if isinstance(keys.get("data"), dict):
+        raise ConfigError(f"data '{source}'", "is a scenario", "keep the keys under data: alone, not indented")
+    section = parse_data(keys)
     unit = "record" if asked_level(record_level) else "patient"
     size = answered("size", size, int)
     if not Node.is_at(folder):
@@ -224,8 +228,10 @@ def node_protect(
 
     It is asked for on a terminal, else read from the credentials silogan.passphrase and silogan.new-passphrase.
     """
+    from silogan.client.node.node import require_node
     from silogan.client.node.protection import protect, unprotect
 
+    require_node(folder)
     if remove:
         unprotect(folder)
         print("the keys have no passphrase: whoever can read the folder can use them")
@@ -245,10 +251,12 @@ def node_check(
     """Check everything that a round needs. Exit code 6 if a check fails."""
     from dataclasses import asdict
 
+    from silogan.client.node.node import require_node
     from silogan.client.node.preflight import preflight
     from silogan.client.node.review import review as write_review
     from silogan.common.errors import VerificationError
 
+    require_node(folder)
     if review:
         write_review(folder)
     checks = preflight(folder)

@@ -22,13 +22,14 @@ from silogan.common.modality.image_options import Folder
 from silogan.common.modality.table import TableSchema
 from silogan.common.models.networks import Generator
 from silogan.common.progress import begin, begin_part
+from silogan.common.rows_file import SUFFIXES
 from silogan.common.seeding import seeded_generator
 from silogan.common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds_run
 from silogan.common.wire.study import Study
 from silogan.server.evaluation import EVALUATORS, Comparison, Labelled
 from silogan.server.release.generator import ReleasedGenerator, load_generator, together
 from silogan.server.release.outputs.image import UNLABELLED
-from silogan.simulations.synthetic_rows import SUFFIXES, read_rows
+from silogan.simulations.synthetic_rows import read_rows
 
 EVALUATION_SEED = 0
 
@@ -51,6 +52,8 @@ def evaluate(synthetic: Path, real: Path | None, overrides: list[str] | None = N
     rows = synthetic.is_file() and synthetic.suffix.lower() in SUFFIXES
     if overrides and not (rows and real is not None and real.is_file()):
         raise UsageError("--set", "changes a scenario", "give rows, and --real SCENARIO.yaml")
+    if real is not None and not real.exists():
+        raise UsageError(f"--real {real}", "does not exist", "correct the path of the real data")
     if holds_run(synthetic):
         study = Study.load(synthetic)
         data = study.scenario.data if real is None else study.scenario.data.model_copy(update={"root": real})
@@ -159,6 +162,9 @@ def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: boo
             hint = "evaluate the run folder, or generate with --format npz"
             raise UsageError(f"--real {real}", "has no class names to match with the class folders", hint)
         return parse_data({"source": "medmnist", "classes": None if known else classes, **shape})
+    if real.is_file():
+        hint = "give a folder of images by class, or an .npz file"
+        raise UsageError(f"--real {real}", "is no data of images", hint)
     for folder, source in (("MNIST", "mnist"), ("FashionMNIST", "fashion-mnist")):
         if (real / folder / "raw").is_dir():
             return parse_data({"source": source, **shape})

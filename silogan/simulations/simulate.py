@@ -1,5 +1,6 @@
 """`silogan simulate`: prepare or resume a run folder, train, release, evaluate, report."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from rich.console import Console
 from silogan.common.allocator import keep_freed_memory
 from silogan.common.config.scenario import Scenario
 from silogan.common.device import available_cores, choose_device
-from silogan.common.errors import ConfigError, PrivacyRefusal, UsageError
+from silogan.common.errors import ConfigError, PrivacyRefusal, SiloganError, UsageError
 from silogan.common.files import writing
 from silogan.common.progress import begin, begin_part
 from silogan.common.registry import lookup
@@ -72,6 +73,7 @@ def _simulate(scenario: Scenario, run_dir: Path, how: _How, view: View, prefix: 
     """See `simulate`; `prefix` stands before the names of phases."""
     start = time.monotonic()
     run_dir, scenario = run_dir.absolute(), _with_absolute_paths(scenario)
+    is_new = not run_dir.exists()
     with _locked(run_dir):
         if holds_run(run_dir) and how.overwrite:
             delete_run(run_dir)
@@ -80,7 +82,7 @@ def _simulate(scenario: Scenario, run_dir: Path, how: _How, view: View, prefix: 
             hint = "add --resume to continue, --overwrite to start again, or choose another --out"
             raise ConfigError(f"run folder '{run_dir}'", "already holds a run", hint)
         begin(prefix + PREPARING, "reading the data")
-        study = reopen(scenario, run_dir) if resumed else prepare(scenario, run_dir)
+        study = reopen(scenario, run_dir) if resumed else _prepared(scenario, run_dir, is_new=is_new)
         report = finished_report(run_dir)
         if report is not None:
             return _unless_stopped(report, run_dir)
@@ -124,6 +126,16 @@ def _expect(view: View, study: Study, scenario: Scenario, run_dir: Path, *, anno
     if announced and times.total:
         view.console.print(f"{in_words(times.total)} on this machine", highlight=False)
     return took
+
+
+def _prepared(scenario: Scenario, run_dir: Path, *, is_new: bool) -> Study:
+    """The study of a new run; if there can be none, a folder that was made for it is gone again."""
+    try:
+        return prepare(scenario, run_dir)
+    except SiloganError:
+        if is_new and not holds_run(run_dir):
+            shutil.rmtree(run_dir)
+        raise
 
 
 def _with_absolute_paths(scenario: Scenario) -> Scenario:

@@ -59,6 +59,12 @@ class Cost:
     objections: tuple[str, ...]
 
 
+def require_node(folder: Path) -> None:
+    """Raises a `DataError` if a folder holds no node."""
+    if not any((folder / name).exists() for name in (SITE_KEY, _REGISTER)):
+        raise DataError(f"'{folder}'", "holds no node", "make one with silogan node init, or correct the path")
+
+
 class Node:
     """The hospital's side of every study, in one folder.
 
@@ -71,8 +77,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not any((folder / name).exists() for name in (SITE_KEY, _REGISTER)):
-            raise DataError(f"'{folder}'", "holds no node", "make one with silogan node init, or correct the path")
+        require_node(folder)
         self.key = SiteKey.load(folder / SITE_KEY)
         self.register = Register(folder / _REGISTER, self.key)
 

@@ -15,7 +15,7 @@ from silogan.common import bounds
 from silogan.common.errors import ConfigError
 from silogan.common.modality import AnyData, AnyModel, Data, Model
 from silogan.common.modality.image_options import Dcgan, Digits
-from silogan.common.reading import parse, read_keys
+from silogan.common.reading import in_sections, parse, read_keys
 from silogan.common.section import Section, shown
 from silogan.common.yaml_text import read_yaml
 
@@ -362,6 +362,12 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
 def parse_scenario(values: dict[str, Any]) -> Scenario:
     """Validates plain values (as read from YAML) into a scenario; one fault is raised as a `ConfigError`."""
     return parse(Scenario, values, "scenario")
+
+
+def keys_called(name: str) -> list[str]:
+    """The dotted keys of a scenario that end with a name and hold a value."""
+    own = [key for key in ("name", "title", "seed") if key == name]
+    return own or in_sections(name, Scenario)
 
 
 class _DataAlone(Section):

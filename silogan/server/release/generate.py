@@ -91,6 +91,10 @@ def draw(
     return _classified(parts, generator) if by_classifier else parts
 
 
+_OTHERS = {"jpg", "jpeg", "tif", "tiff", "gif", "dcm", "xls", "xlsx", "tsv", "txt", "json", "zip", "html", "pdf"}
+"""How names of files end that nobody gives to a folder of images."""
+
+
 def _format_of(out: Path, wanted: str | None, available: tuple[str, ...], noun: str) -> str:
     """The format that is asked for, or the one that the output's name ends with, or the first."""
     if wanted not in (None, *available):
@@ -101,6 +105,9 @@ def _format_of(out: Path, wanted: str | None, available: tuple[str, ...], noun: 
             f"--out {out}", "is the name of one image", "name a folder for png, or a file that ends with .npz"
         )
     formats = {name for output in OUTPUTS.values() for name in output.formats}
+    if ending in _OTHERS:
+        problem = f"ends with .{ending}, but {noun} are not written so"
+        raise UsageError(f"--out {out}", problem, f"use {', '.join(available)}")
     if ending not in formats or ending == wanted:
         return wanted or available[0]
     if wanted is not None or ending not in available:
