@@ -24,7 +24,7 @@ from common.registry import lookup
 from common.wire.messages import STATISTICS, Instruction, Reply, pack
 from common.wire.run_folder import QUARANTINE_FILE
 from common.wire.study import Study
-from server.fitting.release import FITS, Released
+from server.fitting.release import FITS, Released, keeps_apart
 from server.fitting.warm_start import largest_total
 from server.rounds.after import AFTER_ROUND, EndedRound
 from server.rounds.after.guard import GuardState
@@ -95,15 +95,17 @@ class FederatedGAN(Strategy):
         checked = RoundReplies(1, phase.name, {STATISTICS: torch.zeros(size)}, largest, self._members, {})
         asked = self._instructions(phase, 1, pack(sent), nodes)
         usable = checked.usable(grid.send_and_receive(asked, timeout=self._settings.round_timeout))
-        accepted: list[Reply] = []
+        accepted, apart = list[Reply](), Weights()
         total = torch.zeros(size, dtype=torch.float64)
         for reply, statistics in self._in_roster_order(usable):
             total += statistics[STATISTICS]
+            if keeps_apart(self._study):
+                apart[reply.site] = statistics[STATISTICS]
             accepted.append(reply)
         self._require_quorum(f"phase {phase.name}", accepted, checked.refused)
         answered_at = time.monotonic()
         self._tell(phase, ANSWERED, len(accepted), answered_at - self._asked_at)
-        released = {**self._state.released, phase.name: Released(total, len(accepted))}
+        released = {**self._state.released, phase.name: Released(total, len(accepted), apart)}
         weights = FITS[phase.name](self._study, released, self._state.weights)
         self._tell(phase, FITTED, len(accepted), time.monotonic() - answered_at)
         self._state = replace(
