@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from client.data import READERS
-from common.config.scenario import Scenario
-from common.models.losses import LOSSES
-from common.models.networks import FAMILIES
-from server.rounds.aggregation import RULES
-from simulations.partition import PARTITIONS
+from silogan.client.data import READERS
+from silogan.common.config.scenario import Scenario
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import FAMILIES
+from silogan.server.rounds.aggregation import RULES
+from silogan.simulations.partition import PARTITIONS
 
 Schema = dict[str, Any]
 

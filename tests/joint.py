@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.modality import Stored
-from common.modality.image import PIXELS
-from common.modality.joint import JointSchema
-from common.modality.table_file import read_description
+from silogan.common.modality import Stored
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.joint import JointSchema
+from silogan.common.modality.table_file import read_description
 
 CLASSES = ("a", "b")
 DESCRIPTION = """

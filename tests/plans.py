@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from common.privacy.plan import STATISTICS, TRAINING, Phase, PrivacyPlan, Unit
+from silogan.common.privacy.plan import STATISTICS, TRAINING, Phase, PrivacyPlan, Unit
 
 
 def training_plan(  # noqa: PLR0917  (in the order of the fields)

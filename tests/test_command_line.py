@@ -21,18 +21,18 @@ from safetensors import safe_open
 from torch import nn
 
 import silogan as front_door
-from client.data import read
-from client.ledger.chain import read_entries
-from client.ledger.ledger import spent
-from common.config.scenario import parse_scenario
-from common.modality.image import PIXELS, ImageSchema
-from common.modality.image_options import Digits, Folder
-from common.models.networks import FAMILIES
-from common.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from common.privacy.accounting import Mechanism, epsilon
-from common.privacy.plan import make_plan
-from common.wire.study import SiteDeclaration, Study
-from server.release.generator import load_generator
+from silogan.client.data import read
+from silogan.client.ledger.chain import read_entries
+from silogan.client.ledger.ledger import spent
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.modality.image_options import Digits, Folder
+from silogan.common.models.networks import FAMILIES
+from silogan.common.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from silogan.common.privacy.accounting import Mechanism, epsilon
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.release.generator import load_generator
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 
@@ -365,7 +365,7 @@ def test_an_unforeseen_error_says_its_type_and_not_its_text(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(PATIENT)
 
-    monkeypatch.setattr("simulations.simulate.simulate", broken)
+    monkeypatch.setattr("silogan.simulations.simulate.simulate", broken)
     done = silogan("simulate", scenario, "--out", tmp_path)
     assert_refused(done, 1, "unexpected RuntimeError", "--debug")
     assert PATIENT not in done.err
@@ -375,7 +375,7 @@ def test_ctrl_c_is_one_line_and_130(scenario: Path, tmp_path: Path, monkeypatch:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simulations.simulate.simulate", interrupted)
+    monkeypatch.setattr("silogan.simulations.simulate.simulate", interrupted)
     assert_refused(silogan("simulate", scenario, "--out", tmp_path), 130, "interrupted", "--resume")
 
 

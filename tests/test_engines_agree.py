@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
-from client.ledger.chain import read_entries
-from server.rounds.checkpoint import Checkpoint
+from silogan.client.ledger.chain import read_entries
+from silogan.server.rounds.checkpoint import Checkpoint
 
 pytestmark = [
     pytest.mark.slow,

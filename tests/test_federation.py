@@ -22,7 +22,7 @@ def test_federation_ends_with_the_weights_of_the_simulation(tmp_path: Path) -> N
     rows["model"] |= {"bins": 2, "components": 8, "steps": 50}  # as private, and fitted in less time
     (tmp_path / "rows.yaml").write_text(yaml.safe_dump(rows), encoding="utf-8")
     command = [
-        *(sys.executable, "-m", "simulations.rehearsal.federation", "--out", str(tmp_path / "federation")),
+        *(sys.executable, "-m", "silogan.simulations.rehearsal.federation", "--out", str(tmp_path / "federation")),
         *("--scenario", str(SCENARIOS / "digits-basic.yaml"), "--rounds", "2"),
         *("--scenario", str(tmp_path / "rows.yaml"), "--sites", "2"),  # a third one would do the same once more
     ]

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from common.operations.flower import free_port
+from silogan.common.operations.flower import free_port
 from tests.guides import Block, Command, Machine, sections
 from tests.tls import listens
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import silogan
-from client.data.mnist import _FILES
+from silogan.client.data.mnist import _FILES
 
 Typed = Callable[..., tuple[int, str, str]]
 

@@ -16,9 +16,9 @@ import pytest
 import typer.main
 import yaml
 
-import common
 import silogan
-from server.operations.settings import Settings
+import silogan.common
+from silogan.server.operations.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
@@ -115,7 +115,7 @@ def test_images_run_as_nobody_special_and_say_how_they_are(stage: str) -> None:
     assert "USER 10001:10001" in instructions
     assert not any(line.startswith(("RUN", "COPY")) for line in instructions[instructions.index("USER 10001:10001") :])
     health = next(line for line in instructions if line.startswith("HEALTHCHECK"))
-    assert f'["python", "-m", "common.operations.health", "/var/lib/silogan/{stage}"]' in health
+    assert f'["python", "-m", "silogan.common.operations.health", "/var/lib/silogan/{stage}"]' in health
     command = json.loads(instructions[-1].removeprefix("CMD "))
     found, used = options(shlex.join(["silogan", *command]))
     assert found.name == "start"

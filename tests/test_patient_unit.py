@@ -16,27 +16,27 @@ import pytest
 import torch
 from torch import Tensor
 
-import client.mechanism.noisy_sum
-import client.mechanism.patients
-import client.round
-import simulations.partition
-import simulations.prepare
-from client.data import DataSet, Records
-from client.data.positions import load_positions
-from client.ledger.policy import Policy
-from client.mechanism import Patients, Randomness
-from client.mechanism.dpsgd import BookKeepingModule
-from client.mechanism.units import Bags, Units
-from client.round import Site
-from client.training.steps import PrivateStep
-from common.config.scenario import Scenario, parse_scenario
-from common.modality.image import PIXELS, ImageSchema
-from common.models.networks import GAN, build, initialise
-from common.privacy.plan import make_plan
-from common.wire.run_folder import PARTITION_FILE
-from common.wire.study import SiteDeclaration, Study
-from simulations.prepare import prepare
-from simulations.simulate import simulate
+import silogan.client.mechanism.noisy_sum
+import silogan.client.mechanism.patients
+import silogan.client.round
+import silogan.simulations.partition
+import silogan.simulations.prepare
+from silogan.client.data import DataSet, Records
+from silogan.client.data.positions import load_positions
+from silogan.client.ledger.policy import Policy
+from silogan.client.mechanism import Patients, Randomness
+from silogan.client.mechanism.dpsgd import BookKeepingModule
+from silogan.client.mechanism.units import Bags, Units
+from silogan.client.round import Site
+from silogan.client.training.steps import PrivateStep
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.models.networks import GAN, build, initialise
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.run_folder import PARTITION_FILE
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.simulations.prepare import prepare
+from silogan.simulations.simulate import simulate
 
 Check = Callable[[Path], None]
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -96,7 +96,7 @@ def watch(images: Records, scenario: Scenario, steps: int) -> Seen:
     site = Site("hospital", study, DECLARED, lambda: images, nowhere, nowhere, nobodys_policy, nowhere)
     gan: GAN = build(scenario.model, SCHEMA)
     initialise(gan, torch.Generator().manual_seed(0))
-    trainer = client.round.new_trainer(site, 1, gan, torch.device("cpu"), scenario.training)
+    trainer = silogan.client.round.new_trainer(site, 1, gan, torch.device("cpu"), scenario.training)
     seen, shown, losses, fakes = Seen(), list[Tensor](), list[Tensor](), max(1, round(site.expected_batch))
 
     def see_input(_network: torch.nn.Module, args: tuple[Tensor, Tensor | None]) -> None:
@@ -141,7 +141,9 @@ def patients_are_clipped(_folder: Path) -> None:
     owners = images.patients
     assert owners is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client.mechanism.noisy_sum, "rounded_gaussian", lambda _, size, __: torch.zeros(size).double())
+        patch.setattr(
+            silogan.client.mechanism.noisy_sum, "rounded_gaussian", lambda _, size, __: torch.zeros(size).double()
+        )
         (whole,) = watch(images, scenario, 1).gradients
         for left_out in range(len(SIZES)):
             (rest,) = watch(images.select((owners != left_out).nonzero().squeeze(1)), scenario, 1).gradients
@@ -189,7 +191,7 @@ def a_patient_is_at_one_site(folder: Path) -> None:
     owners = images.patients
     assert owners is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulations.prepare, "read", lambda _: DataSet(SCHEMA, images, images))
+        patch.setattr(silogan.simulations.prepare, "read", lambda _: DataSet(SCHEMA, images, images))
         study = prepare(make_scenario(sites=4), folder)
     assert study.plan.unit == "patient"
     parts = [owners[load_positions(folder / PARTITION_FILE, index)].unique() for index in range(4)]
@@ -201,7 +203,9 @@ def a_patient_is_at_one_site(folder: Path) -> None:
 
 
 def records_sampled(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client.mechanism.patients, "Units", lambda records, _patients, _views: Units(records, None, 1))
+    patch.setattr(
+        silogan.client.mechanism.patients, "Units", lambda records, _patients, _views: Units(records, None, 1)
+    )
 
 
 def patients_are_not_told(patch: pytest.MonkeyPatch) -> None:
@@ -271,7 +275,9 @@ def divided_by_the_patients(patch: pytest.MonkeyPatch) -> None:
 
 def images_partitioned(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        simulations.prepare, "partition", lambda *args: simulations.partition.partition(*args[:4], patients=None)
+        silogan.simulations.prepare,
+        "partition",
+        lambda *args: silogan.simulations.partition.partition(*args[:4], patients=None),
     )
 
 

@@ -8,29 +8,29 @@ from typing import Any
 import pytest
 import torch
 
-import client.round
-from client.ledger.chain import read_entries
-from client.ledger.entries import Approve, Charge, Reserve, Settle, of_kind
-from client.ledger.register import Registration
-from client.node.explanation import explain
-from client.node.node import Cost
-from client.round import run_round
-from client.simulated import simulated_site
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import Code, ConfigError, FederationError, PrivacyRefusal, VerificationError
-from common.modality.image import ImageSchema
-from common.privacy.accounting import epsilon, information
-from common.privacy.plan import MEANS, PHASES, STATISTICS, Phase, make_plan
-from common.privacy.statistics import RELEASES, CentredMoments, Means, asked_for
-from common.wire.messages import Instruction
-from common.wire.run_folder import ledger_path
-from common.wire.study import Study
-from server.fitting.release import FITS
-from server.release.generate import generate
-from server.rounds.checkpoint import Checkpoint
-from simulations.audit import as_plain, audit_all
-from simulations.prepare import prepare
-from simulations.simulate import simulate
+import silogan.client.round
+from silogan.client.ledger.chain import read_entries
+from silogan.client.ledger.entries import Approve, Charge, Reserve, Settle, of_kind
+from silogan.client.ledger.register import Registration
+from silogan.client.node.explanation import explain
+from silogan.client.node.node import Cost
+from silogan.client.round import run_round
+from silogan.client.simulated import simulated_site
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import Code, ConfigError, FederationError, PrivacyRefusal, VerificationError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.privacy.accounting import epsilon, information
+from silogan.common.privacy.plan import MEANS, PHASES, STATISTICS, Phase, make_plan
+from silogan.common.privacy.statistics import RELEASES, CentredMoments, Means, asked_for
+from silogan.common.wire.messages import Instruction
+from silogan.common.wire.run_folder import ledger_path
+from silogan.common.wire.study import Study
+from silogan.server.fitting.release import FITS
+from silogan.server.release.generate import generate
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.simulations.audit import as_plain, audit_all
+from silogan.simulations.prepare import prepare
+from silogan.simulations.simulate import simulate
 
 TRAINING: dict[str, Any] = {
     "rounds": 2, "local_steps": 3, "sample_rate": 0.05, "generator_batch_size": 8, "d_steps_per_g_step": 2,
@@ -52,7 +52,7 @@ def second_release(scenario: Scenario) -> Phase:
 
 @pytest.fixture
 def three_phases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.privacy.plan.PHASES", [PHASES[0], second_release, PHASES[-1]])
+    monkeypatch.setattr("silogan.common.privacy.plan.PHASES", [PHASES[0], second_release, PHASES[-1]])
     monkeypatch.setitem(RELEASES, "labels", RELEASES[STATISTICS])
     monkeypatch.setitem(FITS, "labels", FITS[MEANS])
 
@@ -276,9 +276,9 @@ def test_wide_rows_are_formed_a_few_at_a_time(tmp_path: Path, monkeypatch: pytes
         return honest(self, *batch)
 
     monkeypatch.setattr(CentredMoments, "placed", placed)
-    for values in (client.round.ROW_VALUES, 1):
+    for values in (silogan.client.round.ROW_VALUES, 1):
         seen.clear()
-        monkeypatch.setattr("client.round.ROW_VALUES", values)
+        monkeypatch.setattr("silogan.client.round.ROW_VALUES", values)
         run_dir = tmp_path / f"run-{values}"
         simulate(parse_scenario(FITTED), run_dir)
         state = Checkpoint.latest(run_dir)

@@ -24,38 +24,38 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.common.serde import recorddict_to_proto
 from torch import Tensor
 
-import client.ledger.ledger
-import client.mechanism.noisy_sum
-import client.mechanism.patients
-import client.mechanism.randomness
-import client.round
-import common.privacy.accounting
-import server.release.generator
-import simulations.prepare
-from client.data import DataSet, Records
-from client.ledger.ledger import Charge, Ledger
-from client.mechanism import Patients, Randomness
-from client.mechanism.dpsgd import BookKeepingModule
-from client.mechanism.dpsgd.rules import Contribution, Factors
-from client.mechanism.units import Bags, Units
-from client.round import Site, run_round
-from client.simulated import open_ledgers, simulated_site
-from client.training.steps import PrivateStep
-from client.training.trainer import SiteTrainer
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import PrivacyRefusal, VerificationError
-from common.modality import Stored
-from common.modality.image import PIXELS, ImageSchema
-from common.models.networks import build, initialise
-from common.models.weights import generator_weights, weights_of
-from common.privacy.plan import NO_PRIVACY, SEEDED, PrivacyPlan, make_plan
-from common.wire.messages import Instruction, Reply, Weights
-from common.wire.run_folder import GENERATOR_FILE, LEDGER_FOLDER, RUN_FILE
-from common.wire.study import SiteDeclaration, Study
-from server.release.generate import generate
-from server.release.generator import save_generator
-from simulations.prepare import prepare
-from simulations.simulate import simulate
+import silogan.client.ledger.ledger
+import silogan.client.mechanism.noisy_sum
+import silogan.client.mechanism.patients
+import silogan.client.mechanism.randomness
+import silogan.client.round
+import silogan.common.privacy.accounting
+import silogan.server.release.generator
+import silogan.simulations.prepare
+from silogan.client.data import DataSet, Records
+from silogan.client.ledger.ledger import Charge, Ledger
+from silogan.client.mechanism import Patients, Randomness
+from silogan.client.mechanism.dpsgd import BookKeepingModule
+from silogan.client.mechanism.dpsgd.rules import Contribution, Factors
+from silogan.client.mechanism.units import Bags, Units
+from silogan.client.round import Site, run_round
+from silogan.client.simulated import open_ledgers, simulated_site
+from silogan.client.training.steps import PrivateStep
+from silogan.client.training.trainer import SiteTrainer
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import PrivacyRefusal, VerificationError
+from silogan.common.modality import Stored
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.models.networks import build, initialise
+from silogan.common.models.weights import generator_weights, weights_of
+from silogan.common.privacy.plan import NO_PRIVACY, SEEDED, PrivacyPlan, make_plan
+from silogan.common.wire.messages import Instruction, Reply, Weights
+from silogan.common.wire.run_folder import GENERATOR_FILE, LEDGER_FOLDER, RUN_FILE
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.release.generate import generate
+from silogan.server.release.generator import save_generator
+from silogan.simulations.prepare import prepare
+from silogan.simulations.simulate import simulate
 
 Check = Callable[[Path], None]
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -161,7 +161,7 @@ def watch_trainer(watched: Watched, patch: pytest.MonkeyPatch) -> type[SiteTrain
 
     wrap(patch, BookKeepingModule, "add", see_losses)
 
-    class Trainer(client.round.SiteTrainer):
+    class Trainer(silogan.client.round.SiteTrainer):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             losses.clear()  # of made-up records: the machine was tried before
@@ -203,7 +203,7 @@ def watch(folder: Path, study: Study, images: Records, *, rounds: int = 1) -> Wa
     watched = Watched(replace(simulated_site(study, folder, 0), read_records=read))
     watched.weights = initial_weights(study)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client.round, "SiteTrainer", watch_trainer(watched, patch))
+        patch.setattr(silogan.client.round, "SiteTrainer", watch_trainer(watched, patch))
         for number in range(1, rounds + 1):
             ask = Instruction(study.study_id, study.plan.plan_id, "training", number)
             reply, watched.weights = run_round(
@@ -237,7 +237,9 @@ def units_are_clipped(folder: Path) -> None:
     images = make_images(8)
     study = make_study(seed=3, steps=1, rate=1.0, noise_multiplier=2.0, clip_norm=0.02)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client.mechanism.noisy_sum, "rounded_gaussian", lambda _, size, __: torch.zeros(size).double())
+        patch.setattr(
+            silogan.client.mechanism.noisy_sum, "rounded_gaussian", lambda _, size, __: torch.zeros(size).double()
+        )
         (whole,) = watch(folder / "whole", study, images).gradients
         for left_out in range(len(images)):
             others = images.select(torch.tensor([i for i in range(len(images)) if i != left_out]))
@@ -336,7 +338,7 @@ def run_file_has_no_exact_size(folder: Path) -> None:
     )
     scenario = make_scenario().model_copy(update={"sites": make_scenario().sites.model_copy(update={"count": 3})})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulations.prepare, "read", lambda _: DataSet(SCHEMA, images, images))
+        patch.setattr(silogan.simulations.prepare, "read", lambda _: DataSet(SCHEMA, images, images))
         study = prepare(scenario, folder)
     text = (folder / RUN_FILE).read_text(encoding="utf-8")
     assert [site.declared_size for site in study.sites] == [120, 120, 120]
@@ -466,7 +468,7 @@ def released(patch: pytest.MonkeyPatch, changed: Callable[[float, float], float]
     def release(original: Any, total: Tensor, clip: float, sigma: float, randomness: Randomness) -> Tensor:
         return original(total, clip, changed(sigma, clip), randomness)
 
-    wrap(patch, client.mechanism.patients, "release", release)
+    wrap(patch, silogan.client.mechanism.patients, "release", release)
 
 
 def noise_off(patch: pytest.MonkeyPatch) -> None:
@@ -487,14 +489,14 @@ def noise_repeated(patch: pytest.MonkeyPatch) -> None:
     def gaussian(original: Any, randomness: Randomness, size: int, scale: float) -> Tensor:
         return vector.setdefault(size, original(randomness, size, scale)).clone()
 
-    wrap(patch, client.mechanism.noisy_sum, "rounded_gaussian", gaussian)
+    wrap(patch, silogan.client.mechanism.noisy_sum, "rounded_gaussian", gaussian)
 
 
 def noise_on_some_layers(patch: pytest.MonkeyPatch) -> None:
     def release(original: Any, total: Tensor, *terms: Any) -> Tensor:
         return torch.cat((original(total, *terms)[:-2], total[-2:]))
 
-    wrap(patch, client.mechanism.patients, "release", release)
+    wrap(patch, silogan.client.mechanism.patients, "release", release)
 
 
 def add_weighted(patch: pytest.MonkeyPatch, factors: Callable[[float, list[Tensor]], list[Tensor]]) -> None:
@@ -705,7 +707,7 @@ def count_in_the_ledger(patch: pytest.MonkeyPatch) -> None:
     def append(original: Any, db: Any, entries: Any, body: dict[str, Any]) -> int:
         return original(db, entries, {**body, "patients": 43})
 
-    wrap(patch, client.ledger.ledger, "_append", append)
+    wrap(patch, silogan.client.ledger.ledger, "_append", append)
 
 
 def generator_sees_real_images(patch: pytest.MonkeyPatch) -> None:
@@ -718,7 +720,7 @@ def generator_sees_real_images(patch: pytest.MonkeyPatch) -> None:
 
 
 def exact_size_declared(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(simulations.prepare, "declared_size", lambda size: size)
+    patch.setattr(silogan.simulations.prepare, "declared_size", lambda size: size)
 
 
 def nothing_reserved(patch: pytest.MonkeyPatch) -> None:
@@ -728,12 +730,12 @@ def nothing_reserved(patch: pytest.MonkeyPatch) -> None:
 
 def reserved_too_little(patch: pytest.MonkeyPatch) -> None:
     """By software that writes less than what was agreed to: the ledger itself takes no such charge."""
-    append = client.ledger.ledger._append
+    append = silogan.client.ledger.ledger._append
 
     def one_step(book: Any, kind: str, body: dict[str, Any]) -> Any:
         return append(book, kind, {**body, "steps": 1} if kind == "reserve" else body)
 
-    patch.setattr(client.ledger.ledger, "_append", one_step)
+    patch.setattr(silogan.client.ledger.ledger, "_append", one_step)
     wrap(patch, Ledger, "settle", lambda original, self, reservation, _: original(self, reservation, 1))
 
 
@@ -772,11 +774,11 @@ def ledger_restarted(patch: pytest.MonkeyPatch) -> None:
         return original(self)
 
     wrap(patch, Site, "open_ledger", fresh)
-    patch.setattr(client.round, "_missing_history", lambda *_: None)  # or it would be noticed
+    patch.setattr(silogan.client.round, "_missing_history", lambda *_: None)  # or it would be noticed
 
 
 def rounds_not_composed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client.ledger.ledger, "paid_for", lambda *_: [])
+    patch.setattr(silogan.client.ledger.ledger, "paid_for", lambda *_: [])
 
 
 def settled_to_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -786,18 +788,23 @@ def settled_to_nothing(patch: pytest.MonkeyPatch) -> None:
 def budget_ignored(patch: pytest.MonkeyPatch) -> None:
     wrap(
         patch,
-        client.ledger.ledger,
+        silogan.client.ledger.ledger,
         "epsilon",
         lambda original, mechanisms, delta: min(3.9, original(mechanisms, delta)),
     )
 
 
 def epsilon_understated(patch: pytest.MonkeyPatch) -> None:
-    wrap(patch, client.ledger.ledger, "epsilon", lambda original, mechanisms, delta: 0.95 * original(mechanisms, delta))
+    wrap(
+        patch,
+        silogan.client.ledger.ledger,
+        "epsilon",
+        lambda original, mechanisms, delta: 0.95 * original(mechanisms, delta),
+    )
 
 
 def equal_rounds_counted_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(common.privacy.accounting, "merge", lambda mechanisms: tuple(sorted(set(mechanisms))))
+    patch.setattr(silogan.common.privacy.accounting, "merge", lambda mechanisms: tuple(sorted(set(mechanisms))))
 
 
 def seeded_without_a_seed(patch: pytest.MonkeyPatch) -> None:
@@ -810,14 +817,14 @@ def seeded_by_torch(patch: pytest.MonkeyPatch) -> None:
 
 def noise_from_torch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        client.mechanism.noisy_sum,
+        silogan.client.mechanism.noisy_sum,
         "rounded_gaussian",
         lambda _, size, scale: torch.randn(size, dtype=torch.float64).mul_(scale).round_(),
     )
 
 
 def key_constant(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client.mechanism.randomness.os, "urandom", bytes)
+    patch.setattr(silogan.client.mechanism.randomness.os, "urandom", bytes)
 
 
 def marks_left_out(patch: pytest.MonkeyPatch) -> None:
@@ -825,7 +832,7 @@ def marks_left_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def marks_not_heeded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(server.release.generator, "NO_PRIVACY", "not this mark")
+    patch.setattr(silogan.server.release.generator, "NO_PRIVACY", "not this mark")
 
 
 class Case(NamedTuple):

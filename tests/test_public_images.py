@@ -9,20 +9,20 @@ import pytest
 import torch
 from PIL import Image
 
-from client.ledger.register import Registration
-from client.node.explanation import explain
-from client.node.node import Cost
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import DataError
-from common.modality.image_features import Spectrum
-from common.models.networks.gaussians import ClassGaussians
-from common.wire.run_folder import GENERATOR_FILE, REPORT_PAGE, RUN_FILE
-from common.wire.study import Study, parse_study
-from server.release.generate import generate
-from server.release.generator import load_generator
-from server.rounds.checkpoint import Checkpoint
-from simulations.prepare import prepare
-from simulations.simulate import simulate
+from silogan.client.ledger.register import Registration
+from silogan.client.node.explanation import explain
+from silogan.client.node.node import Cost
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import DataError
+from silogan.common.modality.image_features import Spectrum
+from silogan.common.models.networks.gaussians import ClassGaussians
+from silogan.common.wire.run_folder import GENERATOR_FILE, REPORT_PAGE, RUN_FILE
+from silogan.common.wire.study import Study, parse_study
+from silogan.server.release.generate import generate
+from silogan.server.release.generator import load_generator
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.simulations.prepare import prepare
+from silogan.simulations.simulate import simulate
 
 CREDIT = "fine detail copied from public images 'open' (licence: CC0)"
 

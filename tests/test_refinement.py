@@ -8,39 +8,39 @@ import numpy as np
 import pytest
 import torch
 
-from client.ledger.chain import read_entries
-from client.ledger.entries import Charge, Reserve, Settle, of_kind
-from client.round import run_round
-from client.simulated import simulated_site
-from client.training.isolation import check_isolation
-from client.training.trainer import generator_optimizer
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import ConfigError, PrivacyRefusal
-from common.modality.breast_cancer import schema
-from common.modality.table import CodeSet
-from common.modality.table_options import Mixture
-from common.models.losses import LOSSES
-from common.models.networks import blueprint, build
-from common.models.networks.row_critic import RowCritic
-from common.models.weights import part_of, weights_of
-from common.privacy.accounting import epsilon
-from common.privacy.plan import make_plan, plan_problem
-from common.wire.messages import Instruction
-from common.wire.run_folder import CONTROL_FOLDER, REPORT_PAGE, ledger_path
-from common.wire.study import Study
-from server.fitting.table_choices import signal, signal_of_singles
-from server.release.generate import generate
-from server.rounds.checkpoint import Checkpoint
-from simulations.attacks.adversary import search
-from simulations.attacks.canaries import Canaries, Release, evidence
-from simulations.attacks.contribution import ProductContribution
-from simulations.attacks.empirical import audit_one_run
-from simulations.attacks.one_run import Floats
-from simulations.audit import audit_all
-from simulations.control import control_of
-from simulations.planner import outlook
-from simulations.prepare import prepare, reopen
-from simulations.simulate import simulate
+from silogan.client.ledger.chain import read_entries
+from silogan.client.ledger.entries import Charge, Reserve, Settle, of_kind
+from silogan.client.round import run_round
+from silogan.client.simulated import simulated_site
+from silogan.client.training.isolation import check_isolation
+from silogan.client.training.trainer import generator_optimizer
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import ConfigError, PrivacyRefusal
+from silogan.common.modality.breast_cancer import schema
+from silogan.common.modality.table import CodeSet
+from silogan.common.modality.table_options import Mixture
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import blueprint, build
+from silogan.common.models.networks.row_critic import RowCritic
+from silogan.common.models.weights import part_of, weights_of
+from silogan.common.privacy.accounting import epsilon
+from silogan.common.privacy.plan import make_plan, plan_problem
+from silogan.common.wire.messages import Instruction
+from silogan.common.wire.run_folder import CONTROL_FOLDER, REPORT_PAGE, ledger_path
+from silogan.common.wire.study import Study
+from silogan.server.fitting.table_choices import signal, signal_of_singles
+from silogan.server.release.generate import generate
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.simulations.attacks.adversary import search
+from silogan.simulations.attacks.canaries import Canaries, Release, evidence
+from silogan.simulations.attacks.contribution import ProductContribution
+from silogan.simulations.attacks.empirical import audit_one_run
+from silogan.simulations.attacks.one_run import Floats
+from silogan.simulations.audit import audit_all
+from silogan.simulations.control import control_of
+from silogan.simulations.planner import outlook
+from silogan.simulations.prepare import prepare, reopen
+from silogan.simulations.simulate import simulate
 
 pytestmark = pytest.mark.usefixtures("threads_kept", "one_thread")
 

@@ -20,11 +20,11 @@ import torch
 import yaml
 
 import silogan
-from client.ledger.keys import SiteKey
-from client.ledger.ledger import Cohort, Ledger, policy_in_force
-from common.privacy.accounting import Mechanism, epsilon
-from common.wire.run_folder import holds_run
-from server.rounds.checkpoint import Checkpoint
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.ledger.ledger import Cohort, Ledger, policy_in_force
+from silogan.common.privacy.accounting import Mechanism, epsilon
+from silogan.common.wire.run_folder import holds_run
+from silogan.server.rounds.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,9 @@ def begin(scenario: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Bas
     What is left of its life is what can go wrong when it is killed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["silogan", "simulations.simulate", "sklearn.datasets", "sklearn.model_selection"])
+    context.set_forkserver_preload(
+        ["silogan", "silogan.simulations.simulate", "sklearn.datasets", "sklearn.model_selection"]
+    )
     monkeypatch.setattr(sys, "argv", ["silogan", *words(scenario, run_dir)])
     process = context.Process(target=silogan.main)
     process.start()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.mechanism.noisy_sum import release
+from silogan.client.mechanism.noisy_sum import release
 from tests import shapes
 from tests.shapes import check_class, checked, claims
 

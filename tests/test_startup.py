@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
-from client.ledger.policy import template
-from client.node.node import Node
-from common.config.scenario import parse_scenario
-from common.modality.image import ImageSchema
-from common.modality.image_options import Digits
-from common.privacy.plan import make_plan
-from common.wire.study import SiteDeclaration, Study
-from server.operations.coordinator import Coordinator
-from server.operations.submission import Submission
+from silogan.client.ledger.policy import template
+from silogan.client.node.node import Node
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Digits
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.operations.coordinator import Coordinator
+from silogan.server.operations.submission import Submission
 from tests.hostile.coordinators import add_run, new_line
 
 SLOW = (
@@ -40,7 +40,7 @@ NEEDED_BY_EPSILON = ("scipy.optimize",)
 
 RUNNER = """
 import contextlib, io, json, sys
-from silogan import main
+from silogan.cli import main
 slow, commands = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 for words in commands:
     sys.argv[1:] = words

@@ -40,15 +40,15 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from client.ledger.policy import template
-from client.node.joining import prepare_connection
-from client.node.node import Node as Hospital
-from client.node.node_key import NODE_KEY
-from common.files import create_secret
-from common.modality.image_options import Digits
-from common.operations.flower import free_port
-from server.operations.coordinator import Coordinator
-from server.operations.settings import SETTINGS_FILE
+from silogan.client.ledger.policy import template
+from silogan.client.node.joining import prepare_connection
+from silogan.client.node.node import Node as Hospital
+from silogan.client.node.node_key import NODE_KEY
+from silogan.common.files import create_secret
+from silogan.common.modality.image_options import Digits
+from silogan.common.operations.flower import free_port
+from silogan.server.operations.coordinator import Coordinator
+from silogan.server.operations.settings import SETTINGS_FILE
 
 ROOT = Path(__file__).parent.parent
 NGINX = shutil.which("nginx") or Path("/usr/sbin/nginx").exists()
@@ -243,7 +243,7 @@ def test_plain_http_is_refused(target: Target) -> None:
 
 
 def test_another_certificate_is_not_trusted(target: Target, tmp_path: Path) -> None:
-    from server.operations.authority import Authority  # noqa: PLC0415
+    from silogan.server.operations.authority import Authority  # noqa: PLC0415
 
     other = Authority.create(tmp_path).ca_pem
     context = ssl.create_default_context(cafile=str(other))

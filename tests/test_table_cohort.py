@@ -10,22 +10,22 @@ import pytest
 import torch
 import yaml
 
-from client.ledger.audit import audit
-from client.ledger.policy import template
-from client.ledger.register import Registration
-from client.node.explanation import explain
-from client.node.hospital import site_of
-from client.node.node import Node, read_proposal
-from client.node.preflight import preflight
-from client.round import run_round
-from common.config.scenario import parse_scenario
-from common.errors import ConfigError, DataError, PrivacyRefusal
-from common.modality.table_options import Table
-from common.privacy.statistics.pairs import GROUPS
-from common.wire.messages import Instruction, Weights
-from common.wire.run_folder import RUN_FILE
-from common.wire.study import SiteDeclaration, Study
-from server.operations.submission import make_study
+from silogan.client.ledger.audit import audit
+from silogan.client.ledger.policy import template
+from silogan.client.ledger.register import Registration
+from silogan.client.node.explanation import explain
+from silogan.client.node.hospital import site_of
+from silogan.client.node.node import Node, read_proposal
+from silogan.client.node.preflight import preflight
+from silogan.client.round import run_round
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import ConfigError, DataError, PrivacyRefusal
+from silogan.common.modality.table_options import Table
+from silogan.common.privacy.statistics.pairs import GROUPS
+from silogan.common.wire.messages import Instruction, Weights
+from silogan.common.wire.run_folder import RUN_FILE
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.operations.submission import make_study
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

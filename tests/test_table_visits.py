@@ -13,23 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from client.data import read
-from client.data.positions import load_positions
-from client.ledger.page import write_page
-from client.mechanism import Patients, Randomness, Terms
-from common.config.scenario import Scenario, parse_scenario
-from common.modality import Stored
-from common.modality.table import Category, Number, TableSchema
-from common.privacy.statistics import Pairs, Singles, Statistic
-from common.privacy.statistics.pairs import GROUPS
-from common.wire.run_folder import PARTITION_FILE, REPORT_FILE, REPORT_PAGE
-from common.wire.study import declared_size
-from simulations.attacks.empirical import audit_one_run
-from simulations.audit import audit_all
-from simulations.partition import PARTITIONS
-from simulations.planner import outlook
-from simulations.prepare import prepare
-from simulations.simulate import simulate
+from silogan.client.data import read
+from silogan.client.data.positions import load_positions
+from silogan.client.ledger.page import write_page
+from silogan.client.mechanism import Patients, Randomness, Terms
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.modality import Stored
+from silogan.common.modality.table import Category, Number, TableSchema
+from silogan.common.privacy.statistics import Pairs, Singles, Statistic
+from silogan.common.privacy.statistics.pairs import GROUPS
+from silogan.common.wire.run_folder import PARTITION_FILE, REPORT_FILE, REPORT_PAGE
+from silogan.common.wire.study import declared_size
+from silogan.simulations.attacks.empirical import audit_one_run
+from silogan.simulations.audit import audit_all
+from silogan.simulations.partition import PARTITIONS
+from silogan.simulations.planner import outlook
+from silogan.simulations.prepare import prepare
+from silogan.simulations.simulate import simulate
 
 pytestmark = pytest.mark.usefixtures("threads_kept", "one_thread")
 

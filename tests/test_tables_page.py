@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
-from client.data import read
-from common.config.scenario import parse_data
-from common.modality import table_file
-from common.modality.table_file import read_description
+from silogan.client.data import read
+from silogan.common.config.scenario import parse_data
+from silogan.common.modality import table_file
+from silogan.common.modality.table_file import read_description
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tables.md").read_text(encoding="utf-8")
 FIRST, SCENARIO = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)

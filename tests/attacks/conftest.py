@@ -10,22 +10,22 @@ import torch
 import yaml
 from flwr.app import RecordDict
 
-from client.ledger.audit import Audit, audit
-from client.ledger.ledger import Ledger
-from client.ledger.policy import template
-from client.ledger.register import Registration
-from client.node.hospital import Hospital
-from client.node.joining import prepare_connection
-from client.node.node import Node
-from common.config.scenario import Unit, parse_scenario
-from common.modality import Data
-from common.modality.image_options import Digits
-from common.models.networks import build, initialise
-from common.models.weights import weights_of
-from common.privacy.plan import make_plan
-from common.wire.messages import Instruction, pack
-from common.wire.study import SiteDeclaration, Study
-from server.operations.authority import Authority
+from silogan.client.ledger.audit import Audit, audit
+from silogan.client.ledger.ledger import Ledger
+from silogan.client.ledger.policy import template
+from silogan.client.ledger.register import Registration
+from silogan.client.node.hospital import Hospital
+from silogan.client.node.joining import prepare_connection
+from silogan.client.node.node import Node
+from silogan.common.config.scenario import Unit, parse_scenario
+from silogan.common.modality import Data
+from silogan.common.modality.image_options import Digits
+from silogan.common.models.networks import build, initialise
+from silogan.common.models.weights import weights_of
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.messages import Instruction, pack
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.operations.authority import Authority
 from tests.plans import phase_and_round
 
 SERVER = "coordinator.example.org:9443"

@@ -13,19 +13,19 @@ from flwr.app import RecordDict
 from flwr.common.serde import recorddict_to_proto
 from PIL import Image
 
-from client.ledger.policy import template
-from client.ledger.register import Registration
-from client.node.hospital import Hospital
-from client.node.joining import prepare_connection
-from client.node.node import Node
-from common.config.scenario import parse_scenario
-from common.modality.image_options import Folder
-from common.models.networks import build, initialise
-from common.models.weights import weights_of
-from common.privacy.plan import make_plan
-from common.wire.messages import Instruction, Weights, pack
-from common.wire.study import SiteDeclaration, Study
-from server.operations.authority import Authority
+from silogan.client.ledger.policy import template
+from silogan.client.ledger.register import Registration
+from silogan.client.node.hospital import Hospital
+from silogan.client.node.joining import prepare_connection
+from silogan.client.node.node import Node
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.modality.image_options import Folder
+from silogan.common.models.networks import build, initialise
+from silogan.common.models.weights import weights_of
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.messages import Instruction, Weights, pack
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.operations.authority import Authority
 from tests.plans import phase_and_round
 
 SERVER = "127.0.0.1:1"  # where nobody listens

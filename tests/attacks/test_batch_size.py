@@ -10,15 +10,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from client.mechanism import Patients, Randomness, Terms
-from client.mechanism.dpsgd import BookKeepingModule
-from client.training.steps import PrivateStep
-from common.modality.image import PIXELS, ImageSchema
-from common.modality.image_options import Dcgan
-from common.models.losses import LOSSES
-from common.models.networks import build, initialise
-from common.models.networks.base import Discriminator
-from common.seeding import derive_key
+from silogan.client.mechanism import Patients, Randomness, Terms
+from silogan.client.mechanism.dpsgd import BookKeepingModule
+from silogan.client.training.steps import PrivateStep
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.modality.image_options import Dcgan
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import build, initialise
+from silogan.common.models.networks.base import Discriminator
+from silogan.common.seeding import derive_key
 
 LOSS = LOSSES["nonsaturating"]
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.mechanism.clip import SLACK
-from client.mechanism.dpsgd import BookKeepingModule, bag_mean
-from client.mechanism.dpsgd.rules import RULES
-from common.modality.image import ImageSchema
-from common.modality.image_options import Dcgan
-from common.models.losses import LOSSES
-from common.models.networks import Discriminator, build
-from common.models.networks.standardised import StandardisedConv2d
+from silogan.client.mechanism.clip import SLACK
+from silogan.client.mechanism.dpsgd import BookKeepingModule, bag_mean
+from silogan.client.mechanism.dpsgd.rules import RULES
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Dcgan
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import Discriminator, build
+from silogan.common.models.networks.standardised import StandardisedConv2d
 
 BLOCK = 4
 CRAFTED = 2000  # for every rule

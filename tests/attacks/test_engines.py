@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.node.node import read_proposal
-from common.config.scenario import parse_scenario
-from common.errors import ConfigError, PrivacyRefusal
-from common.models.networks import build
-from common.models.weights import weights_of
-from common.wire.messages import Instruction, pack
-from common.wire.refusals import refusal_from_record
-from common.wire.run_folder import RUN_FILE
+from silogan.client.node.node import read_proposal
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import ConfigError, PrivacyRefusal
+from silogan.common.models.networks import build
+from silogan.common.models.weights import weights_of
+from silogan.common.wire.messages import Instruction, pack
+from silogan.common.wire.refusals import refusal_from_record
+from silogan.common.wire.run_folder import RUN_FILE
 from tests.attacks.conftest import SERVER, HospitalNode, answered
 
 

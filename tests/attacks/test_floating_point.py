@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from torch import Tensor
 
-from client.data import Records, read
-from client.mechanism import Patients, Randomness, Terms
-from client.mechanism.noisy_sum import grid_step
-from client.training.steps import PrivateStep
-from common.config.scenario import WarmStart
-from common.modality.image import ImageSchema
-from common.modality.image_options import Dcgan, Digits
-from common.models.losses import LOSSES
-from common.models.networks import build
-from common.models.networks.base import Discriminator
-from common.privacy.accounting import Mechanism, epsilon, find_noise_multiplier
-from common.privacy.statistics import Moments
-from common.wire.messages import STATISTICS, Instruction, Reply, pack, unpack
-from server.app import initial_weights as fresh_weights
+from silogan.client.data import Records, read
+from silogan.client.mechanism import Patients, Randomness, Terms
+from silogan.client.mechanism.noisy_sum import grid_step
+from silogan.client.training.steps import PrivateStep
+from silogan.common.config.scenario import WarmStart
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Dcgan, Digits
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import build
+from silogan.common.models.networks.base import Discriminator
+from silogan.common.privacy.accounting import Mechanism, epsilon, find_noise_multiplier
+from silogan.common.privacy.statistics import Moments
+from silogan.common.wire.messages import STATISTICS, Instruction, Reply, pack, unpack
+from silogan.server.app import initial_weights as fresh_weights
 from tests.attacks.conftest import DECLARED_SIZE, HospitalNode
 
 DIGITS = ImageSchema(8, 1, tuple("0123456789"))

@@ -2,12 +2,12 @@
 
 import torch
 
-from client.mechanism import Patients, Randomness, Terms
-from client.training.steps import PrivateStep
-from common.modality.image import PIXELS, ImageSchema
-from common.modality.image_options import Dcgan
-from common.models.losses import LOSSES
-from common.models.networks import build
+from silogan.client.mechanism import Patients, Randomness, Terms
+from silogan.client.training.steps import PrivateStep
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.modality.image_options import Dcgan
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import build
 
 SCHEMA = ImageSchema(8, 1, ("a", "b"))
 

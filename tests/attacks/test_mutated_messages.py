@@ -21,14 +21,14 @@ from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.node.hospital import Hospital
-from common.errors import Code, FederationError
-from common.wire.envelope import fold, unfold
-from common.wire.messages import Instruction, Reply, Weights, pack, unpack
-from common.wire.refusals import public_error, refusal_from_record, refusal_record
-from server.rounds.members import Members
-from server.rounds.quarantine import ProtocolViolation, Quarantine
-from server.rounds.replies import RoundReplies
+from silogan.client.node.hospital import Hospital
+from silogan.common.errors import Code, FederationError
+from silogan.common.wire.envelope import fold, unfold
+from silogan.common.wire.messages import Instruction, Reply, Weights, pack, unpack
+from silogan.common.wire.refusals import public_error, refusal_from_record, refusal_record
+from silogan.server.rounds.members import Members
+from silogan.server.rounds.quarantine import ProtocolViolation, Quarantine
+from silogan.server.rounds.replies import RoundReplies
 from tests.attacks.nodes import Ward, make_ward, weights_for
 
 MOST_SECONDS, MOST_BYTES = 2.0, 200 * 2**20

@@ -21,15 +21,15 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.ledger.entries import Charge, read
-from client.node.hospital import site_of
-from client.node.node import Node, read_proposal
-from common.config.scenario import parse_scenario
-from common.errors import SiloganError
-from common.privacy.accounting import Mechanism, epsilon
-from common.privacy.plan import canonical_json, make_plan
-from common.wire.run_folder import RUN_FILE
-from common.wire.study import Study
+from silogan.client.ledger.entries import Charge, read
+from silogan.client.node.hospital import site_of
+from silogan.client.node.node import Node, read_proposal
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import SiloganError
+from silogan.common.privacy.accounting import Mechanism, epsilon
+from silogan.common.privacy.plan import canonical_json, make_plan
+from silogan.common.wire.run_folder import RUN_FILE
+from silogan.common.wire.study import Study
 from tests.attacks.conftest import DELTA, SERVER, HospitalNode, new_hospital_node
 
 SECONDS, BYTES = 2.0, 200 * 2**20  # of one example

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from client.ledger.chain import Chain
-from client.node.node import read_proposal
-from common.errors import SiloganError, VerificationError
-from common.wire.run_folder import RUN_FILE
-from common.wire.study import Study
+from silogan.client.ledger.chain import Chain
+from silogan.client.node.node import read_proposal
+from silogan.common.errors import SiloganError, VerificationError
+from silogan.common.wire.run_folder import RUN_FILE
+from silogan.common.wire.study import Study
 from tests.attacks.conftest import HospitalNode, answered
 
 PLAN_VALUES: dict[str, list[Any]] = {

@@ -3,8 +3,8 @@
 Once a study that was approved at ε = 1.0 was charged 5.33 in this way, and the audit found nothing.
 """
 
-from client.ledger.ledger import Charge, Ledger
-from common.wire.study import Study
+from silogan.client.ledger.ledger import Charge, Ledger
+from silogan.common.wire.study import Study
 from tests.attacks.conftest import SERVER, HospitalNode, answered
 
 

@@ -14,12 +14,12 @@ import pytest
 from flwr.app import RecordDict
 from PIL import Image
 
-from client.node.hospital import Hospital
-from client.node.preflight import preflight
-from client.state import SiteState
-from common.errors import Code
-from common.wire.messages import Reply, unpack
-from common.wire.refusals import refusal_from_record, refusal_record
+from silogan.client.node.hospital import Hospital
+from silogan.client.node.preflight import preflight
+from silogan.client.state import SiteState
+from silogan.common.errors import Code
+from silogan.common.wire.messages import Reply, unpack
+from silogan.common.wire.refusals import refusal_from_record, refusal_record
 from tests.attacks.nodes import Ward, make_ward, on_the_wire, weights_for
 from tests.plans import phase_and_round
 

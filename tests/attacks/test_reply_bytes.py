@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from client.node.hospital import Hospital
-from common.privacy.statistics import Moments
-from common.wire.envelope import fold
-from common.wire.messages import STATISTICS, Reply, unpack
+from silogan.client.node.hospital import Hospital
+from silogan.common.privacy.statistics import Moments
+from silogan.common.wire.envelope import fold
+from silogan.common.wire.messages import STATISTICS, Reply, unpack
 from tests.attacks.nodes import Ward, make_ward, on_the_wire, weights_for
 from tests.plans import phase_and_round
 
@@ -91,7 +91,7 @@ def test_hospitals_that_differ_in_a_patient_differ_in_nothing_but_noisy_arrays(
     tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One node, copied: the same key, ledger, clock and randomness; in the copy's folder a patient is missing."""
-    monkeypatch.setattr("client.ledger.ledger.datetime", Clock)
+    monkeypatch.setattr("silogan.client.ledger.ledger.datetime", Clock)
     monkeypatch.setattr("os.urandom", lambda size: bytes(range(size % 256)) if size < 256 else bytes(size))
     ward = make_ward(tmp_path, **kind.training)
     copy = tmp_path / "copy"
@@ -151,7 +151,7 @@ def importing(prefix: str) -> set[str]:
 
 
 def test_few_modules_hold_patients_and_only_one_of_them_speaks_to_flower() -> None:
-    holding = {path for path in importing("client.data") if not path.startswith("client/data/")}
+    holding = {path for path in importing("silogan.client.data") if not path.startswith("client/data/")}
     assert holding == HOLDS_PATIENTS
     assert holding & importing("flwr") == SPEAKS_FLOWER
     assert {path for path in importing("flwr") if path.startswith("client/data/")} == set()

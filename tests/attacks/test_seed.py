@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from client.ledger.chain import Chain
-from client.node.node import read_proposal
-from common.errors import ConfigError, PrivacyRefusal, SiloganError
-from common.wire.run_folder import RUN_FILE
-from common.wire.study import Study
+from silogan.client.ledger.chain import Chain
+from silogan.client.node.node import read_proposal
+from silogan.common.errors import ConfigError, PrivacyRefusal, SiloganError
+from silogan.common.wire.run_folder import RUN_FILE
+from silogan.common.wire.study import Study
 from tests.attacks.conftest import SERVER, HospitalNode, MakeHospitalNode, answered
 
 
@@ -50,7 +50,7 @@ def test_a_seed_that_an_older_version_approved_is_not_answered(
     """It was signed and kept before anybody compared: each round compares anew."""
     study = hidden_seed(hospital_node)
     with monkeypatch.context() as older:
-        older.setattr("client.node.node._misfits", lambda *_: [])
+        older.setattr("silogan.client.node.node._misfits", lambda *_: [])
         hospital_node.approve(study)
     assert not answered(hospital_node.ask(study))
     assert hospital_node.kinds() == ["approve", "refuse"]

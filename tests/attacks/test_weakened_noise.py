@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.config.scenario import load_scenario
-from simulations.attacks.empirical import audit_one_run
+from silogan.common.config.scenario import load_scenario
+from silogan.simulations.attacks.empirical import audit_one_run
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 

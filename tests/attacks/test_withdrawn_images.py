@@ -9,12 +9,12 @@ import pytest
 from flwr.app import RecordDict
 from PIL import Image
 
-from client.data.stamp import stamp
-from client.node.hospital import Hospital
-from client.node.reading import read_registered
-from common.modality.image import PIXELS
-from common.wire.messages import Reply
-from common.wire.refusals import refusal_from_record
+from silogan.client.data.stamp import stamp
+from silogan.client.node.hospital import Hospital
+from silogan.client.node.reading import read_registered
+from silogan.common.modality.image import PIXELS
+from silogan.common.wire.messages import Reply
+from silogan.common.wire.refusals import refusal_from_record
 from tests.attacks.nodes import Ward, make_ward
 
 FILE = "train/malignant/0000.png"
@@ -73,7 +73,7 @@ def test_as_long_as_nothing_changes_the_data_is_read_once(ward: Ward, monkeypatc
         reads.append(1)
         return read_registered(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("client.node.hospital.read_registered", read)
+    monkeypatch.setattr("silogan.client.node.hospital.read_registered", read)
     hospital = Hospital(ward.node.folder)
     for number in (1, 2, 3):
         assert refusal_from_record(hospital.answer(ward.ask(number))) is None

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from client.data import Records
-from client.ledger.policy import Policy
-from client.round import Site
-from client.simulated import open_ledgers, simulated_site
-from common.config.scenario import Scenario, parse_scenario
-from common.modality.image import PIXELS, ImageSchema
-from common.models.networks import build, initialise
-from common.models.weights import weights_of
-from common.privacy.plan import make_plan
-from common.wire.messages import Weights
-from common.wire.run_folder import LEDGER_FOLDER
-from common.wire.study import SiteDeclaration, Study
+from silogan.client.data import Records
+from silogan.client.ledger.policy import Policy
+from silogan.client.round import Site
+from silogan.client.simulated import open_ledgers, simulated_site
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.models.networks import build, initialise
+from silogan.common.models.weights import weights_of
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.messages import Weights
+from silogan.common.wire.run_folder import LEDGER_FOLDER
+from silogan.common.wire.study import SiteDeclaration, Study
 
 SCHEMA = ImageSchema(8, 1, ("benign", "malignant"))
 DECLARED_SIZE = 40

@@ -10,23 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-import client.mechanism.noisy_sum
-import client.training.unprotected
-from client.data import Records
-from client.mechanism import Patients, Randomness, Terms, clip
-from client.mechanism.noise import rounded_gaussian
-from client.mechanism.noisy_sum import grid_step
-from client.mechanism.patients import Encode
-from client.mechanism.units import Bags
-from client.training.steps import PrivateStep, Step
-from client.training.trainer import SiteTrainer, discriminator_optimizer, passes
-from client.training.unprotected import PlainStep, UnprotectedPatients
-from common.modality import Stored
-from common.modality.image import PIXELS, to_unit_range
-from common.models.losses import LOSSES
-from common.models.networks import GAN, build, initialise
-from common.seeding import derive_key
-from common.wire.study import Study
+import silogan.client.mechanism.noisy_sum
+import silogan.client.training.unprotected
+from silogan.client.data import Records
+from silogan.client.mechanism import Patients, Randomness, Terms, clip
+from silogan.client.mechanism.noise import rounded_gaussian
+from silogan.client.mechanism.noisy_sum import grid_step
+from silogan.client.mechanism.patients import Encode
+from silogan.client.mechanism.units import Bags
+from silogan.client.training.steps import PrivateStep, Step
+from silogan.client.training.trainer import SiteTrainer, discriminator_optimizer, passes
+from silogan.client.training.unprotected import PlainStep, UnprotectedPatients
+from silogan.common.modality import Stored
+from silogan.common.modality.image import PIXELS, to_unit_range
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import GAN, build, initialise
+from silogan.common.seeding import derive_key
+from silogan.common.wire.study import Study
 from tests.plans import with_phase
 
 EXPECTED_BATCH = 10.5  # q · declared size, with 42 declared: not a whole number, and not what is drawn
@@ -191,7 +191,9 @@ class GoldenRecords(Everyone):
 def noise_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum is released as it was rounded to the grid."""
     monkeypatch.setattr(
-        client.mechanism.noisy_sum, "rounded_gaussian", lambda _, size, __: torch.zeros(size, dtype=torch.float64)
+        silogan.client.mechanism.noisy_sum,
+        "rounded_gaussian",
+        lambda _, size, __: torch.zeros(size, dtype=torch.float64),
     )
 
 
@@ -209,7 +211,7 @@ def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All arithmetic in float64, without noise and on a grid too fine to see, so that only what is wrong differs."""
     noise_off(monkeypatch)
     tight_bounds(monkeypatch)
-    monkeypatch.setattr(client.mechanism.noisy_sum, "grid_step", lambda *_: 2.0**-60)
+    monkeypatch.setattr(silogan.client.mechanism.noisy_sum, "grid_step", lambda *_: 2.0**-60)
     monkeypatch.setattr(Tensor, "float", Tensor.double)
     torch.set_default_dtype(torch.float64)
     try:

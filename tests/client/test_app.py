@@ -11,14 +11,14 @@ from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.common.serde import recorddict_to_proto
 from flwr.supercore.task_identity import TaskIdentity
 
-import client.answer
-import client.simulated
-import common.device
-from client.app import app
-from client.data import DataSet, Records
-from client.simulated import open_ledgers, simulated_site
-from client.training.trainer import SiteTrainer
-from common.errors import (
+import silogan.client.answer
+import silogan.client.simulated
+import silogan.common.device
+from silogan.client.app import app
+from silogan.client.data import DataSet, Records
+from silogan.client.simulated import open_ledgers, simulated_site
+from silogan.client.training.trainer import SiteTrainer
+from silogan.common.errors import (
     Code,
     ConfigError,
     DataError,
@@ -28,12 +28,12 @@ from common.errors import (
     UsageError,
     VerificationError,
 )
-from common.modality import Data
-from common.modality.image import PIXELS
-from common.wire.messages import Instruction, Reply, Weights, pack, unpack
-from common.wire.refusals import refusal_from_record
-from common.wire.run_folder import PARTITION_FILE
-from common.wire.study import SiteDeclaration, Study
+from silogan.common.modality import Data
+from silogan.common.modality.image import PIXELS
+from silogan.common.wire.messages import Instruction, Reply, Weights, pack, unpack
+from silogan.common.wire.refusals import refusal_from_record
+from silogan.common.wire.run_folder import PARTITION_FILE
+from silogan.common.wire.study import SiteDeclaration, Study
 from tests.plans import phase_and_round
 
 PATIENT = "patient-4711"
@@ -44,9 +44,9 @@ MakeStudy = Callable[..., Study]
 def _as_on_a_grid(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("_task_id", "_run_id", "_node_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
-    client.simulated._shared_records.cache_clear()
+    silogan.client.simulated._shared_records.cache_clear()
     yield
-    client.simulated._shared_records.cache_clear()
+    silogan.client.simulated._shared_records.cache_clear()
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def readable(monkeypatch: pytest.MonkeyPatch, study: Study, images: Records) -> 
         reads.append(data)
         return DataSet(study.schema, images, images)
 
-    monkeypatch.setattr(client.simulated, "read", read)
+    monkeypatch.setattr(silogan.client.simulated, "read", read)
     return reads
 
 
@@ -131,7 +131,7 @@ def test_sites_share_the_cores(
     cores: int,
     threads: int,
 ) -> None:
-    monkeypatch.setattr(common.device, "available_cores", lambda: cores)
+    monkeypatch.setattr(silogan.common.device, "available_cores", lambda: cores)
     app(message_for(study, make_weights(study)), context_of(run_dir, 0))
     assert torch.get_num_threads() == threads
 
@@ -175,7 +175,7 @@ def test_error_that_a_user_can_mend_becomes_a_code_and_its_words_stay_in_the_log
     def fail(*args: Any) -> None:
         raise error("the thing", "is wrong", "mend it")
 
-    monkeypatch.setattr(client.answer, "run_round", fail)
+    monkeypatch.setattr(silogan.client.answer, "run_round", fail)
     answer = app(message_for(study, make_weights(study)), context_of(run_dir, 1))
     assert refusal_of(answer) == ("south", code)
     assert b"wrong" not in bytes_of(answer)
@@ -227,7 +227,7 @@ def test_text_of_an_unforeseen_error_does_not_leave(
             raise leak() from cause
 
     if where == "read":
-        monkeypatch.setattr(client.simulated, "read", fail)
+        monkeypatch.setattr(silogan.client.simulated, "read", fail)
     else:
         monkeypatch.setattr(SiteTrainer, "run", fail)
     reply = app(message_for(study, make_weights(study)), context_of(run_dir))

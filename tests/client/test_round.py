@@ -8,21 +8,29 @@ import pytest
 import torch
 from torch import nn
 
-import client.round
-import common.models.networks
-from client.data import Records
-from client.ledger.ledger import Ledger
-from client.mechanism import Randomness
-from client.round import Site, run_round
-from client.state import SiteState
-from client.training.trainer import SiteTrainer
-from common.errors import Code, ConfigError, DataError, FederationError, PrivacyRefusal, SiloganError, VerificationError
-from common.modality.image import PIXELS, to_unit_range
-from common.models.networks import GAN, build
-from common.models.weights import weights_of
-from common.privacy.statistics import Moments
-from common.wire.messages import STATISTICS, Instruction, Reply, Weights
-from common.wire.study import Study
+import silogan.client.round
+import silogan.common.models.networks
+from silogan.client.data import Records
+from silogan.client.ledger.ledger import Ledger
+from silogan.client.mechanism import Randomness
+from silogan.client.round import Site, run_round
+from silogan.client.state import SiteState
+from silogan.client.training.trainer import SiteTrainer
+from silogan.common.errors import (
+    Code,
+    ConfigError,
+    DataError,
+    FederationError,
+    PrivacyRefusal,
+    SiloganError,
+    VerificationError,
+)
+from silogan.common.modality.image import PIXELS, to_unit_range
+from silogan.common.models.networks import GAN, build
+from silogan.common.models.weights import weights_of
+from silogan.common.privacy.statistics import Moments
+from silogan.common.wire.messages import STATISTICS, Instruction, Reply, Weights
+from silogan.common.wire.study import Study
 from tests.client.steps import noise_off
 from tests.plans import phase_and_round, with_phase
 
@@ -186,9 +194,9 @@ def test_randomness_is_secure_without_a_seed_and_seeded_with_one(
     make_study: MakeStudy, make_site: MakeSite, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[str] = []
-    secure, derived = Randomness.secure, client.round.derive_key
+    secure, derived = Randomness.secure, silogan.client.round.derive_key
     monkeypatch.setattr(Randomness, "secure", lambda: used.append("secure") or secure())
-    monkeypatch.setattr(client.round, "derive_key", lambda *purpose: used.append("seeded") or derived(*purpose))
+    monkeypatch.setattr(silogan.client.round, "derive_key", lambda *purpose: used.append("seeded") or derived(*purpose))
     for folder, seed in (("a", None), ("b", 3)):
         study = make_study(seed=seed, training=WARM)
         site = make_site(study, folder=folder)
@@ -357,7 +365,7 @@ def test_discriminator_that_mixes_patients_is_refused_before_any_charge(
 
     study = make_study()
     with torch.random.fork_rng(devices=[]):
-        monkeypatch.setattr(common.models.networks, "build", with_batch_norm)
+        monkeypatch.setattr(silogan.common.models.networks, "build", with_batch_norm)
         weights = weights_of(with_batch_norm(study.scenario.model, study.schema))
         error = refused(make_site(study), ask(study), weights, ConfigError)
         assert "norm" in error.thing

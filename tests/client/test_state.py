@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from client.state import RoundState, SiteState, request_key
-from common.errors import DataError
-from common.wire.messages import Instruction, Reply, Weights
+from silogan.client.state import RoundState, SiteState, request_key
+from silogan.common.errors import DataError
+from silogan.common.wire.messages import Instruction, Reply, Weights
 
 ASKED = Instruction("5a" * 32, "1b" * 32, "training", 2)
 

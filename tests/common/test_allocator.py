@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from common.allocator import keep_freed_memory
+from silogan.common.allocator import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 # Prints what was answered, and the megabytes that glibc mapped for a block of 64 MB before and after.
 PROGRAM = """
 import ctypes
-from common.allocator import keep_freed_memory
+from silogan.common.allocator import keep_freed_memory
 
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int) for name in "arena ordblks smblks hblks hblkhd a b c d e".split()]

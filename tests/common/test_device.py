@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from common.device import available_cores, choose_device
-from common.errors import ConfigError
+from silogan.common.device import available_cores, choose_device
+from silogan.common.errors import ConfigError
 
 
 @pytest.mark.parametrize(("available", "expected"), [(True, "cuda"), (False, "cpu")])

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import pytest
 
-from common.files import create_secret, write_atomically, write_bytes_atomically
+from silogan.common.files import create_secret, write_atomically, write_bytes_atomically
 
 
 def names(folder: Path) -> list[str]:

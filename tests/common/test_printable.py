@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import FederationError
-from common.operations.logs import JsonLines
-from common.printable import printable
+from silogan.common.errors import FederationError
+from silogan.common.operations.logs import JsonLines
+from silogan.common.printable import printable
 
 
 @given(st.text())

@@ -2,8 +2,8 @@
 
 import pytest
 
-from common.errors import ConfigError
-from common.registry import lookup, nearest
+from silogan.common.errors import ConfigError
+from silogan.common.registry import lookup, nearest
 
 LOSSES = {"hinge": 1, "wasserstein": 2}
 

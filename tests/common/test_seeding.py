@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from common.seeding import derive_seed, seeded_generator
+from silogan.common.seeding import derive_seed, seeded_generator
 
 
 def test_seeds_never_change_between_versions() -> None:

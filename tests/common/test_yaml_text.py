@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.yaml_text import Excess, read_file, read_yaml, write_yaml
+from silogan.common.yaml_text import Excess, read_file, read_yaml, write_yaml
 
 texts = st.text(max_size=20).filter(str.isprintable)
 plain = st.recursive(

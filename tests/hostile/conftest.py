@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from simulations.fuzz import places
+from silogan.simulations.fuzz import places
 from tests.hostile.inputs import Desk, copy_of
 
 

@@ -22,8 +22,8 @@ from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse, Run
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.task_identity import TaskIdentity
 
-from common.wire.bundle import stage
-from server.operations.authority import Authority
+from silogan.common.wire.bundle import stage
+from silogan.server.operations.authority import Authority
 
 NODE = 7
 Answer = Callable[[Any], Any]

@@ -11,20 +11,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import silogan as front_door
-from common.config.scenario import parse_scenario
-from common.errors import FederationError
-from common.modality.image import ImageSchema
-from common.models.weights import generator_weights
-from common.operations.flower import free_port
-from common.privacy.plan import make_plan
-from common.wire.study import SiteDeclaration, Study
-from server.app import initial_weights
-from server.operations.coordinator import Coordinator
-from server.operations.nodes import NodeFacts, key_bytes
-from server.operations.settings import SETTINGS_FILE
-from server.operations.submission import Submission
-from server.rounds.checkpoint import Checkpoint
-from server.rounds.events import append_event
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import FederationError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.models.weights import generator_weights
+from silogan.common.operations.flower import free_port
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.app import initial_weights
+from silogan.server.operations.coordinator import Coordinator
+from silogan.server.operations.nodes import NodeFacts, key_bytes
+from silogan.server.operations.settings import SETTINGS_FILE
+from silogan.server.operations.submission import Submission
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.server.rounds.events import append_event
 
 
 class Done(NamedTuple):

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from simulations.fuzz import places
-from simulations.fuzz.commands import STDOUT, run_command
-from simulations.fuzz.trial import MOST_BYTES, MOST_SECONDS
-from simulations.fuzz.values import dumped, parent_of
-from simulations.fuzz.workers import context
+from silogan.simulations.fuzz import places
+from silogan.simulations.fuzz.commands import STDOUT, run_command
+from silogan.simulations.fuzz.trial import MOST_BYTES, MOST_SECONDS
+from silogan.simulations.fuzz.values import dumped, parent_of
+from silogan.simulations.fuzz.workers import context
 
 PLAN = ("node", "plan", "node", "run.yaml", "--server", places.SERVER)
 APPROVE = ("node", "approve", "node", "run.yaml", "--server", places.SERVER)

@@ -34,7 +34,7 @@ from flwr.superlink.main import create_app
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from common.operations.flower import free_port
+from silogan.common.operations.flower import free_port
 
 
 @dataclass

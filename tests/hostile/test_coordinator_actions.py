@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from server.operations.actions import ACTIONS_FILE, acting, read_actions
-from server.operations.coordinator import Coordinator
-from server.operations.submission import Submission
+from silogan.server.operations.actions import ACTIONS_FILE, acting, read_actions
+from silogan.server.operations.coordinator import Coordinator
+from silogan.server.operations.submission import Submission
 from tests.hostile.coordinators import add_run, make_coordinator, new_line, server
 
 

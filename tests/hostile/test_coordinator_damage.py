@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from common.errors import FederationError, VerificationError
-from common.wire.run_folder import (
+from silogan.common.errors import FederationError, VerificationError
+from silogan.common.wire.run_folder import (
     CHECKPOINT_FOLDER,
     EVENTS_FILE,
     OUTCOME_FILE,
@@ -17,14 +17,14 @@ from common.wire.run_folder import (
     RUN_FILE,
     SUBMISSION_FILE,
 )
-from server.app import conclude
-from server.operations.coordinator import Coordinator
-from server.operations.dispatcher import Dispatcher
-from server.operations.enrolment import COPY_FILE, SITES_FILE
-from server.operations.prometheus import serve_metrics
-from server.operations.submission import Submission
-from server.rounds.checkpoint import recover
-from server.rounds.outcome import write_outcome
+from silogan.server.app import conclude
+from silogan.server.operations.coordinator import Coordinator
+from silogan.server.operations.dispatcher import Dispatcher
+from silogan.server.operations.enrolment import COPY_FILE, SITES_FILE
+from silogan.server.operations.prometheus import serve_metrics
+from silogan.server.operations.submission import Submission
+from silogan.server.rounds.checkpoint import recover
+from silogan.server.rounds.outcome import write_outcome
 from tests.hostile.coordinators import Link, add_run, make_coordinator, new_line, server
 
 Damage = Callable[[Path], object]
@@ -42,8 +42,8 @@ def link() -> Link:
 
 @pytest.fixture
 def dispatcher(coordinator: Coordinator, link: Link, monkeypatch: pytest.MonkeyPatch) -> Dispatcher:
-    monkeypatch.setattr("server.operations.dispatcher._LONGEST_WAIT", 0.0)
-    monkeypatch.setattr("server.operations.dispatcher._ASK_SECONDS", 0.0)
+    monkeypatch.setattr("silogan.server.operations.dispatcher._LONGEST_WAIT", 0.0)
+    monkeypatch.setattr("silogan.server.operations.dispatcher._ASK_SECONDS", 0.0)
     return Dispatcher(coordinator.runs, coordinator.enrolment, link, supervise=True)  # type: ignore[arg-type]
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from server.operations import database
-from server.operations.coordinator import Coordinator
-from server.operations.database import DATABASE
-from server.operations.dispatcher import Dispatcher
-from server.operations.nodes import key_bytes
-from server.operations.submission import Submission
+from silogan.server.operations import database
+from silogan.server.operations.coordinator import Coordinator
+from silogan.server.operations.database import DATABASE
+from silogan.server.operations.dispatcher import Dispatcher
+from silogan.server.operations.nodes import key_bytes
+from silogan.server.operations.submission import Submission
 from tests.hostile.coordinators import Link, add_run, make_coordinator, new_line, server
 
 
@@ -77,7 +77,7 @@ def test_a_key_that_was_taken_back_is_said_and_stops_nobody_else(coordinator: Co
 def test_a_run_that_the_new_database_does_not_know_can_be_stopped(
     coordinator: Coordinator, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.operations.dispatcher._ASK_SECONDS", 0.0)
+    monkeypatch.setattr("silogan.server.operations.dispatcher._ASK_SECONDS", 0.0)
     stopped = add_run(coordinator, 1, Submission("stopped", 7))
     queued = add_run(coordinator, 2, Submission("queued"))
     link.status = "unknown"
@@ -115,8 +115,8 @@ def test_a_coordinator_starts_with_a_damaged_database_put_aside(
             assert not (coordinator.folder / DATABASE).exists()
 
     monkeypatch.setattr(Coordinator, "services", lambda _: [])
-    monkeypatch.setattr("server.operations.coordinator.Supervisor", Programs)
-    monkeypatch.setattr("server.operations.coordinator.open_log", lambda _: None)
+    monkeypatch.setattr("silogan.server.operations.coordinator.Supervisor", Programs)
+    monkeypatch.setattr("silogan.server.operations.coordinator.open_log", lambda _: None)
     coordinator.start(as_root=True, say=said.extend)
     assert "a new one is made" in said[0]
     assert "2 hospitals enrolled" in "\n".join(said)

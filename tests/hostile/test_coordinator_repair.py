@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE, SUBMISSION_FILE
-from server.operations.coordinator import INNER, Coordinator
-from server.operations.enrolment import SITES_FILE
-from server.operations.settings import SETTINGS_FILE
-from server.operations.submission import Submission
-from server.rounds.checkpoint import recover
-from server.rounds.events import read_events
+from silogan.common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE, SUBMISSION_FILE
+from silogan.server.operations.coordinator import INNER, Coordinator
+from silogan.server.operations.enrolment import SITES_FILE
+from silogan.server.operations.settings import SETTINGS_FILE
+from silogan.server.operations.submission import Submission
+from silogan.server.rounds.checkpoint import recover
+from silogan.server.rounds.events import read_events
 from tests.hostile.coordinators import add_run, make_coordinator, new_line, server
 
 

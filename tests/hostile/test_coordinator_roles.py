@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from server.operations.coordinator import CONTROL_SECRET, Coordinator
-from server.operations.submission import Submission
-from server.operations.view import View, admit_readers
+from silogan.server.operations.coordinator import CONTROL_SECRET, Coordinator
+from silogan.server.operations.submission import Submission
+from silogan.server.operations.view import View, admit_readers
 from tests.hostile.coordinators import add_run, make_coordinator, new_line, server
 
 STRANGER, READER = 65534, 65533
@@ -24,7 +24,12 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be othe
 @contextmanager
 def user(number: int, *groups: int) -> Generator[None]:
     """This process with another user's rights to files."""
-    for module in ("server.operations.backup", "server.operations.repair", "server.operations.view", "rich.table"):
+    for module in (
+        "silogan.server.operations.backup",
+        "silogan.server.operations.repair",
+        "silogan.server.operations.view",
+        "rich.table",
+    ):
         importlib.import_module(module)  # the other user may not be able to read this software
     before = os.getgroups()
     os.setgroups(groups)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.config.scenario import parse_scenario
-from common.errors import PrivacyRefusal, VerificationError
-from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE
-from server.rounds.checkpoint import Checkpoint
-from server.rounds.events import read_events
-from simulations.engines.inprocess import run
-from simulations.prepare import prepare
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import PrivacyRefusal, VerificationError
+from silogan.common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.server.rounds.events import read_events
+from silogan.simulations.engines.inprocess import run
+from silogan.simulations.prepare import prepare
 
 SITES = 2
 SCENARIO = {

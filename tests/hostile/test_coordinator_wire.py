@@ -23,10 +23,10 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from common.operations.supervise import running
-from server.operations.control import Control
-from server.operations.coordinator import CONTROL_SECRET, INNER, Coordinator
-from server.operations.database import DATABASE
+from silogan.common.operations.supervise import running
+from silogan.server.operations.control import Control
+from silogan.server.operations.coordinator import CONTROL_SECRET, INNER, Coordinator
+from silogan.server.operations.database import DATABASE
 from tests.hostile.coordinators import make_coordinator, public_line, server
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_status_says_when_a_hospital_was_last_heard_of(target: Running, monkeypa
     assert before - 2 <= bergen["heard"] <= time.time() + 2
     assert " s ago (" in server(target.coordinator.folder, "status").out
     monkeypatch.setattr(
-        "server.operations.status.SILENT_SECONDS", -5.0
+        "silogan.server.operations.status.SILENT_SECONDS", -5.0
     )  # it was killed, and Flower still calls it online
     assert target.bergen["status"] == "silent"
 

@@ -1,4 +1,4 @@
-"""Every input of the product, spoilt a few times: the short form of `python -m simulations.fuzz`."""
+"""Every input of the product, spoilt a few times: the short form of `python -m silogan.simulations.fuzz`."""
 
 import gc
 import itertools
@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import DataError
-from simulations.fuzz import kinds, trial
-from simulations.fuzz.__main__ import campaign
-from simulations.fuzz.kinds import KINDS, Kind
-from simulations.fuzz.trial import Outcome, attempt, mutation
+from silogan.common.errors import DataError
+from silogan.simulations.fuzz import kinds, trial
+from silogan.simulations.fuzz.__main__ import campaign
+from silogan.simulations.fuzz.kinds import KINDS, Kind
+from silogan.simulations.fuzz.trial import Outcome, attempt, mutation
 
 MUTATIONS = 250
 

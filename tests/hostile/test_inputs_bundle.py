@@ -11,10 +11,10 @@ from random import Random
 
 import pytest
 
-from common.errors import VerificationError
-from common.wire.bundle import bundle_digest, installed_digest, stage
-from simulations.fuzz.content import bytes_file, zip_file
-from simulations.fuzz.trial import MOST_BYTES, peak, reset_peak
+from silogan.common.errors import VerificationError
+from silogan.common.wire.bundle import bundle_digest, installed_digest, stage
+from silogan.simulations.fuzz.content import bytes_file, zip_file
+from silogan.simulations.fuzz.trial import MOST_BYTES, peak, reset_peak
 
 
 def archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:

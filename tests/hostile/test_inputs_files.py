@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from simulations.fuzz.places import RUN
+from silogan.simulations.fuzz.places import RUN
 from tests.hostile.inputs import Desk
 
 STATUS = ("server", "status", "--folder", "coordinator", "--json")

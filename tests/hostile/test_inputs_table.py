@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from simulations.fuzz.trial import listing
+from silogan.simulations.fuzz.trial import listing
 from tests.hostile.inputs import Desk
 from tests.hostile.test_inputs_yaml import BOMB, LOOP
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from simulations.fuzz.trial import listing
+from silogan.simulations.fuzz.trial import listing
 from tests.hostile.inputs import APPROVE, PLAN, SIMULATE, SUBMIT, Desk
 
 ALIASES = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 15))

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from client.ledger.audit import audit
-from client.ledger.chain import Chain
-from client.ledger.statement import state
-from client.node.node import Node
-from common.errors import ConfigError, PrivacyRefusal
-from common.privacy.plan import canonical_json
+from silogan.client.ledger.audit import audit
+from silogan.client.ledger.chain import Chain
+from silogan.client.ledger.statement import state
+from silogan.client.node.node import Node
+from silogan.common.errors import ConfigError, PrivacyRefusal
+from silogan.common.privacy.plan import canonical_json
 from tests.ledger_faults.hospital import DECLARED_SIZE, DIGITS, SITE, Hospital, assert_clean, policy_text
 
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from client.data.location import check_readable
-from client.node.node import Node
-from client.node.preflight import preflight
-from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
-from common.modality import Data
-from common.modality.image_options import Folder, MedMnist
+from silogan.client.data.location import check_readable
+from silogan.client.node.node import Node
+from silogan.client.node.preflight import preflight
+from silogan.common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
+from silogan.common.modality import Data
+from silogan.common.modality.image_options import Folder, MedMnist
 from tests.ledger_faults.hospital import (
     DECLARED_SIZE,
     DELTA,
@@ -114,7 +114,7 @@ def test_a_state_that_cannot_be_written_costs_nothing(hospital: Hospital, monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("client.state.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("silogan.client.state.tempfile.TemporaryFile", full)
     with pytest.raises(DataError, match="cannot be written"):
         hospital.round(study)
     assert hospital.ledger.epsilon() == 0

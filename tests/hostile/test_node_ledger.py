@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from client.ledger.audit import audit
-from client.ledger.ledger import MALFORMED, Ledger
-from client.ledger.statement import state
-from client.node.node import Node
-from client.state import SiteState
-from common.errors import Code, PrivacyRefusal
+from silogan.client.ledger.audit import audit
+from silogan.client.ledger.ledger import MALFORMED, Ledger
+from silogan.client.ledger.statement import state
+from silogan.client.node.node import Node
+from silogan.client.state import SiteState
+from silogan.common.errors import Code, PrivacyRefusal
 from tests.ledger_faults.hospital import DECLARED_SIZE, DIGITS, SITE, Hospital, assert_clean, policy_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")

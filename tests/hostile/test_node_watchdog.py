@@ -12,13 +12,13 @@ from flwr.app import ConfigRecord, RecordDict
 from flwr.proto.fab_pb2 import Fab, GetFabResponse
 from flwr.proto.message_pb2 import PullObjectRequest, PullObjectResponse
 
-from client.ledger.policy import template
-from client.node import service
-from client.node.connection import Connection
-from client.node.joining import prepare_connection
-from client.node.node import Node
-from common.modality.image_options import Digits
-from common.operations.supervise import Supervisor
+from silogan.client.ledger.policy import template
+from silogan.client.node import service
+from silogan.client.node.connection import Connection
+from silogan.client.node.joining import prepare_connection
+from silogan.client.node.node import Node
+from silogan.common.modality.image_options import Digits
+from silogan.common.operations.supervise import Supervisor
 from tests.hostile.coordinator import Asked, Coordinator
 
 pytestmark = pytest.mark.slow

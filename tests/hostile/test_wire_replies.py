@@ -20,15 +20,15 @@ from flwr.app.message.arraychunk import ArrayChunk
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_id, get_object_tree
 
-from common.errors import Code
-from common.wire.envelope import fold
-from common.wire.messages import Reply, Weights
-from common.wire.refusals import refusal_record
-from server.rounds.inbox import largest_reply
-from server.rounds.members import Members
-from server.rounds.polling_grid import polling
-from server.rounds.quarantine import ProtocolViolation, Quarantine
-from server.rounds.replies import RoundReplies
+from silogan.common.errors import Code
+from silogan.common.wire.envelope import fold
+from silogan.common.wire.messages import Reply, Weights
+from silogan.common.wire.refusals import refusal_record
+from silogan.server.rounds.inbox import largest_reply
+from silogan.server.rounds.members import Members
+from silogan.server.rounds.polling_grid import polling
+from silogan.server.rounds.quarantine import ProtocolViolation, Quarantine
+from silogan.server.rounds.replies import RoundReplies
 from tests.hostile.superlink import Enrolled, Hub, hub, instruction
 
 TIMEOUT = 2.0

@@ -22,15 +22,15 @@ from flwr.app import Message
 from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
-from common.operations.flower import free_port
-from common.wire.envelope import fold
-from common.wire.messages import Reply
-from server.operations.authority import Authority
-from server.operations.coordinator import Coordinator
-from server.operations.proxy import OBJECT_BYTES, ROUTES, Proxy
-from server.operations.settings import SETTINGS_FILE
-from server.rounds.inbox import largest_reply
-from server.rounds.polling_grid import polling
+from silogan.common.operations.flower import free_port
+from silogan.common.wire.envelope import fold
+from silogan.common.wire.messages import Reply
+from silogan.server.operations.authority import Authority
+from silogan.server.operations.coordinator import Coordinator
+from silogan.server.operations.proxy import OBJECT_BYTES, ROUTES, Proxy
+from silogan.server.operations.settings import SETTINGS_FILE
+from silogan.server.rounds.inbox import largest_reply
+from silogan.server.rounds.polling_grid import polling
 from tests.hostile.superlink import hub, instruction
 from tests.tls import listens
 

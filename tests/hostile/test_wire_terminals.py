@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from common.errors import FederationError
-from common.wire.messages import Instruction, Reply
-from server.commands import _tables  # pyright: ignore[reportPrivateUsage]
-from silogan import main
+from silogan.cli import main
+from silogan.common.errors import FederationError
+from silogan.common.wire.messages import Instruction, Reply
+from silogan.server.commands import _tables  # pyright: ignore[reportPrivateUsage]
 
 SEQUENCES = ["\x1b]0;x\x07", "\x1b[2J", "\x9b31m", "\u202egnp", "a\rb", "\x7f", "\u2066x"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from client.node.node import Node
-from common.wire.study import Study
+from silogan.client.node.node import Node
+from silogan.common.wire.study import Study
 from tests.ledger_faults.hospital import DECLARED_SIZE, DIGITS, SITE, Hospital, policy_text
 
 

@@ -16,23 +16,23 @@ import pytest
 import torch
 import yaml
 
-from client.data import Records
-from client.ledger.audit import audit
-from client.ledger.ledger import Ledger
-from client.ledger.policy import template
-from client.node.hospital import site_of
-from client.node.node import Node
-from client.round import Site, run_round
-from client.training.trainer import SiteTrainer
-from common.config.scenario import parse_scenario
-from common.errors import PrivacyRefusal, SiloganError
-from common.modality.image_options import Digits
-from common.models.networks import build, initialise
-from common.models.weights import weights_of
-from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
-from common.privacy.plan import make_plan
-from common.wire.messages import Instruction, Reply, Weights
-from common.wire.study import SiteDeclaration, Study
+from silogan.client.data import Records
+from silogan.client.ledger.audit import audit
+from silogan.client.ledger.ledger import Ledger
+from silogan.client.ledger.policy import template
+from silogan.client.node.hospital import site_of
+from silogan.client.node.node import Node
+from silogan.client.round import Site, run_round
+from silogan.client.training.trainer import SiteTrainer
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import PrivacyRefusal, SiloganError
+from silogan.common.modality.image_options import Digits
+from silogan.common.models.networks import build, initialise
+from silogan.common.models.weights import weights_of
+from silogan.common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.messages import Instruction, Reply, Weights
+from silogan.common.wire.study import SiteDeclaration, Study
 from tests.plans import phase_and_round
 
 SERVER, SITE = "coordinator.example.org", "bergen"
@@ -135,7 +135,7 @@ class Hospital:
     def run_folder(self, study: Study, folder: Path, *, head: str, rounds: int) -> Path:
         """What a coordinator would know of the hospital, beside its key and a copy of its ledger."""
         # Imported here: only the tests that run the command line need the server's side.
-        from server.rounds.checkpoint import Checkpoint  # noqa: PLC0415
+        from silogan.server.rounds.checkpoint import Checkpoint  # noqa: PLC0415
 
         for name in ("ledgers", "checkpoints"):
             (folder / name).mkdir(parents=True)

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.node.hospital import site_of
-from client.round import run_round
-from common.errors import DataError, PrivacyRefusal, SiloganError
-from common.modality import Data
-from common.modality.image import PIXELS
-from common.modality.image_options import Folder
+from silogan.client.node.hospital import site_of
+from silogan.client.round import run_round
+from silogan.common.errors import DataError, PrivacyRefusal, SiloganError
+from silogan.common.modality import Data
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_options import Folder
 from tests.ledger_faults.hospital import (
     BUDGET_OF_TWO,
     SITE,

@@ -26,17 +26,17 @@ from typing import Any
 
 import pytest
 
-import client.ledger.ledger
-import client.round
-from client.ledger.ledger import Ledger, spent
-from client.round import Site, run_round
-from client.training.trainer import SiteTrainer
-from common.errors import DataError, PrivacyRefusal, SiloganError
-from common.models.networks import GAN
-from common.models.weights import weights_of
-from common.privacy.accounting import epsilon
-from common.wire.messages import Instruction
-from common.wire.study import Study
+import silogan.client.ledger.ledger
+import silogan.client.round
+from silogan.client.ledger.ledger import Ledger, spent
+from silogan.client.round import Site, run_round
+from silogan.client.training.trainer import SiteTrainer
+from silogan.common.errors import DataError, PrivacyRefusal, SiloganError
+from silogan.common.models.networks import GAN
+from silogan.common.models.weights import weights_of
+from silogan.common.privacy.accounting import epsilon
+from silogan.common.wire.messages import Instruction
+from silogan.common.wire.study import Study
 from tests.ledger_faults.hospital import (
     DELTA,
     ROUNDS,
@@ -102,9 +102,9 @@ def armed(patch: pytest.MonkeyPatch, method: str, fatal: str | None = None) -> l
     return seen
 
 
-def fewer_steps(_site: Site, _instruction: Instruction, gan: GAN, *_: Any) -> client.round._Outcome:
+def fewer_steps(_site: Site, _instruction: Instruction, gan: GAN, *_: Any) -> silogan.client.round._Outcome:
     """Training that stops after the first step, so that settling gives something back."""
-    return client.round._Outcome(1, weights_of(gan), {})
+    return silogan.client.round._Outcome(1, weights_of(gan), {})
 
 
 def killed_in(hospital: Hospital, study: Study, method: str, moment: str) -> None:
@@ -112,7 +112,7 @@ def killed_in(hospital: Hospital, study: Study, method: str, moment: str) -> Non
 
     def work() -> int:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(client.round, "_train", fewer_steps)
+            patch.setattr(silogan.client.round, "_train", fewer_steps)
             armed(patch, method, moment)
             hospital.round(study)
         return 0
@@ -314,7 +314,7 @@ def test_clock_set_back_is_on_record_and_the_entries_stay_in_order(
             return cls(1999, 12, 31, tzinfo=tz)
 
     with monkeypatch.context() as patch:
-        patch.setattr(client.ledger.ledger, "datetime", Earlier)
+        patch.setattr(silogan.client.ledger.ledger, "datetime", Earlier)
         hospital.round(study)
     hospital.round(study, 2)
     contents = [entry.content for entry in hospital.ledger.entries()]

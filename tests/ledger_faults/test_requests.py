@@ -25,13 +25,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.ledger.ledger import Charge
-from client.round import run_round
-from common.errors import ConfigError
-from common.privacy.accounting import Mechanism, epsilon
-from common.privacy.plan import PrivacyPlan
-from common.wire.messages import Instruction
-from common.wire.study import Study
+from silogan.client.ledger.ledger import Charge
+from silogan.client.round import run_round
+from silogan.common.errors import ConfigError
+from silogan.common.privacy.accounting import Mechanism, epsilon
+from silogan.common.privacy.plan import PrivacyPlan
+from silogan.common.wire.messages import Instruction
+from silogan.common.wire.study import Study
 from tests.ledger_faults.hospital import (
     DELTA,
     RATE,

@@ -24,13 +24,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import silogan as front_door
-from client.ledger.audit import THE_LEDGER, audit
-from client.ledger.chain import Chain, read_entries
-from client.ledger.keys import SiteKey
-from client.node.node import Node
-from common.errors import VerificationError
-from common.wire.messages import Reply
-from common.wire.study import Study
+from silogan.client.ledger.audit import THE_LEDGER, audit
+from silogan.client.ledger.chain import Chain, read_entries
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.node.node import Node
+from silogan.common.errors import VerificationError
+from silogan.common.wire.messages import Reply
+from silogan.common.wire.study import Study
 from tests.ledger_faults.hospital import STEPS, Hospital, assert_clean, assert_one_line, assert_refused, cost, tamper
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,8 @@ from typing import Any
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from common.modality import Stored
-from server.evaluation import Comparison
+from silogan.common.modality import Stored
+from silogan.server.evaluation import Comparison
 
 
 def evaluate(asked: Comparison) -> dict[str, Any]:

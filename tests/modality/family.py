@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.models.networks import Discriminator, Generator
+from silogan.common.models.networks import Discriminator, Generator
 from tests.modality.schema import Perceptron, TableSchema
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from common.files import write_bytes_atomically
-from common.modality import Stored
-from server.release.generator import ReleasedGenerator
-from server.release.outputs import Output, whole
+from silogan.common.files import write_bytes_atomically
+from silogan.common.modality import Stored
+from silogan.server.release.generator import ReleasedGenerator
+from silogan.server.release.outputs import Output, whole
 
 
 def write_csv(out: Path, records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from client.data import DataSet, Records
+from silogan.client.data import DataSet, Records
 from tests.modality.schema import RANGES, Ward
 
 

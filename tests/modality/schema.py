@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from common.bounds import STRICT, Name
-from common.modality import Data, Kind, Model, Schema, Stored
+from silogan.common.bounds import STRICT, Name
+from silogan.common.modality import Data, Kind, Model, Schema, Stored
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from client.data import READERS
-from client.data.fingerprints import fingerprints
-from common.config.scenario import load_scenario, parse_scenario
-from common.errors import ConfigError, UsageError
-from common.modality import KINDS, parse_schema
-from common.models.networks import FAMILIES
-from common.wire.run_folder import GENERATOR_FILE, RUN_FILE
-from common.wire.study import SiteDeclaration, Study
-from server.evaluation import EVALUATORS
-from server.operations.submission import make_study
-from server.release.generate import generate
-from server.release.generator import load_generator
-from server.release.outputs import OUTPUTS
-from simulations.evaluate import evaluate
-from simulations.simulate import simulate
+from silogan.client.data import READERS
+from silogan.client.data.fingerprints import fingerprints
+from silogan.common.config.scenario import load_scenario, parse_scenario
+from silogan.common.errors import ConfigError, UsageError
+from silogan.common.modality import KINDS, parse_schema
+from silogan.common.models.networks import FAMILIES
+from silogan.common.wire.run_folder import GENERATOR_FILE, RUN_FILE
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.evaluation import EVALUATORS
+from silogan.server.operations.submission import make_study
+from silogan.server.release.generate import generate
+from silogan.server.release.generator import load_generator
+from silogan.server.release.outputs import OUTPUTS
+from silogan.simulations.evaluate import evaluate
+from silogan.simulations.simulate import simulate
 from tests.modality import evaluator, family, output, reader
 from tests.modality.schema import RANGES, TABLE, TableSchema
 

@@ -12,16 +12,16 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from common.config.scenario import parse_scenario
-from common.modality.image import ImageSchema
-from common.models.weights import generator_weights
-from common.privacy.plan import make_plan
-from common.wire.messages import Instruction, Reply, Weights, pack, unpack
-from common.wire.run_folder import CHECKPOINT_FOLDER, SAMPLES_FOLDER
-from common.wire.study import SiteDeclaration, Study
-from server.app import initial_weights
-from server.rounds.checkpoint import Checkpoint
-from server.rounds.strategy import FederatedGAN
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.modality.image import ImageSchema
+from silogan.common.models.weights import generator_weights
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.messages import Instruction, Reply, Weights, pack, unpack
+from silogan.common.wire.run_folder import CHECKPOINT_FOLDER, SAMPLES_FOLDER
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.app import initial_weights
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.server.rounds.strategy import FederatedGAN
 
 SCHEMA = ImageSchema(8, 1, ("zero", "one", "two"))
 Answer = Callable[[int, Instruction, Weights], RecordDict | Error | None]

@@ -9,14 +9,14 @@ import torch
 from flwr.app import Context, RecordDict
 from flwr.serverapp import Grid
 
-from common.errors import Code, ConfigError, FederationError, PrivacyRefusal, VerificationError
-from common.wire.refusals import refusal_record
-from common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE, OUTCOME_FILE, RUN_FILE
-from common.wire.study import Study
-from server.app import app, federate, initial_weights
-from server.rounds.checkpoint import Checkpoint
-from server.rounds.events import append_event, read_events
-from server.rounds.outcome import raise_outcome
+from silogan.common.errors import Code, ConfigError, FederationError, PrivacyRefusal, VerificationError
+from silogan.common.wire.refusals import refusal_record
+from silogan.common.wire.run_folder import CHECKPOINT_FOLDER, EVENTS_FILE, OUTCOME_FILE, RUN_FILE
+from silogan.common.wire.study import Study
+from silogan.server.app import app, federate, initial_weights
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.server.rounds.events import append_event, read_events
+from silogan.server.rounds.outcome import raise_outcome
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pytest
 import torch
 from flwr.app import RecordDict
 
-from common.errors import Code, FederationError, PrivacyRefusal
-from common.privacy.statistics import Moments
-from common.wire.messages import STATISTICS, Instruction, Reply, Weights
-from common.wire.refusals import refusal_record
-from common.wire.run_folder import CHECKPOINT_FOLDER, QUARANTINE_FILE
-from common.wire.study import Study
-from server.app import federate, initial_weights
-from server.rounds.checkpoint import Checkpoint
+from silogan.common.errors import Code, FederationError, PrivacyRefusal
+from silogan.common.privacy.statistics import Moments
+from silogan.common.wire.messages import STATISTICS, Instruction, Reply, Weights
+from silogan.common.wire.refusals import refusal_record
+from silogan.common.wire.run_folder import CHECKPOINT_FOLDER, QUARANTINE_FILE
+from silogan.common.wire.study import Study
+from silogan.server.app import federate, initial_weights
+from silogan.server.rounds.checkpoint import Checkpoint
 
 Answer = Callable[[int, Instruction, Weights], RecordDict | None]
 TRAINING: dict[str, Any] = {

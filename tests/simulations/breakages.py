@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import client.round
-from client.mechanism import Patients
-from client.mechanism.clip import Factors
-from client.mechanism.dpsgd import module
-from client.training.steps import PrivateStep
-from client.training.trainer import SiteTrainer
-from common.models.networks import GAN
-from common.wire.messages import Weights
-from simulations.attacks.canaries import Canaries, Release
-from simulations.attacks.one_run import Floats
+import silogan.client.round
+from silogan.client.mechanism import Patients
+from silogan.client.mechanism.clip import Factors
+from silogan.client.mechanism.dpsgd import module
+from silogan.client.training.steps import PrivateStep
+from silogan.client.training.trainer import SiteTrainer
+from silogan.common.models.networks import GAN
+from silogan.common.wire.messages import Weights
+from silogan.simulations.attacks.canaries import Canaries, Release
+from silogan.simulations.attacks.one_run import Floats
 
 LEAK = "leak.real_loss_by_class"
 
@@ -66,7 +66,7 @@ def warm_start_weakened() -> Generator[None]:
 def losses_leaked() -> Generator[None]:
     """The sum of the losses of the real images of each class leaves beside the weights, without noise."""
     last: list[Tensor] = []
-    honest_run, honest_weights = SiteTrainer.run, client.round.weights_of
+    honest_run, honest_weights = SiteTrainer.run, silogan.client.round.weights_of
 
     def run(self: SiteTrainer, steps: int, lr_factor: float = 1.0) -> None:
         honest_run(self, steps, lr_factor)
@@ -79,7 +79,7 @@ def losses_leaked() -> Generator[None]:
     def weights(gan: GAN) -> Weights:
         return {**honest_weights(gan), LEAK: last[0]}
 
-    with patch.object(SiteTrainer, "run", run), patch.object(client.round, "weights_of", weights):
+    with patch.object(SiteTrainer, "run", run), patch.object(silogan.client.round, "weights_of", weights):
         yield
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from client.ledger.ledger import Approval, Charge, Ledger
-from client.ledger.policy import template
-from client.node.node import Node
-from client.simulated import SIMULATION, open_ledgers, simulated_site
-from common.config.scenario import parse_scenario
-from common.errors import PrivacyRefusal, UsageError
-from common.modality.image import ImageSchema
-from common.modality.image_options import Digits
-from common.privacy.plan import make_plan
-from common.wire.study import SiteDeclaration, Study
-from server.rounds.checkpoint import Checkpoint
-from simulations.audit import as_plain, audit_all
+from silogan.client.ledger.ledger import Approval, Charge, Ledger
+from silogan.client.ledger.policy import template
+from silogan.client.node.node import Node
+from silogan.client.simulated import SIMULATION, open_ledgers, simulated_site
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import PrivacyRefusal, UsageError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Digits
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.simulations.audit import as_plain, audit_all
 from tests.plans import with_phase
 
 SITES = ("Bergen", "Oslo")
@@ -199,7 +199,7 @@ def test_warm_start_that_was_not_approved_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, float]
 ) -> None:
     with monkeypatch.context() as careless:
-        careless.setattr("client.ledger.ledger.Approval.forbids", lambda *_: None)
+        careless.setattr("silogan.client.ledger.ledger.Approval.forbids", lambda *_: None)
         run_dir = warm(tmp_path, **change)
     (name,) = change
     what = "asks for round 2 of statistics where 1" if name == "round" else f"differs from what was approved in {name}"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from client.data import read
-from common.config.scenario import load_scenario
-from simulations.benchmarks.chest_records import CLASSES, make, rows_of
+from silogan.client.data import read
+from silogan.common.config.scenario import load_scenario
+from silogan.simulations.benchmarks.chest_records import CLASSES, make, rows_of
 
 SCENARIO = Path(__file__).parents[2] / "simulations" / "scenarios" / "chest-xray-record.yaml"
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 import silogan
-from common.config.scenario import Scenario, parse_scenario
-from common.modality.table_options import Mixture
-from common.wire.run_folder import REPORT_PAGE
-from common.wire.study import Study
-from server.release.generate import generate
-from server.release.outputs.graph import write_graph
-from simulations.benchmarks.code_sets import MOST, write
-from simulations.planner import outlook
-from simulations.simulate import simulate
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.modality.table_options import Mixture
+from silogan.common.wire.run_folder import REPORT_PAGE
+from silogan.common.wire.study import Study
+from silogan.server.release.generate import generate
+from silogan.server.release.outputs.graph import write_graph
+from silogan.simulations.benchmarks.code_sets import MOST, write
+from silogan.simulations.planner import outlook
+from silogan.simulations.simulate import simulate
 
 CODES, ROWS = 120, 3000
 

@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data import DataSet
-from common.config.scenario import Evaluation
-from common.errors import DataError, SiloganError, UsageError
-from common.modality import Data
-from common.modality.image import PIXELS, ImageSchema
-from common.models.networks import Drawn
-from server.evaluation import Comparison
-from server.release.generator import ReleasedGenerator
-from server.release.outputs import OUTPUTS
-from simulations import evaluate as module
-from simulations.evaluate import evaluate
+from silogan.client.data import DataSet
+from silogan.common.config.scenario import Evaluation
+from silogan.common.errors import DataError, SiloganError, UsageError
+from silogan.common.modality import Data
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.models.networks import Drawn
+from silogan.server.evaluation import Comparison
+from silogan.server.release.generator import ReleasedGenerator
+from silogan.server.release.outputs import OUTPUTS
+from silogan.simulations import evaluate as module
+from silogan.simulations.evaluate import evaluate
 
 CLASSES = ("0", "1", "2", "3", "4")  # of RetinaMNIST
 
@@ -84,7 +84,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
         calls.append(Measured(asked.synthetic[PIXELS], asked.labels, train, test, asked.settings))
         return calls[-1]
 
-    monkeypatch.setattr("server.evaluation.evaluation.evaluate", measure)
+    monkeypatch.setattr("silogan.server.evaluation.evaluation.evaluate", measure)
     return calls
 
 

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from client.ledger.ledger import Charge
-from client.simulated import open_ledgers, simulated_site
-from common.config.scenario import parse_scenario
-from common.errors import VerificationError
-from common.modality.image import ImageSchema
-from common.models.weights import generator_weights
-from common.privacy.accounting import Mechanism, epsilon
-from common.privacy.plan import make_plan
-from common.wire.study import SiteDeclaration, Study
-from server.app import initial_weights
-from server.release.generator import load_generator
-from server.rounds.checkpoint import Checkpoint
-from simulations.finish import finish, finished_report
+from silogan.client.ledger.ledger import Charge
+from silogan.client.simulated import open_ledgers, simulated_site
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import VerificationError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.models.weights import generator_weights
+from silogan.common.privacy.accounting import Mechanism, epsilon
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.app import initial_weights
+from silogan.server.release.generator import load_generator
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.simulations.finish import finish, finished_report
 
 
 def study(**sections: Any) -> Study:

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.config.scenario import Scenario, parse_scenario
-from common.privacy.plan import CELLS, MEANS, MOMENTS
-from common.wire.run_folder import GENERATOR_FILE
-from server.fitting.release import statistic
-from server.release.generate import generate
-from server.release.generator import load_generator
-from simulations.attacks import canaries
-from simulations.planner import outlook
-from simulations.prepare import planned
-from simulations.simulate import simulate
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.privacy.plan import CELLS, MEANS, MOMENTS
+from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.server.fitting.release import statistic
+from silogan.server.release.generate import generate
+from silogan.server.release.generator import load_generator
+from silogan.simulations.attacks import canaries
+from silogan.simulations.planner import outlook
+from silogan.simulations.prepare import planned
+from silogan.simulations.simulate import simulate
 from tests.joint import CLASSES, write_records
 
 

@@ -7,13 +7,13 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from common.config.scenario import parse_scenario
-from common.modality.image import ImageSchema
-from common.privacy.plan import make_plan
-from common.wire.study import SiteDeclaration, Study
-from server.rounds.events import append_event, phase_event
-from simulations import live
-from simulations.live import live_view, round_line
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.modality.image import ImageSchema
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.rounds.events import append_event, phase_event
+from silogan.simulations import live
+from silogan.simulations.live import live_view, round_line
 
 
 def study(enabled: bool = True) -> Study:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from server.fitting.mixture import singles_of
-from simulations.benchmarks import mbi_on_release
-from simulations.benchmarks._mbi_fit import Release
-from simulations.benchmarks.mbi_on_release import environment, in_cells, write_release
+from silogan.server.fitting.mixture import singles_of
+from silogan.simulations.benchmarks import mbi_on_release
+from silogan.simulations.benchmarks._mbi_fit import Release
+from silogan.simulations.benchmarks.mbi_on_release import environment, in_cells, write_release
 from tests.server.fitting.test_mixture import SCHEMA, counted, rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")

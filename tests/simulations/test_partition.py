@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.data.positions import load_positions
-from common.config.scenario import Sites
-from common.errors import ConfigError, DataError
-from simulations.partition import PARTITIONS, Ints, partition, save
+from silogan.client.data.positions import load_positions
+from silogan.common.config.scenario import Sites
+from silogan.common.errors import ConfigError, DataError
+from silogan.simulations.partition import PARTITIONS, Ints, partition, save
 
 
 def rng(seed: int = 0) -> np.random.Generator:

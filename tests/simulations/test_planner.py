@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import silogan
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import ConfigError
-from common.modality.image_options import Gaussians
-from simulations.planner import MEASURED, outlook
-from simulations.prepare import prepare
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import ConfigError
+from silogan.common.modality.image_options import Gaussians
+from silogan.simulations.planner import MEASURED, outlook
+from silogan.simulations.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = {"image_size": 28, "channels": 1, "classes": ["a", "b"]}

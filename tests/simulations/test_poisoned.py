@@ -8,14 +8,14 @@ import pytest
 import torch
 from flwr.app import Context, Message
 
-from common.config.scenario import Scenario, parse_scenario
-from common.wire.messages import Instruction, Reply, Weights, unpack
-from common.wire.run_folder import QUARANTINE_FILE
-from server.rounds.checkpoint import Checkpoint
-from server.rounds.events import read_events
-from server.rounds.quarantine import Quarantine
-from simulations.engines import inprocess
-from simulations.prepare import prepare
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.wire.messages import Instruction, Reply, Weights, unpack
+from silogan.common.wire.run_folder import QUARANTINE_FILE
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.server.rounds.events import read_events
+from silogan.server.rounds.quarantine import Quarantine
+from silogan.simulations.engines import inprocess
+from silogan.simulations.prepare import prepare
 
 SITES = 4
 POISONED = 3  # the index of site-4

@@ -7,18 +7,18 @@ import torch
 import yaml
 from torch import nn
 
-from client.data import DataSet, Records
-from client.data.positions import load_positions
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import ConfigError, DataError, PrivacyRefusal
-from common.modality import Data
-from common.modality.image import PIXELS, ImageSchema
-from common.models.networks import FAMILIES
-from common.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from common.wire.run_folder import PARTITION_FILE, holds_run
-from common.wire.study import Study
-from simulations import prepare as module
-from simulations.prepare import prepare, reopen
+from silogan.client.data import DataSet, Records
+from silogan.client.data.positions import load_positions
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import ConfigError, DataError, PrivacyRefusal
+from silogan.common.modality import Data
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.models.networks import FAMILIES
+from silogan.common.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from silogan.common.wire.run_folder import PARTITION_FILE, holds_run
+from silogan.common.wire.study import Study
+from silogan.simulations import prepare as module
+from silogan.simulations.prepare import prepare, reopen
 
 
 def scenario(**sections: Any) -> Scenario:

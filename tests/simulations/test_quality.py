@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from client.data import read
-from common.modality.image import PIXELS
-from common.modality.image_options import Digits, MedMnist
-from simulations.benchmarks import quality
-from simulations.benchmarks._silhouettes import CLASSES, write_silhouettes
+from silogan.client.data import read
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_options import Digits, MedMnist
+from silogan.simulations.benchmarks import quality
+from silogan.simulations.benchmarks._silhouettes import CLASSES, write_silhouettes
 
 
 def arguments(**changes: Any) -> argparse.Namespace:

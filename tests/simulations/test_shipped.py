@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from common.config.scenario import load_scenario
-from common.errors import ConfigError
-from simulations.shipped import scenario_file, shipped
+from silogan.common.config.scenario import load_scenario
+from silogan.common.errors import ConfigError
+from silogan.simulations.shipped import scenario_file, shipped
 
 
 @pytest.mark.parametrize("name", [one.name for one in shipped()])

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import ConfigError, FederationError, PrivacyRefusal, SiloganError, UsageError
-from common.models.weights import generator_weights
-from common.wire.run_folder import holds_run
-from common.wire.study import Study
-from server.app import initial_weights
-from server.rounds.checkpoint import Checkpoint
-from simulations.engines import ENGINES
-from simulations.simulate import _with_absolute_paths, simulate
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import ConfigError, FederationError, PrivacyRefusal, SiloganError, UsageError
+from silogan.common.models.weights import generator_weights
+from silogan.common.wire.run_folder import holds_run
+from silogan.common.wire.study import Study
+from silogan.server.app import initial_weights
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.simulations.engines import ENGINES
+from silogan.simulations.simulate import _with_absolute_paths, simulate
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from simulations.benchmarks import step_against
-from simulations.benchmarks.step_against import HERE, compare
+from silogan.simulations.benchmarks import step_against
+from silogan.simulations.benchmarks.step_against import HERE, compare
 
 
 def test_this_checkout_against_itself(monkeypatch: pytest.MonkeyPatch) -> None:

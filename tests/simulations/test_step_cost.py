@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.mechanism import clip
-from simulations.benchmarks import step_cost
-from simulations.benchmarks.step_cost import STEPS, Work
+from silogan.client.mechanism import clip
+from silogan.simulations.benchmarks import step_cost
+from silogan.simulations.benchmarks.step_cost import STEPS, Work
 
 BATCH = 8
 
@@ -30,7 +30,7 @@ def test_private_steps_without_noise_are_one_step(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(step_cost, "NOISE", 0.0)
     monkeypatch.setattr(step_cost, "CLIP", clip_norm)
     if clip_norm > 1:  # the grid's step is a part of C
-        monkeypatch.setattr("client.mechanism.noisy_sum.grid_step", lambda *_: 2.0**-40)
+        monkeypatch.setattr("silogan.client.mechanism.noisy_sum.grid_step", lambda *_: 2.0**-40)
     ours, *others = (gradient(kind) for kind in ("ours", "hooks", "ghost", "vmap"))
     free = 1 - clip.SLACK if clip_norm < 1 else 1.0
     for other in others:

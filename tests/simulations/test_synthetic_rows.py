@@ -11,17 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from common.config.scenario import load_scenario
-from common.errors import DataError, SiloganError, UsageError
-from common.modality.code_set import CodeSet
-from common.modality.table import Category, Column, Number, TableSchema
-from common.models.networks import Drawn
-from common.wire.study import Study
-from server.release.generator import ReleasedGenerator
-from server.release.outputs import OUTPUTS
-from simulations.evaluate import evaluate
-from simulations.prepare import prepare
-from simulations.synthetic_rows import read_rows
+from silogan.common.config.scenario import load_scenario
+from silogan.common.errors import DataError, SiloganError, UsageError
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import Category, Column, Number, TableSchema
+from silogan.common.models.networks import Drawn
+from silogan.common.wire.study import Study
+from silogan.server.release.generator import ReleasedGenerator
+from silogan.server.release.outputs import OUTPUTS
+from silogan.simulations.evaluate import evaluate
+from silogan.simulations.prepare import prepare
+from silogan.simulations.synthetic_rows import read_rows
 from tests.server.evaluation.tables import SCHEMA, rows
 from tests.server.release.tables import CODES, COLUMNS, DRUGS, released, schema
 

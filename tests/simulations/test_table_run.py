@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import silogan
-from client.data import read
-from client.data.positions import load_positions
-from common.config.scenario import load_scenario
-from common.wire.run_folder import PARTITION_FILE, REPORT_PAGE
-from common.wire.study import Study
-from simulations.evaluate import evaluate, with_hospitals
-from simulations.partition import save
-from simulations.simulate import simulate
+from silogan.client.data import read
+from silogan.client.data.positions import load_positions
+from silogan.common.config.scenario import load_scenario
+from silogan.common.wire.run_folder import PARTITION_FILE, REPORT_PAGE
+from silogan.common.wire.study import Study
+from silogan.simulations.evaluate import evaluate, with_hospitals
+from silogan.simulations.partition import save
+from silogan.simulations.simulate import simulate
 
 SCENARIO = Path(__file__).resolve().parents[2] / "simulations" / "scenarios" / "breast-cancer.yaml"
 

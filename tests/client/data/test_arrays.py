@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from client.data import Records
-from client.data.arrays import assemble, checked_codes, images_from_arrays
-from common.errors import DataError
-from common.modality.image import PIXELS
-from common.modality.image_options import Digits
+from silogan.client.data import Records
+from silogan.client.data.arrays import assemble, checked_codes, images_from_arrays
+from silogan.common.errors import DataError
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_options import Digits
 
 
 def random_pixels(*shape: int) -> torch.Tensor:

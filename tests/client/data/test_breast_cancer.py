@@ -1,9 +1,9 @@
 import pytest
 
-from client.data import read
-from common.errors import ConfigError
-from common.modality.table import Number
-from common.modality.table_options import BreastCancer
+from silogan.client.data import read
+from silogan.common.errors import ConfigError
+from silogan.common.modality.table import Number
+from silogan.common.modality.table_options import BreastCancer
 
 
 def test_rows_lie_within_the_public_ranges_and_are_split_by_class() -> None:

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from client.data import read
-from common.errors import ConfigError
-from common.modality.image import PIXELS
-from common.modality.image_options import Digits
+from silogan.client.data import read
+from silogan.common.errors import ConfigError
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_options import Digits
 
 
 def test_digits_have_their_public_shape_and_range() -> None:

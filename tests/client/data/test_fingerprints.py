@@ -7,12 +7,12 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.data import Records
-from client.data.fingerprints import fingerprints, known
-from client.ledger.keys import SiteKey
-from common.errors import DataError
-from common.modality.image import PIXELS
-from common.privacy.plan import Unit
+from silogan.client.data import Records
+from silogan.client.data.fingerprints import fingerprints, known
+from silogan.client.ledger.keys import SiteKey
+from silogan.common.errors import DataError
+from silogan.common.modality.image import PIXELS
+from silogan.common.privacy.plan import Unit
 
 DERIVE = SiteKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32)))).derived
 OTHER = SiteKey(Ed25519PrivateKey.generate()).derived

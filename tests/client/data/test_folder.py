@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from client.data import read
-from common.errors import ConfigError, DataError
-from common.modality import image_files
-from common.modality.image import PIXELS
-from common.modality.image_options import Folder
+from silogan.client.data import read
+from silogan.common.errors import ConfigError, DataError
+from silogan.common.modality import image_files
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_options import Folder
 
 PATIENT = "DOE_JANE_1961"
 

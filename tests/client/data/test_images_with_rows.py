@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from client.data import read
-from common.config.scenario import parse_data
-from common.errors import ConfigError, DataError
-from common.modality.image import PIXELS
+from silogan.client.data import read
+from silogan.common.config.scenario import parse_data
+from silogan.common.errors import ConfigError, DataError
+from silogan.common.modality.image import PIXELS
 from tests.joint import CLASSES, joint_records, write_records
 
 

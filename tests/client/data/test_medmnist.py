@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from client.data import read
-from client.data.medmnist import CLASSES
-from common.errors import ConfigError, DataError
-from common.modality.image import PIXELS
-from common.modality.image_options import MedMnist
+from silogan.client.data import read
+from silogan.client.data.medmnist import CLASSES
+from silogan.common.errors import ConfigError, DataError
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_options import MedMnist
 
 NAME = "pneumoniamnist.npz"
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torchvision.datasets import MNIST, FashionMNIST
 
-from client.data import read
-from common.errors import DataError
-from common.modality.image import PIXELS
-from common.modality.image_options import FashionMnist, Mnist
+from silogan.client.data import read
+from silogan.common.errors import DataError
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_options import FashionMnist, Mnist
 
 
 def idx(values: np.ndarray) -> bytes:

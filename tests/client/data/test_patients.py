@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.data.patients import read_manifest, simulated_patients
-from common.errors import DataError
+from silogan.client.data.patients import read_manifest, simulated_patients
+from silogan.common.errors import DataError
 
 PATIENT = "DOE_JANE_1961"
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1).filter(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.data.positions import load_positions, site_key
-from common.errors import DataError
+from silogan.client.data.positions import load_positions, site_key
+from silogan.common.errors import DataError
 
 
 def save(path: Path, parts: list[Any]) -> None:

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.data import Records
-from common.modality.image import PIXELS
+from silogan.client.data import Records
+from silogan.common.modality.image import PIXELS
 
 
 def test_select_takes_the_same_images_of_every_column() -> None:

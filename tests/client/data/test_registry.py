@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.data import READERS, read
-from client.data.patients import simulated_patients
-from common.config.scenario import parse_data
-from common.errors import ConfigError
-from common.modality.image_options import Digits, MedMnist
-from common.modality.table_options import BreastCancer
+from silogan.client.data import READERS, read
+from silogan.client.data.patients import simulated_patients
+from silogan.common.config.scenario import parse_data
+from silogan.common.errors import ConfigError
+from silogan.common.modality.image_options import Digits, MedMnist
+from silogan.common.modality.table_options import BreastCancer
 
 
 def test_an_unknown_source_is_refused_with_the_nearest() -> None:

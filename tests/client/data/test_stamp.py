@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from client.data.stamp import stamp
-from common.modality.image_options import Digits, Folder, MedMnist
+from silogan.client.data.stamp import stamp
+from silogan.common.modality.image_options import Digits, Folder, MedMnist
 
 
 def test_an_archive_behind_a_link_is_looked_at_and_not_the_link(tmp_path: Path) -> None:

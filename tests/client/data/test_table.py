@@ -12,13 +12,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.data import Records, read, table
-from client.data.fingerprints import fingerprints, known
-from common import csv_file
-from common.errors import ConfigError, DataError
-from common.modality.table import Number
-from common.modality.table_file import read_description
-from common.modality.table_options import Table
+from silogan.client.data import Records, read, table
+from silogan.client.data.fingerprints import fingerprints, known
+from silogan.common import csv_file
+from silogan.common.errors import ConfigError, DataError
+from silogan.common.modality.table import Number
+from silogan.common.modality.table_file import read_description
+from silogan.common.modality.table_options import Table
 
 SECRET = "31415926"  # noqa: S105  (stands where a value of a patient may not be told)
 

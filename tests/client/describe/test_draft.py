@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from client.data import read
-from client.describe.commands import data
-from client.describe.draft import FIRST_LINE, draft
-from common.errors import ConfigError, DataError, UsageError
-from common.modality.table_file import read_description
-from common.modality.table_options import Table
+from silogan.client.data import read
+from silogan.client.describe.commands import data
+from silogan.client.describe.draft import FIRST_LINE, draft
+from silogan.common.errors import ConfigError, DataError, UsageError
+from silogan.common.modality.table_file import read_description
+from silogan.common.modality.table_options import Table
 
 ROOT = Path(__file__).parents[3]
 

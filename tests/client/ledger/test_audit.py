@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-import client.ledger.audit
-from client.ledger.audit import THE_LEDGER, audit
-from client.ledger.chain import Entry, Transaction, read_entries
-from client.ledger.keys import SiteKey
-from client.ledger.ledger import Approval, Charge, Cohort, Ledger
-from client.ledger.policy import Policy
-from common.errors import PrivacyRefusal
-from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
-from common.privacy.plan import canonical_json
+import silogan.client.ledger.audit
+from silogan.client.ledger.audit import THE_LEDGER, audit
+from silogan.client.ledger.chain import Entry, Transaction, read_entries
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.ledger.ledger import Approval, Charge, Cohort, Ledger
+from silogan.client.ledger.policy import Policy
+from silogan.common.errors import PrivacyRefusal
+from silogan.common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
+from silogan.common.privacy.plan import canonical_json
 from tests.plans import training_plan, with_phase
 
 COHORT = Cohort("record", 1e-4, rehearsal=True)
@@ -78,7 +78,7 @@ def written_anew(
         change(bodies)
         sql("DELETE FROM entries")(path)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(client.ledger.chain, "canonical_json", text)
+            patch.setattr(silogan.client.ledger.chain, "canonical_json", text)
             db = sqlite3.connect(path)
             chain = Transaction(db, key)
             for body in bodies:
@@ -287,8 +287,8 @@ def test_rewriting_with_the_site_s_key_and_nothing_changed_is_no_finding(path: P
 
 
 def test_accountants_that_disagree_are_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client.ledger.audit.accounting, "epsilon_pld", lambda *_: 0.1)
-    monkeypatch.setattr(client.ledger.audit.accounting, "epsilon_rdp", lambda *_: 0.2)
+    monkeypatch.setattr(silogan.client.ledger.audit.accounting, "epsilon_pld", lambda *_: 0.1)
+    monkeypatch.setattr(silogan.client.ledger.audit.accounting, "epsilon_rdp", lambda *_: 0.2)
     assert ["disagree" in finding.problem for finding in audit(path).findings] == [True, False]
     assert "below" in audit(path).findings[1].problem
 

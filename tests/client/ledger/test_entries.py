@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from client.ledger.audit import audit
-from client.ledger.chain import Entry, read_entries
-from client.ledger.entries import Approve, Endorse, Open, Refuse, Reserve, Settle, of_kind, read
-from client.ledger.statement import state
-from common.errors import VerificationError
-from common.privacy.accounting import information
-from common.privacy.plan import canonical_json
+from silogan.client.ledger.audit import audit
+from silogan.client.ledger.chain import Entry, read_entries
+from silogan.client.ledger.entries import Approve, Endorse, Open, Refuse, Reserve, Settle, of_kind, read
+from silogan.client.ledger.statement import state
+from silogan.common.errors import VerificationError
+from silogan.common.privacy.accounting import information
+from silogan.common.privacy.plan import canonical_json
 
 OLD = Path(__file__).parent / "old"
 # what the older software found in its own ledgers: PRV, PLD, RDP, and ε of what was settled

@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from client.ledger.keys import SiteKey, is_signed
-from common.errors import DataError, VerificationError
+from silogan.client.ledger.keys import SiteKey, is_signed
+from silogan.common.errors import DataError, VerificationError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="this system has other permissions")
 

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-import client.ledger.chain
-import client.ledger.ledger
-from client.ledger.chain import Chain
-from client.ledger.keys import SiteKey
-from client.ledger.ledger import Approval, Charge, Cohort, Ledger
-from client.ledger.policy import Policy
-from common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
-from common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
-from common.privacy.plan import PrivacyPlan, canonical_json
-from common.wire.study import versions
+import silogan.client.ledger.chain
+import silogan.client.ledger.ledger
+from silogan.client.ledger.chain import Chain
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.ledger.ledger import Approval, Charge, Cohort, Ledger
+from silogan.client.ledger.policy import Policy
+from silogan.common.errors import DataError, PrivacyRefusal, SiloganError, VerificationError
+from silogan.common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
+from silogan.common.privacy.plan import PrivacyPlan, canonical_json
+from silogan.common.wire.study import versions
 from tests.plans import training_plan, with_phase, with_statistics
 
 DELTA, BUDGET, SIGMA, RATE = 1e-4, 1.0, 10.0, 1.0  # rate 1 is what the accountant is quickest with
@@ -234,7 +234,7 @@ def test_what_settling_gives_back_can_be_reserved_again(path: Path) -> None:
 def test_charge_whose_cost_is_not_a_number_is_refused(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, nonsense: float
 ) -> None:
-    monkeypatch.setattr(client.ledger.ledger, "epsilon", lambda *_: nonsense)
+    monkeypatch.setattr(silogan.client.ledger.ledger, "epsilon", lambda *_: nonsense)
     with pytest.raises(PrivacyRefusal):
         ledger.reserve(charge())
     assert kinds(ledger) == ["open", "approve", "refuse"]
@@ -552,7 +552,7 @@ def test_time_never_runs_backwards_in_a_ledger(ledger: Ledger, monkeypatch: pyte
         def now(cls, tz: Any = None) -> "Earlier":
             return cls(1999, 12, 31, tzinfo=tz)
 
-    monkeypatch.setattr(client.ledger.ledger, "datetime", Earlier)
+    monkeypatch.setattr(silogan.client.ledger.ledger, "datetime", Earlier)
     ledger.reserve(charge())
     _, first, second = (entry.content for entry in ledger.entries())
     assert second["created"] == first["created"]
@@ -755,7 +755,7 @@ def test_opening_waits_while_another_connection_is_creating_the_file(path: Path)
 
 
 def test_opening_gives_up_when_the_file_stays_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client.ledger.chain, "_PATIENCE", 0.05)
+    monkeypatch.setattr(silogan.client.ledger.chain, "_PATIENCE", 0.05)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(DataError, match="database is locked"):
@@ -817,7 +817,7 @@ def test_process_killed_after_reserving_leaves_the_charge(path: Path) -> None:
 @forks
 def test_process_killed_while_reserving_charges_nothing_and_blocks_nobody(path: Path, ledger: Ledger) -> None:
     def work() -> int:
-        client.ledger.ledger.epsilon = lambda *_: float(die())  # within the transaction
+        silogan.client.ledger.ledger.epsilon = lambda *_: float(die())  # within the transaction
         return len(opened(path).entries()) + opened(path).reserve(charge())
 
     assert in_processes(work, 1) == [-signal.SIGKILL]

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.ledger.audit import Audit, Finding, audit
-from client.ledger.keys import SiteKey
-from client.ledger.ledger import Approval, Charge, Cohort, Ledger
-from client.ledger.page import render_page, write_page
-from client.ledger.policy import Policy
-from common.config.scenario import Unit
-from common.errors import PrivacyRefusal, UsageError
-from common.pages.words import downward, small, upward
-from common.privacy.plan import SEEDED
-from simulations.audit import as_plain
+from silogan.client.ledger.audit import Audit, Finding, audit
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.ledger.ledger import Approval, Charge, Cohort, Ledger
+from silogan.client.ledger.page import render_page, write_page
+from silogan.client.ledger.policy import Policy
+from silogan.common.config.scenario import Unit
+from silogan.common.errors import PrivacyRefusal, UsageError
+from silogan.common.pages.words import downward, small, upward
+from silogan.common.privacy.plan import SEEDED
+from silogan.simulations.audit import as_plain
 from tests.pages import Page
 from tests.plans import training_plan
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from client.ledger.policy import Policy, template
-from common.errors import PrivacyRefusal
-from common.privacy.plan import PrivacyPlan
+from silogan.client.ledger.policy import Policy, template
+from silogan.common.errors import PrivacyRefusal
+from silogan.common.privacy.plan import PrivacyPlan
 from tests.plans import training_plan, with_phase, with_statistics
 
 PLAN = training_plan(True, False, "patient", 8.0, 1e-5, 1.5, 0.1, 0.7, 30, 9, 3)

@@ -8,15 +8,15 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.data import Records
-from client.data.fingerprints import fingerprints
-from client.ledger.chain import Entry
-from client.ledger.keys import SiteKey
-from client.ledger.register import Register, Registration
-from common.errors import DataError, PrivacyRefusal, VerificationError
-from common.modality.image import PIXELS, ImageSchema
-from common.modality.image_options import Digits
-from common.privacy.plan import Unit
+from silogan.client.data import Records
+from silogan.client.data.fingerprints import fingerprints
+from silogan.client.ledger.chain import Entry
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.ledger.register import Register, Registration
+from silogan.common.errors import DataError, PrivacyRefusal, VerificationError
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.modality.image_options import Digits
+from silogan.common.privacy.plan import Unit
 
 KEY, OTHER_KEY = (SiteKey(Ed25519PrivateKey.generate()) for _ in range(2))
 NAMES = ("name-4711", "name-4711", "name-4712", "name-4713")

@@ -12,15 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.ledger.chain import Entry
-from client.ledger.keys import SiteKey
-from client.ledger.ledger import Approval, Charge, Cohort, Ledger
-from client.ledger.policy import Policy
-from client.ledger.statement import PhaseCharges, Refusal, Statement, state
-from common.errors import PrivacyRefusal
-from common.privacy.accounting import PRV_EPSILON_ERROR, Mechanism, epsilon, epsilon_filtered, filter_order
-from common.privacy.plan import canonical_json
-from common.wire.study import versions
+from silogan.client.ledger.chain import Entry
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.ledger.ledger import Approval, Charge, Cohort, Ledger
+from silogan.client.ledger.policy import Policy
+from silogan.client.ledger.statement import PhaseCharges, Refusal, Statement, state
+from silogan.common.errors import PrivacyRefusal
+from silogan.common.privacy.accounting import PRV_EPSILON_ERROR, Mechanism, epsilon, epsilon_filtered, filter_order
+from silogan.common.privacy.plan import canonical_json
+from silogan.common.wire.study import versions
 from tests.plans import training_plan, with_phase, with_statistics
 
 DELTA, BUDGET, SIGMA = 1e-4, 4.0, 10.0

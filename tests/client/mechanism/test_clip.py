@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.mechanism.clip import REACH, SLACK, clip_factors, clipped_rows, gamma, squared_norms
+from silogan.client.mechanism.clip import REACH, SLACK, clip_factors, clipped_rows, gamma, squared_norms
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.mechanism.dpsgd import BookKeepingModule, bag_mean
-from client.mechanism.units import Bags
-from common.config.scenario import WarmStart, parse_model
-from common.modality.image import ImageSchema
-from common.models.losses import LOSSES
-from common.models.networks import Discriminator, build, initialise
-from common.privacy.statistics import Moments
+from silogan.client.mechanism.dpsgd import BookKeepingModule, bag_mean
+from silogan.client.mechanism.units import Bags
+from silogan.common.config.scenario import WarmStart, parse_model
+from silogan.common.modality.image import ImageSchema
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import Discriminator, build, initialise
+from silogan.common.privacy.statistics import Moments
 
 REAL = LOSSES["nonsaturating"].real
 

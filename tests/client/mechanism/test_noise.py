@@ -7,10 +7,10 @@ import torch
 from mpmath import mp
 from scipy.stats import chisquare, kstest, norm
 
-from client.mechanism import noise
-from client.mechanism.noise import rounded_gaussian
-from client.mechanism.randomness import Randomness
-from common.seeding import derive_key
+from silogan.client.mechanism import noise
+from silogan.client.mechanism.noise import rounded_gaussian
+from silogan.client.mechanism.randomness import Randomness
+from silogan.common.seeding import derive_key
 
 NEVER = 1e-9
 

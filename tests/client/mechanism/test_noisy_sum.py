@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from client.mechanism.clip import REACH, SLACK, gamma
-from client.mechanism.dpsgd.rules.linear import sum_of_products
-from client.mechanism.noisy_sum import POSITIONS, PRODUCTS, grid_step, group_size, release
-from client.mechanism.randomness import Randomness
-from client.mechanism.units import MOST_UNITS
-from common.seeding import derive_key
+from silogan.client.mechanism.clip import REACH, SLACK, gamma
+from silogan.client.mechanism.dpsgd.rules.linear import sum_of_products
+from silogan.client.mechanism.noisy_sum import POSITIONS, PRODUCTS, grid_step, group_size, release
+from silogan.client.mechanism.randomness import Randomness
+from silogan.client.mechanism.units import MOST_UNITS
+from silogan.common.seeding import derive_key
 
 
 @given(st.floats(1e-6, 1e6), st.integers(1, 2**24))
@@ -47,7 +47,7 @@ def test_a_release_is_the_rounded_sum_and_noise_of_the_stated_size() -> None:
 
 def test_every_piece_of_a_long_release_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise that came again would fall out of a difference of two pieces."""
-    monkeypatch.setattr("client.mechanism.noisy_sum._AT_ONCE", 10_000)
+    monkeypatch.setattr("silogan.client.mechanism.noisy_sum._AT_ONCE", 10_000)
     found = release(torch.zeros(35_000, dtype=torch.float64), 1.0, 1.0, Randomness.secure())
     assert len(found) == 35_000
     assert kstest(found.numpy(), "norm").pvalue > 1e-9

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.mechanism import Patients, Randomness, Terms
-from client.mechanism.clip import SLACK
-from client.mechanism.dpsgd import BookKeepingModule
-from client.mechanism.noisy_sum import grid_step
-from common.seeding import derive_key
+from silogan.client.mechanism import Patients, Randomness, Terms
+from silogan.client.mechanism.clip import SLACK
+from silogan.client.mechanism.dpsgd import BookKeepingModule
+from silogan.client.mechanism.noisy_sum import grid_step
+from silogan.common.seeding import derive_key
 
 TERMS = Terms(sample_rate=1.0, clip_norm=0.5, noise_multiplier=1e-9, records_per_patient=1, block=8)
 LIMIT = (1 - SLACK) * TERMS.clip_norm

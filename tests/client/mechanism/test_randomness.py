@@ -7,8 +7,8 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import binomtest, chisquare, kstest
 
-from client.mechanism.randomness import Randomness
-from common.seeding import derive_key
+from silogan.client.mechanism.randomness import Randomness
+from silogan.common.seeding import derive_key
 
 NEVER = 1e-9  # a p-value that a correct source practically never falls below
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
 
-from client.mechanism.randomness import Randomness
-from client.mechanism.units import MOST_UNITS, Units
-from common.seeding import derive_key
+from silogan.client.mechanism.randomness import Randomness
+from silogan.client.mechanism.units import MOST_UNITS, Units
+from silogan.common.seeding import derive_key
 
 
 def units_of(codes: list[int], views: int = 2) -> Units:

@@ -11,31 +11,31 @@ import yaml
 from flwr.app import Message, MessageType, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.data import Records
-from client.ledger.keys import SiteKey
-from client.ledger.policy import template
-from client.ledger.register import Registration
-from client.node import service
-from client.node.connection import CONNECTION_FILE, Connection, connection_template
-from client.node.executor import Executor
-from client.node.hospital import Hospital
-from client.node.joining import prepare_connection
-from client.node.node import Node
-from client.node.node_key import NODE_KEY, create_node_key, node_public_key
-from client.node.preflight import preflight
-from client.node.reading import read_registered
-from client.node.review import REVIEWED_FILE, check_reviewed, review
-from common.errors import Code, ConfigError, DataError, FederationError, UsageError, VerificationError
-from common.modality import Data
-from common.modality.image import ImageSchema
-from common.modality.image_options import Digits
-from common.privacy.plan import make_plan
-from common.wire.bundle import installed_digest
-from common.wire.messages import Instruction, Reply, Weights, pack
-from common.wire.refusals import refusal_from_record
-from common.wire.study import SiteDeclaration, Study
-from server.operations.authority import Authority
-from server.operations.nodes import parse_node_key
+from silogan.client.data import Records
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.ledger.policy import template
+from silogan.client.ledger.register import Registration
+from silogan.client.node import service
+from silogan.client.node.connection import CONNECTION_FILE, Connection, connection_template
+from silogan.client.node.executor import Executor
+from silogan.client.node.hospital import Hospital
+from silogan.client.node.joining import prepare_connection
+from silogan.client.node.node import Node
+from silogan.client.node.node_key import NODE_KEY, create_node_key, node_public_key
+from silogan.client.node.preflight import preflight
+from silogan.client.node.reading import read_registered
+from silogan.client.node.review import REVIEWED_FILE, check_reviewed, review
+from silogan.common.errors import Code, ConfigError, DataError, FederationError, UsageError, VerificationError
+from silogan.common.modality import Data
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Digits
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.bundle import installed_digest
+from silogan.common.wire.messages import Instruction, Reply, Weights, pack
+from silogan.common.wire.refusals import refusal_from_record
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.operations.authority import Authority
+from silogan.server.operations.nodes import parse_node_key
 from tests.plans import phase_and_round
 
 SERVER = "127.0.0.1:1"  # where nobody listens
@@ -83,7 +83,7 @@ def test_approved_study_is_answered_and_its_data_read_once(
         reads.append(registration.data)
         return read_registered(registration, key)
 
-    monkeypatch.setattr("client.node.hospital.read_registered", counted)
+    monkeypatch.setattr("silogan.client.node.hospital.read_registered", counted)
     hospital = Hospital(node.folder)
     for number in (1, 2):
         reply, _ = Reply.from_record(hospital.answer(ask(study, make_weights(study, seed=number), number)))
@@ -172,7 +172,7 @@ def test_programs_of_a_node_only_connect_outwards(node: Node) -> None:
     assert "--host 127.0.0.1" in words
     assert "--insecure" not in words
     assert (node.folder / "runtime.secret").stat().st_mode & 0o077 == 0
-    assert executor.command[1:3] == ("-m", "client.node.service")
+    assert executor.command[1:3] == ("-m", "silogan.client.node.service")
 
 
 def test_preflight_names_each_thing_that_fails(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,8 @@ def test_preflight_names_each_thing_that_fails(node: Node, monkeypatch: pytest.M
     (node.folder / REVIEWED_FILE).write_text("other")
     (node.folder / "ca.pem").write_text("no certificate")
     monkeypatch.setattr(
-        "client.node.reading._real", lambda *_, **__: (_ for _ in ()).throw(DataError("cohort", "is gone", "look"))
+        "silogan.client.node.reading._real",
+        lambda *_, **__: (_ for _ in ()).throw(DataError("cohort", "is gone", "look")),
     )
     failed = {check.name for check in preflight(node.folder) if not check.ok}
     assert failed == {"coordinator", "clock", "policy", "software", "authority", "data 'digits'"}
@@ -217,9 +218,11 @@ def message(seconds: float) -> Message:
 def test_a_round_has_the_shorter_of_both_deadlines_less_the_way_back(
     executor: Executor, monkeypatch: pytest.MonkeyPatch, ttl: float, late: float, allowed: float
 ) -> None:
-    monkeypatch.setattr("client.node.executor.bundle_digest", lambda _bundle: installed_digest())
+    monkeypatch.setattr("silogan.client.node.executor.bundle_digest", lambda _bundle: installed_digest())
     asked = message(ttl)
-    monkeypatch.setattr("client.node.executor.time", SimpleNamespace(time=lambda: asked.metadata.created_at + late))
+    monkeypatch.setattr(
+        "silogan.client.node.executor.time", SimpleNamespace(time=lambda: asked.metadata.created_at + late)
+    )
     executor._answer(asked, b"")
     assert executor._worker.seconds == [pytest.approx(allowed)]  # type: ignore[attr-defined]
 
@@ -230,7 +233,7 @@ def test_a_worker_that_died_is_in_the_hospitals_own_log_and_a_code_outside(
     def dies(*_: object) -> RecordDict:
         raise FederationError("site's worker", "ended during the round", "see the log")
 
-    monkeypatch.setattr("client.node.executor.bundle_digest", lambda _bundle: installed_digest())
+    monkeypatch.setattr("silogan.client.node.executor.bundle_digest", lambda _bundle: installed_digest())
     monkeypatch.setattr(executor._worker, "ask", dies)
     assert refusal(executor._answer(message(30.0), b"")) is Code.UNAVAILABLE
     assert caplog.messages == [
@@ -239,6 +242,6 @@ def test_a_worker_that_died_is_in_the_hospitals_own_log_and_a_code_outside(
 
 
 def test_other_software_is_refused_before_anything_is_done(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.node.executor.bundle_digest", lambda _bundle: "f" * 64)
+    monkeypatch.setattr("silogan.client.node.executor.bundle_digest", lambda _bundle: "f" * 64)
     assert refusal(executor._answer(message(30.0), b"")) is Code.SOFTWARE
     assert executor._worker.seconds == []  # type: ignore[attr-defined]

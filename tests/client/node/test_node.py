@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 import yaml
 
-from client.data import read
-from client.ledger.keys import SiteKey
-from client.ledger.policy import template
-from client.node.explanation import explain
-from client.node.hospital import site_of
-from client.node.node import Node, read_proposal
-from client.round import run_round
-from common.errors import ConfigError, DataError, PrivacyRefusal
-from common.modality.image import ImageSchema
-from common.modality.image_options import Digits, MedMnist
-from common.modality.table_options import BreastCancer, Table
-from common.privacy.accounting import epsilon_filtered, filter_order
-from common.privacy.plan import make_plan
-from common.wire.messages import Instruction, Weights
-from common.wire.run_folder import RUN_FILE
-from common.wire.study import SiteDeclaration, Study
-from simulations.rehearsal.shares import write_share
+from silogan.client.data import read
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.ledger.policy import template
+from silogan.client.node.explanation import explain
+from silogan.client.node.hospital import site_of
+from silogan.client.node.node import Node, read_proposal
+from silogan.client.round import run_round
+from silogan.common.errors import ConfigError, DataError, PrivacyRefusal
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Digits, MedMnist
+from silogan.common.modality.table_options import BreastCancer, Table
+from silogan.common.privacy.accounting import epsilon_filtered, filter_order
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.messages import Instruction, Weights
+from silogan.common.wire.run_folder import RUN_FILE
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.simulations.rehearsal.shares import write_share
 from tests.plans import phase_and_round, with_phase
 
 SERVER = "coordinator"

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from client.ledger import passphrase
-from client.ledger.keys import SiteKey
-from client.node.node import SITE_KEY
-from client.node.node_key import NODE_KEY, create_node_key, node_public_key
-from client.node.protection import are_protected, protect, unprotect
-from common.errors import ConfigError, DataError, UsageError, VerificationError
+from silogan.client.ledger import passphrase
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.node.node import SITE_KEY
+from silogan.client.node.node_key import NODE_KEY, create_node_key, node_public_key
+from silogan.client.node.protection import are_protected, protect, unprotect
+from silogan.common.errors import ConfigError, DataError, UsageError, VerificationError
 
 WORD, OTHER = b"correct horse battery staple", "zwölf Boxkämpfer".encode()
 

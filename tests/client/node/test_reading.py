@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from client.ledger.keys import SiteKey
-from client.ledger.policy import template
-from client.node.node import Node
-from client.node.reading import check_complete, check_present, read_registered
-from common.config.scenario import parse_data
-from common.errors import ConfigError, DataError
-from common.modality.table_options import BreastCancer, Table
+from silogan.client.ledger.keys import SiteKey
+from silogan.client.ledger.policy import template
+from silogan.client.node.node import Node
+from silogan.client.node.reading import check_complete, check_present, read_registered
+from silogan.common.config.scenario import parse_data
+from silogan.common.errors import ConfigError, DataError
+from silogan.common.modality.table_options import BreastCancer, Table
 from tests.joint import CLASSES, write_records
 
 DESCRIPTION = "patient: id\ncolumns:\n  age: {type: integer, min: 0, max: 120}\n"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
-from client.node.worker import Worker
-from common.errors import FederationError
+from silogan.client.node.worker import Worker
+from silogan.common.errors import FederationError
 
 
 @pytest.fixture

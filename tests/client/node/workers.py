@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 from flwr.app import ConfigRecord, RecordDict
 
-from client.node.worker import READY
+from silogan.client.node.worker import READY
 
 
 def obedient(pipe: Connection) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
-from client.training.adaptive import DiscriminatorFrequency
-from common.config.scenario import Adaptive
+from silogan.client.training.adaptive import DiscriminatorFrequency
+from silogan.common.config.scenario import Adaptive
 
 RULE = Adaptive(threshold=0.6, ema=0.5, patience=2, ladder=(1, 3, 4))
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.training import isolation
-from client.training.isolation import check_isolation, check_statistic
-from common.config.scenario import WarmStart
-from common.errors import VerificationError
-from common.modality.image import ImageSchema
-from common.modality.image_features import Spectrum
-from common.models.losses import LOSSES
-from common.privacy.statistics import CentredMoments, Means, Moments, Statistic
+from silogan.client.training import isolation
+from silogan.client.training.isolation import check_isolation, check_statistic
+from silogan.common.config.scenario import WarmStart
+from silogan.common.errors import VerificationError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_features import Spectrum
+from silogan.common.models.losses import LOSSES
+from silogan.common.privacy.statistics import CentredMoments, Means, Moments, Statistic
 
 FLOAT32 = torch.autocast("cpu", torch.bfloat16, enabled=False)
 

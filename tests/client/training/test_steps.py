@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from client.data import Records
-from client.mechanism import Randomness
-from client.mechanism.units import Bags
-from client.training.steps import OVERHEAD, ROWS, PrivateStep, block_size, largest_block
-from common.modality.image import PIXELS
-from common.models.losses import LOSSES
-from common.wire.study import Study
+from silogan.client.data import Records
+from silogan.client.mechanism import Randomness
+from silogan.client.mechanism.units import Bags
+from silogan.client.training.steps import OVERHEAD, ROWS, PrivateStep, block_size, largest_block
+from silogan.common.modality.image import PIXELS
+from silogan.common.models.losses import LOSSES
+from silogan.common.wire.study import Study
 from tests.client.steps import (
     CLIPPED_TO,
     EXPECTED_BATCH,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.data import Records
-from client.mechanism import Randomness
-from client.training.trainer import SiteTrainer
-from common.modality.image import PIXELS, ImageSchema
-from common.seeding import derive_key
-from common.wire.study import Study
+from silogan.client.data import Records
+from silogan.client.mechanism import Randomness
+from silogan.client.training.trainer import SiteTrainer
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.seeding import derive_key
+from silogan.common.wire.study import Study
 from tests.client.steps import (
     NOISE_SEED,
     PUBLIC_SEED,

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.data import Records
-from client.mechanism import Randomness
-from client.training.unprotected import UnprotectedPatients
-from common.config.scenario import WarmStart
-from common.modality.image import PIXELS, to_unit_range
-from common.models.losses import LOSSES
-from common.privacy.plan import Phase
-from common.privacy.statistics import Moments
-from common.wire.study import Study
+from silogan.client.data import Records
+from silogan.client.mechanism import Randomness
+from silogan.client.training.unprotected import UnprotectedPatients
+from silogan.common.config.scenario import WarmStart
+from silogan.common.modality.image import PIXELS, to_unit_range
+from silogan.common.models.losses import LOSSES
+from silogan.common.privacy.plan import Phase
+from silogan.common.privacy.statistics import Moments
+from silogan.common.wire.study import Study
 from tests.client.steps import (
     EXPECTED_BATCH,
     Scripted,
@@ -109,7 +109,7 @@ def test_statistic_is_the_sum_of_what_units_add(
     make_study: MakeStudy, images: Records, monkeypatch: pytest.MonkeyPatch, at_a_time: int
 ) -> None:
     """As behind the door, but for noise and clipping: the mean of at most k records of each unit."""
-    monkeypatch.setattr("client.training.unprotected._AT_A_TIME", at_a_time)
+    monkeypatch.setattr("silogan.client.training.unprotected._AT_A_TIME", at_a_time)
     images = patients_of(images, [1, 2, 9, 3])
     study = patient_study(make_study, 50, training={"sample_rate": 0.1}, privacy=WITHOUT)
     moments = Moments(study.schema, WarmStart(frequencies=4))

@@ -6,11 +6,11 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from common.config.scenario import Adaptive, Scenario, load_scenario, parse_data, parse_scenario
-from common.errors import ConfigError
-from common.modality import KINDS
-from common.modality.image_options import Article, Digits, Mnist
-from common.section import Section
+from silogan.common.config.scenario import Adaptive, Scenario, load_scenario, parse_data, parse_scenario
+from silogan.common.errors import ConfigError
+from silogan.common.modality import KINDS
+from silogan.common.modality.image_options import Article, Digits, Mnist
+from silogan.common.section import Section
 
 SCENARIOS = Path(__file__).resolve().parents[3] / "simulations" / "scenarios"
 

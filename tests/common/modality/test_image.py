@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from common.modality import parse_schema
-from common.modality.image import PIXELS, ImageSchema, to_unit_range
+from silogan.common.modality import parse_schema
+from silogan.common.modality.image import PIXELS, ImageSchema, to_unit_range
 
 SCHEMA = ImageSchema(size=28, channels=3, classes=("no finding", "Pneumonie"))
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.modality import image_files
-from common.modality.image_files import conform
+from silogan.common.modality import image_files
+from silogan.common.modality.image_files import conform
 
 
 def random_pixels(*shape: int) -> torch.Tensor:

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.config.scenario import parse_data
-from common.errors import ConfigError
-from common.modality import parse_schema
-from common.modality.image import PIXELS
-from common.modality.image_features import MOST_DIMENSIONS, Spectrum
-from common.modality.joint import JointSchema
-from common.modality.joint_features import JointSpectrum, seen
-from common.modality.table import TableSchema
+from silogan.common.config.scenario import parse_data
+from silogan.common.errors import ConfigError
+from silogan.common.modality import parse_schema
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_features import MOST_DIMENSIONS, Spectrum
+from silogan.common.modality.joint import JointSchema
+from silogan.common.modality.joint_features import JointSpectrum, seen
+from silogan.common.modality.table import TableSchema
 from tests.joint import joint_records, joint_schema
 
 

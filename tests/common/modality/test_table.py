@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from common.modality import parse_schema
-from common.modality.code_set import CodeSet
-from common.modality.image import ImageSchema
-from common.modality.table import MOST_STEPS, Category, Column, Number, TableSchema
-from common.yaml_text import write_yaml
+from silogan.common.modality import parse_schema
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.table import MOST_STEPS, Category, Column, Number, TableSchema
+from silogan.common.yaml_text import write_yaml
 
 NAN = float("nan")
 

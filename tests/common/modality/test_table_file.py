@@ -7,10 +7,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import ConfigError
-from common.modality.code_set import CodeSet
-from common.modality.table import Category, Number, TableSchema
-from common.modality.table_file import days_of, read_description, spelled
+from silogan.common.errors import ConfigError
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import Category, Number, TableSchema
+from silogan.common.modality.table_file import days_of, read_description, spelled
 
 TEXT = """
 label: {column: num, classes: {healthy: 0, diseased: [1, 2.0, "3"]}}

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.modality.table import Column, Number
-from common.modality.table_grid import grid_of
+from silogan.common.modality.table import Column, Number
+from silogan.common.modality.table_grid import grid_of
 from tests.server.release.tables import COLUMNS, category
 
 AWKWARD: tuple[Column, ...] = (

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.modality.table import Number
-from common.modality.table_grid import grid_of
-from common.modality.table_where import Wanted, Where, pieces_of
+from silogan.common.modality.table import Number
+from silogan.common.modality.table_grid import grid_of
+from silogan.common.modality.table_where import Wanted, Where, pieces_of
 
 GRID = grid_of(Number("number", "x", 0, 99, 1.0, edges=(10.0, 11.0, 40.0), optional=True))
 SPANS = st.lists(st.integers(0, 100), max_size=8, unique=True).map(

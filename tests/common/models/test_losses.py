@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.models.losses import LOSSES
+from silogan.common.models.losses import LOSSES
 
 LOGITS = np.array([-3.0, -1.0, -0.25, 0.0, 0.5, 1.0, 4.0])
 

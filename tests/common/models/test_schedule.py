@@ -2,8 +2,8 @@
 
 import pytest
 
-from common.config.scenario import Training
-from common.models.schedule import learning_rate_factor
+from silogan.common.config.scenario import Training
+from silogan.common.models.schedule import learning_rate_factor
 
 
 def test_constant_rates_stay() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.modality.image import ImageSchema
-from common.modality.image_options import Article
-from common.models.networks import GAN, build
-from common.models.weights import (
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Article
+from silogan.common.models.networks import GAN, build
+from silogan.common.models.weights import (
     Misfit,
     Weights,
     digest,

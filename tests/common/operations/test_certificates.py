@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import ConfigError, FederationError, SiloganError, VerificationError
-from common.operations.certificates import (
+from silogan.common.errors import ConfigError, FederationError, SiloganError, VerificationError
+from silogan.common.operations.certificates import (
     CertificateFacts,
     clock_skew,
     fetch_certificate,
@@ -22,7 +22,7 @@ from common.operations.certificates import (
     parse_name,
     verify_server_certificate,
 )
-from server.operations.authority import Authority
+from silogan.server.operations.authority import Authority
 from tests.tls import Server, serving
 
 NOW = datetime.now(UTC)

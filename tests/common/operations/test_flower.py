@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import ConfigError
-from common.operations import flower
-from common.operations.flower import FlowerError
+from silogan.common.errors import ConfigError
+from silogan.common.operations import flower
+from silogan.common.operations.flower import FlowerError
 
 
 @given(st.text(st.characters(codec="utf-8")))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from common.operations.health import healthy
-from common.operations.supervise import Service, Supervisor, only_one, running
+from silogan.common.operations.health import healthy
+from silogan.common.operations.supervise import Service, Supervisor, only_one, running
 
 
 def until(wanted: Callable[[], bool]) -> None:
@@ -22,7 +22,9 @@ def until(wanted: Callable[[], bool]) -> None:
 
 
 def code(*arguments: str) -> int:
-    return subprocess.run([sys.executable, "-m", "common.operations.health", *arguments], check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "silogan.common.operations.health", *arguments], check=False
+    ).returncode
 
 
 def test_up_down_and_up_again(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ConfigError, DataError
-from common.operations.logs import JsonLines, is_line, open_log
+from silogan.common.errors import ConfigError, DataError
+from silogan.common.operations.logs import JsonLines, is_line, open_log
 
 PATIENT = "Astrid Lindqvist"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from common.errors import UsageError
-from common.operations.supervise import (
+from silogan.common.errors import UsageError
+from silogan.common.operations.supervise import (
     LOCK_FILE,
     STATE_FILE,
     Patience,
@@ -159,7 +159,7 @@ def test_what_services_say_is_logged_under_their_names(
 def test_services_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     code = f"""
 import os, pathlib, sys
-from common.operations.supervise import Service, Supervisor
+from silogan.common.operations.supervise import Service, Supervisor
 folder = pathlib.Path({str(tmp_path)!r})
 Supervisor(folder, [Service("child", (sys.executable, "-c", "import time; time.sleep(600)"), os.environ, folder)]).run()
 """
@@ -189,7 +189,7 @@ def test_who_looks_does_not_keep_a_supervisor_from_starting(tmp_path: Path) -> N
 def test_only_one_runs_in_a_folder_and_can_be_stopped(tmp_path: Path) -> None:
     code = f"""
 import os, pathlib, sys
-from common.operations.supervise import Service, Supervisor, only_one
+from silogan.common.operations.supervise import Service, Supervisor, only_one
 folder = pathlib.Path({str(tmp_path)!r})
 with only_one(folder, "node"):
     child = Service("child", (sys.executable, "-c", "import time; time.sleep(600)"), os.environ, folder)

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from common.pages.charts import ticks
+from silogan.common.pages.charts import ticks
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))

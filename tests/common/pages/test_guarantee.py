@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from common.pages.guarantee import largest_success
+from silogan.common.pages.guarantee import largest_success
 
 
 def test_largest_success_is_the_bound_of_the_hypothesis_test() -> None:

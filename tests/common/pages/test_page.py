@@ -5,9 +5,9 @@ import re
 import pytest
 from jinja2 import DictLoader, Environment, UndefinedError
 
-from client.ledger.page import PAGES as AUDIT
-from common.pages.page import environment
-from server.report.report import PAGES as REPORT
+from silogan.client.ledger.page import PAGES as AUDIT
+from silogan.common.pages.page import environment
+from silogan.server.report.report import PAGES as REPORT
 
 HOSTILE = "<script>alert('1')</script>\" onload=alert(2) {{ 7 * 7 }}"
 MACROS = """

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.pages.words import duration, memory, moment, number, percent, small, upward
+from silogan.common.pages.words import duration, memory, moment, number, percent, small, upward
 
 
 @given(st.floats(1e-6, 1e6))

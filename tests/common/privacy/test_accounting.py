@@ -17,9 +17,9 @@ from scipy.optimize import brentq
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from common.bounds import LEAST_NOISE, LEAST_SAMPLE_RATE, MOST_NOISE, MOST_STEPS
-from common.errors import ConfigError
-from common.privacy.accounting import (
+from silogan.common.bounds import LEAST_NOISE, LEAST_SAMPLE_RATE, MOST_NOISE, MOST_STEPS
+from silogan.common.errors import ConfigError
+from silogan.common.privacy.accounting import (
     _ORDERS,
     PRV_EPSILON_ERROR,
     Mechanism,
@@ -229,7 +229,7 @@ def test_the_filter_s_order_admits_the_most_of_a_gaussian(budget: float, delta: 
 
 @pytest.mark.parametrize("budget", [1.0, 3.0, 10.0])
 def test_the_filter_costs_less_than_a_tenth_more_noise(budget: float) -> None:
-    """Five equal studies; the table in the docstring of `client.ledger.ledger.charged_epsilon`."""
+    """Five equal studies; the table in the docstring of `silogan.client.ledger.ledger.charged_epsilon`."""
     order, five = filter_order(budget, 1e-5), 5 * 500
     exact = find_noise_multiplier(budget, 1e-5, 0.1, five)
     assert epsilon_filtered([Mechanism(exact, 0.1, five)], 1e-5, order) > budget

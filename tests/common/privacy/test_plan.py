@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from common.config.scenario import load_scenario, parse_scenario
-from common.errors import ConfigError, PrivacyRefusal
-from common.privacy.accounting import Mechanism, epsilon, find_noise_multiplier, information
-from common.privacy.plan import (
+from silogan.common.config.scenario import load_scenario, parse_scenario
+from silogan.common.errors import ConfigError, PrivacyRefusal
+from silogan.common.privacy.accounting import Mechanism, epsilon, find_noise_multiplier, information
+from silogan.common.privacy.plan import (
     NO_PRIVACY,
     SEEDED,
     Phase,

@@ -3,7 +3,7 @@
 import pytest
 from opacus.accountants.analysis import prv as whole
 
-from common.privacy import prv
+from silogan.common.privacy import prv
 
 SETTINGS = ((1.1, 0.05, 300), (2.0, 0.2, 40), (0.9, 0.01, 1), (5.0, 0.5, 2))
 DELTA, ERROR = 1e-5, 0.01

@@ -5,20 +5,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from client.ledger.audit import Audit
-from client.ledger.page import render_page
-from client.ledger.register import Registration
-from client.ledger.statement import Statement
-from client.node.explanation import explain
-from client.node.node import Cost
-from common.config.scenario import parse_scenario
-from common.modality.image import ImageSchema
-from common.modality.image_options import Digits
-from common.pages.guarantee import COLOURS
-from common.pages.page import environment
-from common.privacy.plan import make_plan
-from common.privacy.strength import CONSERVATIVE, OVERRIDE_ABOVE, SCALE, strength
-from common.wire.study import SiteDeclaration, Study
+from silogan.client.ledger.audit import Audit
+from silogan.client.ledger.page import render_page
+from silogan.client.ledger.register import Registration
+from silogan.client.ledger.statement import Statement
+from silogan.client.node.explanation import explain
+from silogan.client.node.node import Cost
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Digits
+from silogan.common.pages.guarantee import COLOURS
+from silogan.common.pages.page import environment
+from silogan.common.privacy.plan import make_plan
+from silogan.common.privacy.strength import CONSERVATIVE, OVERRIDE_ABOVE, SCALE, strength
+from silogan.common.wire.study import SiteDeclaration, Study
 
 PILL = re.compile(r"Privacy loss ε.*?<span class=\"pill \w+\">(.*?)</span>", re.DOTALL)
 

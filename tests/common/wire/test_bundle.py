@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from flwr.cli.build import build_fab_from_disk
 
-from common.errors import VerificationError
-from common.wire import bundle
+from silogan.common.errors import VerificationError
+from silogan.common.wire import bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
 

@@ -5,9 +5,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import FederationError
-from common.wire.envelope import fold, unfold
-from common.wire.messages import pack, unpack
+from silogan.common.errors import FederationError
+from silogan.common.wire.envelope import fold, unfold
+from silogan.common.wire.messages import pack, unpack
 
 SHAPES = st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=1, max_size=4)
 

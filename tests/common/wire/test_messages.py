@@ -8,8 +8,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
-from common.errors import Code, FederationError
-from common.wire.messages import Instruction, Reply, pack, unpack
+from silogan.common.errors import Code, FederationError
+from silogan.common.wire.messages import Instruction, Reply, pack, unpack
 
 WEIGHTS = {
     "generator.layers.0.weight": torch.arange(6.0).reshape(2, 3),

@@ -5,7 +5,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
-from common.errors import (
+from silogan.common.errors import (
     Code,
     ConfigError,
     DataError,
@@ -15,7 +15,7 @@ from common.errors import (
     UsageError,
     VerificationError,
 )
-from common.wire.refusals import public_error, refusal_from_record, refusal_record, without_reason
+from silogan.common.wire.refusals import public_error, refusal_from_record, refusal_record, without_reason
 
 
 def over_the_wire(record: RecordDict) -> RecordDict:

@@ -9,12 +9,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config.scenario import parse_scenario
-from common.errors import ConfigError
-from common.modality.image import ImageSchema
-from common.privacy.plan import make_plan
-from common.wire.run_folder import RUN_FILE
-from common.wire.study import SiteDeclaration, Study, declared_size, versions
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import ConfigError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.run_folder import RUN_FILE
+from silogan.common.wire.study import SiteDeclaration, Study, declared_size, versions
 from tests.plans import with_phase
 
 SCENARIO = parse_scenario(

@@ -6,11 +6,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from common.config.scenario import Evaluation
-from common.modality import Stored
-from common.modality.code_set import CodeSet
-from common.modality.table import Category, Number, TableSchema
-from server.evaluation import Comparison, Labelled
+from silogan.common.config.scenario import Evaluation
+from silogan.common.modality import Stored
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import Category, Number, TableSchema
+from silogan.server.evaluation import Comparison, Labelled
 
 SCHEMA = TableSchema(
     ("well", "ill"),

@@ -3,10 +3,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from common.errors import DataError
-from common.modality.image import to_unit_range
-from server.evaluation import classifier
-from server.evaluation.classifier import (
+from silogan.common.errors import DataError
+from silogan.common.modality.image import to_unit_range
+from silogan.server.evaluation import classifier
+from silogan.server.evaluation.classifier import (
     FEATURES,
     Classifier,
     accuracy,

@@ -5,12 +5,12 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from common.config.scenario import Evaluation
-from common.errors import DataError
-from common.modality.image import PIXELS, ImageSchema
-from server.evaluation import Comparison, evaluation
-from server.evaluation import Labelled as Real
-from server.evaluation.evaluation import EvaluationResult, evaluate
+from silogan.common.config.scenario import Evaluation
+from silogan.common.errors import DataError
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.server.evaluation import Comparison, evaluation
+from silogan.server.evaluation import Labelled as Real
+from silogan.server.evaluation.evaluation import EvaluationResult, evaluate
 
 SETTINGS = Evaluation(epochs=6)
 Labelled = tuple[Tensor, Tensor]

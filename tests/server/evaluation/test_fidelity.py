@@ -6,9 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common.errors import DataError
-from server.evaluation import fidelity
-from server.evaluation.fidelity import Neighbourhoods, frechet_distance, gaussian_frechet_distance, neighbourhoods
+from silogan.common.errors import DataError
+from silogan.server.evaluation import fidelity
+from silogan.server.evaluation.fidelity import (
+    Neighbourhoods,
+    frechet_distance,
+    gaussian_frechet_distance,
+    neighbourhoods,
+)
 
 
 def cloud(count: int, width: int = 3, seed: int = 0, shift: float = 0.0) -> Tensor:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from common.config.scenario import Evaluation
-from common.errors import DataError
-from server.evaluation.others import MAKERS, scores_by
+from silogan.common.config.scenario import Evaluation
+from silogan.common.errors import DataError
+from silogan.server.evaluation.others import MAKERS, scores_by
 from tests.server.evaluation.test_evaluation import measured, splits
 
 

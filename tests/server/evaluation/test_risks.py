@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.modality.table import Category, Number
-from server.evaluation.risks import Rate, excess
-from server.evaluation.row_distances import per_column
-from server.evaluation.singling_out import count_single, predicates
-from server.evaluation.table_evaluation import evaluate
-from server.evaluation.table_rows import rows_of
+from silogan.common.modality.table import Category, Number
+from silogan.server.evaluation.risks import Rate, excess
+from silogan.server.evaluation.row_distances import per_column
+from silogan.server.evaluation.singling_out import count_single, predicates
+from silogan.server.evaluation.table_evaluation import evaluate
+from silogan.server.evaluation.table_rows import rows_of
 from tests.server.evaluation.tables import SCHEMA, comparison, rows
 
 NAN = float("nan")

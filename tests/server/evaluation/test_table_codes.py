@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from common.errors import DataError
-from server.evaluation.table_evaluation import evaluate
-from server.evaluation.table_rows import rows_of
+from silogan.common.errors import DataError
+from silogan.server.evaluation.table_evaluation import evaluate
+from silogan.server.evaluation.table_rows import rows_of
 from tests.server.evaluation.tables import CODED, coded, coded_comparison, comparison, rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")

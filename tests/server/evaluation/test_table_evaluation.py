@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from common.errors import DataError
-from common.modality.table import TableSchema
-from server.evaluation import EVALUATORS
-from server.evaluation.table_evaluation import evaluate
+from silogan.common.errors import DataError
+from silogan.common.modality.table import TableSchema
+from silogan.server.evaluation import EVALUATORS
+from silogan.server.evaluation.table_evaluation import evaluate
 from tests.server.evaluation.tables import SCHEMA, comparison, rows, shuffled
 
 pytestmark = pytest.mark.usefixtures("one_thread")

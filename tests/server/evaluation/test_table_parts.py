@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from common.config.scenario import Evaluation
-from common.errors import DataError
-from common.modality.image import ImageSchema
-from common.modality.table import Category, Number, TableSchema
-from server.evaluation import Comparison, Labelled
-from server.evaluation.table_classifiers import CLASSIFIERS
-from server.evaluation.table_evaluation import RELEASED, evaluate
-from server.evaluation.table_groups import by_cell, by_mass, by_width
-from server.evaluation.table_rows import rows_of
-from server.evaluation.table_scores import auroc, scores_of
+from silogan.common.config.scenario import Evaluation
+from silogan.common.errors import DataError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.table import Category, Number, TableSchema
+from silogan.server.evaluation import Comparison, Labelled
+from silogan.server.evaluation.table_classifiers import CLASSIFIERS
+from silogan.server.evaluation.table_evaluation import RELEASED, evaluate
+from silogan.server.evaluation.table_groups import by_cell, by_mass, by_width
+from silogan.server.evaluation.table_rows import rows_of
+from silogan.server.evaluation.table_scores import auroc, scores_of
 from tests.server.evaluation.tables import SCHEMA, age_alone, comparison, rows
 
 COUNT = 300

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.modality.table import TableSchema
-from common.models.networks.bayes import NaiveBayes, TreeBayes, bayes
-from common.models.weights import part_of
-from server.fitting.bayes import bayes_weights, label_counts
-from server.fitting.mixture import Found
+from silogan.common.modality.table import TableSchema
+from silogan.common.models.networks.bayes import NaiveBayes, TreeBayes, bayes
+from silogan.common.models.weights import part_of
+from silogan.server.fitting.bayes import bayes_weights, label_counts
+from silogan.server.fitting.mixture import Found
 from tests.server.fitting.test_mixture import CODED, SCHEMA, coded, counted, counted_with_codes, rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -2,7 +2,7 @@
 
 import torch
 
-from server.fitting.detail import moved
+from silogan.server.fitting.detail import moved
 
 
 def test_they_come_equally_often_and_moved_another_way_each_time() -> None:

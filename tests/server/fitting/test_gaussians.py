@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-from common.config.scenario import parse_scenario
-from common.modality.image import ImageSchema
-from common.modality.image_features import Spectrum
-from common.modality.image_options import Gaussians
-from common.models.networks import build
-from common.models.weights import Weights, networks, under, weights_of
-from common.privacy.plan import make_plan
-from common.privacy.statistics.centred import CentredMoments, Covariances
-from common.wire.study import SiteDeclaration, Study
-from server.fitting.gaussians import choose_edge, cuts_of, gaussian_weights
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_features import Spectrum
+from silogan.common.modality.image_options import Gaussians
+from silogan.common.models.networks import build
+from silogan.common.models.weights import Weights, networks, under, weights_of
+from silogan.common.privacy.plan import make_plan
+from silogan.common.privacy.statistics.centred import CentredMoments, Covariances
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.fitting.gaussians import choose_edge, cuts_of, gaussian_weights
 
 SCHEMA = ImageSchema(8, 1, ("a", "b"))
 MODEL = Gaussians(frequencies=3)
@@ -127,8 +127,8 @@ def test_the_edge_is_chosen_that_teaches_best_in_the_worst_case(monkeypatch: pyt
     """Two classes that differ in brightness a little: whoever learns from grain that hides it finds nothing."""
     scenario = parse_scenario({"name": "edge", "seed": 1, "model": MODEL.model_dump(), "training": {"rounds": 0}})
     study = Study(scenario, SCHEMA, make_plan(scenario), (SiteDeclaration("a", 100),))
-    monkeypatch.setattr("server.fitting.gaussians._TAUGHT", 400)
-    monkeypatch.setattr("server.fitting.gaussians._TESTED", 200)
+    monkeypatch.setattr("silogan.server.fitting.gaussians._TAUGHT", 400)
+    monkeypatch.setattr("silogan.server.fitting.gaussians._TESTED", 200)
     means = torch.zeros(2, D)
     means[:, 0] = torch.tensor([-0.3, 0.3])
 

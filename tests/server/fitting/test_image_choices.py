@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import ConfigError
-from common.modality.image import ImageSchema
-from common.modality.image_options import Gaussians
-from common.wire.study import SiteDeclaration
-from server.fitting.choices import with_choices
-from server.fitting.image_choices import MOST_BLUR, blur
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import ConfigError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Gaussians
+from silogan.common.wire.study import SiteDeclaration
+from silogan.server.fitting.choices import with_choices
+from silogan.server.fitting.image_choices import MOST_BLUR, blur
 
 
 def scenario(epsilon: float = 10.0, delta: float = 1e-5, **model: Any) -> Scenario:

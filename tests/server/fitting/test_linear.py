@@ -4,12 +4,12 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from common.modality.image import ImageSchema
-from common.modality.image_features import Spectrum
-from common.privacy.statistics import CentredMoments
-from common.privacy.statistics.centred import Covariances
-from server.fitting.gaussians import cuts_of
-from server.fitting.linear import discriminant
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_features import Spectrum
+from silogan.common.privacy.statistics import CentredMoments
+from silogan.common.privacy.statistics.centred import Covariances
+from silogan.server.fitting.gaussians import cuts_of
+from silogan.server.fitting.linear import discriminant
 
 SCHEMA = ImageSchema(8, 1, tuple("0123456789"))
 SPECTRUM = Spectrum(SCHEMA.shape, 8)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.modality.code_set import CodeSet
-from common.modality.table import Category, Number, TableSchema
-from common.models.networks.mixture import MixtureOfProducts
-from common.models.weights import Weights, part_of
-from common.privacy.statistics.pairs import Pairs
-from common.privacy.statistics.singles import Counts, Singles
-from server.fitting.groups import groups_of
-from server.fitting.mixture import Found, mixture_weights, shares_within
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import Category, Number, TableSchema
+from silogan.common.models.networks.mixture import MixtureOfProducts
+from silogan.common.models.weights import Weights, part_of
+from silogan.common.privacy.statistics.pairs import Pairs
+from silogan.common.privacy.statistics.singles import Counts, Singles
+from silogan.server.fitting.groups import groups_of
+from silogan.server.fitting.mixture import Found, mixture_weights, shares_within
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -98,7 +98,9 @@ def test_noise_is_not_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
         return float((torch.stack(pairs[:2]) - torch.stack(pairs[2:])).abs().sum())
 
     stopped = off(fitted(found, 64, 600))
-    monkeypatch.setattr("server.fitting.mixture._thinned", lambda shares, _rng: (shares, shares))  # so it never stops
+    monkeypatch.setattr(
+        "silogan.server.fitting.mixture._thinned", lambda shares, _rng: (shares, shares)
+    )  # so it never stops
     assert stopped < 0.95 * off(fitted(found, 64, 600))
 
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from common.config.scenario import parse_scenario
-from common.errors import DataError, SiloganError
-from common.modality.image import ImageSchema
-from common.modality.image_options import Gaussians, Public
-from server.fitting import public_images
-from server.fitting.public_images import as_in, fingerprint, read_public, with_public
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import DataError, SiloganError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Gaussians, Public
+from silogan.server.fitting import public_images
+from silogan.server.fitting.public_images import as_in, fingerprint, read_public, with_public
 
 SHAPE, SCHEMA = (1, 8, 8), ImageSchema(8, 1, ("a", "b"))
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 16, 16), np.uint8)

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from common.modality.table import Category, TableSchema
-from common.models.networks.mixture import MixtureOfProducts
-from server.fitting.relaxed import RelaxedMixture
+from silogan.common.modality.table import Category, TableSchema
+from silogan.common.models.networks.mixture import MixtureOfProducts
+from silogan.server.fitting.relaxed import RelaxedMixture
 
 SCHEMA = TableSchema(
     ("well", "ill"),

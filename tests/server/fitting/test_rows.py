@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.modality import Stored
-from common.modality.image import PIXELS
-from common.modality.image_options import Gaussians
-from common.modality.joint import JointSchema
-from common.modality.joint_features import JointSpectrum, seen
-from common.models.networks import build
-from common.models.weights import Weights, networks, weights_of
-from common.privacy.statistics.centred import Covariances
-from server.fitting.gaussians import gaussian_weights
-from server.fitting.rows import MOST_FOLLOWED, ends, nearest_shares, of_images, row_weights, scores_between
+from silogan.common.modality import Stored
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_options import Gaussians
+from silogan.common.modality.joint import JointSchema
+from silogan.common.modality.joint_features import JointSpectrum, seen
+from silogan.common.models.networks import build
+from silogan.common.models.weights import Weights, networks, weights_of
+from silogan.common.privacy.statistics.centred import Covariances
+from silogan.server.fitting.gaussians import gaussian_weights
+from silogan.server.fitting.rows import MOST_FOLLOWED, ends, nearest_shares, of_images, row_weights, scores_between
 from tests.joint import joint_records, joint_schema
 
 MODEL = Gaussians(frequencies=4)

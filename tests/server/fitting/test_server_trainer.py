@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.optim import Adam
 
-from common.modality.image import ImageSchema
-from common.wire.messages import Weights
-from common.wire.study import Study
-from server.app import initial_weights
-from server.fitting.server_trainer import Rates, ServerTrainer
+from silogan.common.modality.image import ImageSchema
+from silogan.common.wire.messages import Weights
+from silogan.common.wire.study import Study
+from silogan.server.app import initial_weights
+from silogan.server.fitting.server_trainer import Rates, ServerTrainer
 
 RATES = Rates(0.001, 0.01)
 

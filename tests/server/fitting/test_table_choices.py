@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config.scenario import Scenario, parse_scenario
-from common.modality.code_set import CodeSet
-from common.modality.table import Number, TableSchema
-from common.modality.table_options import Mixture
-from common.privacy.plan import make_plan
-from common.wire.study import SiteDeclaration, Study
-from server.fitting.choices import ADVISERS, judge, with_choices
-from server.fitting.table_choices import (
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import Number, TableSchema
+from silogan.common.modality.table_options import Mixture
+from silogan.common.privacy.plan import make_plan
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.fitting.choices import ADVISERS, judge, with_choices
+from silogan.server.fitting.table_choices import (
     CLEAR,
     CLEAR_SINGLES,
     FAINT,

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from common.config.scenario import WarmStart
-from common.modality.image import ImageSchema
-from common.privacy.statistics import Moments
-from common.wire.study import Study
-from server.app import initial_weights
-from server.fitting.warm_start import ClassGaussians, largest_total, pretrain
+from silogan.common.config.scenario import WarmStart
+from silogan.common.modality.image import ImageSchema
+from silogan.common.privacy.statistics import Moments
+from silogan.common.wire.study import Study
+from silogan.server.app import initial_weights
+from silogan.server.fitting.warm_start import ClassGaussians, largest_total, pretrain
 
 SETTINGS = WarmStart(noise_multiplier=2.0, frequencies=4, steps=3)
 SCHEMA = ImageSchema(8, 1, ("a", "b"))

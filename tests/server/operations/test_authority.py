@@ -22,9 +22,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from common.errors import ConfigError, VerificationError
-from common.operations.certificates import CertificateFacts, fetch_certificate, load_authorities, load_certificates
-from server.operations.authority import Authority
+from silogan.common.errors import ConfigError, VerificationError
+from silogan.common.operations.certificates import (
+    CertificateFacts,
+    fetch_certificate,
+    load_authorities,
+    load_certificates,
+)
+from silogan.server.operations.authority import Authority
 from tests.tls import serving
 
 NOW = datetime.now(UTC)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ConfigError, UsageError, VerificationError
-from server.operations import backup
-from server.operations.backup import back_up, restore
-from server.operations.coordinator import DATABASE, Coordinator
-from server.rounds.checkpoint import Checkpoint
+from silogan.common.errors import ConfigError, UsageError, VerificationError
+from silogan.server.operations import backup
+from silogan.server.operations.backup import back_up, restore
+from silogan.server.operations.coordinator import DATABASE, Coordinator
+from silogan.server.rounds.checkpoint import Checkpoint
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from common.errors import ConfigError, UsageError, VerificationError
-from common.operations.flower import free_port
-from common.wire.study import Study
-from server.operations.coordinator import Coordinator
-from server.operations.prometheus import metrics_text, serve_metrics
-from server.operations.settings import SETTINGS_FILE
-from server.operations.status import status
-from server.operations.submission import Submission
+from silogan.common.errors import ConfigError, UsageError, VerificationError
+from silogan.common.operations.flower import free_port
+from silogan.common.wire.study import Study
+from silogan.server.operations.coordinator import Coordinator
+from silogan.server.operations.prometheus import metrics_text, serve_metrics
+from silogan.server.operations.settings import SETTINGS_FILE
+from silogan.server.operations.status import status
+from silogan.server.operations.submission import Submission
 
 # One line of Prometheus' text format: a comment, or name{labels} value.
 LINE = re.compile(r'#.*|[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\[\\"n])*"(,[a-z]+="(?:[^"\\\n]|\\[\\"n])*")*\})? -?[0-9.e+-]+')

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import FederationError, PrivacyRefusal, SiloganError
-from common.wire.run_folder import OUTCOME_FILE
-from common.wire.study import Study
-from server.operations.dispatcher import Dispatcher
-from server.operations.enrolment import Enrolment
-from server.operations.nodes import NodeFacts
-from server.operations.submission import Runs, Submission
-from server.rounds.outcome import write_outcome
+from silogan.common.errors import FederationError, PrivacyRefusal, SiloganError
+from silogan.common.wire.run_folder import OUTCOME_FILE
+from silogan.common.wire.study import Study
+from silogan.server.operations.dispatcher import Dispatcher
+from silogan.server.operations.enrolment import Enrolment
+from silogan.server.operations.nodes import NodeFacts
+from silogan.server.operations.submission import Runs, Submission
+from silogan.server.rounds.outcome import write_outcome
 
 
 class Link:
@@ -57,8 +57,8 @@ def names(runs: Runs, make_study: Callable[..., Study]) -> list[str]:
 
 @pytest.fixture
 def dispatch(tmp_path: Path, runs: Runs, link: Link, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Dispatcher]:
-    monkeypatch.setattr("server.operations.dispatcher._LONGEST_WAIT", 0.0)
-    monkeypatch.setattr("server.operations.dispatcher._ASK_SECONDS", 0.0)
+    monkeypatch.setattr("silogan.server.operations.dispatcher._LONGEST_WAIT", 0.0)
+    monkeypatch.setattr("silogan.server.operations.dispatcher._ASK_SECONDS", 0.0)
 
     def make(*, supervise: bool = False) -> Dispatcher:
         return Dispatcher(runs, Enrolment(tmp_path), link, supervise=supervise)  # type: ignore[arg-type]

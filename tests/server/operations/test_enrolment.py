@@ -4,9 +4,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from common.errors import ConfigError, FederationError, VerificationError
-from server.operations.enrolment import SITES_FILE, Enrolment
-from server.operations.nodes import NodeFacts, key_bytes
+from silogan.common.errors import ConfigError, FederationError, VerificationError
+from silogan.server.operations.enrolment import SITES_FILE, Enrolment
+from silogan.server.operations.nodes import NodeFacts, key_bytes
 
 
 def new_key(private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | None = None) -> str:

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.errors import ConfigError
-from common.operations.certificates import fetch_certificate
-from server.operations.authority import Authority
-from server.operations.proxy import ROUTES, Proxy, find_nginx
+from silogan.common.errors import ConfigError
+from silogan.common.operations.certificates import fetch_certificate
+from silogan.server.operations.authority import Authority
+from silogan.server.operations.proxy import ROUTES, Proxy, find_nginx
 from tests.tls import Server, listens, serving
 
 try:
@@ -384,7 +384,7 @@ def test_large_logs_are_put_aside_and_nginx_goes_on(front: Front, monkeypatch: p
     wait_until(lambda: log.stat().st_size > 0)
     front.proxy.rotate_logs(process)  # not large yet
     assert not log.with_name("access.log.1").exists()
-    monkeypatch.setattr("server.operations.proxy._LOG_BYTES", 10)
+    monkeypatch.setattr("silogan.server.operations.proxy._LOG_BYTES", 10)
     for _ in range(2):
         before = log.read_bytes()
         front.proxy.rotate_logs(process)

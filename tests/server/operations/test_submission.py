@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from common.config.scenario import parse_scenario
-from common.errors import ConfigError, VerificationError
-from common.wire.study import SiteDeclaration, Study
-from server.operations.submission import Runs, Submission, make_study
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import ConfigError, VerificationError
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.operations.submission import Runs, Submission, make_study
 
 SITES = (SiteDeclaration("bergen", 100), SiteDeclaration("oslo", 200))
 DATA = {"image_size": 8, "channels": 1, "classes": ["a", "b"]}

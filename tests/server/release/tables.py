@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.modality import Stored
-from common.modality.code_set import CodeSet
-from common.modality.table import Category, Column, Number, TableSchema
-from common.modality.table_options import MOST_BINS, Mixture
-from common.models.networks.mixture import MixtureOfProducts
-from common.models.weights import under
-from common.wire.run_folder import GENERATOR_FILE
-from common.wire.study import Study
-from server.release.generator import ReleasedGenerator, save_generator
+from silogan.common.modality import Stored
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import Category, Column, Number, TableSchema
+from silogan.common.modality.table_options import MOST_BINS, Mixture
+from silogan.common.models.networks.mixture import MixtureOfProducts
+from silogan.common.models.weights import under
+from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.common.wire.study import Study
+from silogan.server.release.generator import ReleasedGenerator, save_generator
 
 SEXES, STAGES, KIN = ("F", "M"), ("I", "II", "III", "IV"), ("husband", "wife", "none, or unknown")
 BORN = (-14610.0, 7304.0)

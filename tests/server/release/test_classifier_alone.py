@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from common.config.scenario import parse_scenario
-from common.errors import UsageError
-from common.models.networks import build
-from common.models.weights import generator_weights, weights_of
-from common.wire.run_folder import GENERATOR_FILE
-from common.wire.study import Study
-from server.release.generate import generate
-from server.release.generator import load_generator, save_generator
-from simulations.evaluate import evaluate
-from simulations.simulate import simulate
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import UsageError
+from silogan.common.models.networks import build
+from silogan.common.models.weights import generator_weights, weights_of
+from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.common.wire.study import Study
+from silogan.server.release.generate import generate
+from silogan.server.release.generator import load_generator, save_generator
+from silogan.simulations.evaluate import evaluate
+from silogan.simulations.simulate import simulate
 from tests.server.release.test_generate import draw, npz
 
 pytestmark = pytest.mark.usefixtures("threads_kept")

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 import torch
 
-from common.config.scenario import parse_scenario
-from common.errors import PrivacyRefusal, UsageError
-from common.modality.code_set import CodeSet
-from common.modality.table import TableSchema
-from common.models.weights import Weights, under
-from common.privacy.plan import PAIRS, make_plan
-from common.privacy.statistics.pairs import Pairs
-from common.wire.run_folder import GENERATOR_FILE
-from common.wire.study import SiteDeclaration, Study
-from server.fitting.bayes import bayes_weights
-from server.fitting.groups import groups_of
-from server.fitting.mixture import Found, mixture_weights
-from server.release.code_graph import CodeGraph, code_graph
-from server.release.generator import ReleasedGenerator, release, save_generator, together
-from server.release.outputs.graph import write_graph
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import PrivacyRefusal, UsageError
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import TableSchema
+from silogan.common.models.weights import Weights, under
+from silogan.common.privacy.plan import PAIRS, make_plan
+from silogan.common.privacy.statistics.pairs import Pairs
+from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.server.fitting.bayes import bayes_weights
+from silogan.server.fitting.groups import groups_of
+from silogan.server.fitting.mixture import Found, mixture_weights
+from silogan.server.release.code_graph import CodeGraph, code_graph
+from silogan.server.release.generator import ReleasedGenerator, release, save_generator, together
+from silogan.server.release.outputs.graph import write_graph
 from tests.server.release.tables import CODES, DRUGS, category, mixture, schema
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from server.release.contact_sheet import GAP, UNCONDITIONAL_COLUMNS, class_grid, png_bytes
+from silogan.server.release.contact_sheet import GAP, UNCONDITIONAL_COLUMNS, class_grid, png_bytes
 
 
 def flat(values: list[int], channels: int = 1, size: int = 8) -> np.ndarray:

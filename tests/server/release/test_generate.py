@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
-from common.modality.image import ImageSchema
-from common.models.weights import generator_weights
-from common.privacy.plan import SEEDED
-from common.wire.run_folder import GENERATOR_FILE
-from common.wire.study import Study
-from server.app import initial_weights
-from server.release.generate import generate
-from server.release.generator import save_generator
-from server.release.outputs import OUTPUTS
+from silogan.common.errors import ConfigError, DataError, PrivacyRefusal, UsageError
+from silogan.common.modality.image import ImageSchema
+from silogan.common.models.weights import generator_weights
+from silogan.common.privacy.plan import SEEDED
+from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.common.wire.study import Study
+from silogan.server.app import initial_weights
+from silogan.server.release.generate import generate
+from silogan.server.release.generator import save_generator
+from silogan.server.release.outputs import OUTPUTS
 
 
 def finished(study: Study, run_dir: Path) -> Path:

@@ -15,22 +15,22 @@ import yaml
 from rich.console import Console
 from torch import Tensor
 
-from client.data import read
-from common.errors import ConfigError, UsageError
-from common.modality import Stored
-from common.modality.table import Category, TableSchema
-from common.modality.table_grid import grid_of
-from common.modality.table_options import Mixture, Table
-from common.models.networks import Drawn
-from common.models.networks.mixture_sampler import MixtureSampler
-from common.models.weights import generator_weights, under
-from common.privacy.plan import SEEDED
-from common.wire.run_folder import GENERATOR_FILE
-from common.wire.study import Study
-from server.app import initial_weights
-from server.release.generate import generate
-from server.release.generator import load_generator, save_generator, together
-from server.release.where import parse_where
+from silogan.client.data import read
+from silogan.common.errors import ConfigError, UsageError
+from silogan.common.modality import Stored
+from silogan.common.modality.table import Category, TableSchema
+from silogan.common.modality.table_grid import grid_of
+from silogan.common.modality.table_options import Mixture, Table
+from silogan.common.models.networks import Drawn
+from silogan.common.models.networks.mixture_sampler import MixtureSampler
+from silogan.common.models.weights import generator_weights, under
+from silogan.common.privacy.plan import SEEDED
+from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.common.wire.study import Study
+from silogan.server.app import initial_weights
+from silogan.server.release.generate import generate
+from silogan.server.release.generator import load_generator, save_generator, together
+from silogan.server.release.where import parse_where
 from tests.server.release import tables
 from tests.server.release.tables import CODES, COLUMNS, DRUGS, IMPOSSIBLE, category, finished, released, schema
 

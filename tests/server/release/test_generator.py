@@ -9,15 +9,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from common.errors import DataError, PrivacyRefusal
-from common.modality.image import PIXELS, ImageSchema
-from common.models.weights import generator_weights
-from common.privacy.plan import NO_PRIVACY, SEEDED
-from common.wire.messages import Weights
-from common.wire.run_folder import GENERATOR_FILE
-from common.wire.study import Study
-from server.app import initial_weights
-from server.release.generator import ReleasedGenerator, load_generator, release, save_generator
+from silogan.common.errors import DataError, PrivacyRefusal
+from silogan.common.modality.image import PIXELS, ImageSchema
+from silogan.common.models.weights import generator_weights
+from silogan.common.privacy.plan import NO_PRIVACY, SEEDED
+from silogan.common.wire.messages import Weights
+from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.common.wire.study import Study
+from silogan.server.app import initial_weights
+from silogan.server.release.generator import ReleasedGenerator, load_generator, release, save_generator
 
 
 def fresh_generator(study: Study) -> Weights:
@@ -100,7 +100,7 @@ def test_labels_stay_with_their_images_over_batches(path: Path, monkeypatch: pyt
     z = torch.cat([torch.randn(size, 2, generator=source) for source in [rng()] for size in (4, 3)])
     with torch.inference_mode():
         whole = generator.network(z, labels).add(1).mul(127.5).round().to(torch.uint8)
-    monkeypatch.setattr("common.models.networks.base._NetworkSampler.chunk", 4)
+    monkeypatch.setattr("silogan.common.models.networks.base._NetworkSampler.chunk", 4)
     assert torch.equal(pixels(generator, labels, 7), whole)
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.errors import UsageError
-from common.modality import Stored
-from common.models.networks import Drawn, Sampler
-from server.release.rejection import draw_possible
+from silogan.common.errors import UsageError
+from silogan.common.modality import Stored
+from silogan.common.models.networks import Drawn, Sampler
+from silogan.server.release.rejection import draw_possible
 
 
 class Dice(Sampler):

@@ -6,14 +6,14 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from common.modality.image import ImageSchema
-from common.models.weights import generator_weights
-from common.privacy.plan import NO_PRIVACY, SEEDED
-from common.wire.messages import Weights
-from common.wire.study import Study
-from server.app import initial_weights
-from server.release.generator import release
-from server.release.samples import sample_grid
+from silogan.common.modality.image import ImageSchema
+from silogan.common.models.weights import generator_weights
+from silogan.common.privacy.plan import NO_PRIVACY, SEEDED
+from silogan.common.wire.messages import Weights
+from silogan.common.wire.study import Study
+from silogan.server.app import initial_weights
+from silogan.server.release.generator import release
+from silogan.server.release.samples import sample_grid
 
 
 def fresh_generator(study: Study) -> Weights:

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import UsageError
-from common.modality.table_grid import grid_of
-from common.modality.table_where import Where
-from server.release.where import parse_where
+from silogan.common.errors import UsageError
+from silogan.common.modality.table_grid import grid_of
+from silogan.common.modality.table_where import Where
+from silogan.server.release.where import parse_where
 from tests.server.release.tables import CODES, DRUGS, category, schema
 
 SCHEMA = schema()

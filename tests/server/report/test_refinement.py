@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from server.report.refinement import MARGIN, compare
-from server.report.report import render_html
+from silogan.server.report.refinement import MARGIN, compare
+from silogan.server.report.report import render_html
 from tests.pages import Page
 from tests.server.report.test_report import EVENTS, PNG, REPORT
 

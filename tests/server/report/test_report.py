@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.privacy.plan import SEEDED
-from server.release.contact_sheet import class_grid, png_bytes
-from server.report.report import render_html, write_html
-from server.report.settings import flatten
+from silogan.common.privacy.plan import SEEDED
+from silogan.server.release.contact_sheet import class_grid, png_bytes
+from silogan.server.report.report import render_html, write_html
+from silogan.server.report.settings import flatten
 from tests.pages import Page
 
 SVG_LEAVES = {"line", "polyline", "polygon", "circle"}

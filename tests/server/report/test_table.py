@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from common.config.scenario import Evaluation
-from server.evaluation.table_evaluation import evaluate
-from server.report.report import render_html
-from server.report.table_pictures import heat_map, marginal
+from silogan.common.config.scenario import Evaluation
+from silogan.server.evaluation.table_evaluation import evaluate
+from silogan.server.report.report import render_html
+from silogan.server.report.table_pictures import heat_map, marginal
 from tests.pages import Page
 from tests.server.evaluation.tables import age_alone, coded, coded_comparison, comparison, rows
 from tests.server.report.test_report import EVENTS, PNG, REPORT

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from common.errors import VerificationError
-from common.wire.run_folder import CHECKPOINT_FOLDER
-from server.rounds.checkpoint import Checkpoint
+from silogan.common.errors import VerificationError
+from silogan.common.wire.run_folder import CHECKPOINT_FOLDER
+from silogan.server.rounds.checkpoint import Checkpoint
 
 WEIGHTS = {"generator.w": torch.arange(6.0).reshape(2, 3), "discriminator.b": torch.tensor([-0.0, 1e-40])}
 CHECKPOINT = Checkpoint(

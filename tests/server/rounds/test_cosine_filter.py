@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.wire.messages import Weights
-from server.rounds.cosine_filter import cosines_with_median
+from silogan.common.wire.messages import Weights
+from silogan.server.rounds.cosine_filter import cosines_with_median
 
 SENT: Weights = {"generator.a": torch.full((2,), 5.0), "generator.b": torch.ones(1), "discriminator.w": torch.zeros(2)}
 UPDATES = st.lists(st.lists(st.integers(-8, 8).map(float), min_size=3, max_size=3), min_size=3, max_size=7)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.wire.run_folder import EVENTS_FILE
-from server.rounds.events import append_event, read_events, restore_events
+from silogan.common.wire.run_folder import EVENTS_FILE
+from silogan.server.rounds.events import append_event, read_events, restore_events
 
 
 def event(number: int) -> dict[str, object]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from flwr.proto.node_pb2 import NodeInfo
 
-from server.rounds.members import Members
-from server.rounds.quarantine import ProtocolViolation, Quarantine
+from silogan.server.rounds.members import Members
+from silogan.server.rounds.quarantine import ProtocolViolation, Quarantine
 
 ROSTER = ["north", "south", "west"]
 

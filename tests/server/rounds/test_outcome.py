@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ERRORS_BY_EXIT_CODE, FederationError, SiloganError
-from common.wire.run_folder import OUTCOME_FILE
-from server.rounds.outcome import raise_outcome, write_outcome
+from silogan.common.errors import ERRORS_BY_EXIT_CODE, FederationError, SiloganError
+from silogan.common.wire.run_folder import OUTCOME_FILE
+from silogan.server.rounds.outcome import raise_outcome, write_outcome
 
 
 @pytest.mark.parametrize("kind", ERRORS_BY_EXIT_CODE.values())

@@ -13,9 +13,9 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from common.errors import FederationError
-from server.rounds import polling_grid as module
-from server.rounds.polling_grid import PollingGrid, polling
+from silogan.common.errors import FederationError
+from silogan.server.rounds import polling_grid as module
+from silogan.server.rounds.polling_grid import PollingGrid, polling
 
 NOT_YET: list[Message] = []
 LOST = httpx.ConnectError("connection refused")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import UsageError, VerificationError
-from server.rounds import quarantine as module
-from server.rounds.quarantine import Quarantine
+from silogan.common.errors import UsageError, VerificationError
+from silogan.server.rounds import quarantine as module
+from silogan.server.rounds.quarantine import Quarantine
 
 
 @pytest.fixture

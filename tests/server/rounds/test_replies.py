@@ -11,16 +11,16 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Error, RecordDict
 
-from common.errors import Code, FederationError, VerificationError
-from common.wire.messages import Reply, Weights
-from common.wire.refusals import public_error, refusal_record
-from common.wire.run_folder import QUARANTINE_FILE
-from common.wire.study import Study
-from server.rounds.aggregation import RULES
-from server.rounds.aggregation.mean import WeightedMean
-from server.rounds.checkpoint import Checkpoint
-from server.rounds.events import read_events
-from server.rounds.quarantine import Quarantine
+from silogan.common.errors import Code, FederationError, VerificationError
+from silogan.common.wire.messages import Reply, Weights
+from silogan.common.wire.refusals import public_error, refusal_record
+from silogan.common.wire.run_folder import QUARANTINE_FILE
+from silogan.common.wire.study import Study
+from silogan.server.rounds.aggregation import RULES
+from silogan.server.rounds.aggregation.mean import WeightedMean
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.server.rounds.events import read_events
+from silogan.server.rounds.quarantine import Quarantine
 
 Answer = Callable[..., RecordDict | Error | None]
 NAMES = {1: "site-1", 2: "site-2", 3: "site-3"}
@@ -29,7 +29,7 @@ HEADER = Reply("site-2", "training", 1, "").to_record({})["header"]
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.rounds.strategy._POLL_SECONDS", 0.001)
+    monkeypatch.setattr("silogan.server.rounds.strategy._POLL_SECONDS", 0.001)
 
 
 @pytest.fixture
@@ -453,7 +453,7 @@ def test_the_run_remembers_a_bounded_number_of_digests(
     run_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("server.rounds.strategy._REMEMBERED", 5)
+    monkeypatch.setattr("silogan.server.rounds.strategy._REMEMBERED", 5)
     federate(honest(), since=replace(start, digests=["0" * 64]), rounds=2)
     digests = latest(run_dir).digests
     assert len(digests) == len(set(digests)) == 5

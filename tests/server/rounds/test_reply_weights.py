@@ -9,10 +9,10 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord
 
-from common.errors import FederationError
-from common.models.weights import Weights
-from common.wire.messages import pack
-from server.rounds.replies import checked_weights
+from silogan.common.errors import FederationError
+from silogan.common.models.weights import Weights
+from silogan.common.wire.messages import pack
+from silogan.server.rounds.replies import checked_weights
 
 REFERENCE: Weights = {"generator.w": torch.zeros(2, 3), "discriminator.b": torch.ones(4)}
 
@@ -154,7 +154,7 @@ def test_oversized_bytes_are_refused_before_they_are_unpacked(monkeypatch: pytes
     def fail(_: object) -> Weights:
         raise AssertionError("unpacked")
 
-    monkeypatch.setattr("server.rounds.replies.unpack", fail)
+    monkeypatch.setattr("silogan.server.rounds.replies.unpack", fail)
     arrays = {name: Array(tensor.numpy()) for name, tensor in REFERENCE.items()}
     arrays["generator.w"] = Array(dtype="float32", shape=(2, 3), stype="numpy.ndarray", data=bytes(10**6))
     with pytest.raises(FederationError, match="has another shape"):

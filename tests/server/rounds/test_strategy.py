@@ -11,14 +11,14 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
-from common.errors import Code, FederationError, PrivacyRefusal
-from common.wire.messages import Reply, Weights, pack
-from common.wire.refusals import public_error, refusal_record
-from common.wire.study import Study
-from server.rounds.after.guard import vitals
-from server.rounds.checkpoint import Checkpoint
-from server.rounds.events import read_events
-from server.rounds.strategy import FederatedGAN
+from silogan.common.errors import Code, FederationError, PrivacyRefusal
+from silogan.common.wire.messages import Reply, Weights, pack
+from silogan.common.wire.refusals import public_error, refusal_record
+from silogan.common.wire.study import Study
+from silogan.server.rounds.after.guard import vitals
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.server.rounds.events import read_events
+from silogan.server.rounds.strategy import FederatedGAN
 
 Answer = Callable[..., RecordDict | Error | None]
 ALL = [1, 2, 3]
@@ -26,7 +26,7 @@ ALL = [1, 2, 3]
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.rounds.strategy._POLL_SECONDS", 0.001)
+    monkeypatch.setattr("silogan.server.rounds.strategy._POLL_SECONDS", 0.001)
 
 
 def latest(run_dir: Path) -> Checkpoint:

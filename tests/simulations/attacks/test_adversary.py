@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config.scenario import parse_model
-from common.modality.image import ImageSchema
-from common.modality.image_options import Dcgan
-from common.models.networks import Discriminator, build
-from simulations.attacks.adversary import FAMILIES, TOLERANCE, Crafted, make, search
+from silogan.common.config.scenario import parse_model
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Dcgan
+from silogan.common.models.networks import Discriminator, build
+from silogan.simulations.attacks.adversary import FAMILIES, TOLERANCE, Crafted, make, search
 
 SCHEMA = ImageSchema(28, 1, ("a", "b", "c"))
 

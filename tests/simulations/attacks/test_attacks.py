@@ -11,14 +11,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import silogan
-import simulations.attacks.attacks
-from common.config.scenario import Scenario, load_scenario
-from common.errors import PrivacyRefusal, UsageError, VerificationError
-from simulations.attacks.adversary import Crafted, Search
-from simulations.attacks.attacks import Attacks, attack
-from simulations.attacks.empirical import EmpiricalAudit, Power
-from simulations.attacks.membership import AttackResult, Membership
-from simulations.attacks.roc import Estimate
+import silogan.simulations.attacks.attacks
+from silogan.common.config.scenario import Scenario, load_scenario
+from silogan.common.errors import PrivacyRefusal, UsageError, VerificationError
+from silogan.simulations.attacks.adversary import Crafted, Search
+from silogan.simulations.attacks.attacks import Attacks, attack
+from silogan.simulations.attacks.empirical import EmpiricalAudit, Power
+from silogan.simulations.attacks.membership import AttackResult, Membership
+from silogan.simulations.attacks.roc import Estimate
 from tests.simulations.attacks.test_empirical import SCENARIO
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
@@ -55,7 +55,7 @@ def invoke(*words: object) -> Any:
 
 
 def found_by(monkeypatch: pytest.MonkeyPatch, attacks: Attacks) -> None:
-    monkeypatch.setattr(simulations.attacks.attacks, "attack", lambda *_, **_options: attacks)
+    monkeypatch.setattr(silogan.simulations.attacks.attacks, "attack", lambda *_, **_options: attacks)
 
 
 def test_lower_bound_above_the_analytic_one_is_a_fault() -> None:
@@ -125,8 +125,8 @@ def test_something_must_be_audited() -> None:
 
 
 def test_no_weights_are_crafted_where_no_critic_is_trained(monkeypatch: pytest.MonkeyPatch, silent: Console) -> None:
-    monkeypatch.setattr(simulations.attacks.attacks, "audit_one_run", lambda *_, **__: FOUND)
-    monkeypatch.setattr(simulations.attacks.attacks, "infer_of_scenario", lambda *_: ATTACKS.membership)
+    monkeypatch.setattr(silogan.simulations.attacks.attacks, "audit_one_run", lambda *_, **__: FOUND)
+    monkeypatch.setattr(silogan.simulations.attacks.attacks, "infer_of_scenario", lambda *_: ATTACKS.membership)
     rows = load_scenario(SCENARIO.with_name("breast-cancer-visits.yaml"))
     assert attack(rows, silent, power=False, adversary_seconds=1.0).adversary is None
 
@@ -158,9 +158,9 @@ def test_attacks_are_made_on_one_scenario(monkeypatch: pytest.MonkeyPatch, silen
         asked.append(("membership", scenario.name))
         return ATTACKS.membership
 
-    monkeypatch.setattr(simulations.attacks.attacks, "audit_one_run", canaries)
-    monkeypatch.setattr(simulations.attacks.attacks, "with_power", power)
-    monkeypatch.setattr(simulations.attacks.attacks, "infer_of_scenario", membership)
+    monkeypatch.setattr(silogan.simulations.attacks.attacks, "audit_one_run", canaries)
+    monkeypatch.setattr(silogan.simulations.attacks.attacks, "with_power", power)
+    monkeypatch.setattr(silogan.simulations.attacks.attacks, "infer_of_scenario", membership)
 
     seconds = 0.1 if thorough else 0.0
     found = attack(load_scenario(SCENARIO), silent, power=thorough, adversary_seconds=seconds)
@@ -184,10 +184,10 @@ def test_options_of_the_command_reach_the_attack(monkeypatch: pytest.MonkeyPatch
         given.append(options)
         return ATTACKS
 
-    monkeypatch.setattr(simulations.attacks.attacks, "attack", noted)
+    monkeypatch.setattr(silogan.simulations.attacks.attacks, "attack", noted)
     invoke("--empirical", SCENARIO, "--no-power", "--adversary", "3", "--records-per-canary", "5")
     invoke("--empirical", SCENARIO, "--set", "privacy.epsilon=3")
-    usual = {"adversary_seconds": simulations.attacks.attacks.ADVERSARY_SECONDS, "records_per_canary": None}
+    usual = {"adversary_seconds": silogan.simulations.attacks.attacks.ADVERSARY_SECONDS, "records_per_canary": None}
     assert given == [
         {"power": False, "adversary_seconds": 3.0, "records_per_canary": 5},
         {"power": True, **usual},

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from client.round import Site
-from client.simulated import simulated_site
-from common.config.scenario import parse_scenario
-from common.errors import ConfigError
-from common.modality.image import PIXELS, ImageSchema, to_unit_range
-from common.modality.table import Number, TableSchema
-from common.models.losses import LOSSES
-from common.models.networks import FAMILIES, check_private
-from common.privacy.plan import make_plan
-from common.privacy.statistics import MOST_VALUES, RELEASES, Moments
-from common.wire.messages import STATISTICS, Reply
-from common.wire.study import SiteDeclaration, Study
-from simulations.attacks.canaries import (
+from silogan.client.round import Site
+from silogan.client.simulated import simulated_site
+from silogan.common.config.scenario import parse_scenario
+from silogan.common.errors import ConfigError
+from silogan.common.modality.image import PIXELS, ImageSchema, to_unit_range
+from silogan.common.modality.table import Number, TableSchema
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import FAMILIES, check_private
+from silogan.common.privacy.plan import make_plan
+from silogan.common.privacy.statistics import MOST_VALUES, RELEASES, Moments
+from silogan.common.wire.messages import STATISTICS, Reply
+from silogan.common.wire.study import SiteDeclaration, Study
+from silogan.simulations.attacks.canaries import (
     FEWEST,
     MOST,
     Release,
@@ -32,8 +32,8 @@ from simulations.attacks.canaries import (
     sent_with,
     with_canaries,
 )
-from simulations.attacks.canary_network import FAMILY, ROWS, auditors_weights, registered
-from simulations.prepare import prepare
+from silogan.simulations.attacks.canary_network import FAMILY, ROWS, auditors_weights, registered
+from silogan.simulations.prepare import prepare
 
 SCHEMA = ImageSchema(8, 1, ("a", "b", "c"))
 REPLY = Reply("site-1", "training", 1, "")

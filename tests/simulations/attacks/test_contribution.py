@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from client.mechanism.clip import SLACK
-from common.modality.image import ImageSchema
-from common.modality.image_options import Dcgan
-from common.models.networks import GAN, build, initialise
-from simulations.attacks.contribution import ProductContribution
+from silogan.client.mechanism.clip import SLACK
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Dcgan
+from silogan.common.models.networks import GAN, build, initialise
+from silogan.simulations.attacks.contribution import ProductContribution
 
 SCHEMA = ImageSchema(8, 1, ("a", "b", "c"))
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from client.mechanism import Randomness, noisy_sum
-from common.config.scenario import Scenario, load_scenario
-from common.errors import PrivacyRefusal
-from simulations.attacks.canaries import evidence
-from simulations.attacks.empirical import Power, audit_one_run, with_power
+from silogan.client.mechanism import Randomness, noisy_sum
+from silogan.common.config.scenario import Scenario, load_scenario
+from silogan.common.errors import PrivacyRefusal
+from silogan.simulations.attacks.canaries import evidence
+from silogan.simulations.attacks.empirical import Power, audit_one_run, with_power
 from tests.simulations.breakages import (
     clipping_off,
     leaked_losses,

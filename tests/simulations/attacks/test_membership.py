@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-import simulations.attacks.membership
-from client.data import DataSet, Records, read
-from common.config.scenario import Scenario, parse_scenario
-from common.errors import PrivacyRefusal
-from common.modality.image import PIXELS
-from common.models.networks import Discriminator
-from common.models.networks.base import Drawn
-from server.release.generator import ReleasedGenerator
-from simulations.attacks.membership import infer, infer_of_scenario
-from simulations.simulate import simulate
+import silogan.simulations.attacks.membership
+from silogan.client.data import DataSet, Records, read
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import PrivacyRefusal
+from silogan.common.modality.image import PIXELS
+from silogan.common.models.networks import Discriminator
+from silogan.common.models.networks.base import Drawn
+from silogan.server.release.generator import ReleasedGenerator
+from silogan.simulations.attacks.membership import infer, infer_of_scenario
+from silogan.simulations.simulate import simulate
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 
@@ -74,12 +74,12 @@ def test_discriminator_that_knows_its_training_images_is_found(run: Path, monkey
             pixels = ((images + 1) * 127.5).round().to(torch.uint8)
             return torch.tensor([float(image.numpy().tobytes() in members) for image in pixels])
 
-    honest: Callable[..., Any] = simulations.attacks.membership.networks
+    honest: Callable[..., Any] = silogan.simulations.attacks.membership.networks
 
     def networks(*args: Any) -> Any:
         return honest(*args)._replace(discriminator=Knowing())
 
-    monkeypatch.setattr(simulations.attacks.membership, "networks", networks)
+    monkeypatch.setattr(silogan.simulations.attacks.membership, "networks", networks)
     assert infer(run).attacks["discriminator"].auc.low > 0.99
 
 
@@ -91,7 +91,7 @@ def test_many_images_are_sampled_from_both_splits(run: Path, monkeypatch: pytest
         scored.append(len(images))
         return honest(self, images, labels)
 
-    monkeypatch.setattr(simulations.attacks.membership, "MOST_SCORED", 100)
+    monkeypatch.setattr(silogan.simulations.attacks.membership, "MOST_SCORED", 100)
     monkeypatch.setattr(Discriminator, "__call__", forward)
     infer(run)
     assert scored == [100, 100]
@@ -105,7 +105,7 @@ def test_scenario_is_run_where_nothing_stays(tmp_path: Path, monkeypatch: pytest
         ran.append(scenario)
         return simulate(scenario, *args, **options)
 
-    monkeypatch.setattr(simulations.attacks.membership, "simulate", remembered)
+    monkeypatch.setattr(silogan.simulations.attacks.membership, "simulate", remembered)
     assert list(infer_of_scenario(SCENARIO).attacks) == ATTACKS
     assert ran == [SCENARIO]
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from simulations.attacks.one_run import SHARES, best_bound, largest_bound, lower_bound, refuted
-from simulations.attacks.tradeoff import Curve, Gaussians, gaussian_curve, plan_curve
+from silogan.simulations.attacks.one_run import SHARES, best_bound, largest_bound, lower_bound, refuted
+from silogan.simulations.attacks.tradeoff import Curve, Gaussians, gaussian_curve, plan_curve
 
 GAUSSIANS = Gaussians()
 NORMAL = NormalDist()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from simulations.attacks.roc import area_under_curve, bootstrap, true_positive_rate
+from silogan.simulations.attacks.roc import area_under_curve, bootstrap, true_positive_rate
 
 RNG = np.random.default_rng(0)
 MEMBERS = RNG.random(500) < 0.4

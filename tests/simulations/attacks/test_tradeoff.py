@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.privacy.accounting import Mechanism, epsilon, epsilon_pld
-from simulations.attacks.tradeoff import Family, Gaussians, ScaledPlans, family_of, gaussian_curve
+from silogan.common.privacy.accounting import Mechanism, epsilon, epsilon_pld
+from silogan.simulations.attacks.tradeoff import Family, Gaussians, ScaledPlans, family_of, gaussian_curve
 
 NORMAL = NormalDist()
 

@@ -2,8 +2,8 @@ import inspect
 
 import pytest
 
-from silogan import EngineName
-from simulations.engines import ENGINES
+from silogan.cli import EngineName
+from silogan.simulations.engines import ENGINES
 
 
 def test_the_command_line_offers_every_engine() -> None:

@@ -9,8 +9,8 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from simulations.engines import inprocess
-from simulations.engines.inprocess import ClientFunction, InProcessGrid
+from silogan.simulations.engines import inprocess
+from silogan.simulations.engines.inprocess import ClientFunction, InProcessGrid
 
 
 def context(node: int) -> Context:

@@ -17,11 +17,10 @@ from flwr.common.config import get_fab_config, get_metadata_from_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-import common
-from common.errors import FederationError, PrivacyRefusal, SiloganError, UsageError
-from common.wire.run_folder import OUTCOME_FILE, RAY_LOG
-from server.rounds.outcome import write_outcome
-from simulations.engines import ray as ray_engine
+from silogan.common.errors import FederationError, PrivacyRefusal, SiloganError, UsageError
+from silogan.common.wire.run_folder import OUTCOME_FILE, RAY_LOG
+from silogan.server.rounds.outcome import write_outcome
+from silogan.simulations.engines import ray as ray_engine
 
 REFUSAL = PrivacyRefusal("site-1", "budget is spent", "ask for more")
 
@@ -213,7 +212,7 @@ def test_interruption_leaves_nothing(run_dir: Path, monkeypatch: pytest.MonkeyPa
 def test_processes_end_with_a_killed_engine(run_dir: Path) -> None:
     code = f"""
 import pathlib, sys, time
-from simulations.engines import ray as ray_engine
+from silogan.simulations.engines import ray as ray_engine
 log = open({str(run_dir / "log")!r}, "ab", buffering=0)
 flower = ray_engine._Flower({{"PATH": {str(run_dir.parent / "bin")!r}}}, pathlib.Path({str(run_dir)!r}), log)
 print(flower.start("flower-superexec").pid, flush=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from client.node.service import LOG_FILE
-from simulations.rehearsal.faults import FAULTS, seen
-from simulations.rehearsal.federation import Federation, Host
+from silogan.client.node.service import LOG_FILE
+from silogan.simulations.rehearsal.faults import FAULTS, seen
+from silogan.simulations.rehearsal.federation import Federation, Host
 
 
 def event(number: int, replied: int, *missing: str) -> dict[str, Any]:

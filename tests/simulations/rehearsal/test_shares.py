@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from torch import equal
 
-from client.data import read
-from common.config.scenario import parse_data
-from common.modality import Data
-from common.modality.image_options import Digits
-from common.modality.table_options import BreastCancer
-from common.reading import read_keys
-from simulations.rehearsal.shares import write_share
+from silogan.client.data import read
+from silogan.common.config.scenario import parse_data
+from silogan.common.modality import Data
+from silogan.common.modality.image_options import Digits
+from silogan.common.modality.table_options import BreastCancer
+from silogan.common.reading import read_keys
+from silogan.simulations.rehearsal.shares import write_share
 
 
 @pytest.mark.parametrize("source", [Digits(), BreastCancer()], ids=lambda source: source.source)

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from client.mechanism import clip as clipping
-from client.mechanism.dpsgd import BookKeepingModule, bag_mean
-from client.mechanism.dpsgd.rules import RULES, convolution
-from common.errors import ConfigError
-from common.models.networks.standardised import StandardisedConv2d
-from common.models.networks.supported import PRIVATE_LAYERS
+from silogan.client.mechanism import clip as clipping
+from silogan.client.mechanism.dpsgd import BookKeepingModule, bag_mean
+from silogan.client.mechanism.dpsgd.rules import RULES, convolution
+from silogan.common.errors import ConfigError
+from silogan.common.models.networks.standardised import StandardisedConv2d
+from silogan.common.models.networks.supported import PRIVATE_LAYERS
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.models.networks.alias import AliasTables, _coins  # pyright: ignore[reportPrivateUsage]
+from silogan.common.models.networks.alias import AliasTables, _coins  # pyright: ignore[reportPrivateUsage]
 
 WEIGHTS = st.lists(
     st.lists(st.one_of(st.just(0.0), st.floats(1e-12, 1e6)), min_size=5, max_size=5), min_size=1, max_size=8

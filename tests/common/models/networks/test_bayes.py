@@ -2,10 +2,10 @@
 
 import torch
 
-from common.modality.table import Category, Number, TableSchema
-from common.models.networks.bayes import TreeBayes, bayes
-from common.privacy.statistics.pairs import Pairs
-from server.fitting.groups import groups_of
+from silogan.common.modality.table import Category, Number, TableSchema
+from silogan.common.models.networks.bayes import TreeBayes, bayes
+from silogan.common.privacy.statistics.pairs import Pairs
+from silogan.server.fitting.groups import groups_of
 
 SCHEMA = TableSchema(
     ("well", "ill"),

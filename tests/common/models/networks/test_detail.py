@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from common.modality.image import ImageSchema, to_unit_range
-from common.modality.image_features import Spectrum
-from common.modality.image_options import Gaussians, Public
-from common.models.networks import build, detail
-from common.models.networks.detail import Detail, most_alike, pool_size
+from silogan.common.modality.image import ImageSchema, to_unit_range
+from silogan.common.modality.image_features import Spectrum
+from silogan.common.modality.image_options import Gaussians, Public
+from silogan.common.models.networks import build, detail
+from silogan.common.models.networks.detail import Detail, most_alike, pool_size
 
 
 def random_images(count: int, *shape: int, seed: int = 0) -> torch.Tensor:

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UsageError
-from common.modality.code_set import CodeSet
-from common.modality.table import Number, TableSchema
-from common.modality.table_grid import grid_of
-from common.modality.table_where import Where
-from common.models.networks.base import Sampler
-from common.models.networks.mixture import MixtureOfProducts
-from server.release.generator import ReleasedGenerator, together
-from server.release.where import parse_where
+from silogan.common.errors import UsageError
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import Number, TableSchema
+from silogan.common.modality.table_grid import grid_of
+from silogan.common.modality.table_where import Where
+from silogan.common.models.networks.base import Sampler
+from silogan.common.models.networks.mixture import MixtureOfProducts
+from silogan.server.release.generator import ReleasedGenerator, together
+from silogan.server.release.where import parse_where
 from tests.server.release.tables import CODES, DRUGS, category, mixture, schema
 
 SMALL = schema(

@@ -7,13 +7,13 @@ import torch
 from opacus.grad_sample import GradSampleModule
 from torch import nn
 
-from common.config.scenario import parse_model
-from common.errors import ConfigError
-from common.modality import KINDS
-from common.modality.image import ImageSchema
-from common.models.losses import LOSSES
-from common.models.networks import GAN, build, check_private, initialise
-from common.models.networks.initialise import GENERATOR_GAIN
+from silogan.common.config.scenario import parse_model
+from silogan.common.errors import ConfigError
+from silogan.common.modality import KINDS
+from silogan.common.modality.image import ImageSchema
+from silogan.common.models.losses import LOSSES
+from silogan.common.models.networks import GAN, build, check_private, initialise
+from silogan.common.models.networks.initialise import GENERATOR_GAIN
 
 CASES = [
     *((("dcgan", size, channels)) for size in (8, 28, 32, 64) for channels in (1, 3)),

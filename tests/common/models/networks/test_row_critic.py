@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.config.scenario import parse_model
-from common.modality.breast_cancer import schema
-from common.models.networks import GAN, build, check_private, initialise
-from common.models.networks.row_critic import RowCritic
-from common.models.networks.silent import Silent
+from silogan.common.config.scenario import parse_model
+from silogan.common.modality.breast_cancer import schema
+from silogan.common.models.networks import GAN, build, check_private, initialise
+from silogan.common.models.networks.row_critic import RowCritic
+from silogan.common.models.networks.silent import Silent
 
 SCHEMA = schema()
 

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from common.errors import ConfigError
-from common.models.networks.base import Discriminator
-from common.models.networks.supported import check_private
+from silogan.common.errors import ConfigError
+from silogan.common.models.networks.base import Discriminator
+from silogan.common.models.networks.supported import check_private
 
 
 class Wrapper(Discriminator):

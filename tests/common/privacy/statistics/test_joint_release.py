@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common.modality.joint import JointSchema
-from common.modality.joint_features import JointSpectrum, seen
-from common.modality.table_file import read_description
-from common.privacy.statistics import CentredMoments, Means
-from common.privacy.statistics.base import LARGEST
+from silogan.common.modality.joint import JointSchema
+from silogan.common.modality.joint_features import JointSpectrum, seen
+from silogan.common.modality.table_file import read_description
+from silogan.common.privacy.statistics import CentredMoments, Means
+from silogan.common.privacy.statistics.base import LARGEST
 from tests.joint import CLASSES, DESCRIPTION, joint_records
 
 ROUNDING = 1e-6

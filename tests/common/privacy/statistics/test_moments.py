@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.fft import dctn
 
-from common.config.scenario import WarmStart
-from common.modality.image import ImageSchema
-from common.privacy.statistics import Moments
+from silogan.common.config.scenario import WarmStart
+from silogan.common.modality.image import ImageSchema
+from silogan.common.privacy.statistics import Moments
 
 CLASSES = ("a", "b", "c")
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common.config.scenario import Scenario, parse_scenario
-from common.modality.image import ImageSchema
-from common.modality.image_features import Spectrum
-from common.privacy.plan import CELLS, MEANS, MOMENTS, STATISTICS
-from common.privacy.statistics import RELEASES, CentredMoments, Means, Statistic
-from common.privacy.statistics.base import LARGEST
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_features import Spectrum
+from silogan.common.privacy.plan import CELLS, MEANS, MOMENTS, STATISTICS
+from silogan.common.privacy.statistics import RELEASES, CentredMoments, Means, Statistic
+from silogan.common.privacy.statistics.base import LARGEST
 
 CLASSES = ("a", "b", "c")
 SCHEMA = ImageSchema(8, 1, CLASSES)

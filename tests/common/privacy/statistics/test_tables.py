@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common.config.scenario import Scenario, parse_scenario
-from common.modality.code_set import CodeSet
-from common.modality.table import Category, Number, TableSchema
-from common.modality.table_features import cells_of
-from common.privacy.plan import PAIRS, SINGLES
-from common.privacy.statistics import Pairs, Singles, Statistic, asked_for
-from common.privacy.statistics.base import LARGEST
-from common.privacy.statistics.pairs import Tables, noise_of_pairs
-from common.privacy.statistics.singles import codes_of, noise_of_singles
+from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import Category, Number, TableSchema
+from silogan.common.modality.table_features import cells_of
+from silogan.common.privacy.plan import PAIRS, SINGLES
+from silogan.common.privacy.statistics import Pairs, Singles, Statistic, asked_for
+from silogan.common.privacy.statistics.base import LARGEST
+from silogan.common.privacy.statistics.pairs import Tables, noise_of_pairs
+from silogan.common.privacy.statistics.singles import codes_of, noise_of_singles
 
 SCHEMA = TableSchema(
     ("well", "ill", "dead"),

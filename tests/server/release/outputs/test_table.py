@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UsageError
-from common.modality.code_set import CodeSet
-from common.modality.table import Number
-from common.models.networks import Drawn
-from server.release.generator import ReleasedGenerator, together
-from server.release.outputs import OUTPUTS, table_text
-from server.release.outputs.table_text import RowText
+from silogan.common.errors import UsageError
+from silogan.common.modality.code_set import CodeSet
+from silogan.common.modality.table import Number
+from silogan.common.models.networks import Drawn
+from silogan.server.release.generator import ReleasedGenerator, together
+from silogan.server.release.outputs import OUTPUTS, table_text
+from silogan.server.release.outputs.table_text import RowText
 from tests.server.release.tables import CODES, COLUMNS, DRUGS, category, columns_of, mixture, released, schema
 
 FORMATS = OUTPUTS["table"].formats

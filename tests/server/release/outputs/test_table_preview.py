@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from common.modality.table import Number, TableSchema
-from server.release.generator import ReleasedGenerator
-from server.release.outputs.table_preview import COLOURS, MOST_PANELS
-from server.release.samples import sample_grid
+from silogan.common.modality.table import Number, TableSchema
+from silogan.server.release.generator import ReleasedGenerator
+from silogan.server.release.outputs.table_preview import COLOURS, MOST_PANELS
+from silogan.server.release.samples import sample_grid
 from tests.server.release.tables import CODES, DRUGS, category, mixture, released, schema
 
 

@@ -11,15 +11,15 @@ from flwr.app import RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config.scenario import Guard
-from common.errors import FederationError
-from common.wire.messages import Instruction, Reply, Weights, unpack
-from common.wire.run_folder import CHECKPOINT_FOLDER
-from common.wire.study import Study
-from server.app import federate, initial_weights
-from server.rounds.after.guard import GuardState, Vitals, judge, vitals
-from server.rounds.checkpoint import Checkpoint
-from server.rounds.events import read_events
+from silogan.common.config.scenario import Guard
+from silogan.common.errors import FederationError
+from silogan.common.wire.messages import Instruction, Reply, Weights, unpack
+from silogan.common.wire.run_folder import CHECKPOINT_FOLDER
+from silogan.common.wire.study import Study
+from silogan.server.app import federate, initial_weights
+from silogan.server.rounds.after.guard import GuardState, Vitals, judge, vitals
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.server.rounds.events import read_events
 
 WELL, FLAT, LOST, BRINK = Vitals(0.4, 0.6), Vitals(0.05, 0.6), Vitals(0.4, 1.0), Vitals(0.12, 0.6)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from common.wire.run_folder import SAMPLES_FOLDER
-from common.wire.study import Study
-from server.release.generator import release
-from server.release.samples import sample_grid
-from server.rounds.after import EndedRound
-from server.rounds.after.samples import draw
-from server.rounds.checkpoint import Checkpoint
+from silogan.common.wire.run_folder import SAMPLES_FOLDER
+from silogan.common.wire.study import Study
+from silogan.server.release.generator import release
+from silogan.server.release.samples import sample_grid
+from silogan.server.rounds.after import EndedRound
+from silogan.server.rounds.after.samples import draw
+from silogan.server.rounds.checkpoint import Checkpoint
 
 
 def ended(study: Study, start: Checkpoint, run_dir: Path) -> EndedRound:
@@ -37,7 +37,7 @@ def test_about_ten_rounds_leave_a_grid_and_the_last_always(
     rounds: int,
     expected: list[int],
 ) -> None:
-    monkeypatch.setattr("server.rounds.after.samples.sample_grid", lambda _: b"png")
+    monkeypatch.setattr("silogan.server.rounds.after.samples.sample_grid", lambda _: b"png")
     study = make_study(training={"rounds": rounds}, privacy={"epsilon": 1e4})
     for number in range(1, rounds + 1):
         draw(ended(study, start, run_dir), replace(start, round=number))

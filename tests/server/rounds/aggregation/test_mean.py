@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config.scenario import Federation
-from common.models.weights import Weights
-from server.rounds.aggregation.mean import WeightedMean
+from silogan.common.config.scenario import Federation
+from silogan.common.models.weights import Weights
+from silogan.server.rounds.aggregation.mean import WeightedMean
 
 REFERENCE: Weights = {"generator.w": torch.zeros(2, 3), "discriminator.b": torch.ones(4)}
 FLOATS = st.floats(-1e6, 1e6, width=32)

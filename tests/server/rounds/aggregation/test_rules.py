@@ -11,11 +11,11 @@ from flwr.serverapp.strategy.multikrum import select_multikrum
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config.scenario import Federation, parse_scenario
-from common.errors import ConfigError, FederationError
-from common.models.weights import Weights
-from server.rounds.aggregation import RULES, check_aggregation
-from server.rounds.aggregation.trimmed_mean import trimmed_mean
+from silogan.common.config.scenario import Federation, parse_scenario
+from silogan.common.errors import ConfigError, FederationError
+from silogan.common.models.weights import Weights
+from silogan.server.rounds.aggregation import RULES, check_aggregation
+from silogan.server.rounds.aggregation.trimmed_mean import trimmed_mean
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
 VECTORS = st.lists(FLOATS, min_size=3, max_size=3)

@@ -1,0 +1,244 @@
+"""Images as files: `root/CLASS/*.png`, or `root/SITE/CLASS/*.png` where the images come from several natural sites.
+
+Either may stand under `root/train` and `root/test`. The names of classes and sites are public; the name of an image
+file is not (it is often a patient's), so errors name an image by its class folder and its place there by name.
+"""
+
+import os
+import warnings
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch import Tensor
+
+from silogan.client.data.arrays import assemble, check_native_size
+from silogan.client.data.patients import read_manifest
+from silogan.client.data.records import DataSet, Records
+from silogan.client.data.settings import declared_classes, required_root
+from silogan.client.data.split import share
+from silogan.common.errors import DataError
+from silogan.common.modality.image import PIXELS
+from silogan.common.modality.image_files import FORMATS, conform, decode
+from silogan.common.modality.image_options import Folder
+
+_CLUTTER = {"thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image file.
+
+    Attributes:
+        path: of the file.
+        file: the same relative to the root, as manifests name it.
+        site: the natural site that it is from, if there are several.
+        label: position of its class.
+        class_name: the name of its class.
+        position: from 1, in the order of names within its class folder.
+        patient: whose it is, if that is known.
+    """
+
+    path: Path
+    file: PurePosixPath
+    site: str | None
+    label: int
+    class_name: str
+    position: int
+    patient: str | None = None
+
+    def __str__(self) -> str:
+        where = f" of site '{self.site}'" if self.site is not None else ""
+        return f"image {self.position} of class '{self.class_name}'{where}, in name order"
+
+    def share(self) -> float:
+        """A fixed number in [0, 1) that depends on nothing but the patient, or this file's site, class and name."""
+        names = (self.site or "", self.class_name, self.path.name) if self.patient is None else (self.patient,)
+        return share(b"/".join(os.fsencode(part) for part in names))
+
+
+def read(data: Folder) -> DataSet:
+    """The images under `data.root`, decoded once.
+
+    With `root/train` and `root/test` these are the splits. Otherwise each image falls into the test split with
+    probability `data.test_fraction` by a hash of its own name: adding or removing one image then moves no other image
+    between the splits, without which the guarantee for one patient would not hold. With `data.patients` the hash is
+    that of the patient's name, so that no patient is in both splits.
+
+    A class, a site or a split without images is not an error, nor is a manifest line whose file is missing: patients
+    withdraw, and a hospital that continues without them must not reveal that one of them had been the last.
+
+    Colours that a file declares transparent are taken as they are. Grey of more than 8 bits is refused, for its
+    intensity window would have to come from the data.
+
+    Raises:
+        ConfigError: `data.root` or `data.classes` is missing.
+        DataError: there is no image at all, a folder is not a declared class, layouts are mixed, an image is not
+            readable, not what its suffix says, too large, outside the root, or unlike the others in size or channels;
+            or an image has no patient in the manifest, which is not CSV or has two for it, or a patient is in both
+            splits.
+    """
+    return read_with_files(data)[0]
+
+
+def read_with_files(data: Folder) -> tuple[DataSet, list[Entry], list[Entry]]:
+    """The same, and the files of the training and test images, in the same order."""
+    root = required_root(data, "the folder that holds the class folders")
+    classes = declared_classes(data)
+    with _readable(root):
+        train, test = _splits(root, classes, data)
+    if not train and not test:
+        raise DataError(f"folder '{root}'", "has no images", "correct data.root")
+    sites = sorted({entry.site for entry in (*train, *test) if entry.site is not None})
+    with warnings.catch_warnings():
+        # Pillow warns of large images, for which `_decode` has a stricter limit, and of transparency.
+        warnings.simplefilter("ignore")
+        like = _decode((train or test)[0], data)
+        train_images, test_images = (_images(part, sites, like, data) for part in (train, test))
+    return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None), train, test
+
+
+def _splits(root: Path, classes: tuple[str, ...], data: Folder) -> tuple[list[Entry], list[Entry]]:
+    if not root.is_dir():
+        raise DataError(f"folder '{root}'", "is not a folder", "correct data.root")
+    named = [root / name for name in ("train", "test") if name not in classes and (root / name).is_dir()]
+    if len(named) == 1:
+        raise DataError(f"folder '{root}'", "has only one of 'train' and 'test'", "give both or neither")
+    if named:
+        _subfolders(root, root, only={"train", "test"})
+        train, test = (_entries(folder, root, classes) for folder in named)
+        owned = _with_patients([*train, *test], data)
+        train, test = owned[: len(train)], owned[len(train) :]
+        _refuse_shared_patients(train, test)
+        return train, test
+    entries = _with_patients(_entries(root, root, classes), data)
+    held_out = [entry.share() < data.test_fraction for entry in entries]
+    train = [entry for entry, out in zip(entries, held_out, strict=True) if not out]
+    test = [entry for entry, out in zip(entries, held_out, strict=True) if out]
+    return train, test
+
+
+def _with_patients(entries: list[Entry], data: Folder) -> list[Entry]:
+    """The same images with their patients, if there is a manifest, which has a row for each image."""
+    if data.patients is None:
+        return entries
+    manifest = data.patients.expanduser()
+    rows = read_manifest(manifest)
+    owned: list[Entry] = []
+    for entry in entries:
+        row = rows.get(entry.file)
+        if row is None:
+            raise DataError(str(entry), f"has no line in manifest '{manifest.name}'", "add one")
+        owned.append(replace(entry, patient=row.patient))
+    return owned
+
+
+def _refuse_shared_patients(train: list[Entry], test: list[Entry]) -> None:
+    trained_on = {entry.patient for entry in train if entry.patient is not None}
+    for entry in test:
+        if entry.patient in trained_on:
+            problem = "is in the test split, but its patient is also in the training split"
+            raise DataError(str(entry), problem, "move all images of a patient into one split")
+
+
+def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[Entry]:
+    """The images of one split, ordered by site, class folder and name."""
+    children = _subfolders(folder, root)
+    deep = [child for child in children if any(item.is_dir() for item in _visible(child))]
+    for child in deep:
+        if child.name in classes:
+            raise DataError(f"class folder '{child.name}'", "holds folders", "put its images straight into it")
+        # What lies in a folder that is neither site nor class may be named after a patient, so its names are not said.
+        if not any(item.name in classes for item in _visible(child)):
+            problem = "is neither a declared class nor a site with class folders"
+            raise DataError(f"folder '{child.name}'", problem, "remove it or correct data.classes")
+    odd = next((child for child in children if child not in deep and any(_visible(child))), None)
+    if deep and odd is not None:
+        raise DataError(f"folder '{odd.name}'", "has no class folders while others have", "use one layout throughout")
+    groups = [(site.name, site) for site in deep] or [(None, folder)]
+    return [
+        entry
+        for site, parent in groups
+        for child in _subfolders(parent, root, only=set(classes))
+        for entry in _class_entries(child, root, site, classes)
+    ]
+
+
+def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[str, ...]) -> list[Entry]:
+    entries: list[Entry] = []
+    for position, path in enumerate(_visible(folder), start=1):
+        file = PurePosixPath(path.relative_to(root).as_posix())
+        entry = Entry(path, file, site, classes.index(folder.name), folder.name, position)
+        if path.suffix.lower() not in FORMATS:
+            raise DataError(str(entry), "is not a .png, .jpg or .jpeg file", "remove or convert it")
+        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            raise DataError(str(entry), "is a link that leaves data.root", "replace it by the file")
+        if not path.is_file():
+            raise DataError(str(entry), "is not a file", "remove it")
+        entries.append(entry)
+    return entries
+
+
+def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[Path]:
+    """The folders in `folder` by name; images beside them and folders not in `only` are errors."""
+    children = _visible(folder)
+    if any(child.suffix.lower() in FORMATS and not child.is_dir() for child in children):
+        raise DataError(f"folder '{folder.name}'", "holds images outside of a class folder", "move them into one")
+    folders = [child for child in children if child.is_dir()]
+    for child in folders:
+        if not child.resolve().is_relative_to(root.resolve()):
+            hint = "replace it by the folder"
+            raise DataError(f"folder '{child.name}'", "is a link that leaves data.root", hint)
+        if only is not None and child.name not in only:
+            known = ", ".join(sorted(only))
+            raise DataError(f"folder '{child.name}'", f"is not one of {known}", "remove it or correct data.classes")
+    return folders
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What `folder` holds, by name, without hidden files and what file managers leave."""
+    kept = (item for item in folder.iterdir() if not item.name.startswith(".") and item.name.lower() not in _CLUTTER)
+    return sorted(kept, key=lambda item: item.name)
+
+
+@contextmanager
+def _readable(root: Path) -> Generator[None]:
+    """Turns an operating system's error, which may name a patient's file, into one that names the root."""
+    try:
+        yield
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links
+        raise DataError(f"folder '{root}'", "cannot be read", "check its permissions and links") from None
+
+
+def _images(entries: list[Entry], sites: list[str], like: Tensor, data: Folder) -> Records:
+    """Decodes the files, in threads that write straight into the one result; `like` has the shape of each."""
+    pixels = torch.empty(len(entries), *like.shape, dtype=torch.uint8)
+    with ThreadPoolExecutor() as pool:
+
+        def place(index: int) -> None:
+            image = _decode(entries[index], data)
+            if image.shape[1:] != like.shape[1:]:
+                raise DataError(str(entries[index]), "differs in size from the others", "set data.image_size to resize")
+            if image.shape != like.shape:
+                problem = "is grey and others are colour, or the reverse"
+                raise DataError(str(entries[index]), problem, "set data.channels")
+            pixels[index] = image
+
+        for _ in pool.map(place, range(len(entries))):
+            pass
+    labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64)
+    codes = {site: code for code, site in enumerate(sites)}
+    origin = torch.tensor([codes[entry.site] for entry in entries if entry.site is not None], dtype=torch.int64)
+    images = Records({PIXELS: pixels}, labels, origin if sites else None)
+    return images.of_patients([entry.patient for entry in entries]) if data.patients is not None else images
+
+
+def _decode(entry: Entry, data: Folder) -> Tensor:
+    """One image at the scenario's size and channels: uint8 [C, S, S]."""
+    planes = decode(entry.path, str(entry))
+    if data.image_size is None:
+        check_native_size(str(entry), *planes.shape[1:])
+    return conform(planes.unsqueeze(0), data.image_size, data.channels)[0]

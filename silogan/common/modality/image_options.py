@@ -1,0 +1,182 @@
+"""The options of each source of images, and of each family of networks that generates them."""
+
+# pyright: reportIncompatibleVariableOverride=false
+# A tag is one of the texts that the base allows, and nobody can change it: sections are frozen.
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, cast
+
+from pydantic import Field, model_validator
+
+from silogan.common.bounds import RecordsPerPatient, Text
+from silogan.common.errors import ConfigError
+from silogan.common.modality.base import Data, Model, Schema
+from silogan.common.modality.image import ImageSchema
+from silogan.common.printable import printable
+from silogan.common.section import Section
+
+
+class ImageSource(Data):
+    """Options of every source of images."""
+
+    simulates: ClassVar[str] = "images_per_patient"
+
+    image_size: Annotated[int, Field(ge=8, le=256)] | None = None
+    """height and width in pixels to resize to; unchanged if not given"""
+
+    channels: Literal[1, 3] | None = Field(default=None, description="1 for grey, 3 for colour; unchanged if not given")
+    images_per_patient: RecordsPerPatient = 1
+    """simulated patients: images of one class per patient, where the data does not name patients"""
+
+    def declared_schema(self) -> Schema:
+        """See `Data.declared_schema`."""
+        return self.declared_images()
+
+    def declared_images(self) -> ImageSchema:
+        """The same of images alone."""
+        wanted = {"image_size": self.image_size, "channels": self.channels, "classes": self.classes}
+        for key, value in wanted.items():
+            if not value:
+                hint = f"--set data.{key}=... to match the hospitals' data"
+                raise ConfigError(f"data.{key}", "is not given, and the coordinator has no data to infer it from", hint)
+        return ImageSchema(cast(int, self.image_size), cast(int, self.channels), cast(tuple[str, ...], self.classes))
+
+
+class Digits(ImageSource):
+    """The handwritten digits that come with scikit-learn."""
+
+    source: Literal["digits"] = "digits"
+
+
+class Mnist(ImageSource):
+    """The original MNIST files."""
+
+    source: Literal["mnist"] = "mnist"
+    download: bool = Field(default=False, description="let torchvision download missing files")
+
+
+class FashionMnist(Mnist):
+    """The original Fashion-MNIST files."""
+
+    source: Literal["fashion-mnist"] = "fashion-mnist"
+
+
+class MedMnist(ImageSource):
+    """A MedMNIST file, or one with the same layout."""
+
+    source: Literal["medmnist"] = "medmnist"
+    dataset: Text | None = None
+    """MedMNIST data set to look for in the folder, for example pneumoniamnist"""
+
+
+class Folder(ImageSource):
+    """Image files, in one folder per class."""
+
+    source: Literal["folder"] = "folder"
+    patients: Path | None = Field(default=None, strict=False)
+    """CSV file with the columns file (relative to root) and patient"""
+
+    @model_validator(mode="after")
+    def _patients_are_real_or_simulated(self) -> "Folder":
+        if self.patients is not None and self.images_per_patient > 1:
+            raise ValueError(f"images_per_patient={self.images_per_patient} contradicts the manifest in patients")
+        return self
+
+    @property
+    def names_patients(self) -> bool:
+        """See `Data.names_patients`."""
+        return self.patients is not None or super().names_patients
+
+
+class Convolutional(Model):
+    """Options of every family of convolutional networks."""
+
+    width: Annotated[int, Field(ge=1, le=1024)] = 32
+    """base number of channels; the widest feature map has a small multiple of it"""
+
+
+class Dcgan(Convolutional):
+    """A conditional DCGAN without normalisation."""
+
+    family: Literal["dcgan"] = "dcgan"
+
+
+class Article(Convolutional):
+    """The networks of the article that this project grew from."""
+
+    family: Literal["article"] = "article"
+
+
+class Public(Section):
+    """Public images like those of the hospitals, never private ones, from which drawn images take fine detail."""
+
+    path: Path = Field(strict=False)
+    """folder of .png and .jpg files, or .npz file; only the coordinator reads it, when the generator is fitted"""
+
+    licence: Text | None = None
+    """under which the public images may be copied; every drawn image names it"""
+
+    array: Text | None = None
+    """name of the array uint8 [N, H, W] or [N, H, W, 3] in an .npz file; train_images if not given"""
+
+    above: Annotated[int, Field(ge=2, le=32)] = 6
+    """number of the lowest frequencies, in each direction, that come from the release; public images give the others"""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the public images as they are used; computed if not given, and other images are then refused"""
+
+    def credit(self) -> str:
+        """In one line, what drawn images owe to the public ones."""
+        under = "licence not stated" if self.licence is None else f"licence: {self.licence}"
+        return f"fine detail copied from public images '{printable(self.path.name)}' ({under})"
+
+
+class Gaussians(Model):
+    """Gaussians for each class, fitted to noisy releases of its lowest frequencies; nothing is trained."""
+
+    fitted: ClassVar[bool] = True
+
+    family: Literal["gaussians"] = "gaussians"
+    frequencies: Annotated[int, Field(ge=2, le=32)] | None = None
+    """number of the lowest spatial frequencies that are used, in each direction of an image; chosen if not given"""
+
+    cells: Literal[1, 2, 4, 8] | None = None
+    """number of cells into which a class is cut, each with a Gaussian of its own; chosen if not given"""
+
+    draws: bool | None = None
+    """whether images are drawn; if false, only a linear classifier is released; chosen by the number of records if not
+    given"""
+
+    means_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """share of the release's information μ² for the class means, around which second moments are then taken"""
+
+    moments_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """share for the second moments of whole classes, where they only say how to cut the classes into cells"""
+
+    edge: Annotated[float, Field(ge=0, le=10)] | None = None
+    """directions of a covariance below this many times what noise alone would show are left out; chosen if not given"""
+
+    row_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """of images with rows: share of the row in the squared norm of what is seen of a record"""
+
+    public: Public | None = None
+    """public images that fine detail is taken from; none if not given"""
+
+    def released(self) -> "Gaussians":
+        """See `Model.released`."""
+        if self.public is None:
+            return self
+        named = self.public.model_copy(update={"path": Path(self.public.path.name)})
+        return self.model_copy(update={"public": named})
+
+    def credit(self) -> str | None:
+        """See `Model.credit`."""
+        return None if self.public is None or self.draws is False else self.public.credit()
+
+    @model_validator(mode="after")
+    def _something_is_left_for_the_cells(self) -> "Gaussians":
+        if self.cells != 1 and self.means_share + self.moments_share >= 1:
+            raise ValueError(
+                f"means_share={self.means_share:g} and moments_share={self.moments_share:g} leave no budget"
+            )
+        return self

@@ -1,0 +1,179 @@
+"""Evaluation of synthetic images: a classifier's scores on real images, and fidelity to the real test split.
+
+These measurements look at real images and add no noise, so they stand outside the privacy guarantee: they are for real
+images whose owner agrees to that, such as a public benchmark's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from silogan.common.errors import DataError
+from silogan.common.modality import Stored
+from silogan.common.modality.image import PIXELS
+from silogan.common.models.networks import classified
+from silogan.server.evaluation.base import Comparison
+from silogan.server.evaluation.classifier import (
+    FEATURES,
+    Classifier,
+    Scores,
+    check_images,
+    features,
+    score,
+    scores_of,
+    train_classifier,
+)
+from silogan.server.evaluation.fidelity import NEIGHBOURS, Neighbourhoods, frechet_distance, neighbourhoods
+from silogan.server.evaluation.others import MAKERS, scores_by
+
+MOST_COMPARED = 5000
+"""Images of each kind, at most, whose features are compared."""
+
+FEATURE_NETWORK = f"penultimate layer ({FEATURES} units) of the classifier trained on the real training split"
+
+_Images = tuple[Tensor, Tensor]
+"""Images uint8[N, C, S, S] and their labels int64[N]."""
+
+Utility = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fidelity(Neighbourhoods):
+    """Fidelity of synthetic to real test images, in the features of one network (`server/evaluation/fidelity.py`).
+
+    Attributes:
+        frechet_distance: at least 0; depends on the features and the number of samples, and is not InceptionV3's FID.
+        features: the name of the network.
+        samples: how many images of each kind were compared; equally many, since the measures depend on the ratio.
+    """
+
+    frechet_distance: float
+    features: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The outcome of `evaluate`.
+
+    Attributes:
+        utility: scores (0 to 1) on the real test split of the classifier trained on synthetic images
+            (`accuracy_synthetic`, `per_class_recall_synthetic`) and of the one trained on the real training split
+            (`accuracy_real`); for two classes also `balanced_accuracy_synthetic`, `balanced_accuracy_real`,
+            `auroc_synthetic` and `auroc_real`; the same names with `_released` for a classifier that was released with
+            the images, if one was, and with `_relabelled` for what learnt from the images under that one's labels; with
+            `others` those of classifiers of other kinds, by their names. None: there were
+            no synthetic labels, no real classifier was asked for, or the test split lacks the class.
+        fidelity: closeness of the images; None if it could not be measured.
+        fidelity_reason: why `fidelity` is None; None where it is not.
+    """
+
+    utility: Utility
+    fidelity: Fidelity | None
+    fidelity_reason: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain dictionaries, lists, numbers and strings, fit for `json.dumps`."""
+        return asdict(self)
+
+
+def evaluate(asked: Comparison) -> EvaluationResult:
+    """Measures synthetic images against real ones; the same arguments give the same result on a CPU.
+
+    Of the settings `epochs` of the classifiers counts, and whether to train the reference (`real_ceiling`), in whose
+    features fidelity is measured.
+
+    Raises:
+        DataError: images or labels are missing, malformed or do not match each other.
+    """
+    settings, num_classes = asked.settings, asked.schema.num_classes
+    synthetic = None if asked.synthetic is None else asked.synthetic[PIXELS]
+    train, test = ((part.records[PIXELS], part.labels) for part in (asked.train, asked.test))
+    _check_match(synthetic, asked.labels, train, test, num_classes)
+    how = {"num_classes": num_classes, "epochs": settings.epochs, "seed": asked.seed}
+
+    def learnt_from(images: Tensor, labels: Tensor) -> Classifier:
+        return train_classifier(images, labels, **how, device=asked.device).network
+
+    def by_release(records: Stored) -> Tensor | None:
+        return classified(asked.classify, asked.schema, records)
+
+    reference = learnt_from(*train) if settings.real_ceiling else None
+    found: dict[str, Scores | None] = {"synthetic": None, "real": score(reference, *test) if reference else None}
+    if synthetic is not None and asked.labels is not None:
+        found["synthetic"] = score(learnt_from(synthetic, asked.labels), *test)
+    if synthetic is not None and (logits := by_release({PIXELS: synthetic})) is not None:
+        found["relabelled"] = score(learnt_from(synthetic, logits.argmax(dim=1)), *test)
+    if (logits := by_release(asked.test.records)) is not None:
+        found["released"] = scores_of(logits, test[1])
+    utility = _utility(found, num_classes)
+    if synthetic is None:
+        return EvaluationResult(utility, None, "the release draws no images")
+    if settings.others and asked.labels is not None:
+        utility["others"] = _others(asked, (synthetic, asked.labels), train, test)
+
+    samples = min(len(synthetic), len(test[0]), MOST_COMPARED)
+    if reference is None:
+        reason = "it needs the features of a classifier trained on real images: set evaluation.real_ceiling to true"
+        return EvaluationResult(utility, None, reason)
+    if samples <= NEIGHBOURS:
+        reason = f"it needs at least {NEIGHBOURS + 1} synthetic and {NEIGHBOURS + 1} real test images"
+        return EvaluationResult(utility, None, reason)
+    return EvaluationResult(utility, _fidelity(reference, synthetic, test[0], samples, asked.seed), None)
+
+
+def _check_match(
+    synthetic: Tensor | None, labels: Tensor | None, train: _Images, test: _Images, num_classes: int
+) -> None:
+    if synthetic is not None:
+        check_images("synthetic images", synthetic, labels, num_classes)
+    for thing, (images, own) in (("real training images", train), ("real test images", test)):
+        check_images(thing, images, own, num_classes)
+        if synthetic is not None and images.shape[1:] != synthetic.shape[1:]:
+            problem = f"are {_form(images)}, where the synthetic images are {_form(synthetic)}"
+            raise DataError(thing, problem, "set data.image_size and data.channels as in the run")
+
+
+def _form(images: Tensor) -> str:
+    _, channels, height, width = images.shape
+    return f"{height}x{width} pixels with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _utility(found: Mapping[str, Scores | None], num_classes: int) -> Utility:
+    """The scores of classifiers, under names that end with what each learnt from."""
+    utility: Utility = {}
+    for of, scores in found.items():
+        utility[f"accuracy_{of}"] = scores.accuracy if scores else None
+        if num_classes == 2:
+            utility[f"balanced_accuracy_{of}"] = scores.balanced_accuracy if scores else None
+            utility[f"auroc_{of}"] = scores.auroc if scores else None
+    recalls = found["synthetic"]
+    return {**utility, "per_class_recall_synthetic": list(recalls.recall) if recalls else None}
+
+
+def _others(asked: Comparison, synthetic: _Images, train: _Images, test: _Images) -> dict[str, dict[str, Any]]:
+    """Of each kind: accuracy, and AUROC where there are two classes, of one that learnt from either."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in MAKERS:
+        found[name] = {}
+        for of, taught in (("synthetic", synthetic), ("real", train)):
+            scores = scores_by(name, *taught, test, classes=asked.schema.num_classes, seed=asked.seed)
+            found[name] |= {f"accuracy_{of}": scores.accuracy, f"auroc_{of}": scores.auroc}
+    return found
+
+
+def _fidelity(network: Classifier, synthetic: Tensor, real: Tensor, samples: int, seed: int) -> Fidelity:
+    generator = torch.Generator().manual_seed(seed)
+    real_features, synthetic_features = (
+        features(network, images[torch.randperm(len(images), generator=generator)[:samples]])
+        for images in (real, synthetic)
+    )
+    return Fidelity(
+        **asdict(neighbourhoods(real_features, synthetic_features)),
+        frechet_distance=frechet_distance(real_features, synthetic_features),
+        features=FEATURE_NETWORK,
+        samples=samples,
+    )

@@ -1,0 +1,140 @@
+"""`silogan generate`: synthetic records from a finished run, in a format of their kind."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from silogan.common.errors import UsageError, one_line
+from silogan.common.files import writing
+from silogan.common.modality.table_where import Where
+from silogan.common.models.networks import Drawn
+from silogan.common.registry import nearest
+from silogan.common.seeding import random_generator
+from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.server.release.generator import ReleasedGenerator, load_generator
+from silogan.server.release.outputs import OUTPUTS
+from silogan.server.release.progress import with_progress
+
+
+def generate(  # noqa: PLR0913  (each argument is an option)
+    run_dir: Path,
+    *,
+    count: int,
+    out: Path,
+    file_format: str | None,
+    labels: tuple[str, ...] | None,
+    where: str | None = None,
+    by_classifier: bool = False,
+    seed: int | None,
+    console: Console | None = None,
+) -> str:
+    """Draws records and writes them.
+
+    Args:
+        run_dir: folder of a finished run.
+        count: how many.
+        out: a new or empty folder, or a file that does not exist.
+        file_format: one that the kind of record has; its first if None.
+        labels: class names to draw; all if None. Classes are as frequent as among real records if the generator knows,
+            else evenly spread.
+        where: a condition that all records meet, for kinds that have them (`server/release/where.py`).
+        by_classifier: name the class of each record by the classifier of the release, and not by what was asked for.
+        seed: of the latent vectors; fresh if None.
+        console: shows a progress bar, if it is a terminal.
+
+    Returns:
+        What was drawn, in one line, with the marks that it carries (seeded).
+
+    Raises:
+        UsageError: the labels, the condition or the output cannot be used, or the release has no classifier or draws
+            nothing.
+        DataError: the run has no generator.
+        PrivacyRefusal: the generator is NON-PRIVATE.
+
+    Privacy:
+        Post-processing of the released generator: drawing any number of records costs nothing more.
+    """
+    _require_free(out)
+    generator = load_generator(run_dir / GENERATOR_FILE)
+    noun = generator.schema.noun
+    formats = OUTPUTS[generator.schema.kind].formats
+    write = formats[_format_of(out, file_format, tuple(formats), noun)]
+    asked, condition = _asked_for(generator, count, labels, where)
+    if where is not None:  # such rows are not what a whole population looks like
+        generator = replace(generator, marks=(*generator.marks, f"drawn where {one_line(where)}"))
+    parts = generator.draw(count, random_generator(seed, "generate"), labels=asked, where=condition)
+    if by_classifier:
+        parts = _classified(parts, generator)
+    first = next(parts)  # what cannot be drawn is said before anything is written
+    parts = with_progress(chain([first], parts), count, noun, console or Console(quiet=True))
+    with writing(f"--out {out}", "choose another place"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write(out, parts, generator)
+    note = f" ({'; '.join(generator.marks)})" if generator.marks else ""
+    return f"{count} synthetic {noun.removesuffix('s') if count == 1 else noun} in {out}{note}"
+
+
+def _format_of(out: Path, wanted: str | None, available: tuple[str, ...], noun: str) -> str:
+    """The format that is asked for, or the one that the output's name ends with, or the first."""
+    if wanted not in (None, *available):
+        raise UsageError(f"--format {wanted}", f"is not available for {noun}", f"use {', '.join(available)}")
+    ending = out.suffix.removeprefix(".").lower()
+    if ending == "png":
+        raise UsageError(
+            f"--out {out}", "is the name of one image", "name a folder for png, or a file that ends with .npz"
+        )
+    formats = {name for output in OUTPUTS.values() for name in output.formats}
+    if ending not in formats or ending == wanted:
+        return wanted or available[0]
+    if wanted is not None or ending not in available:
+        problem = f"ends with .{ending}, but " + (f"--format is {wanted}" if wanted else f"{noun} are not written so")
+        raise UsageError(f"--out {out}", problem, f"use {', '.join(available)}")
+    return ending
+
+
+def _asked_for(
+    generator: ReleasedGenerator, count: int, labels: tuple[str, ...] | None, where: str | None
+) -> tuple[Tensor | None, Where | None]:
+    """The labels int64[count] that are asked for, and the condition on all records; None if there are none."""
+    condition = None if where is None else _condition(generator, where)
+    codes = None if labels is None else _label_codes(generator, labels)
+    if codes is None:
+        return None, condition
+    if generator.network.knows_frequencies:
+        return None, (condition or Where()).of_classes(codes)
+    return torch.tensor(codes)[torch.arange(count) % len(codes)], condition
+
+
+def _condition(generator: ReleasedGenerator, text: str) -> Where:
+    parse = OUTPUTS[generator.schema.kind].condition
+    if parse is None:
+        raise UsageError("--where", f"is not available for {generator.schema.noun}", "leave it out, or use --labels")
+    return parse(text, generator.schema)
+
+
+def _label_codes(generator: ReleasedGenerator, labels: tuple[str, ...]) -> tuple[int, ...]:
+    classes = generator.schema.classes
+    if not generator.network.conditional:
+        raise UsageError("--labels", "this generator has no classes to choose from", "leave it out")
+    for label in labels:
+        if label not in classes:
+            close = nearest(label, classes)
+            hint = f"did you mean '{close}'?" if close else f"use one of {', '.join(classes)}"
+            raise UsageError("--labels", f"unknown class '{label}'", hint)
+    return tuple(classes.index(label) for label in labels)
+
+
+def _classified(parts: Iterable[Drawn], generator: ReleasedGenerator) -> Iterator[Drawn]:
+    """The same records, their labels by the classifier of the release."""
+    for part in parts:
+        yield Drawn(part.records, generator.labels_of(part.records))
+
+
+def _require_free(out: Path) -> None:
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UsageError(f"--out {out}", "exists already", "choose a new place")

@@ -1,0 +1,128 @@
+"""Key figures: utility and fidelity of the records, privacy loss, time and memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from silogan.common.pages.words import number, percent
+
+Report = Mapping[str, Any]
+
+FIGURES = """
+{% from "parts" import card, pill, reading, row, table %}
+<section>
+<h2>Key figures</h2>
+<ul class="cards">
+{% if headline.value is none %}
+{{ card(headline.name, "not measured", no_utility) }}
+{% else %}
+{{ card(headline.name, headline.value, headline.note,
+        pill("care", "on real data: not covered") if report.private else "") }}
+{% endif %}
+{% if not report.private %}
+{{ card("Privacy loss ε", "unlimited", "no noise, no clipping", pill("bad", NO_PRIVACY)) }}
+{% elif groups | length > FEW_GROUPS %}
+{{ card("Privacy loss ε", "differs", "by hospital, each with its own δ or unit: see the table below") }}
+{% else %}
+{% for group in groups %}
+{% set where = group.sites | length | counted("hospital") ~ ", " ~ group.unit ~ " level, δ\u00a0=\u00a0"
+               ~ group.delta | small %}
+{{ card("Privacy loss ε", group.spent | map("upward") | unique | join(" to ") or "—", where,
+        reading(group.spent[1]) if group.spent else "") }}
+{% endfor %}
+{% endif %}
+{{ card("Time", report.seconds.total | duration,
+        "training " ~ report.seconds.training | duration ~ ", evaluation " ~ report.seconds.evaluation | duration) }}
+{{ card("Peak memory", report.peak_memory_bytes | memory, report.hardware) }}
+</ul>
+
+{% if not report.get("table") %}
+<h3>Quality of the synthetic records</h3>
+{% if utility %}
+{% call table("Utility: a classifier tested on real records. Training on real records gives the upper limit.",
+              ["Measure"] + classifiers) %}
+{% for name, meaning, values in utility %}
+{{ row(name, values | map("number"), meaning) }}
+{% endfor %}
+{% endcall %}
+{% else %}
+<p>Utility was not measured: {{ no_utility }}.</p>
+{% endif %}
+{% if others %}
+{% call table("Other classifiers, on the lowest frequencies of at most 5,000 records",
+              ["Accuracy of", "Trained on synthetic", "Trained on real"]) %}
+{% for name, values in others %}
+{{ row(name, values | map("number"), "") }}
+{% endfor %}
+{% endcall %}
+{% endif %}
+{% if report.fidelity %}
+{% set basis = "Fidelity: %s synthetic records compared with real ones, features: %s"
+               | format(report.fidelity.samples | whole, report.fidelity.features) %}
+{% call table(basis, ("Measure", "Value")) %}
+{% for name, meaning, value in fidelity %}
+{{ row(name, [value | number], meaning) }}
+{% endfor %}
+{% endcall %}
+{% else %}
+<p>Fidelity was not measured: {{ no_fidelity }}.</p>
+{% endif %}
+{% endif %}
+</section>
+"""
+
+UTILITY = (
+    ("accuracy", "Accuracy", "share of real test records classified correctly"),
+    ("balanced_accuracy", "Balanced accuracy", "the same, each class counting equally"),
+    ("auroc", "AUROC", "how well the classes are separated: 0.5 is chance, 1 is perfect"),
+)
+CLASSIFIERS = {
+    "synthetic": "Trained on synthetic",
+    "relabelled": "On synthetic, relabelled",
+    "real": "Trained on real",
+    "released": "Linear classifier of the release",
+}
+OTHERS = {"logistic": "Logistic regression", "boosting": "Boosted trees"}
+FIDELITY = (
+    ("precision", "Precision", "share of synthetic records that lie among the real ones; 1 is best"),
+    ("recall", "Recall", "share of real records that lie among the synthetic ones; 1 is best"),
+    ("density", "Density", "how densely real records surround the synthetic ones; about 1 is best"),
+    ("coverage", "Coverage", "share of real records with a synthetic one close by; 1 is best"),
+    ("frechet_distance", "Fréchet distance", "distance of the two distributions; lower is better, 0 is best"),
+)
+NO_REASON = "no reason was recorded"
+
+
+def view(report: Report) -> dict[str, Any]:
+    """Each measure with its meaning, or the reason why there is none."""
+    utility, fidelity = report["utility"], report["fidelity"] or {}
+    told = [of for of in CLASSIFIERS if of in ("synthetic", "real") or utility.get(f"accuracy_{of}") is not None]
+    return {
+        "headline": _headline(report),
+        "utility": [
+            (name, meaning, [utility.get(f"{key}_{of}") for of in told])
+            for key, name, meaning in UTILITY
+            if any(utility.get(f"{key}_{of}") is not None for of in told)
+        ],
+        "classifiers": [CLASSIFIERS[of] for of in told],
+        "others": [
+            (OTHERS[name], [found["accuracy_synthetic"], found["accuracy_real"]])
+            for name, found in utility.get("others", {}).items()
+        ],
+        "no_utility": report["utility_reason"] or NO_REASON,
+        "fidelity": [(name, meaning, fidelity.get(key)) for key, name, meaning in FIDELITY],
+        "no_fidelity": report["fidelity_reason"] or NO_REASON,
+    }
+
+
+def _headline(report: Report) -> dict[str, str | None]:
+    """The first figure of all: of tables AUROC, which a frequent class does not flatter; of other records accuracy."""
+    measure, classifier, shown, limit = "accuracy", "a classifier", percent, ", the upper limit"
+    if report.get("table"):
+        measure, classifier, shown, limit = "auroc", "logistic regression", number, ""
+    synthetic, real = (report["utility"].get(f"{measure}_{of}") for of in ("synthetic", "real"))
+    ceiling = "" if real is None else f"; {shown(real)} when trained on real ones{limit}"
+    return {
+        "name": f"{'AUROC' if report.get('table') else 'Accuracy'} on real test records",
+        "value": None if synthetic is None else shown(synthetic),
+        "note": f"of {classifier} trained on synthetic records{ceiling}",
+    }

@@ -1,0 +1,84 @@
+"""The report's part about `training.refine`: the table with the critic beside its control, and which of them to use."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from silogan.common.pages.words import number
+
+Report = Mapping[str, Any]
+
+REFINEMENT = """
+{% from "parts" import row, table %}
+{% set refinement = report.refinement %}
+<section>
+<h2>Was the critic worth its share?</h2>
+<p><strong>{{ refinement.advice }}</strong></p>
+{% if refinement.control is not none %}
+{% call table("Two runs at the same budget, of the same hospitals. Measured on real test rows, outside the guarantee.",
+              ("Measure", "With the critic", "Without: the whole budget in the release"), "figures") %}
+{% for name, values in refined %}{{ row(name, values) }}{% endfor %}
+{% endcall %}
+{% endif %}
+</section>
+"""
+
+MARGIN = 0.01
+"""AUROC by which a critic must be better, mean of both classifiers: seeds alone changed it by up to 0.007."""
+
+MEASURES = {
+    "logistic": "AUROC, logistic regression",
+    "boosting": "AUROC, boosted trees",
+    "one_way": "Distance of single columns",
+    "two_way": "Distance of pairs of columns",
+}
+_CLASSIFIERS, _DISTANCES = ("logistic", "boosting"), ("one_way", "two_way")
+
+Figures = dict[str, float | None]
+
+
+def compare(refined: Report, control: Report | None) -> dict[str, Any]:
+    """What `report.json` says of a critic.
+
+    Args:
+        refined: figures of the run, as `server/evaluation` gives them.
+        control: those of the same study with the whole budget in the release; None if it was not run.
+
+    Returns:
+        `refined` and `control`, the figures by `MEASURES`, or None; `use`, "with", "without" or None where that was not
+        measured; `advice`, the same in a sentence.
+    """
+    with_critic, without = _figures(refined), None if control is None else _figures(control)
+    found = {"refined": with_critic, "control": without}
+    if with_critic is None or without is None:
+        advice = "No control was measured: nothing here says whether the critic was worth its share of the budget."
+        return {**found, "use": None, "advice": f"{advice} Simulate the study on public data first."}
+    pairs = [(with_critic[name], without[name]) for name in _CLASSIFIERS]
+    gains = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
+    if not gains:
+        return {**found, "use": None, "advice": "There is no AUROC to compare: compare the distances."}
+    gain = sum(gains) / len(gains)
+    if gain > MARGIN:
+        return {**found, "use": "with", "advice": f"Use it with the critic: AUROC is higher by {gain:.3f}."}
+    worse = f"AUROC is lower by {-gain:.3f} with the critic"
+    tie = f"AUROC with the critic differs by {round(gain, 3) + 0.0:+.3f}, no more than another seed may change it"
+    advice = f"Use the release alone, without training.refine: {tie if gain >= -MARGIN else worse}."
+    return {**found, "use": "without", "advice": advice}
+
+
+def view(report: Report) -> dict[str, Any]:
+    """The figures side by side, in words; nothing for a run without a critic."""
+    found = report.get("refinement")
+    if not found or found["control"] is None:
+        return {}
+    values = {key: [number(found[of][key]) for of in ("refined", "control")] for key in MEASURES}
+    return {"refined": [(name, values[key]) for key, name in MEASURES.items()]}
+
+
+def _figures(report: Report) -> Figures | None:
+    table: Mapping[str, Any] | None = report.get("table")
+    if not table:
+        return None
+    scores = next((one for one in table["scores"] if one["learnt_from"] == "synthetic"), None)
+    distances = table["distances"] or {}
+    found: Figures = {name: scores[name]["auroc"] if scores else None for name in _CLASSIFIERS}
+    return found | {name: distances[name]["mean"] if distances.get(name) else None for name in _DISTANCES}

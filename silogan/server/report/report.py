@@ -1,0 +1,153 @@
+"""The report of a run: one page that a clinician and a data protection officer can read without help.
+
+The page is a single file. It fetches nothing, runs no script, and can be mailed, printed and archived.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from silogan.common.files import write_bytes_atomically
+from silogan.common.pages.page import environment, rendered
+from silogan.server.report import curves, figures, joint, pictures, privacy, refinement, settings, table
+
+Report = Mapping[str, Any]
+Event = Mapping[str, Any]
+
+PAGE = """
+{% extends "frame" %}
+{% from "parts" import banner %}
+{% set hospital = "simulated hospital" if report.engine in SIMULATED else "hospital" %}
+
+{% block title %}{{ report.title or report.name }} · SiloGAN report{% endblock %}
+
+{% block style %}{% if report.get("table") or report.get("joint") %}{% include "table_style" %}{% endif %}{% endblock %}
+
+{% block header %}
+<p class="kicker">SiloGAN run report</p>
+<h1>{{ report.title or report.name }}</h1>
+{% set sums = "fitted to %s from" | format(report.phases | length | counted("release")) %}
+{% set made = "trained by" if report.rounds_planned else sums %}
+<p class="lede">One generator of synthetic {{ report.records.described }},
+{{ made }} {{ report.sites | length | counted(hospital) }}
+{%- if report.rounds_planned %} in {{ report.rounds | counted("round") }}{% endif %}. {% include "sentence" %}</p>
+<p class="meta">{{ report.created | moment }} · run “{{ report.name }}”</p>
+{% if not report.private %}
+{{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share its results.") }}
+{% endif %}
+{% if report.seeded %}
+{{ banner("care", SEEDED, "a fixed seed makes a simulation repeatable, and its noise predictable.") }}
+{% endif %}
+{% if report.expected %}
+{{ banner("care", "What to expect", report.expected) }}
+{% endif %}
+{% if report.stopped %}
+{{ banner("care", "Stopped after %d of %d rounds" | format(report.rounds, report.rounds_planned), report.stopped) }}
+{% endif %}
+{% endblock %}
+
+{% block main %}
+<section>
+<h2>What the generator draws</h2>
+{% if sheet %}
+{% set what %}
+{% if report.classes %}one column for each of {{ report.classes | length }} classes: {{ report.classes | join(", ") }}
+{%- else %}without classes{% endif %}
+{% endset %}
+<figure>
+{# A sheet of many classes scrolls on a phone, rather than shrink to dots. #}
+<div class="sheet"><img src="data:image/png;base64,{{ sheet.base64 }}"
+alt="Synthetic sample {{ report.records.noun }}, {{ what }}."
+width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.width // 2 }}px"></div>
+<figcaption><strong>Synthetic, not patients.</strong>
+{{- "" if report.private else " %s." | format(NO_PRIVACY) }}
+{{- " %s." | format(SEEDED | capitalize) if report.seeded }}
+{%- if report.get("credit") %} With {{ report.credit }}; all else comes from the hospitals' release.{% endif %}
+</figcaption>
+</figure>
+{% else %}
+<p>No samples were drawn in this run.</p>
+{% endif %}
+</section>
+{% include "figures" %}
+{% if report.get("refinement") %}
+{% include "refinement" %}
+{% endif %}
+{% if report.get("table") %}
+{% include "table" %}
+{% endif %}
+{% if report.get("joint") %}
+{% include "joint" %}
+{% endif %}
+{% include "sites" %}
+{% include "curves" %}
+{% include "scope" %}
+{% include "settings" %}
+{% endblock %}
+
+{% block footer %}
+Written by SiloGAN {{ report.versions.get("silogan", "") }}, {{ report.created | moment }}. The same facts for machines:
+report.json.
+{%- endblock %}
+"""
+
+PAGES = environment(
+    page=PAGE,
+    sentence=privacy.SENTENCE,
+    figures=figures.FIGURES,
+    refinement=refinement.REFINEMENT,
+    table=table.TABLE,
+    joint=joint.JOINT,
+    table_style=table.STYLE,
+    drawing=pictures.DRAWING,
+    sites=privacy.SITES,
+    curves=curves.CURVES,
+    scope=privacy.SCOPE,
+    settings=settings.SETTINGS,
+)
+
+
+def write_html(path: Path, report: Report, events: Sequence[Event], grid_png: bytes | None) -> None:
+    """Writes the page of `render_html` to `path`; a reader sees the old page or the whole new one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_bytes_atomically(path, render_html(report, events, grid_png).encode())
+
+
+def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None) -> str:
+    """The report page.
+
+    Args:
+        report: the content of `report.json`.
+        events: the lines of `events.jsonl`; those that are not about a round are passed over.
+        grid_png: contact sheet of the released generator, or None if there is none.
+
+    Returns:
+        A self-contained HTML document.
+    """
+    rounds = [event for event in events if event.get("event") == "round"]
+    return rendered(
+        PAGES,
+        report=report,
+        sheet=_sheet(grid_png),
+        **privacy.view(report),
+        **figures.view(report),
+        **refinement.view(report),
+        **table.view(report),
+        **joint.view(report),
+        **curves.view(report, rounds),
+        **settings.view(report),
+    )
+
+
+def _sheet(png: bytes | None) -> dict[str, Any] | None:
+    if png is None:
+        return None
+    width, height = Image.open(BytesIO(png)).size
+    return {"base64": b64encode(png).decode(), "width": width, "height": height}

@@ -1,0 +1,62 @@
+"""The scenarios that come with SiloGAN, by name: `silogan simulate digits` works in any folder."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from silogan.common.errors import ConfigError
+from silogan.common.reading import read_keys
+from silogan.common.registry import nearest
+
+_FOLDER = Path(__file__).parent / "scenarios"
+_TIME = re.compile(r"^# Time on 2 cores: (.+)\.$", re.MULTILINE)
+_EMBEDDED = ("digits", "breast-cancer")
+"""Sources that need no file."""
+
+
+class Shipped(NamedTuple):
+    """What is told of a scenario.
+
+    Attributes:
+        name: by which it is found.
+        title: what it is, in a few words.
+        time: of a run, as it was measured; empty where it was not.
+        embedded: whether its data comes with the libraries.
+    """
+
+    name: str
+    title: str
+    time: str
+    embedded: bool
+
+
+def scenario_file(given: Path) -> Path:
+    """A scenario's file, from its path or from the name of one of ours; a file of that name comes first.
+
+    Raises:
+        ConfigError: a name that is neither.
+    """
+    if given.suffix or given.parent != Path() or given.is_file():
+        return given
+    if (path := _FOLDER / f"{given}.yaml").is_file():
+        return path
+    close = nearest(str(given), _names())
+    hint = f"did you mean '{close}'?" if close else "silogan scenarios lists ours"
+    raise ConfigError(f"scenario '{given}'", "is neither a file nor the name of a scenario", hint)
+
+
+def shipped() -> list[Shipped]:
+    """All of them, by name."""
+    return [_told(name) for name in _names()]
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def _told(name: str) -> Shipped:
+    path = _FOLDER / f"{name}.yaml"
+    keys = read_keys(path, "scenario", "install it again")
+    source = keys.get("data", {}).get("source", _EMBEDDED[0])
+    time = _TIME.search(path.read_text(encoding="utf-8"))
+    return Shipped(name, str(keys.get("title", "")), time.group(1) if time else "", source in _EMBEDDED)

@@ -1,0 +1,123 @@
+"""`silogan simulate`: prepare or resume a run folder, train, release, evaluate, report."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+from rich.console import Console
+
+from silogan.common.allocator import keep_freed_memory
+from silogan.common.config.scenario import Scenario
+from silogan.common.device import available_cores, choose_device
+from silogan.common.errors import ConfigError, PrivacyRefusal, UsageError
+from silogan.common.files import writing
+from silogan.common.registry import lookup
+from silogan.common.wire.run_folder import CONTROL_FOLDER, LOCK_FILE, delete_run, holds_run
+from silogan.server.rounds.checkpoint import Checkpoint
+from silogan.simulations.control import control_of
+from silogan.simulations.engines import ENGINES
+from silogan.simulations.finish import finish, finished_report
+from silogan.simulations.live import live_view
+from silogan.simulations.prepare import prepare, reopen
+
+
+def simulate(
+    scenario: Scenario,
+    run_dir: Path,
+    *,
+    engine: str = "inprocess",
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Runs a scenario to its report, and with `training.refine` its control too, in a folder of its own.
+
+    Args:
+        scenario: the study.
+        run_dir: the run folder; must not hold a run unless `resume` or `overwrite`.
+        engine: a name in `ENGINES`.
+        workers: sites at work at the same time; as many as there are processors if None.
+        resume: continue from the last checkpoint; a run that is finished is reported as it is.
+        overwrite: delete the run that the folder holds.
+        console: where to show progress.
+
+    Returns:
+        The content of `report.json`.
+
+    Raises:
+        SiloganError: why it could not be done. A refusal for privacy after the first round still leaves a generator and
+            a report of the rounds before it.
+    """
+    start = time.monotonic()
+    run = lookup(ENGINES, engine, "--engine")
+    run_dir, scenario = run_dir.absolute(), _with_absolute_paths(scenario)
+    with _locked(run_dir):
+        if holds_run(run_dir) and overwrite:
+            delete_run(run_dir)
+        if holds_run(run_dir) and not resume:
+            hint = "add --resume to continue, --overwrite to start again, or choose another --out"
+            raise ConfigError(f"run folder '{run_dir}'", "already holds a run", hint)
+        study = reopen(scenario, run_dir) if holds_run(run_dir) else prepare(scenario, run_dir)
+        report = finished_report(run_dir)
+        if report is not None:
+            return _unless_stopped(report, run_dir)
+        console = console or Console(stderr=True, quiet=True)
+        _prepare_memory(scenario, console)
+        refusal: PrivacyRefusal | None = None
+        try:
+            with live_view(study, run_dir, console):
+                run(run_dir, num_sites=len(study.sites), workers=workers or _default_workers(len(study.sites)))
+        except PrivacyRefusal as error:
+            refusal = error
+        checkpoint = Checkpoint.latest(run_dir)
+        if refusal is not None and (checkpoint is None or checkpoint.round == 0):
+            raise refusal
+        stopped, control = str(refusal) if refusal else None, None
+        if scenario.training.refine is not None and scenario.evaluation.enabled and stopped is None:
+            beside = run_dir / CONTROL_FOLDER
+            control = simulate(
+                control_of(scenario), beside, engine=engine, workers=workers, resume=True, console=console
+            )
+        with console.status("measuring the synthetic records"):
+            report = finish(study, run_dir, engine=engine, stopped=stopped, started=start, control=control)
+    if refusal is not None:
+        raise refusal
+    return report
+
+
+def _with_absolute_paths(scenario: Scenario) -> Scenario:
+    """The same scenario for a process in another working directory, as Ray's are and a later `evaluate` may be."""
+    absolute = {key: path.expanduser().absolute() for key, path in scenario.data.places().items()}
+    return scenario.model_copy(update={"data": scenario.data.model_copy(update=absolute)})
+
+
+def _prepare_memory(scenario: Scenario, console: Console) -> None:
+    on_cpu = choose_device(scenario.training.device).type == "cpu"
+    if on_cpu and keep_freed_memory() and console.is_terminal:
+        console.print(
+            "glibc keeps the memory that a step frees for the next (MALLOC_* variables override this)", style="dim"
+        )
+
+
+def _default_workers(sites: int) -> int:
+    return min(sites, available_cores())
+
+
+def _unless_stopped(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    """The report of a finished run; the same exit code again if it had stopped early."""
+    if report["stopped"]:
+        problem = f"stopped after {report['rounds']} of {report['rounds_planned']} rounds: {report['stopped']}"
+        raise PrivacyRefusal(f"run folder '{run_dir}'", problem, "read its report.html")
+    return report
+
+
+def _locked(run_dir: Path) -> "AcquireReturnProxy[FileLock]":
+    """Locks the run folder against a second process."""
+    with writing(f"run folder '{run_dir}'", "choose another --out"):
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            return FileLock(run_dir / LOCK_FILE).acquire(timeout=0)
+        except Timeout:
+            raise UsageError(f"run folder '{run_dir}'", "is in use by another process", "wait until it ends") from None
