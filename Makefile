@@ -37,7 +37,7 @@ demo: .venv/.installed ## train on the digits with three seeds; results in runs/
 	.venv/bin/silogan simulate simulations/scenarios/digits.yaml --seeds 0,1,2 --out runs/demo --overwrite
 
 federation: .venv/.installed ## run a coordinator and three hospitals over TLS; needs nginx
-	.venv/bin/python -m simulations.rehearsal.federation --out runs/federation --scenario $(SCENARIO)
+	.venv/bin/python -m silogan.simulations.rehearsal.federation --out runs/federation --scenario $(SCENARIO)
 
 test: .venv/.dev ## run all tests
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

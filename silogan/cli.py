@@ -1,4 +1,4 @@
-"""The command line of SiloGAN. Parses arguments and calls the four packages."""
+"""The command line: parses arguments and calls the four packages."""
 
 import json
 import os
@@ -10,14 +10,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-
-# Flower phones home and looks for updates unless it is told not to before it is imported.
-os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
-os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
-# Threads that spin while they wait cost minutes where another program wants the processor too. Some microseconds of it
-# cost nothing, and spare most of the waking.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import typer
 from click import MissingParameter
@@ -554,7 +546,3 @@ def _print_seeds(reports: list[dict[str, Any]]) -> None:
         each = ", ".join(f"{accuracy:.3f}" for accuracy in accuracies)
         median = statistics.median(accuracies)
         print(f"accuracy of synthetic-only training, {len(reports)} seeds: {each}; median {median:.3f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors import safe_open
 from torch import nn
 
-import silogan as front_door
+from silogan import cli
 from silogan.client.data import read
 from silogan.client.ledger.chain import read_entries
 from silogan.client.ledger.ledger import spent
@@ -68,7 +68,7 @@ def silogan(*words: object) -> Done:
         patch.setattr(sys, "argv", ["silogan", *map(str, words)])
         patch.setenv("SILOGAN_DEBUG", "")
         with pytest.raises(SystemExit) as end:
-            front_door.main()
+            cli.main()
     return Done(int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 
@@ -322,7 +322,7 @@ def test_audit_refuses_to_write_over_a_ledger(run: Path) -> None:
 
 def commands() -> list[str]:
     """Every command, those of a group after its name."""
-    found = typer.main.get_command(front_door.app).commands  # type: ignore[attr-defined]
+    found = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     below = [f"{name} {inner}" for name, command in found.items() for inner in getattr(command, "commands", ())]
     return sorted([*found, *below])
 

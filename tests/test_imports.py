@@ -1,4 +1,4 @@
-"""The arrows between the packages, silogan → simulations → {client, server} → common, and between the rooms of each."""
+"""The arrows between the packages, cli → simulations → {client, server} → common, and between the rooms of each."""
 
 import ast
 import tomllib
@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "silogan"
 
 MAY_IMPORT: dict[str, set[str]] = {
     "common": set(),
     "client": {"common"},
     "server": {"common"},
     "simulations": {"common", "client", "server"},
-    "silogan": {"common", "client", "server", "simulations"},
+    "cli": {"common", "client", "server", "simulations"},
 }
-OWN = {*MAY_IMPORT, "tests"}
+OWN = {*MAY_IMPORT, "__main__", "tests"}
 
 BASE = "base"
 """The modules of `common` that lie in no room, as `common/errors.py`."""
@@ -64,7 +65,7 @@ def room_of(module: str) -> str:
     """The room of a module: its second name, or the base of common."""
     package, _, rest = module.partition(".")
     name = rest.partition(".")[0]
-    return name if package != "common" or ((ROOT / package / name).is_dir() and name) else BASE
+    return name if package != "common" or ((PACKAGE / package / name).is_dir() and name) else BASE
 
 
 def imports_between_rooms(source: str, package: str, room: str) -> list[str]:
@@ -82,7 +83,8 @@ def imported_names(source: str) -> Iterator[tuple[int, str]]:
 def imported_modules(source: str) -> Iterator[tuple[int, str]]:
     """Line and whole name of every import in `source`, wherever it stands and also when given as a string.
 
-    Relative imports are left out: they cannot leave their own top-level package, and there are none.
+    Without `silogan.` before them, so that what remains begins with one of its packages. Relative imports are left out:
+    there are none.
     """
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -102,7 +104,7 @@ def imported_modules(source: str) -> Iterator[tuple[int, str]]:
             case _:
                 continue
         for module in modules:
-            yield node.lineno, module
+            yield node.lineno, module.removeprefix("silogan.")
 
 
 def forbidden_imports(source: str, package: str) -> list[str]:
@@ -113,7 +115,7 @@ def forbidden_imports(source: str, package: str) -> list[str]:
 
 def sources_of(package: str) -> list[Path]:
     """The Python files of a package, or the one file of a module."""
-    return sorted((ROOT / package).rglob("*.py")) or [ROOT / f"{package}.py"]
+    return sorted((PACKAGE / package).rglob("*.py")) or [PACKAGE / f"{package}.py"]
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
@@ -131,7 +133,7 @@ def test_arrows_between_rooms_point_one_way(package: str) -> None:
     violations = {
         str(path.relative_to(ROOT)): found
         for path in sources_of(package)
-        if path.parent != ROOT / package or path.name != "__init__.py"
+        if path.parent != PACKAGE / package or path.name != "__init__.py"
         if (found := imports_between_rooms(path.read_text(encoding="utf-8"), package, _room_of_file(path)))
     }
     assert violations == {}
@@ -147,7 +149,7 @@ def test_rooms_have_no_circles(package: str) -> None:
 
 
 def _room_of_file(path: Path) -> str:
-    return room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    return room_of(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
 
 
 def test_flower_bundle_is_complete_without_the_simulator() -> None:
@@ -155,29 +157,29 @@ def test_flower_bundle_is_complete_without_the_simulator() -> None:
     patterns: list[str] = config["tool"]["flwr"]["app"]["fab-include"]
     bundled = {path for pattern in patterns for path in ROOT.glob(pattern)}
 
-    assert {path.relative_to(ROOT).parts[0] for path in bundled} == {"common", "client", "server"}
-    assert bundled == {path for package in ("common", "client", "server") for path in sources_of(package)}
+    rooms = {path for package in ("common", "client", "server") for path in sources_of(package)}
+    assert bundled == {PACKAGE / "__init__.py", *rooms}
     for path in bundled:
         names = {name for _, name in imported_names(path.read_text(encoding="utf-8"))}
-        assert names.isdisjoint({"simulations", "silogan", "tests"}), path
+        assert names.isdisjoint({"simulations", "cli", "tests"}), path
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "import server",
-        "import numpy, server.rounds.strategy as s",
-        "from server import app",
-        "from server.rounds.strategy import Strategy",
-        "def late():\n    from server.rounds.strategy import Strategy",
-        "if TYPE_CHECKING:\n    import server.rounds.strategy",
-        "try:\n    import server\nexcept ImportError:\n    pass",
-        "importlib.import_module('server.app')",
-        "import_module(name='server.app')",
-        "import_module('.app', package='server')",
-        "__import__('server')",
-        "import simulations.grid",
-        "import silogan",
+        "import silogan.server",
+        "import numpy, silogan.server.rounds.strategy as s",
+        "from silogan.server import app",
+        "from silogan.server.rounds.strategy import Strategy",
+        "def late():\n    from silogan.server.rounds.strategy import Strategy",
+        "if TYPE_CHECKING:\n    import silogan.server.rounds.strategy",
+        "try:\n    import silogan.server\nexcept ImportError:\n    pass",
+        "importlib.import_module('silogan.server.app')",
+        "import_module(name='silogan.server.app')",
+        "import_module('.app', package='silogan.server')",
+        "__import__('silogan.server')",
+        "import silogan.simulations.grid",
+        "import silogan.cli",
         "import tests.conftest",
     ],
 )
@@ -188,14 +190,14 @@ def test_forbidden_import_is_caught(statement: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import common.errors",
-        "from common import errors",
-        "from client.ledger.ledger import Ledger",
+        "import silogan.common.errors",
+        "from silogan.common import errors",
+        "from silogan.client.ledger.ledger import Ledger",
         "from . import server",
         "from .server import Connection",
         "import servers",
         "from flwr.server import Grid",
-        "importlib.import_module('common.errors')",
+        "importlib.import_module('silogan.common.errors')",
         "print('server')",
     ],
 )
@@ -212,25 +214,25 @@ def test_allowed_import_passes(statement: str) -> None:
         ("client", "server"),
         ("server", "client"),
         ("server", "simulations"),
-        ("simulations", "silogan"),
+        ("simulations", "cli"),
     ],
 )
 def test_arrow_is_refused(package: str, imported: str) -> None:
-    assert forbidden_imports(f"import {imported}", package) == [f"1: {imported}"]
+    assert forbidden_imports(f"import silogan.{imported}", package) == [f"1: {imported}"]
 
 
 @pytest.mark.parametrize(
     ("package", "room", "statement"),
     [
-        ("common", "operations", "from common.wire.study import Study"),
-        ("common", "operations", "from common import wire"),
-        ("common", BASE, "import common.config.scenario"),
-        ("client", "mechanism", "from client.round import run_round"),
-        ("client", "ledger", "from client.training import trainer"),
-        ("client", "round", "def late():\n    from client.node.node import Node"),
-        ("server", "release", "from server.rounds.checkpoint import Checkpoint"),
-        ("server", "operations", "from server.app import federate"),
-        ("server", "fitting", "from server import rounds"),
+        ("common", "operations", "from silogan.common.wire.study import Study"),
+        ("common", "operations", "from silogan.common import wire"),
+        ("common", BASE, "import silogan.common.config.scenario"),
+        ("client", "mechanism", "from silogan.client.round import run_round"),
+        ("client", "ledger", "from silogan.client.training import trainer"),
+        ("client", "round", "def late():\n    from silogan.client.node.node import Node"),
+        ("server", "release", "from silogan.server.rounds.checkpoint import Checkpoint"),
+        ("server", "operations", "from silogan.server.app import federate"),
+        ("server", "fitting", "from silogan.server import rounds"),
     ],
 )
 def test_an_arrow_between_rooms_is_refused(package: str, room: str, statement: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import silogan
+from silogan import cli
 from silogan.client.data.mnist import _FILES
 
 Typed = Callable[..., tuple[int, str, str]]
@@ -17,7 +17,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["silogan", *map(str, words)])
         with pytest.raises(SystemExit) as end:
-            silogan.main()
+            cli.main()
         return int(end.value.code or 0), *capsys.readouterr()
 
     return run

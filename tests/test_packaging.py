@@ -17,7 +17,7 @@ import typer.main
 import yaml
 
 import silogan
-import silogan.common
+from silogan import cli
 from silogan.server.operations.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ def command_lines(text: str) -> list[str]:
 
 def options(line: str) -> tuple[click.Command, set[str]]:
     """The command that a line calls, and the options that it uses."""
-    command: click.Command = typer.main.get_command(silogan.app)
+    command: click.Command = typer.main.get_command(cli.app)
     words = shlex.split(line)[1:]
     while isinstance(command, click.Group):
         name = words.pop(0)
@@ -136,15 +136,13 @@ def test_images_hold_the_software_and_nothing_else() -> None:
 
 def test_the_software_runs_from_the_images_layout(tmp_path: Path) -> None:
     """Copied as the image has it, read-only, with the launcher that is copied too."""
-    for source in ("common", "client", "server", "simulations"):
-        shutil.copytree(ROOT / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "silogan.py", tmp_path)
+    shutil.copytree(ROOT / "silogan", tmp_path / "silogan", ignore=shutil.ignore_patterns("__pycache__"))
     env = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}
     work = tmp_path / "work"
     work.mkdir()
     run = partial(subprocess.run, capture_output=True, text=True, check=False, env=env, cwd=work)
-    where = run([sys.executable, "-c", "import common; print(common.__file__)"])
-    assert where.stdout.strip() == str(tmp_path / "common" / "__init__.py")
+    where = run([sys.executable, "-c", "import silogan; print(silogan.__file__)"])
+    assert where.stdout.strip() == str(tmp_path / "silogan" / "__init__.py")
     done = run(["/bin/sh", str(DOCKER / "silogan"), "server", "init", "--name", "localhost"])
     assert done.returncode == 0, done.stderr
     assert (work / "server" / "ca.pem").exists()
@@ -159,7 +157,7 @@ def test_services_are_confined(name: str) -> None:
     assert service["profiles"] == [name]
     assert service["build"]["target"] == name
     assert (DOCKER / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
-    assert service["image"].endswith(f":{common.__version__}")
+    assert service["image"].endswith(f":{silogan.__version__}")
     assert f"{name}:/var/lib/silogan" in service["volumes"]
     assert not service.get("privileged")
     assert all(volume.startswith(f"{name}:") or volume.endswith(":ro") for volume in service["volumes"])

@@ -19,7 +19,7 @@ import pytest
 import torch
 import yaml
 
-import silogan
+from silogan import cli
 from silogan.client.ledger.keys import SiteKey
 from silogan.client.ledger.ledger import Cohort, Ledger, policy_in_force
 from silogan.common.privacy.accounting import Mechanism, epsilon
@@ -73,10 +73,10 @@ def begin(scenario: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Bas
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["silogan", "silogan.simulations.simulate", "sklearn.datasets", "sklearn.model_selection"]
+        ["silogan.cli", "silogan.simulations.simulate", "sklearn.datasets", "sklearn.model_selection"]
     )
     monkeypatch.setattr(sys, "argv", ["silogan", *words(scenario, run_dir)])
-    process = context.Process(target=silogan.main)
+    process = context.Process(target=cli.main)
     process.start()
     return process
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-import silogan as front_door
+from silogan import cli
 from silogan.common.config.scenario import parse_scenario
 from silogan.common.errors import FederationError
 from silogan.common.modality.image import ImageSchema
@@ -44,7 +44,7 @@ def server(folder: Path, command: str, *words: object) -> Done:
         patch.setenv("SILOGAN_DEBUG", "")
         patch.setenv("COLUMNS", "300")
         with pytest.raises(SystemExit) as end:
-            front_door.main()
+            cli.main()
     return Done(int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 

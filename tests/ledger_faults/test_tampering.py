@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-import silogan as front_door
+from silogan import cli
 from silogan.client.ledger.audit import THE_LEDGER, audit
 from silogan.client.ledger.chain import Chain, read_entries
 from silogan.client.ledger.keys import SiteKey
@@ -45,7 +45,7 @@ def silogan_audit(*paths: Path) -> tuple[int, dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["silogan", "audit", *map(str, paths), "--json"])
         with pytest.raises(SystemExit) as end:
-            front_door.main()
+            cli.main()
     return int(end.value.code or 0), json.loads(out.getvalue())
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import silogan
+from silogan import cli
 from silogan.common.config.scenario import Scenario, parse_scenario
 from silogan.common.modality.table_options import Mixture
 from silogan.common.wire.run_folder import REPORT_PAGE
@@ -51,7 +51,7 @@ def test_a_run_with_codes_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture
     assert codes["frequencies"]["mean"] < 0.02
     assert "Codes in a row" in (run_dir / REPORT_PAGE).read_text(encoding="utf-8")
     capsys.readouterr()
-    silogan._print_figures(report)
+    cli._print_figures(report)
     assert "codes: " in capsys.readouterr().out
 
     generate(run_dir, count=300, out=tmp_path / "new.csv", file_format=None, labels=None, where="male = 1", seed=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import silogan
+from silogan import cli
 from silogan.common.config.scenario import Scenario, parse_scenario
 from silogan.common.errors import ConfigError
 from silogan.common.modality.image_options import Gaussians
@@ -111,7 +111,7 @@ def test_the_patient_as_unit_and_k_are_printed(capsys: pytest.CaptureFixture[str
     data, told = {"source": "breast-cancer", "rows_per_patient": 5}, []
     for k in (1, 5):
         rows = scenario(data=data, privacy={"records_per_patient": k}, model={"family": "mixture"})
-        silogan._print_outlook(outlook(rows, 100))
+        cli._print_outlook(outlook(rows, 100))
         told.append(" ".join(capsys.readouterr().out.split()))
     assert all("400 patients in 4 hospitals" in one for one in told)
     assert "unit of privacy: the patient; one record of each is in a noisy sum" in told[0]

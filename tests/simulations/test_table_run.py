@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import silogan
+from silogan import cli
 from silogan.client.data import read
 from silogan.client.data.positions import load_positions
 from silogan.common.config.scenario import load_scenario
@@ -33,7 +33,7 @@ def test_a_run_is_measured_with_its_hospitals(
     assert "Synthetic rows against real ones" in (run_dir / REPORT_PAGE).read_text(encoding="utf-8")
 
     capsys.readouterr()
-    silogan._print_figures(report)
+    cli._print_figures(report)
     logistic, boosting, released, distance = capsys.readouterr().out.splitlines()
     assert logistic.startswith("AUROC on real test rows, logistic regression: trained on synthetic 0.9")
     assert boosting.startswith("AUROC on real test rows, boosted trees: trained on synthetic ")

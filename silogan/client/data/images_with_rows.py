@@ -30,8 +30,8 @@ def read(data: ImagesWithRows) -> DataSet:
     A line whose image is missing is not an error: patients withdraw. Each image needs a line, and one alone.
 
     Raises:
-        ConfigError, DataError: see `silogan.client.data.folder.read`; `data.rows` or `data.columns` is missing, a declared
-            column is missing, or a value is not what the description says.
+        ConfigError, DataError: see `silogan.client.data.folder.read`; `data.rows` or `data.columns` is missing, a
+            declared column is missing, or a value is not what the description says.
     """
     required_root(data, "the folder that holds the class folders")
     if data.rows is None:

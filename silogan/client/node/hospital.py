@@ -34,8 +34,8 @@ class Hospital:
         folder: the node's folder.
 
     Privacy:
-        What leaves is what `silogan.client.answer.answer` returns: a reply of `silogan.client.round.run_round`, or a `Code`. Records
-        of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
+        What leaves is what `silogan.client.answer.answer` returns: a reply of `silogan.client.round.run_round`, or a
+        `Code`. Records of a patient who withdrew are gone from memory with the next instruction, whatever it asks for.
     """
 
     def __init__(self, folder: Path) -> None:

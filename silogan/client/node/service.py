@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import silogan
 from silogan.client.ledger.passphrase import handed_over, take_over
 from silogan.client.node.connection import Connection
 from silogan.client.node.executor import Executor, StuckError
@@ -95,7 +96,7 @@ def services(folder: Path, connection: Connection) -> list[Service]:
         *("--isolation", "process", "--superexec-auth-secret-file", str(secret.absolute())),
         *("--host", host, "--port", str(port)),
     )
-    root = Path(common.__file__).parent.parent  # so that `-m` finds this very software, and no other
+    root = Path(silogan.__file__).parent.parent  # so that `-m` finds this very software, and no other
     executor = (sys.executable, "-m", "silogan.client.node.service", str(folder.absolute()), f"{host}:{port}")
     return [
         Service("supernode", command, env, root, _SUPERNODE_RESTART_SECONDS, handed_over(), _FATAL, patience),

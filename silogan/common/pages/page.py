@@ -105,7 +105,7 @@ PARTS = """
 </ul></div>
 {% endmacro %}
 
-{# A `silogan.common.pages.charts.Chart` with its latest value and how to read it; nothing if there is no value to draw. #}
+{# A `common.pages.charts.Chart` with its latest value and how to read it; nothing if there is no value to draw. #}
 {% macro figure(chart) %}
 {% if chart.drawn %}
 <figure class="chart">

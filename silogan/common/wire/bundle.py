@@ -13,11 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import silogan
 from silogan.common.errors import VerificationError
 from silogan.common.operations.flower import toml_string
 from silogan.common.privacy.plan import canonical_json
 
-_PACKAGES = ("common", "client", "server")
+_ROOMS = ("common", "client", "server")
 _MANIFEST, _INFO = "pyproject.toml", ".info/"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}(/[A-Za-z0-9_.-]{1,100}){0,7}")
 # Ours has less than 1 MB in some 140 files, which Flower does not compress.
@@ -56,7 +57,7 @@ def stage(folder: Path, run_dir: str = "") -> None:
     Raises:
         UnicodeEncodeError: `run_dir` is not valid text.
     """
-    manifest = _APP.format(version=common.__version__, run_dir=toml_string(run_dir)).encode()
+    manifest = _APP.format(version=silogan.__version__, run_dir=toml_string(run_dir)).encode()
     for name, content in {_MANIFEST: manifest, **_modules()}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def stage(folder: Path, run_dir: str = "") -> None:
 @lru_cache(maxsize=1)
 def installed_digest() -> str:
     """Digest of the bundle that `stage` would make of the software as it is installed here."""
-    return _digest({_MANIFEST: _APP.format(version=common.__version__, run_dir='""').encode(), **_modules()})
+    return _digest({_MANIFEST: _APP.format(version=silogan.__version__, run_dir='""').encode(), **_modules()})
 
 
 def bundle_digest(bundle: bytes) -> str:
@@ -138,6 +139,6 @@ def _digest(files: dict[str, bytes]) -> str:
 
 
 def _modules() -> dict[str, bytes]:
-    root = Path(common.__file__).parent.parent
-    paths = (path for package in _PACKAGES for path in sorted((root / package).rglob("*.py")))
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+    package = Path(silogan.__file__).parent
+    paths = [package / "__init__.py", *(path for room in _ROOMS for path in sorted((package / room).rglob("*.py")))]
+    return {path.relative_to(package.parent).as_posix(): path.read_bytes() for path in paths}

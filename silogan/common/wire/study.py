@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
-from silogan.common import __version__
+from silogan import __version__
 from silogan.common.config.scenario import Scenario, parse_scenario
 from silogan.common.errors import ConfigError, SiloganError
 from silogan.common.files import write_bytes_atomically

@@ -52,8 +52,8 @@ def evaluate(asked: Comparison) -> dict[str, Any]:
     """Measures synthetic records against real ones; the same arguments give the same result on a CPU.
 
     Returns:
-        What `silogan.server.evaluation.evaluation.evaluate` says of the images, and `joint`: `marginals` as of tables, and of
-        each column in `columns` its total variation `distance` from real test rows with its noise `floor`, its
+        What `silogan.server.evaluation.evaluation.evaluate` says of the images, and `joint`: `marginals` as of tables,
+        and of each column in `columns` its total variation `distance` from real test rows with its noise `floor`, its
         `brightness_synthetic` and `brightness_real` (correlation with the image's mean brightness within classes; None
         of values without order), and for each of `synthetic`, `apart` and `real` `auroc_` and `auroc_within_` of
         predicting it from the image. None of a release that draws nothing.

@@ -190,7 +190,7 @@ class _Mixture:
 
 
 def _shares(schema: TableSchema, found: Found, hospitals: Sequence[Found]) -> _Shares:
-    tables, (singles, variance) = found.tables, singles_of(schema, found)
+    tables, (singles, _) = found.tables, singles_of(schema, found)
     sums = _rows_by_column(singles, tables)
     rows = max(1.0, float(sums.sum(dim=1).mean()))
     of_class = sums.mean(dim=0) if found.by_class else singles[0, tables.blocks[-1]]

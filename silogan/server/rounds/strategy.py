@@ -51,8 +51,8 @@ class FederatedGAN(Strategy):
         VerificationError: the file of violations is damaged.
 
     Privacy:
-        Sees only what `silogan.common.wire.messages.Reply` carries, and the codes of refusals. Aggregation weights are public:
-        uniform, or declared sizes.
+        Sees only what `silogan.common.wire.messages.Reply` carries, and the codes of refusals. Aggregation weights are
+        public: uniform, or declared sizes.
     """
 
     def __init__(self, study: Study, start: Checkpoint, run_dir: Path) -> None:

@@ -22,7 +22,7 @@ from silogan.common.models.weights import (
     without,
 )
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[3] / "silogan"
 MODEL, SCHEMA = Article(latent_dim=5, width=4), ImageSchema(64, 1, ("0", "1"))
 
 

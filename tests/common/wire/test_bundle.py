@@ -35,7 +35,7 @@ def test_what_flower_ships_is_what_is_installed(shipped: bytes) -> None:
 
 
 def test_digest_does_not_depend_on_the_compressor(shipped: bytes) -> None:
-    other = with_change(shipped, "client/app.py", b"", zipfile.ZIP_STORED)
+    other = with_change(shipped, "silogan/client/app.py", b"", zipfile.ZIP_STORED)
     assert other != shipped
     assert bundle.bundle_digest(other) == bundle.installed_digest()
 
@@ -43,10 +43,10 @@ def test_digest_does_not_depend_on_the_compressor(shipped: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("client/app.py", b"\n"),
-        ("client/training/trainer.py", b"# more\n"),
-        ("common/pages/page.py", b"# what a page shows\n"),
-        ("client/new.py", b""),
+        ("silogan/client/app.py", b"\n"),
+        ("silogan/client/training/trainer.py", b"# more\n"),
+        ("silogan/common/pages/page.py", b"# what a page shows\n"),
+        ("silogan/client/new.py", b""),
         ("data/x.bin", b"x"),
     ],
 )
@@ -68,6 +68,6 @@ def test_what_is_no_bundle_is_refused(content: bytes) -> None:
 def test_a_bundle_without_a_manifest_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.fab"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("client/app.py", "")
+        archive.writestr("silogan/client/app.py", "")
     with pytest.raises(VerificationError):
         bundle.bundle_digest(path.read_bytes())

@@ -10,8 +10,8 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-import silogan
 import silogan.simulations.attacks.attacks
+from silogan import cli
 from silogan.common.config.scenario import Scenario, load_scenario
 from silogan.common.errors import PrivacyRefusal, UsageError, VerificationError
 from silogan.simulations.attacks.adversary import Crafted, Search
@@ -51,7 +51,7 @@ def silent() -> Console:
 
 
 def invoke(*words: object) -> Any:
-    return CliRunner().invoke(silogan.app, ["audit", *map(str, words)])
+    return CliRunner().invoke(cli.app, ["audit", *map(str, words)])
 
 
 def found_by(monkeypatch: pytest.MonkeyPatch, attacks: Attacks) -> None:

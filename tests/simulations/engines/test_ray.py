@@ -17,6 +17,7 @@ from flwr.common.config import get_fab_config, get_metadata_from_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+import silogan
 from silogan.common.errors import FederationError, PrivacyRefusal, SiloganError, UsageError
 from silogan.common.wire.run_folder import OUTCOME_FILE, RAY_LOG
 from silogan.server.rounds.outcome import write_outcome
@@ -218,7 +219,7 @@ flower = ray_engine._Flower({{"PATH": {str(run_dir.parent / "bin")!r}}}, pathlib
 print(flower.start("flower-superexec").pid, flush=True)
 time.sleep(600)
 """
-    root = Path(ray_engine.__file__).parent.parent
+    root = Path(silogan.__file__).parent.parent
     with subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True) as engine:
         assert engine.stdout is not None
         pid = int(engine.stdout.readline())
@@ -246,10 +247,11 @@ def test_a_path_that_is_not_text_is_refused(run_dir: Path) -> None:
 def test_stages_the_app_alone(tmp_path: Path) -> None:
     run_dir = tmp_path / 'run "1"'
     app = ray_engine._stage(tmp_path, run_dir)
-    assert {entry.name for entry in app.iterdir()} == {"common", "client", "server", "pyproject.toml"}
+    assert {entry.name for entry in app.iterdir()} == {"silogan", "pyproject.toml"}
+    assert {entry.name for entry in (app / "silogan").iterdir()} == {"__init__.py", "common", "client", "server"}
     assert not list(app.rglob("__pycache__"))
     config = get_fab_config(build_fab_from_disk(app))  # Flower's own validation
-    assert get_metadata_from_config(config) == ("silogan/silogan", common.__version__)
+    assert get_metadata_from_config(config) == ("silogan/silogan", silogan.__version__)
     assert config["tool"]["flwr"]["app"]["config"] == {"run-dir": str(run_dir)}
 
 

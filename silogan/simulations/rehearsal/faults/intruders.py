@@ -5,24 +5,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import silogan
 from silogan.simulations.rehearsal.faults.seen import last_words, quarantined
 from silogan.simulations.rehearsal.federation import Federation, Host
 
-_SOFTWARE = ("common", "client", "server", "silogan.py")
+_SOFTWARE = ("__init__.py", "__main__.py", "cli.py", "common", "client", "server")
 _NOT_COPIED = shutil.ignore_patterns("logs", "flower", "filler", "__pycache__")
 
-_UNREVIEWED = {"client/training/trainer.py": "\n# a line that nobody has reviewed\n"}
+_UNREVIEWED = {"silogan/client/training/trainer.py": "\n# a line that nobody has reviewed\n"}
 
 # Appended to the hostile hospital's copy: it takes whatever bundle it is sent, and multiplies its weights by -1000.
 _HOSTILE = {
-    "client/node/executor.py": """
+    "silogan/client/node/executor.py": """
 from silogan.common.wire.bundle import installed_digest
 
 
 def bundle_digest(bundle):
     return installed_digest()
 """,
-    "client/answer.py": """
+    "silogan/client/answer.py": """
 _honest = answer
 
 
@@ -101,14 +102,15 @@ def _try(federation: Federation, host: Host) -> str:
 
 def _copy(folder: Path, additions: dict[str, str]) -> Path:
     """A copy of this software with lines added to its files."""
-    root = Path(common.__file__).parent.parent
-    folder.mkdir()
+    package = Path(silogan.__file__).parent
+    copy = folder / package.name
+    copy.mkdir(parents=True)
     for name in _SOFTWARE:
-        source = root / name
+        source = package / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=_NOT_COPIED)
+            shutil.copytree(source, copy / name, ignore=_NOT_COPIED)
         else:
-            shutil.copy(source, folder)
+            shutil.copy(source, copy)
     for name, text in additions.items():
         with (folder / name).open("a", encoding="utf-8") as file:
             file.write(text)
