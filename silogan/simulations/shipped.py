@@ -40,17 +40,18 @@ def scenario_file(given: Path) -> Path:
         return given
     if (path := _FOLDER / f"{given}.yaml").is_file():
         return path
-    close = nearest(str(given), _names())
+    close = nearest(str(given), names())
     hint = f"did you mean '{close}'?" if close else "silogan scenarios lists ours"
     raise ConfigError(f"scenario '{given}'", "is neither a file nor the name of a scenario", hint)
 
 
 def shipped() -> list[Shipped]:
     """All of them, by name."""
-    return [_told(name) for name in _names()]
+    return [_told(name) for name in names()]
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
+    """Of all of them, in order."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 

@@ -91,8 +91,8 @@ class Mixture(Model):
     and of use for code sets alone"""
 
     by_hospital: bool = False
-    """whether each drawn row says which hospital it resembles; whoever has the generator then sees each hospital's noisy
-    sums apart"""
+    """whether each drawn row says which hospital it resembles; whoever has the generator then sees each hospital's
+    noisy sums apart"""
 
     singles_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     """share of the release's information μ² for counts of single columns, which come first and say how to cut numbers
