@@ -374,6 +374,9 @@ def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Sce
 def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     console = Console(markup=False)  # titles, names and paths are the user's own text
     heading = report["title"] or report["name"]
+    if verdict := report.get("verdict"):  # runs of older versions have none
+        reasons = "; ".join(verdict["reasons"])
+        console.print(f"{verdict['word']}: {reasons}", style="bold", soft_wrap=True)
     table = Table("site", "ε spent", "budget", "δ", "steps", title=f"{heading} ({report['unit']}-level)")
     sites = report["sites"]
     for site in sites[:10]:

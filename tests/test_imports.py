@@ -15,6 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"common"},
     "server": {"common"},
     "simulations": {"common", "client", "server"},
+    "run": {"common", "client", "server", "simulations"},
     "cli": {"common", "client", "server", "simulations"},
 }
 OWN = {*MAY_IMPORT, "__main__", "tests"}
@@ -162,6 +163,7 @@ def test_flower_bundle_is_complete_without_the_simulator() -> None:
     for path in bundled:
         names = {name for _, name in imported_names(path.read_text(encoding="utf-8"))}
         assert names.isdisjoint({"simulations", "cli", "tests"}), path
+        assert "run" not in names or path == PACKAGE / "__init__.py", path  # there it is imported when it is asked for
 
 
 @pytest.mark.parametrize(

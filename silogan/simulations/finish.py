@@ -26,6 +26,7 @@ from silogan.server.release.generator import ReleasedGenerator
 from silogan.server.release.publish import publish
 from silogan.server.report.refinement import compare
 from silogan.server.report.report import write_html
+from silogan.server.report.verdict import Verdict
 from silogan.server.rounds.checkpoint import Checkpoint
 from silogan.server.rounds.events import read_events
 from silogan.simulations.evaluate import measure_generator, with_hospitals
@@ -78,6 +79,7 @@ def finish(
         },
         "peak_memory_bytes": _peak_memory(),
     }
+    report["verdict"] = Verdict.of(report).to_json()
     write_html(run_dir / REPORT_PAGE, report, read_events(run_dir), sheet)
     write_bytes_atomically(run_dir / REPORT_FILE, json.dumps(report, indent=2, allow_nan=False).encode())
     return report

@@ -4,6 +4,7 @@ A scenario file is YAML that reads like a description of the study. Unknown keys
 values of the wrong type or out of range with the key, the value and the range.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -333,11 +334,31 @@ def load_scenario(path: Path, overrides: list[str] | None = None) -> Scenario:
     Raises:
         ConfigError: the file is missing or not YAML, or a key or value is wrong.
     """
-    values = read_keys(path, "scenario", "start from simulations/scenarios/digits.yaml")
-    _place_columns(values, path.parent)
+    values = scenario_values(path)
     for override in overrides or []:
         _apply(values, override)
     return parse_scenario(values)
+
+
+def scenario_values(path: Path) -> dict[str, Any]:
+    """The plain values of a scenario file.
+
+    Raises:
+        ConfigError: the file is missing or not YAML.
+    """
+    values = read_keys(path, "scenario", "start from simulations/scenarios/digits.yaml")
+    _place_columns(values, path.parent)
+    return values
+
+
+def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values with others in their place, section by section; neither argument is changed."""
+    merged = dict(values)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        merged[key] = with_changes(cast(Mapping[str, Any], inner), cast(Mapping[str, Any], value)) if both else value
+    return merged
 
 
 def parse_scenario(values: dict[str, Any]) -> Scenario:

@@ -64,12 +64,9 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     noun = generator.schema.noun
     formats = OUTPUTS[generator.schema.kind].formats
     write = formats[_format_of(out, file_format, tuple(formats), noun)]
-    asked, condition = _asked_for(generator, count, labels, where)
     if where is not None:  # such rows are not what a whole population looks like
         generator = replace(generator, marks=(*generator.marks, f"drawn where {one_line(where)}"))
-    parts = generator.draw(count, random_generator(seed, "generate"), labels=asked, where=condition)
-    if by_classifier:
-        parts = _classified(parts, generator)
+    parts = draw(generator, count, labels=labels, where=where, by_classifier=by_classifier, seed=seed)
     first = next(parts)  # what cannot be drawn is said before anything is written
     parts = with_progress(chain([first], parts), count, noun, console or Console(quiet=True))
     with writing(f"--out {out}", "choose another place"):
@@ -77,6 +74,21 @@ def generate(  # noqa: PLR0913  (each argument is an option)
         write(out, parts, generator)
     note = f" ({'; '.join(generator.marks)})" if generator.marks else ""
     return f"{count} synthetic {noun.removesuffix('s') if count == 1 else noun} in {out}{note}"
+
+
+def draw(
+    generator: ReleasedGenerator,
+    count: int,
+    *,
+    labels: tuple[str, ...] | None = None,
+    where: str | None = None,
+    by_classifier: bool = False,
+    seed: int | None = None,
+) -> Iterator[Drawn]:
+    """Draws records in parts; the arguments and errors are those of `generate`."""
+    asked, condition = _asked_for(generator, count, labels, where)
+    parts = generator.draw(count, random_generator(seed, "generate"), labels=asked, where=condition)
+    return _classified(parts, generator) if by_classifier else parts
 
 
 def _format_of(out: Path, wanted: str | None, available: tuple[str, ...], noun: str) -> str:

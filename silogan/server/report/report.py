@@ -36,6 +36,10 @@ PAGE = """
 {{ made }} {{ report.sites | length | counted(hospital) }}
 {%- if report.rounds_planned %} in {{ report.rounds | counted("round") }}{% endif %}. {% include "sentence" %}</p>
 <p class="meta">{{ report.created | moment }} · run “{{ report.name }}”</p>
+{% if report.get("verdict") %}
+{% set kind = {"usable": "good", "failed": "bad"}.get(report.verdict.word, "care") %}
+{{ banner(kind, report.verdict.word | capitalize, report.verdict.reasons | join("; ")) }}
+{% endif %}
 {% if not report.private %}
 {{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share its results.") }}
 {% endif %}

@@ -1,0 +1,84 @@
+"""What the records of a run are good for, in one word with its reasons: usable, weak, failed or unmeasured."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+KEPT_USABLE, KEPT_WEAK = 0.9, 0.5
+"""Least shares of what real records teach beyond chance that synthetic ones must teach."""
+
+RECALL_USABLE, RECALL_WEAK = 0.5, 0.1
+"""Least recalls, of the class that is found least, by a classifier that learnt from synthetic records."""
+
+COVERAGE_USABLE, COVERAGE_WEAK = 0.3, 0.05
+"""Least shares of real test images that have a synthetic one nearby (coverage; Naeem et al., 2020)."""
+
+
+class Word(StrEnum):
+    """A verdict, from the best to the worst; `unmeasured` says that nothing was compared with real records."""
+
+    usable = "usable"
+    weak = "weak"
+    failed = "failed"
+    unmeasured = "unmeasured"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run's synthetic records are good for.
+
+    Attributes:
+        word: the verdict: the worst of all that was measured.
+        reasons: what was measured, beside the threshold of `usable`.
+    """
+
+    word: Word
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> "Verdict":
+        """The verdict on a run, from the content of its `report.json`.
+
+        Figures of one run and one seed: several seeds say more. Real records were looked at outside of the guarantee.
+        """
+        if not report["private"]:
+            return cls(Word.failed, ("trained without privacy, for comparison only",))
+        found = list(_measured(report))
+        if not found:
+            why = report.get("utility_reason") or report.get("fidelity_reason") or "nothing was compared"
+            return cls(Word.unmeasured, (f"not compared with real records: {why}",))
+        worst = max((word for word, _ in found), key=list(Word).index)
+        return cls(worst, tuple(reason for _, reason in found))
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.word}: {'; '.join(self.reasons)}"
+
+
+def _measured(report: Mapping[str, Any]) -> Iterator[tuple[Word, str]]:
+    """The word of each figure, and the figure in words."""
+    utility, fidelity = report["utility"], report["fidelity"]
+    for name, chance in (("auroc", 0.5), ("accuracy", 1 / max(2, len(report["classes"])))):
+        synthetic, real = utility.get(f"{name}_synthetic"), utility.get(f"{name}_real")
+        if synthetic is not None and real is not None and real > chance:
+            kept = (synthetic - chance) / (real - chance)
+            told = f"{kept:.0%} of what real records teach beyond chance ({name} {synthetic:.3f}, real {real:.3f})"
+            yield _graded(kept, KEPT_USABLE, KEPT_WEAK), f"{told}, usable from {KEPT_USABLE:.0%}"
+            break  # of two classes AUROC alone: accuracy depends on how many there are of each
+    recalls = [recall for recall in utility.get("per_class_recall_synthetic") or () if recall is not None]
+    if recalls:
+        told = f"the class found least is found in {min(recalls):.0%} of cases, usable from {RECALL_USABLE:.0%}"
+        yield _graded(min(recalls), RECALL_USABLE, RECALL_WEAK), told
+    if fidelity is not None and fidelity.get("coverage") is not None:
+        told = (
+            f"{fidelity['coverage']:.0%} of real images have a synthetic one nearby, usable from {COVERAGE_USABLE:.0%}"
+        )
+        yield _graded(fidelity["coverage"], COVERAGE_USABLE, COVERAGE_WEAK), told
+
+
+def _graded(figure: float, usable: float, weak: float) -> Word:
+    return Word.usable if figure >= usable else Word.weak if figure >= weak else Word.failed
