@@ -181,8 +181,8 @@ class _Mixture:
             columns, classes, codes = groups.tensor_split((self.classes.start, self.classes.stop), dim=1)
             weights = weights * classes
             groups = torch.cat((columns, codes), dim=1) if codes.shape[1] else columns  # a copy rounds otherwise
-        apart = (hospitals.unsqueeze(2) * weights.unsqueeze(1)).flatten(1)
-        singles = apart.T @ groups
+        # one by one: in a single product the number of threads would decide how it is rounded
+        singles = torch.cat([(weights * of.unsqueeze(1)).T @ groups for of in hospitals.T])
         pairs = torch.stack([(groups.T @ (weight.unsqueeze(1) * groups))[shares.known] for weight in weights.T])
         one = ((singles - shares.singles) / shares.singles_noise).square().sum()
         two = ((pairs - shares.pairs) / shares.pairs_noise).square().sum()

@@ -98,7 +98,7 @@ def test_rows_of_a_hospital_are_as_its_own_release_says(by_class: bool) -> None:
     whole, north, south = (counted(1.0, held=held, **how) for held in (None, in_north, ~in_north))
     rng, of = torch.Generator().manual_seed(3), Mixture(by_hospital=True).drawn(SCHEMA, ("north", "east", "south"))
     assert isinstance(of, TableSchema)
-    weights = mixture_weights(SCHEMA, whole, 32, 250, rng, [north, None, south])
+    weights = mixture_weights(SCHEMA, whole, 32, 400, rng, [north, None, south])
     network = MixtureOfProducts(of, 32, counted=SCHEMA)
     network.load_state_dict({**network.state_dict(), **part_of(weights, "generator")})
     together = network.sampler(of).draw(ROWS, torch.Generator().manual_seed(2)).records
