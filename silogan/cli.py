@@ -288,8 +288,8 @@ def evaluate(
     real: Annotated[
         Path | None,
         typer.Option(
-            help="Real data: data.root of the run's source, or an image folder or .npz. "
-            "For rows: the scenario (YAML) that reads the real ones, or a run folder."
+            help="Real data: data.root of the run's source, or an image folder or .npz. For rows, or images with "
+            "rows: the scenario that reads the real ones (YAML, or the name of one of ours), or a run folder."
         ),
     ] = None,
     overrides: Annotated[

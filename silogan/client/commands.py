@@ -135,6 +135,9 @@ def node_relocate(
     folder: NodeFolder,
     root: Annotated[Path, typer.Option(help="Where the data is now.")],
     patients: Annotated[Path | None, typer.Option(help="Where its manifest is now, if it has moved too.")] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="Where the CSV file of rows of images is now, if it has moved too.")
+    ] = None,
     columns: Annotated[
         Path | None, typer.Option(help="Where the description of its columns is now, if it has moved too.")
     ] = None,
@@ -144,7 +147,8 @@ def node_relocate(
     from silogan.client.node.node import Node
 
     hospital = Node(folder)
-    moved = hospital.relocate(hospital.register.get(cohort), root=root, patients=patients, columns=columns)
+    places = {"root": root, "patients": patients, "rows": rows, "columns": columns}
+    moved = hospital.relocate(hospital.register.get(cohort), **{key: path for key, path in places.items() if path})
     print(f"cohort '{moved.name}' is now read from {moved.data.root}; its ledger is unchanged")
 
 

@@ -103,6 +103,6 @@ def conclude(run_dir: Path) -> None:
 
 def initial_weights(study: Study) -> Weights:
     """Initial random weights of both networks, from the scenario's seed if there is one."""
-    gan = build(study.scenario.model, study.schema)
+    gan = build(study.scenario.model, study.drawn)
     initialise(gan, random_generator(study.scenario.seed, "initial weights"))
     return weights_of(gan)

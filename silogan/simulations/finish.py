@@ -107,7 +107,7 @@ def measure(study: Study, generator: ReleasedGenerator, run_dir: Path) -> dict[s
 
 def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str | None) -> dict[str, Any]:
     scenario = study.scenario
-    gan = blueprint(scenario.model, study.schema)
+    gan = blueprint(scenario.model, study.drawn)
     return {
         "name": scenario.name,
         "title": scenario.title,

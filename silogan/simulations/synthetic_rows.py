@@ -35,7 +35,7 @@ def read_rows(path: Path, schema: TableSchema) -> tuple[Stored, Tensor | None]:
     """
     thing = f"'{path}'"
     readers: dict[str, Read] = {
-        column.name: partial(converted, convert=_converter(column, schema)) for column in schema.columns
+        column.name: partial(converted, convert=convert_of(column, schema)) for column in schema.columns
     }
     readers |= {one.name: _reader(one, schema) for one in schema.code_sets}
     if schema.label:
@@ -62,7 +62,7 @@ def _reader(one: CodeSet, schema: TableSchema) -> Read:
     return reader(one if one.drop else replace(one, most=min(len(one.values), MOST_IN_ROW)), schema.missing)
 
 
-def _converter(column: Column, schema: TableSchema) -> Convert:
+def convert_of(column: Column, schema: TableSchema) -> Convert:
     """How a column's texts are read, where no value is refused for its range or for being missing."""
     if isinstance(column, Category):
         spellings = _with_names(column.values, column.spellings, column.name)

@@ -164,6 +164,14 @@ def test_mnist_is_brought_to_the_size_of_the_images(
     assert measured[0].test[0].shape == (10_000, 1, 8, 8)
 
 
+def test_a_scenario_says_where_real_images_are(tmp_path: Path, measured: list[Measured]) -> None:
+    digits = tuple(str(digit) for digit in range(10))
+    evaluate(write_npz(tmp_path / "s.npz", [9, 3], digits), Path("digits"), ["evaluation.samples=7"])
+    assert measured[0].labels is not None
+    assert measured[0].labels.tolist() == [9, 3]
+    assert (measured[0].train[0].shape[1:], measured[0].settings.samples) == ((1, 8, 8), 7)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -290,6 +290,8 @@ class Scenario(Section):
             return self
         if family != "mixture":
             raise ValueError(f"training.refine needs model.family=mixture, not {family}")
+        if getattr(self.model, "by_hospital", False):
+            raise ValueError("training.refine has a critic that sees no hospital: it needs model.by_hospital=false")
         if self.training.warm_start is not None or self.training.guard is not None:
             raise ValueError("training.refine begins at a fit: it needs no training.warm_start and no training.guard")
         for name, values in refine.elsewhere().items():

@@ -25,7 +25,7 @@ from silogan.common.registry import lookup
 from silogan.common.wire.messages import STATISTICS, Instruction, Reply, pack
 from silogan.common.wire.run_folder import QUARANTINE_FILE
 from silogan.common.wire.study import Study
-from silogan.server.fitting.release import FITS, Released
+from silogan.server.fitting.release import FITS, Released, keeps_apart
 from silogan.server.fitting.warm_start import largest_total
 from silogan.server.rounds.after import AFTER_ROUND, EndedRound
 from silogan.server.rounds.after.guard import GuardState
@@ -101,17 +101,19 @@ class FederatedGAN(Strategy):
         checked = RoundReplies(1, phase.name, {STATISTICS: torch.zeros(size)}, largest, self._members, {})
         asked = self._instructions(phase, 1, pack(sent), nodes)
         usable = checked.usable(grid.send_and_receive(asked, timeout=self._settings.round_timeout))
-        accepted: list[Reply] = []
+        accepted, apart = list[Reply](), Weights()
         total = torch.zeros(size, dtype=torch.float64)
         for reply, statistics in track(self._in_roster_order(usable), of=len(nodes)):
             total += statistics[STATISTICS]
+            if keeps_apart(self._study):
+                apart[reply.site] = statistics[STATISTICS]
             accepted.append(reply)
         self._require_quorum(f"phase {phase.name}", accepted, checked.refused)
         answered_at = time.monotonic()
         self._tell(phase, ANSWERED, len(accepted), answered_at - self._asked_at)
         if phase == [one for one in self._study.plan.phases if not one.takes_batches][-1]:
             begin(FITTING)
-        released = {**self._state.released, phase.name: Released(total, len(accepted))}
+        released = {**self._state.released, phase.name: Released(total, len(accepted), apart)}
         weights = FITS[phase.name](self._study, released, self._state.weights)
         self._tell(phase, FITTED, len(accepted), time.monotonic() - answered_at)
         self._state = replace(

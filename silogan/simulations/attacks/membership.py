@@ -160,7 +160,7 @@ def _discriminator(study: Study, run_dir: Path) -> Attack:
     checkpoint = Checkpoint.latest(run_dir)
     if checkpoint is None:
         raise VerificationError("run folder", "has no checkpoint", "give a finished run")
-    network = networks(study.scenario.model, study.schema, checkpoint.weights).discriminator
+    network = networks(study.scenario.model, study.drawn, checkpoint.weights).discriminator
     network.eval()
 
     @torch.inference_mode()
