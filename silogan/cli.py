@@ -581,9 +581,12 @@ def _print_attacks(found: dict[str, Any]) -> None:
 
 def _print_figures(figures: dict[str, Any]) -> None:
     console = Console(markup=False)
-    if figures.get("table"):
-        _print_table(console, figures)
-        return
+    (_print_table if figures.get("table") else _print_images)(console, figures)
+    if figures.get("refinement"):
+        console.print(figures["refinement"]["advice"], soft_wrap=True)
+
+
+def _print_images(console: Console, figures: dict[str, Any]) -> None:
     utility, fidelity = figures["utility"], figures["fidelity"]
     names = {
         "synthetic": "trained on synthetic",
@@ -632,8 +635,6 @@ def _print_table(console: Console, figures: dict[str, Any]) -> None:
         shown = f"{per_row['synthetic']:.2f} a row (real {per_row['test']:.2f})"
         shown += f", shares off by {off['mean']:.4f} (noise floor {off['floor_mean']:.4f}), correlation of log lift"
         console.print(f"codes: {shown} {together}", soft_wrap=True)
-    if figures.get("refinement"):
-        console.print(figures["refinement"]["advice"], soft_wrap=True)
 
 
 def _print_seeds(reports: list[dict[str, Any]]) -> None:

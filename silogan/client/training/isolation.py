@@ -56,7 +56,7 @@ def check_isolation(
     if case in _known:
         return
     critic = BookKeepingModule(copy.deepcopy(discriminator).requires_grad_(True))
-    rng = torch.Generator(device).manual_seed(0)
+    rng, everywhere = torch.Generator(device).manual_seed(0), list[Tensor]()
     for _ in range(_DRAWS):
         with torch.no_grad():
             for parameter in critic.trained:
@@ -70,8 +70,8 @@ def check_isolation(
             beside_others = _seen(critic, loss, others, precision)
             if not all(torch.equal(one[place], two[place]) for one, two in zip(everywhere, beside_others, strict=True)):
                 raise _mixes("the others")
-    values = torch.randn(_VALUES, generator=rng, device=device).mul_(4)
-    if not all(_alike(_slope(loss, value.repeat(block * views))) for value in values):
+    values = torch.randn(_VALUES, *everywhere[0].shape[2:], generator=rng, device=device).mul_(4)
+    if not all(_alike(_slope(loss, value.repeat(block * views, *[1] * value.dim()))) for value in values):
         raise _mixes("where it stands")
     _known.add(case)
 

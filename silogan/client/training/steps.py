@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from silogan.client.mechanism import Patients
 from silogan.client.mechanism.dpsgd import BookKeepingModule
-from silogan.common.models.losses import Loss
+from silogan.common.models.losses import Loss, reality
 from silogan.common.models.networks import Discriminator
 
 ROWS = 32
@@ -56,7 +56,7 @@ class Step(Protocol):
     """Takes steps of a discriminator against its site's patients."""
 
     def take(self, loss: Loss, fakes: Tensor, labels: Tensor | None) -> Tensor:
-        """Changes the discriminator; returns what it had answered to the fakes, float32[N]."""
+        """Changes the discriminator; returns its logits of "is real" for the fakes before that, float32[N]."""
         ...
 
 
@@ -105,7 +105,7 @@ class PrivateStep:
         for parameter, gradient in zip(parameters, total.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = gradient.view_as(parameter).to(parameter.dtype)
         self._optimizer.step()
-        return torch.cat(answers).detach()
+        return reality(torch.cat(answers)).detach()
 
     def _answers(self, images: Tensor, labels: Tensor | None) -> Tensor:
         with self._precision:

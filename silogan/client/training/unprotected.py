@@ -10,7 +10,7 @@ from silogan.client.data import Records
 from silogan.client.mechanism.patients import Encode
 from silogan.client.mechanism.randomness import Randomness
 from silogan.client.mechanism.units import Units
-from silogan.common.models.losses import Loss
+from silogan.common.models.losses import Loss, reality
 from silogan.common.models.networks import Discriminator
 from silogan.common.privacy.plan import Phase, Unit
 from silogan.common.privacy.statistics import Statistic
@@ -92,4 +92,4 @@ class PlainStep:
         self._optimizer.zero_grad()
         (losses / self._expected_batch).backward()
         self._optimizer.step()
-        return answers[len(real) :].detach()
+        return reality(answers[len(real) :]).detach()

@@ -78,37 +78,46 @@ class WarmStart(Section):
 
 
 class Refine(Section):
-    """A GAN stage for tables: a private critic of whole rows moves the fitted mixture at the server.
+    """A GAN stage after a fit: a private critic of whole records moves what was fitted, at the server.
 
     It takes its share of the budget from the release, and is worth that only where the release with all of it is worse:
-    a simulation runs both, and its report says which to use.
+    a simulation runs both, and its report says which to use. Defaults are those of tables; images have others.
     """
 
     share: _Share = 0.1
     """share of the budget for the critic, in information μ²"""
 
-    rounds: bounds.Rounds = Field(default=50, description="rounds of one private step at each site")
+    rounds: bounds.Rounds = Field(default=50, description="rounds of one private step at each site; 80 for images")
     sample_rate: bounds.Rate = 0.5
-    """q: probability that a patient is in a step's batch"""
+    """q: probability that a patient is in a step's batch; 0.1 for images"""
 
     clip_norm: bounds.Clip = 0.1
-    """C: most that a patient adds to a step"""
+    """C: most that a patient adds to a step; 1 for images"""
 
     width: Annotated[int, Field(ge=16, le=1024, multiple_of=16)] = 16
-    """width of the critic's two hidden layers, a multiple of 16"""
+    """width of the critic's hidden layers, a multiple of 16; 128 for images"""
 
     generator_steps: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=5, description="steps of the mixture in each round, at the server; they cost no privacy"
+        default=5, description="steps of the generator in each round, at the server; they cost no privacy; 4 for images"
     )
-    batch: bounds.Size = Field(default=512, description="synthetic rows in each of them")
+    head_start: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """share of the rounds in which the critic learns alone, before the generator follows it; 0.5 for images"""
+
+    batch: bounds.Size = Field(default=512, description="synthetic records in each of them; 64 for images")
     lr_generator: _Rate = 3e-4
-    """Adam's learning rate for the mixture's logits; it falls linearly to zero, as the critic's does"""
+    """Adam's learning rate for the generator; it falls linearly to zero, as the critic's does"""
 
     lr_discriminator: _Rate = 2e-3
-    """Adam's learning rate for the critic"""
+    """learning rate of the critic, of Adam or of plain steps; 2 for images"""
+
+    momentum: _Below1 | None = None
+    """of plain steps of the critic; Adam if not given; 0.6 for images"""
 
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """of the softmax through which the critic's slopes reach the mixture; low ones vary more"""
+    """tables: of the softmax through which the critic's slopes reach the mixture; low ones vary more"""
+
+    consistency: Annotated[float, Field(ge=0, le=1e6)] = 300.0
+    """images: weight of the mean squared distance of a refined image's lowest frequencies from those that were drawn"""
 
     def elsewhere(self) -> dict[str, dict[str, Any]]:
         """The keys of other sections that these stand for: one private step, then the server's."""
@@ -124,6 +133,20 @@ class Refine(Section):
             "lr_decay": "linear",
         }
         return {"training": training, "privacy": {"clip_norm": self.clip_norm}, "model": {"critic": self.width}}
+
+
+OF_IMAGES: dict[str, Any] = {
+    "rounds": 80,
+    "sample_rate": 0.1,
+    "clip_norm": 1.0,
+    "width": 128,
+    "generator_steps": 4,
+    "head_start": 0.5,
+    "batch": 64,
+    "lr_discriminator": 2.0,
+    "momentum": 0.6,
+}
+"""Values of `Refine` for images, where a scenario gives none."""
 
 
 class Guard(Section):
@@ -160,7 +183,7 @@ class Training(Section):
     """noisy class statistics to start from; random weights if not given"""
 
     refine: Refine | None = None
-    """a GAN stage after a mixture's fit, which sets the other keys of its steps; none if not given"""
+    """a GAN stage after a fit, which sets the other keys of its steps; none if not given"""
 
     server_generator_steps: _Few = 0
     """generator steps per round at the server, against the averaged discriminator; if 0, sites train the generator"""
@@ -281,6 +304,17 @@ class Scenario(Section):
     federation: Federation = Federation()
     evaluation: Evaluation = Evaluation()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _images_are_refined_otherwise(cls, values: Any) -> Any:
+        """Gives `training.refine` its values for images, where a scenario gives none."""
+        match values:
+            case {"model": {"family": "gaussians"}, "training": {"refine": dict() as refine}}:
+                given = cast(dict[str, Any], refine)
+                return {**values, "training": {**values["training"], "refine": {**OF_IMAGES, **given}}}
+            case _:
+                return values
+
     @model_validator(mode="after")
     def _refinement_sets_its_keys(self) -> "Scenario":
         refine, family = self.training.refine, self.model.family
@@ -288,10 +322,14 @@ class Scenario(Section):
             if getattr(self.model, "critic", 0):
                 raise ValueError("model.critic needs training.refine, which sets it")
             return self
-        if family != "mixture":
-            raise ValueError(f"training.refine needs model.family=mixture, not {family}")
         if getattr(self.model, "by_hospital", False):
             raise ValueError("training.refine has a critic that sees no hospital: it needs model.by_hospital=false")
+        if not self.model.fitted:
+            raise ValueError(f"training.refine needs model.family=gaussians or mixture, not {family}")
+        if getattr(self.model, "public", None) is not None:
+            raise ValueError(
+                "training.refine needs no model.public: each round would send the public images to hospitals"
+            )
         if self.training.warm_start is not None or self.training.guard is not None:
             raise ValueError("training.refine begins at a fit: it needs no training.warm_start and no training.guard")
         for name, values in refine.elsewhere().items():

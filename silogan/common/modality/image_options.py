@@ -159,6 +159,9 @@ class Gaussians(Model):
     row_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """of images with rows: share of the row in the squared norm of what is seen of a record"""
 
+    critic: Annotated[int, Field(ge=0, le=1024, multiple_of=16)] = 0
+    """width of the critic's hidden layer; training.refine.width sets it, and 0 is no critic"""
+
     public: Public | None = None
     """public images that fine detail is taken from; none if not given"""
 

@@ -219,38 +219,48 @@ def statistics_phase(scenario: Scenario) -> Phase | None:
 
 def means_phase(scenario: Scenario) -> Phase | None:
     """The class means around which a fitted family takes second moments."""
-    return _release(scenario, MEANS, scenario.model.means_share) if isinstance(scenario.model, Gaussians) else None
+    if not isinstance(scenario.model, Gaussians):
+        return None
+    return _release(scenario, MEANS, scenario.model.means_share * release_share(scenario))
 
 
 def moments_phase(scenario: Scenario) -> Phase | None:
-    """The second moments of each class, which use the budget that other phases leave, or find the cuts into cells."""
+    """The second moments of each class, which use the budget that is left, or find the cuts into cells."""
     if not isinstance(scenario.model, Gaussians):
         return None
-    return _release(scenario, MOMENTS, scenario.model.moments_share if _cut(scenario) else 0.0)
+    if _cut(scenario):
+        return _release(scenario, MOMENTS, scenario.model.moments_share * release_share(scenario))
+    return _release(scenario, MOMENTS, _rest(scenario, scenario.model.means_share))
 
 
 def cells_phase(scenario: Scenario) -> Phase | None:
-    """The second moments of each cell, which use the budget that other phases leave."""
-    return _release(scenario, CELLS, 0.0) if _cut(scenario) else None
+    """The second moments of each cell, which use the budget that is left."""
+    if not (isinstance(scenario.model, Gaussians) and _cut(scenario)):
+        return None
+    return _release(scenario, CELLS, _rest(scenario, scenario.model.means_share, scenario.model.moments_share))
 
 
 def singles_phase(scenario: Scenario) -> Phase | None:
     """The counts of single columns, by which numbers are cut for the pairs."""
     share = scenario.model.singles_share if isinstance(scenario.model, Mixture) else None
-    return _release(scenario, SINGLES, share * counts_share(scenario)) if share else None
+    return _release(scenario, SINGLES, share * release_share(scenario)) if share else None
 
 
 def pairs_phase(scenario: Scenario) -> Phase | None:
-    """The counts of pairs of columns, which use the budget that other phases leave, or that a critic leaves."""
+    """The counts of pairs of columns, which use the budget that is left."""
     if not isinstance(scenario.model, Mixture):
         return None
-    share = (1 - (scenario.model.singles_share or 0.0)) * counts_share(scenario)
-    return _release(scenario, PAIRS, 0.0 if scenario.training.refine is None else share)
+    return _release(scenario, PAIRS, _rest(scenario, scenario.model.singles_share or 0.0))
 
 
-def counts_share(scenario: Scenario) -> float:
-    """Of the budget's information, that for counts of a table: all but a critic's."""
+def release_share(scenario: Scenario) -> float:
+    """Of the budget's information, that for the release that a family is fitted to: all but a critic's."""
     return 1.0 if scenario.training.refine is None else 1 - scenario.training.refine.share
+
+
+def _rest(scenario: Scenario, *shares: float) -> float:
+    """What other shares of the release leave of it; 0, all that is left of the budget, where no critic follows."""
+    return 0.0 if scenario.training.refine is None else (1 - sum(shares)) * release_share(scenario)
 
 
 def _cut(scenario: Scenario) -> bool:

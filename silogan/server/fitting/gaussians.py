@@ -102,7 +102,7 @@ def choose_edge(study: Study, fits: Mapping[float, Weights]) -> float:
         fits: the weights of each edge.
     """
     schema, rng = study.schema, random_generator(study.scenario.seed, "edge")
-    model = study.scenario.model.model_copy(update={"public": None})  # the release decides, not public images
+    model = study.scenario.model.model_copy(update={"public": None, "critic": 0})  # the release alone decides
     labels = torch.arange(_TAUGHT + _TESTED) % schema.num_classes
     drawn: dict[float, Tensor] = {}
     begin_part("drawing")

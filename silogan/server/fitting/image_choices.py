@@ -12,10 +12,11 @@ from silogan.common.config.scenario import Scenario
 from silogan.common.modality import Schema
 from silogan.common.modality.image_options import Gaussians
 from silogan.common.modality.joint import JointSchema, image_of
+from silogan.common.privacy.plan import release_share
 from silogan.common.privacy.statistics import CentredMoments
 from silogan.common.wire.study import SiteDeclaration, Study
 from silogan.server.fitting.eigenvalues import largest_of_noise
-from silogan.server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
+from silogan.server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, of_critic, option
 from silogan.server.fitting.public_numbers import declared_records, noise_of_total
 
 MOST_BLUR = 0.05
@@ -64,7 +65,7 @@ def judge(study: Study) -> Judgement:
 def reasons(wanted: Gaussians, chosen: Gaussians) -> list[str]:
     """Why each option is as it is."""
     limit = f"as many as noise leaves clear (less than {MOST_BLUR:.0%} of a class's variance), or the fewest"
-    told = [option("frequencies", wanted, chosen, limit), option("cells", wanted, chosen, limit)]
+    told = [option("frequencies", wanted, chosen, limit), option("cells", wanted, chosen, limit), *of_critic(chosen)]
     if wanted.draws is None and not chosen.draws:
         told.append(f"model.draws: false, since noise would show more than {TOO_MUCH_BLUR:.0%} of a class's variance")
     return told
@@ -78,7 +79,8 @@ def blur(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclaration], f
     model = scenario.model
     assert isinstance(model, Gaussians)  # noqa: S101  (its family)
     share = 1 - model.means_share - (model.moments_share if cells > 1 else 0)
-    noise = CentredMoments.noise_of_second_moments(noise_of_total(scenario.privacy, sites, share))
+    total = noise_of_total(scenario.privacy, sites, share * release_share(scenario))
+    noise = CentredMoments.noise_of_second_moments(total)
     records = declared_records(sites) / (schema.num_classes * cells)
     cells_of_row = schema.row.cells if isinstance(schema, JointSchema) else 0
     return largest_of_noise(noise, image_of(schema).shape[0] * frequencies**2 + cells_of_row) / records

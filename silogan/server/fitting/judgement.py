@@ -26,6 +26,13 @@ class Judgement(NamedTuple):
         return None if self.verdict == USEFUL else f"{self.verdict}: {self.expected}"
 
 
+def of_critic(chosen: Model) -> list[str]:
+    """What is known of a critic; nothing for a model without one."""
+    if not getattr(chosen, "critic", 0):
+        return []
+    return ["training.refine: a critic; where measured it was no better than its control, which a simulation runs"]
+
+
 def option(key: str, wanted: Model, chosen: Model, why: str) -> str:
     """An option of a model in words, and why it is as it is."""
     given = getattr(wanted, key) is not None

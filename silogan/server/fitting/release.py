@@ -23,6 +23,7 @@ from silogan.common.progress import begin_part, track
 from silogan.common.seeding import random_generator
 from silogan.common.wire.study import Study
 from silogan.server.fitting.bayes import bayes_weights
+from silogan.server.fitting.critic import critic_weights
 from silogan.server.fitting.detail import detail_weights
 from silogan.server.fitting.gaussians import EDGES, choose_edge, cuts_of, gaussian_weights
 from silogan.server.fitting.groups import groups_of
@@ -97,7 +98,7 @@ def _warm_start(study: Study, released: Mapping[str, Released], weights: Weights
 
 def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:
     """Of the last phase, that of the cells if there are several."""
-    family, phase = _family(study), study.plan.phases[-1].name
+    family, phase = _family(study), [one.name for one in study.plan.phases if not one.takes_batches][-1]
     if phase not in released:
         return weights
     covariances = _covariances(study, phase, released, sent_with(study, phase, released))
@@ -118,7 +119,8 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
     begin_part("Gaussians")
     fits = {edge: fit(edge) for edge in track(edges)}
     chosen = fits[choose_edge(study, fits) if family.edge is None else family.edge]
-    return {**weights, **chosen, **detail_weights(study)}
+    fitted = {**weights, **chosen, **detail_weights(study)}
+    return {**fitted, **critic_weights(study, fitted)}
 
 
 def _pairs(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:

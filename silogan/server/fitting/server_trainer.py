@@ -2,26 +2,31 @@
 
 Three uses: the generator against the averaged discriminator (`training.server_generator_steps`), Adam for it
 (`training.discriminator_adam`), and both networks on what a warm start describes (`server/fitting/warm_start.py`). A
-mixture, which has no slopes, is trained through a form of it that does (`server/fitting/relaxed.py`).
+mixture, which has no slopes, is trained through a form of it that does (`server/fitting/relaxed.py`), and what refines
+images is kept near them (`server/fitting/refined.py`).
 """
 
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.optim import Adam
+from torch.optim import SGD, Adam, Optimizer
 
 from silogan.common.config.scenario import Training
+from silogan.common.modality.image import ImageSchema
+from silogan.common.modality.image_options import Gaussians
 from silogan.common.models.losses import LOSSES, Loss
+from silogan.common.models.networks.gaussians import RefinedGaussians
 from silogan.common.models.networks.mixture import MixtureOfProducts
 from silogan.common.models.weights import Weights, networks, part_of, weights_of
 from silogan.common.registry import lookup
 from silogan.common.wire.study import Study
+from silogan.server.fitting.refined import RefinedImages
 from silogan.server.fitting.relaxed import RelaxedMixture
 
 
 class Rates(NamedTuple):
-    """Adam's learning rates."""
+    """Learning rates."""
 
     generator: float
     discriminator: float
@@ -49,8 +54,16 @@ class ServerTrainer:
         self._relaxed: RelaxedMixture | None = None
         if refine is not None and isinstance(generator, MixtureOfProducts):
             self._relaxed = RelaxedMixture(generator, refine.temperature)
+        self._refined: RefinedImages | None = None
+        if refine is not None and isinstance(generator, RefinedGaussians):
+            model, schema = study.scenario.model, study.schema
+            assert isinstance(model, Gaussians) and isinstance(schema, ImageSchema)  # noqa: S101, PT018  (its family)
+            self._refined = RefinedImages(generator, schema, model.frequencies or 1, refine.consistency)
+        critic, momentum = list(self._gan.discriminator.parameters()), None if refine is None else refine.momentum
         self._g_optimizer = Adam((self._relaxed or generator).parameters(), lr=rates.generator, betas=betas)
-        self._d_optimizer = Adam(self._gan.discriminator.parameters(), lr=rates.discriminator, betas=betas)
+        self._d_optimizer: Optimizer = Adam(critic, lr=rates.discriminator, betas=betas)
+        if momentum is not None:
+            self._d_optimizer = SGD(critic, lr=rates.discriminator, momentum=momentum)
 
     @property
     def weights(self) -> Weights:
@@ -60,8 +73,12 @@ class ServerTrainer:
     def generator_step(self) -> None:
         """One step of G against the current D."""
         discriminator = self._gan.discriminator.requires_grad_(False)
-        images, labels = self._draw(self._training.generator_batch_size)
-        loss = self._loss.generator(discriminator(images, labels)).mean()
+        count, strayed = self._training.generator_batch_size, torch.zeros(())
+        if self._refined is not None:
+            images, labels, strayed = self._refined.draw(count, self._rng)
+        else:
+            images, labels = self._draw(count)
+        loss = self._loss.generator(discriminator(images, labels)).mean() + strayed
         self._g_optimizer.zero_grad()
         loss.backward()
         self._g_optimizer.step()
@@ -81,7 +98,7 @@ class ServerTrainer:
         self._d_optimizer.step()
 
     def discriminator_follows(self, average: Weights) -> None:
-        """One step of D by Adam, on what the sites' plain steps came to on average.
+        """One step of D by Adam, or with momentum, on what the sites' plain steps came to on average.
 
         With SGD and learning rate η, (D as it was sent - average) / η is the sum of a round's private gradients,
         averaged over the sites: the noise of N sites is averaged before Adam sees it (Reddi et al., 2021, FedAdam).
@@ -112,7 +129,7 @@ class ServerTrainer:
             optimizer.load_state_dict({"state": found[part], "param_groups": groups})
 
     @property
-    def _optimizers(self) -> dict[str, Adam]:
+    def _optimizers(self) -> dict[str, Optimizer]:
         return {"generator": self._g_optimizer, "discriminator": self._d_optimizer}
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor | None]:

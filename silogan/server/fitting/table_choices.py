@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from silogan.common.config.scenario import Scenario
 from silogan.common.modality.table import TableSchema
 from silogan.common.modality.table_options import MOST_BINS, Mixture
-from silogan.common.privacy.plan import counts_share
+from silogan.common.privacy.plan import release_share
 from silogan.common.privacy.statistics.pairs import noise_of_pairs
 from silogan.common.privacy.statistics.singles import noise_of_singles, places_of
 from silogan.common.wire.study import SiteDeclaration, Study
-from silogan.server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, option
+from silogan.server.fitting.judgement import TOO_FEW, UNCERTAIN, USEFUL, Judgement, of_critic, option
 from silogan.server.fitting.public_numbers import declared_records, noise_of_total
 
 CLEAR, FAINT = 4.5, 1.0
@@ -80,11 +80,10 @@ def judge(study: Study) -> Judgement:
 
 def reasons(wanted: Mixture, chosen: Mixture) -> list[str]:
     """Why each option is as it is, and what is known of a critic."""
-    critic = "training.refine: a critic; where measured it was no better than its control, which a simulation runs"
     codes = f"as pairs of codes hold {TOLD:g} times their noise or more, or not: then single codes alone are counted"
     apart = "by_hospital: rows say which hospital they resemble, and the generator tells each hospital's sums apart"
     told = [
-        *([critic] if chosen.critic else []),
+        *of_critic(chosen),
         *([f"model.{apart}"] if chosen.by_hospital else []),
         option("bins", wanted, chosen, f"as many as leave pairs {CLEAR:g} times their noise, or the fewest"),
         option("by_class", wanted, chosen, "as classes are large enough for pairs of their own, or not"),
@@ -104,7 +103,9 @@ def signal(
 
 def signal_of_singles(scenario: Scenario, schema: TableSchema, sites: Sequence[SiteDeclaration], share: float) -> float:
     """The same of a column's cell in one class, where counts of single cells have a share of the budget."""
-    noise = noise_of_singles(noise_of_total(scenario.privacy, sites, share * counts_share(scenario)), places_of(schema))
+    noise = noise_of_singles(
+        noise_of_total(scenario.privacy, sites, share * release_share(scenario)), places_of(schema)
+    )
     cells = schema.cells / len(schema.columns)
     return declared_records(sites) / (schema.num_classes * cells) / noise if noise else math.inf
 
@@ -124,7 +125,7 @@ def _noise_of_pairs(
 ) -> float:
     """Standard deviation of the noise in a count of a pair; 0 without privacy."""
     model = _model(scenario)
-    share = (1 - (model.singles_share or 0.0)) * counts_share(scenario)
+    share = (1 - (model.singles_share or 0.0)) * release_share(scenario)
     noise = noise_of_total(scenario.privacy, sites, share)
     columns = len(schema.columns) + (not by_class)
     return noise_of_pairs(noise, columns, schema.most_codes, code_pairs=model.code_pairs is True)

@@ -70,3 +70,13 @@ def test_only_the_nonsaturating_generator_learns_from_a_sure_discriminator() -> 
     (strong,) = torch.autograd.grad(LOSSES["nonsaturating"].generator(logits).sum(), logits)
     assert saturated.abs().item() < 1e-8
     assert strong.item() == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_real_images_alone_teach_what_classes_are(name: str) -> None:
+    """Of answers with a class's logit beside, real ones cost -log p of their class as well, and others nothing."""
+    loss, logits, of_class = LOSSES[name], torch.tensor([-0.5, 2.0]), torch.tensor([0.0, 3.0])
+    answers = torch.stack((logits, of_class), dim=1)
+    torch.testing.assert_close(loss.real(answers), loss.real(logits) - of_class.sigmoid().log())
+    torch.testing.assert_close(loss.fake(answers), loss.fake(logits))
+    torch.testing.assert_close(loss.generator(answers), loss.generator(logits))

@@ -46,6 +46,23 @@ def test_a_classifier_that_was_not_measured_in_both_does_not_count() -> None:
     assert compare(measured(None, None), measured(0.8, 0.9))["use"] is None
 
 
+def of_images(accuracy: float | None, auroc: float | None = None) -> dict[str, Any]:
+    utility = {"accuracy_synthetic": accuracy, "accuracy_relabelled": accuracy}
+    return {"utility": utility if auroc is None else {**utility, "auroc_synthetic": auroc}}
+
+
+def test_images_are_compared_by_auroc_where_there_are_two_classes_and_else_by_accuracy() -> None:
+    found = compare(of_images(0.93), of_images(0.9))
+    assert (found["use"], found["advice"]) == ("with", "Use it with the critic: accuracy is higher by 0.030.")
+    found = compare(of_images(0.93, 0.8), of_images(0.9, 0.85))
+    assert found["use"] == "without"
+    assert "AUROC is lower by 0.050 with the critic" in found["advice"]
+    assert compare(of_images(None), of_images(0.9))["use"] is None
+    text = page(found)
+    assert "AUROC of a network that learnt from synthetic images 0.8 0.85" in text
+    assert "Distance" not in text
+
+
 def page(refinement: dict[str, Any] | None) -> str:
     return Page(render_html({**copy.deepcopy(REPORT), "refinement": refinement}, EVENTS, PNG)).text
 

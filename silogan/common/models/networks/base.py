@@ -160,7 +160,7 @@ class Discriminator(nn.Module, ABC):
             labels: int64[B] in [0, classes); ignored, and may be None, unless `conditional`.
 
         Returns:
-            float[B], unbounded.
+            float[B], unbounded; float[B, 2] where it names classes too, with the logit of the label beside.
 
         Raises:
             ValueError: labels are None though the discriminator is conditional.

@@ -1,6 +1,7 @@
 """Gaussians over the lowest frequencies of each class's images: what a release alone describes, without any training.
 
-The server fits them to noisy moments (`server/fitting/gaussians.py`). There is no critic.
+The server fits them to noisy moments (`server/fitting/gaussians.py`). There is no critic, but where `training.refine`
+asks for one: then it teaches a small network to refine what is drawn.
 """
 
 import math
@@ -16,8 +17,11 @@ from silogan.common.modality.joint import JointSchema
 from silogan.common.modality.joint_features import seen
 from silogan.common.models.networks.base import Discriminator, Generator
 from silogan.common.models.networks.detail import Detail
+from silogan.common.models.networks.image_critic import ImageCritic
+from silogan.common.models.networks.refiner import Refiner
 from silogan.common.models.networks.silent import Silent
 
+_WIDTH = 32  # of the refining network
 _BELOW_ONE = 1 - 2**-24  # the largest float32 below 1
 
 MOST_NUMBERS = 2**26
@@ -25,10 +29,11 @@ MOST_NUMBERS = 2**26
 
 
 def build(model: Gaussians, schema: ImageSchema | JointSchema) -> tuple[Generator, Discriminator]:
-    """The Gaussians, all of them at mid-grey until they are fitted, and a critic that says nothing.
+    """The Gaussians, all of them at mid-grey until they are fitted, and their critic, which else says nothing.
 
     Raises:
-        ConfigError: images have fewer frequencies than the model looks at, or it looks at too many.
+        ConfigError: images have fewer frequencies than the model looks at, or it looks at too many; or there is a
+            critic where no images are drawn, or rows as well.
     """
     if model.frequencies is None:
         raise ConfigError("model.frequencies", "is not given", "set it, or let silogan make the study")
@@ -37,6 +42,11 @@ def build(model: Gaussians, schema: ImageSchema | JointSchema) -> tuple[Generato
     except ValueError as error:
         raise ConfigError("model.frequencies", f"is {model.frequencies}, but {error}", "lower it") from None
     image = schema.image if isinstance(schema, JointSchema) else schema
+    if model.critic and isinstance(schema, JointSchema):
+        raise ConfigError("training.refine", "has a critic that cannot read rows beside images", "leave it out")
+    if model.critic and model.draws is False:
+        problem = "leaves a release from which no images can be drawn"
+        raise ConfigError("training.refine", problem, "lower training.refine.share, or leave it out")
     if model.draws is False:
         return ClassifierAlone(image, model.frequencies), Silent()
     cells = model.cells or 1
@@ -46,6 +56,8 @@ def build(model: Gaussians, schema: ImageSchema | JointSchema) -> tuple[Generato
     above = None if model.public is None else min(model.public.above, model.frequencies)
     if isinstance(schema, JointSchema):
         return GaussiansWithRows(schema, model.frequencies, cells, above), Silent()
+    if model.critic:
+        return RefinedGaussians(image, model.frequencies, cells), ImageCritic(image, model.critic)
     return ClassGaussians(image, model.frequencies, cells, above), Silent()
 
 
@@ -148,6 +160,34 @@ class ClassGaussians(Spectral):
         if self.detail is None:
             return self.spectrum.back(drawn)
         return self.detail(self.spectrum.smooth(drawn)).clamp(-1, 1)
+
+
+class RefinedGaussians(ClassGaussians):
+    """Draws an image as the Gaussians do, and refines it: the same image at first.
+
+    Args:
+        schema: of the images.
+        frequencies: of what is drawn, in each direction.
+        cells: of each class.
+    """
+
+    def __init__(self, schema: ImageSchema, frequencies: int, cells: int) -> None:
+        super().__init__(schema, frequencies, cells)
+        self.refiner = Refiner(schema.channels, schema.num_classes, _WIDTH)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """See `Generator.forward`."""
+        return self.refined(self.drawn(z, labels), labels)
+
+    def drawn(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """What the Gaussians draw, float32[B, C, S, S] in [-1, 1]."""
+        return super().forward(z, labels)
+
+    def refined(self, drawn: Tensor, labels: Tensor | None) -> Tensor:
+        """The same images, refined."""
+        if labels is None:
+            raise ValueError("this generator needs labels")
+        return self.refiner(drawn, labels)
 
 
 class GaussiansWithRows(ClassGaussians):

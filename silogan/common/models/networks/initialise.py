@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from silogan.common.models.networks.base import GAN
+from silogan.common.models.networks.refiner import StartsAtZero
 
 GENERATOR_GAIN = 1.5
 """Above the 1.4 that keeps the variance through LeakyReLU: a generator that starts out diverse collapses less."""
@@ -16,8 +17,8 @@ DISCRIMINATOR_GAIN = 1.0
 def initialise(gan: GAN, rng: torch.Generator) -> None:
     """Re-draws every parameter of both networks, in place.
 
-    Weights are N(0, gain² / fan-in) (LeCun et al., 1998, section 4.6; He et al., 2015, for the gain), biases 0;
-    normalisation layers start as the identity.
+    Weights are N(0, gain² / fan-in) (LeCun et al., 1998, section 4.6; He et al., 2015, for the gain), biases 0,
+    as what starts at zero; normalisation layers start as the identity.
 
     Args:
         gan: networks on the device of `rng`.
@@ -30,7 +31,7 @@ def initialise(gan: GAN, rng: torch.Generator) -> None:
 
 
 def _draw(layer: nn.Module, name: str, parameter: nn.Parameter, gain: float, rng: torch.Generator) -> None:
-    if name == "bias":
+    if name == "bias" or isinstance(layer, StartsAtZero):
         nn.init.zeros_(parameter)
     elif isinstance(layer, nn.GroupNorm | nn.LayerNorm | nn.InstanceNorm2d):
         nn.init.ones_(parameter)

@@ -11,12 +11,16 @@ from torch.nn.modules.instancenorm import _InstanceNorm  # pyright: ignore[repor
 
 from silogan.common.errors import ConfigError
 from silogan.common.models.networks.base import Discriminator
+from silogan.common.models.networks.image_critic import Standardised
 from silogan.common.models.networks.standardised import StandardisedConv2d
 
 PRIVATE_LAYERS: tuple[type[nn.Module], ...] = (
     *(nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Embedding, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d),
     StandardisedConv2d,
 )
+
+FIXED_LAYERS: tuple[type[nn.Module], ...] = (Standardised,)
+"""Layers that hold a map which is never trained, and apply it to each record by itself."""
 
 
 def check_private(discriminator: Discriminator) -> None:
@@ -47,6 +51,6 @@ def _fault(layer: nn.Module) -> tuple[str, str] | None:
         return "rescales by batch or is sparse", "use a plain Embedding"
     state = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
     # The exact type: a subclass may compute something else from the same parameters.
-    if state and type(layer) not in PRIVATE_LAYERS:
+    if state and type(layer) not in (*PRIVATE_LAYERS, *FIXED_LAYERS):
         return "has no per-patient gradient", f"use {', '.join(allowed.__name__ for allowed in PRIVATE_LAYERS)}"
     return None

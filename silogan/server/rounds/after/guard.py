@@ -15,6 +15,7 @@ import torch
 
 from silogan.common.config.scenario import Guard
 from silogan.common.errors import FederationError
+from silogan.common.models.losses import reality
 from silogan.common.models.weights import AVERAGE, Weights, networks, part_of, under, without
 from silogan.common.wire.study import Study
 from silogan.server.rounds.after.base import EndedRound
@@ -48,7 +49,7 @@ def vitals(study: Study, weights: Weights) -> Vitals:
     z = torch.randn(classes * _IMAGES_PER_CLASS, gan.generator.latent_dim, generator=rng)
     labels = torch.arange(classes).repeat_interleave(_IMAGES_PER_CLASS) if gan.generator.conditional else None
     images = gan.generator(z, labels)
-    told = gan.discriminator(images, labels) < 0
+    told = reality(gan.discriminator(images, labels)) < 0
     of_class = images.view(classes, _IMAGES_PER_CLASS, -1)
     return Vitals(float(of_class.var(dim=1, correction=0).mean().sqrt()), float(told.float().mean()))
 

@@ -25,6 +25,8 @@ def train(ended: EndedRound, state: Checkpoint) -> Checkpoint:
     trainer.load_state(before.server)
     if adam:
         trainer.discriminator_follows(state.weights)
-    for _ in track(range(training.server_generator_steps)):
-        trainer.generator_step()
+    alone = 0.0 if training.refine is None else training.refine.head_start * training.rounds
+    if state.round > alone:
+        for _ in track(range(training.server_generator_steps)):
+            trainer.generator_step()
     return replace(state, weights=trainer.weights, server=trainer.state())

@@ -7,7 +7,7 @@ from torch.nn.utils import parametrizations
 
 from silogan.common.errors import ConfigError
 from silogan.common.models.networks.base import Discriminator
-from silogan.common.models.networks.supported import check_private
+from silogan.common.models.networks.supported import FIXED_LAYERS, check_private
 
 
 class Wrapper(Discriminator):
@@ -53,6 +53,12 @@ REFUSED = [
 def test_a_layer_that_cannot_be_private_is_refused_with_its_path(layer: nn.Module, words: str) -> None:
     with pytest.raises(ConfigError, match=rf"^discriminator\.features\.1.*: .*{words}"):
         check_private(Wrapper(nn.Linear(2, 2), layer))
+
+
+@pytest.mark.parametrize("layer", FIXED_LAYERS)
+def test_a_fixed_layer_may_stand_before_others_and_has_nothing_to_learn(layer: type[nn.Module]) -> None:
+    check_private(Wrapper(layer(2), nn.Linear(2, 1)))
+    assert list(layer(2).parameters()) == []
 
 
 def test_a_parameter_outside_a_leaf_layer_is_refused() -> None:
