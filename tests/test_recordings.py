@@ -47,9 +47,10 @@ def test_times_left_are_compared_with_the_truth(script: ModuleType) -> None:
 def test_a_recording_keeps_a_picture_a_second_and_every_line_above(script: ModuleType) -> None:
     written = outputs(script, {1.1: "0:09", 1.9: "0:08", 2.1: "0:07"})
     written.insert(1, script.Output(1.5, "\r\x1b[2K\x1b[1A\x1b[2Kround 1\r\nin all   ━━ 0:01 0:09 left"))
-    kept = script.shortened(script.pictures(written))
+    kept = script.shortened(script.pictures(written), 2.1)
     assert [output.seconds for output in kept] == [1.9, 2.1]
     assert kept[0].text == "round 1\nfitting  ━━ 0:01\nin all   ━━ 0:01 0:08 left"
+    assert len(script.shortened(script.pictures(written), 10.0 * script.MOST_PICTURES)) == 1
 
 
 def test_a_command_is_recorded(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

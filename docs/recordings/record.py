@@ -4,8 +4,8 @@ From the root of the repository:
 
     python docs/recordings/record.py docs/recordings/simulate-mnist.txt silogan simulate mnist --set data.root=FOLDER
 
-The file has one picture a second, or fewer, and what was measured at its head. Of a recording that is there, times left
-are measured again by
+The file has one picture a second, of a long run fewer, and what was measured at its head. Times left of a recording
+that is there are measured again by
 
     python docs/recordings/record.py docs/recordings/simulate-mnist.txt
 """
@@ -24,7 +24,8 @@ from termios import TIOCSWINSZ
 from typing import NamedTuple
 
 ROWS, COLUMNS = 40, 100
-EVERY_SECONDS = 1.0
+MOST_PICTURES = 300
+"""That are kept of a recording, one a second at most."""
 
 _REDRAWN = re.compile(r"(?:\r?\x1b\[2K)(?:\x1b\[1A\x1b\[2K)*|\x1b\[\d+A")
 _MOVES = re.compile(r"[━╸╺]|^[\u2800-\u28ff]|^(preparing|statistics|fitting|rounds|refinement|measuring|in all) |^\s*$")
@@ -80,12 +81,13 @@ def pictures(written: Sequence[Output]) -> list[Output]:
     return [output for output in plain if output.text.strip()]
 
 
-def shortened(shown: Sequence[Output]) -> list[Output]:
-    """The last picture of each second, but all lines that stand above one."""
+def shortened(shown: Sequence[Output], ran: float) -> list[Output]:
+    """The last picture of each second, or of some seconds, but all lines that stand above one."""
+    every = max(1.0, ran / MOST_PICTURES)
     found: list[Output] = []
     for output in shown:
         kept: list[str] = []
-        if found and int(found[-1].seconds / EVERY_SECONDS) == int(output.seconds / EVERY_SECONDS):
+        if found and found[-1].seconds // every == output.seconds // every:
             lines = found.pop().text.splitlines()
             kept = [line for line in lines if line not in output.text and not _MOVES.search(line)]
         found.append(Output(output.seconds, "\n".join((*kept, output.text))))
@@ -154,7 +156,7 @@ def main(path: Path, command: Sequence[str]) -> None:
         f"longest silences: {longest}; {after:.2f} s from the last output to the end of the process",
         *judged(shown, end),
     ]
-    texts = [f"=== {output.seconds:.1f} s\n{output.text}\n" for output in shortened(shown)]
+    texts = [f"=== {output.seconds:.1f} s\n{output.text}\n" for output in shortened(shown, ran)]
     path.write_text("\n".join((*head, "", *texts)), encoding="utf-8")
     print("\n".join(head))  # noqa: T201
 

@@ -3,6 +3,7 @@
 import shutil
 import time
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
@@ -105,7 +106,7 @@ def _simulate(scenario: Scenario, run_dir: Path, how: _How, view: View, prefix: 
         begin(prefix + MEASURING)
         report = finish(study, run_dir, engine=how.engine, stopped=stopped, started=start, control=control)
         if took and not resumed and stopped is None:
-            record(scenario, run_dir, took, view.spent())
+            record(scenario, run_dir, mean((took, trial())), view.spent())
     if refusal is not None:
         raise refusal
     return report
