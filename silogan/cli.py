@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import statistics
 import sys
 import traceback
@@ -19,18 +20,17 @@ from rich.table import Table
 
 from silogan.client.commands import node
 from silogan.client.describe.commands import data
-from silogan.common.errors import DataError, SiloganError, UsageError, VerificationError
+from silogan.common.errors import DataError, Interrupted, SiloganError, UsageError, VerificationError
 from silogan.common.operations.command_line import EXIT_CODES, epilog
 from silogan.common.printable import printable
 from silogan.common.wire.run_folder import GENERATOR_FILE, holds_run
 from silogan.server.commands import server
+from silogan.simulations.screen import waiting
 
 if TYPE_CHECKING:
     from silogan.common.config.scenario import Scenario
     from silogan.simulations.attacks.attacks import Attacks
     from silogan.simulations.planner import Outlook
-
-INTERRUPTED = 130
 
 _TAKE_NAMES = ("silogan simulate", "silogan plan")
 """Commands that need a scenario, and take the name of one."""
@@ -115,14 +115,20 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     if resume and not any(holds_run(run_dir) for _, run_dir in runs):
         raise UsageError("--resume", f"finds no run in '{folder}'", "leave it out, or name the run's folder with --out")
 
-    from silogan.simulations.simulate import simulate as run  # takes seconds: after all that can be refused at once
-
     console = Console(stderr=True)
+    with waiting(console, "starting"):
+        from silogan.simulations.simulate import simulate as run  # takes seconds: after all that can be refused at once
+
     reports: list[dict[str, Any]] = []
     for one, run_dir in runs:
-        reports.append(
-            run(one, run_dir, engine=engine.value, workers=workers, resume=resume, overwrite=overwrite, console=console)
-        )
+        how: dict[str, Any] = {"engine": engine.value, "workers": workers, "resume": resume, "overwrite": overwrite}
+        try:
+            reports.append(run(one, run_dir, **how, console=console))
+        except KeyboardInterrupt:
+            # one that was not begun has nothing to go on with
+            if any(holds_run(begun) for _, begun in runs):
+                raise _interrupted() from None
+            raise
         if not as_json:
             _print_report(reports[-1], run_dir)
     if as_json:
@@ -255,9 +261,13 @@ def evaluate(
     """Measure synthetic records against real ones: the figures use real data, outside of the privacy guarantee."""
     if not synthetic.exists():
         raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder, generated images, or rows")
-    from silogan.simulations.evaluate import evaluate as measure
+    console = Console(stderr=True)
+    with waiting(console, "starting"):
+        from silogan.simulations.evaluate import evaluate as measure
+        from silogan.simulations.live import live_view
 
-    figures = measure(synthetic, real, overrides)
+    with live_view(console):
+        figures = measure(synthetic, real, overrides)
     if as_json:
         print(json.dumps(figures, indent=2))
     else:
@@ -330,6 +340,8 @@ def main() -> None:
     """
     try:
         code = app(prog_name="silogan", standalone_mode=False)
+        if code == Interrupted.exit_code:
+            _fail("interrupted", code)
     except UsageFault as fault:
         code = _fail(_with_hint(fault), fault.exit_code)
     except Exception as error:
@@ -339,9 +351,13 @@ def main() -> None:
             code = _fail(str(error), error.exit_code)
         else:
             code = _fail(f"unexpected {type(error).__name__}; run 'silogan --debug ...' to see where", 1)
-    if code == INTERRUPTED:
-        _fail("interrupted; continue a simulation with --resume", code)
     sys.exit(code)
+
+
+def _interrupted() -> Interrupted:
+    """Says with which command a simulation goes on."""
+    words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
+    return Interrupted("simulation", "interrupted", f"go on with: {shlex.join(['silogan', *words, '--resume'])}")
 
 
 def _with_hint(fault: UsageFault) -> str:
@@ -470,11 +486,10 @@ def _print_audit(found: dict[str, Any]) -> None:
 def _attack(
     scenario: Path, overrides: list[str] | None, power: bool, adversary_seconds: float, records_per_canary: int | None
 ) -> "Attacks":
-    study = _scenario(scenario, overrides)
+    study, console, seconds = _scenario(scenario, overrides), Console(stderr=True), adversary_seconds
+    with waiting(console, "starting"):
+        from silogan.simulations.attacks.attacks import attack  # takes seconds
 
-    from silogan.simulations.attacks.attacks import attack  # takes seconds
-
-    console, seconds = Console(stderr=True), adversary_seconds
     return attack(study, console, power=power, adversary_seconds=seconds, records_per_canary=records_per_canary)
 
 

@@ -371,12 +371,24 @@ def test_an_unforeseen_error_says_its_type_and_not_its_text(
     assert PATIENT not in done.err
 
 
-def test_ctrl_c_is_one_line_and_130(scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_is_one_line_and_130(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    folder = tmp_path / "a run"
+
     def interrupted(*_: object, **__: object) -> None:
+        if begun:
+            folder.mkdir()
+            (folder / "run.yaml").touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("silogan.simulations.simulate.simulate", interrupted)
-    assert_refused(silogan("simulate", scenario, "--out", tmp_path), 130, "interrupted", "--resume")
+    command = ("simulate", scenario, "--out", folder, "--set", "seed=3")
+    goes_on = f"go on with: silogan simulate {scenario} --out '{folder}' --set seed=3 --resume\n"
+    done = silogan(*command, "--overwrite")
+    assert_refused(done, 130, "interrupted")
+    assert done.err.endswith(goes_on) is begun
 
 
 BAD_SETTINGS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {

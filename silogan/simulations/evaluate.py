@@ -21,6 +21,7 @@ from silogan.common.modality.image import PIXELS
 from silogan.common.modality.image_options import Folder
 from silogan.common.modality.table import TableSchema
 from silogan.common.models.networks import Generator
+from silogan.common.progress import begin, begin_part
 from silogan.common.seeding import seeded_generator
 from silogan.common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds_run
 from silogan.common.wire.study import Study
@@ -46,6 +47,7 @@ def evaluate(synthetic: Path, real: Path | None, overrides: list[str] | None = N
     Raises:
         UsageError, ConfigError, DataError: the records cannot be found or do not belong together.
     """
+    begin("measuring", "reading the data")
     rows = synthetic.is_file() and synthetic.suffix.lower() in SUFFIXES
     if overrides and not (rows and real is not None and real.is_file()):
         raise UsageError("--set", "changes a scenario", "give rows, and --real SCENARIO.yaml")
@@ -108,6 +110,7 @@ def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Eva
     """Figures of freshly drawn records, the same ones at every call; of its classifier alone if it draws none."""
     if not generator.network.draws:
         return figures_of(None, None, data, settings, device, generator.network)
+    begin_part("drawing")
     drawn = together(generator.draw(settings.samples, seeded_generator(EVALUATION_SEED, "evaluation")))
     return figures_of(drawn.records, drawn.labels, data, settings, device, generator.network)
 

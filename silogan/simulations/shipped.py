@@ -45,6 +45,11 @@ def scenario_file(given: Path) -> Path:
     raise ConfigError(f"scenario '{given}'", "is neither a file nor the name of a scenario", hint)
 
 
+def shipped_file(name: str) -> Path | None:
+    """The file of one of ours; None if there is none of that name."""
+    return _FOLDER / f"{name}.yaml" if name in _names() else None
+
+
 def shipped() -> list[Shipped]:
     """All of them, by name."""
     return [_told(name) for name in _names()]

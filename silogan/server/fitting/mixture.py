@@ -23,6 +23,7 @@ from silogan.common.modality.table import Category, Number, TableSchema
 from silogan.common.models.weights import Weights, under
 from silogan.common.privacy.statistics.pairs import Tables
 from silogan.common.privacy.statistics.singles import Counts
+from silogan.common.progress import begin_part, track
 
 _RATE, _SPREAD = 0.1, 0.3  # Adam's, and how far components start from each other
 _SPLIT = 0.5  # a of the thinning
@@ -81,7 +82,9 @@ def mixture_weights(schema: TableSchema, found: Found, components: int, steps: i
     shares = _shares(schema, found)
     fit, rest = _thinned(shares, torch.Generator().manual_seed(rng.initial_seed()))
     mixture = _Mixture(schema, found, shares, components, rng)
+    begin_part("how many steps")
     best = _fit(copy.deepcopy(mixture), fit, steps, rest)
+    begin_part("mixture")
     _fit(mixture, shares, best)
     with torch.no_grad():
         chances, groups = mixture.probabilities()
@@ -96,7 +99,7 @@ def _fit(mixture: "_Mixture", shares: _Shares, steps: int, rest: _Shares | None 
     """Moves a mixture towards counts; returns after how many steps it was nearest to the rest of them, if any."""
     optimizer = torch.optim.Adam(mixture.parameters, lr=_RATE)
     best, least = 0, float("inf")
-    for step in range(steps):
+    for step in track(range(steps)):
         if rest is not None and step % _LOOK_EVERY == 0:
             with torch.no_grad():
                 off = float(mixture.off(rest))

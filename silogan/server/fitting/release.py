@@ -19,6 +19,7 @@ from silogan.common.privacy.statistics import CentredMoments, Means, Pairs, Sing
 from silogan.common.privacy.statistics.centred import CENTRES, RADIUS, Covariances
 from silogan.common.privacy.statistics.pairs import GROUPS
 from silogan.common.privacy.statistics.singles import Counts
+from silogan.common.progress import begin_part, track
 from silogan.common.seeding import random_generator
 from silogan.common.wire.study import Study
 from silogan.server.fitting.bayes import bayes_weights
@@ -107,7 +108,8 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
         return {**fitted, **row_weights(covariances, spectrum, study.schema, fitted)}
 
     edges = EDGES if family.edge is None else (family.edge,)
-    fits = {edge: fit(edge) for edge in edges}
+    begin_part("Gaussians")
+    fits = {edge: fit(edge) for edge in track(edges)}
     chosen = fits[choose_edge(study, fits) if family.edge is None else family.edge]
     return {**weights, **chosen, **detail_weights(study)}
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from silogan.common.models.schedule import learning_rate_factor
+from silogan.common.progress import track
 from silogan.common.seeding import random_generator
 from silogan.server.fitting.server_trainer import Rates, ServerTrainer
 from silogan.server.rounds.after.base import EndedRound
@@ -24,6 +25,6 @@ def train(ended: EndedRound, state: Checkpoint) -> Checkpoint:
     trainer.load_state(before.server)
     if adam:
         trainer.discriminator_follows(state.weights)
-    for _ in range(training.server_generator_steps):
+    for _ in track(range(training.server_generator_steps)):
         trainer.generator_step()
     return replace(state, weights=trainer.weights, server=trainer.state())
