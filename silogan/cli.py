@@ -214,7 +214,7 @@ def plan(
 
 
 @app.command(epilog=epilog("silogan generate runs/digits --count 1000 --out synthetic --labels 3,7"))
-def generate(
+def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images or rows.")],
     out: Annotated[Path, typer.Option(help="New folder (png) or new file (all others).")],
@@ -234,37 +234,39 @@ def generate(
         LabelsBy, typer.Option(help="Label records as they were asked for, or by the release's own classifier.")
     ] = LabelsBy.condition,
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same records each time.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON.")] = False,
 ) -> None:
     """Draw synthetic images or rows from a finished run's generator."""
     _require_generator(run_dir)
     from silogan.server.release.generate import generate as draw
 
     wanted = None if labels is None else tuple(label.strip() for label in labels.split(","))
-    print(
-        draw(
-            run_dir,
-            count=count,
-            out=out,
-            file_format=file_format,
-            labels=wanted,
-            where=where,
-            by_classifier=labels_by is LabelsBy.classifier,
-            seed=seed,
-            console=Console(stderr=True),
-        )
+    drawn = draw(
+        run_dir,
+        count=count,
+        out=out,
+        file_format=file_format,
+        labels=wanted,
+        where=where,
+        by_classifier=labels_by is LabelsBy.classifier,
+        seed=seed,
+        console=Console(stderr=True),
     )
+    print(json.dumps(drawn.to_json(), indent=2) if as_json else drawn)
 
 
 @app.command(epilog=epilog("silogan graph runs/codes --out codes.graphml"))
 def graph(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run of a table with code sets.")],
     out: Annotated[Path, typer.Option(help="New file, .graphml or .csv.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write which codes occur together in synthetic rows: frequencies, lift, and what is above the privacy noise."""
     _require_generator(run_dir)
     from silogan.server.release.outputs.graph import write_graph
 
-    print(write_graph(run_dir, out))
+    written = write_graph(run_dir, out)
+    print(json.dumps(written.to_json(), indent=2) if as_json else written)
 
 
 @app.command(epilog=epilog("silogan track runs/digits-basic --to tensorboard --out tracked"))

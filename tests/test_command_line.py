@@ -457,7 +457,7 @@ def test_wrong_usage_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ("cannot be read", "No such file")),
+        (None, ("neither a file nor the name of a scenario", "silogan scenarios")),
         (b"name: [tiny", ("not valid YAML", "line 2")),
         (b"\xff\xfe", ("not UTF-8",)),
         (b"- tiny", ("not a set of keys",)),

@@ -11,6 +11,7 @@ import pytest
 from silogan import cli
 from silogan.client.data.mnist import _FILES
 from silogan.common.errors import SiloganError
+from silogan.common.privacy.plan import SEEDED
 
 ROOT = Path(__file__).resolve().parents[1]
 Typed = Callable[..., tuple[int, str, str]]
@@ -104,6 +105,34 @@ def test_every_mistake_on_the_page_is_answered_as_it_says(
         assert files_in(place) == before, f"{words} left something behind"
     rows = [line for line in page if line.startswith("| `")]
     assert len(rows) == len(typed), "write the page anew: make docs"
+
+
+@pytest.mark.parametrize(
+    ("words", "facts"),
+    [
+        (
+            "generate run --count 2 --out NEW.npz --seed 1 --json",
+            {"file_format": "npz", "count": 2, "noun": "images", "marks": [SEEDED]},
+        ),
+        ("init images --yes --out NEW.yaml --json", {"hospitals": 4, "natural": False, "columns": None}),
+        ("server init --name localhost --folder NEW --json", {"address": "localhost:9443", "ca": "NEW/ca.pem"}),
+        (
+            "node init NEW --cohort digits --site bergen --data data.yaml --size 300 --record-level --json",
+            {"cohort": "digits", "unit": "record", "rehearsal": False, "delta": 1e-5, "servers": []},
+        ),
+        ("node status ward --json", {}),
+        ("data describe columns.yaml --json", {"kind": "table", "classes": ["all"]}),
+    ],
+)
+def test_facts_are_printed_as_json_too(
+    words: str, facts: dict[str, object], typed: Typed, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    new = str(tmp_path / "new")
+    code, out, error = typed(*words.replace("NEW", new).split())
+    assert (code, error) == (0, "")
+    found = json.loads(out.replace(new, "NEW"))
+    assert found == {**found, **facts}
 
 
 def test_a_folder_of_runs_is_answered_with_their_names(typed: Typed, tmp_path: Path) -> None:

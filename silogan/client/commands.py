@@ -56,6 +56,7 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
             "data of sources digits and breast-cancer, which is nobody's secret.",
         ),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was registered as JSON.")] = False,
 ) -> None:
     """Register a data set: create the key, a policy to edit and the ledger, or join the ledger of its patients.
 
@@ -84,14 +85,27 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     registration, sharing = hospital.add_cohort(
         name=name, site=site, data=section, declared_size=size, rehearsal=rehearsal
     )
+    terms = hospital.ledger(registration).cohort
+    request = prepare_connection(folder, registration, server=server, ca=ca, proxy=proxy)
+    if as_json:
+        facts = {
+            "cohort": registration.name,
+            "unit": registration.unit,
+            "rehearsal": registration.rehearsal,
+            "delta": terms.delta,
+            "shares_patients_with": list(sharing),
+            "key": hospital.key.public,
+            "request": str(request),
+            "servers": list(hospital.policy().servers),
+        }
+        print(json.dumps(facts, indent=2))
+        return
     if sharing:
         print(f"shares patients with {', '.join(sharing)}: charged in the ledger '{registration.ledger}'")
     kind = ", for rehearsals" if registration.rehearsal else ""
     print(f"cohort '{registration.name}' ({registration.unit}-level{kind}) is registered in {folder}")
-    terms = hospital.ledger(registration).cohort
     print(f"its ledger is fixed at δ = {terms.delta:g}: no study with a larger δ can be approved")
     print(f"the ledger's key, for auditors: {hospital.key.public}")
-    request = prepare_connection(folder, registration, server=server, ca=ca, proxy=proxy)
     print(f"send the coordinator {request}:")
     print("  it holds the site's name, the node's public key and the declared size, nothing else")
     if not hospital.policy().servers:

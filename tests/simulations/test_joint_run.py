@@ -62,7 +62,7 @@ def test_dependence_survives_and_marginals_are_kept(finished: tuple[Path, dict[s
 def test_files_hold_each_image_with_its_row(finished: tuple[Path, dict[str, Any], Scenario], tmp_path: Path) -> None:
     run, _, _ = finished
     said = generate(run, count=21, out=tmp_path / "png", file_format=None, labels=None, seed=1)
-    assert said.startswith("21 synthetic images with rows in ")
+    assert str(said).startswith("21 synthetic images with rows in ")
     generate(run, count=21, out=tmp_path / "all.npz", file_format="npz", labels=None, seed=1)
     rows = list(csv.DictReader((tmp_path / "png" / "rows.csv").read_text(encoding="utf-8").splitlines()))
     arrays = np.load(tmp_path / "all.npz")
