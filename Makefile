@@ -25,7 +25,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo federation test coverage check docs bench lock clean
+.PHONY: help demo federation test coverage check docs site bench lock clean
 
 help: ## print this list
 	@echo "SiloGAN: the first target that needs it installs everything into .venv (several GB on Linux, with CUDA)."
@@ -50,8 +50,13 @@ check: .venv/.dev ## check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
 
-docs: .venv/.installed ## write docs/scenarios.md from the models that read a scenario
+docs: .venv/.installed ## write docs/scenarios.md from the models that read a scenario, and docs/mistakes.md from what is printed
 	PYTHONPATH=. .venv/bin/python docs/reference.py
+	PYTHONPATH=. .venv/bin/python docs/mistakes.py
+
+site: .venv/.dev ## build the documentation as a site in site/, with warnings as errors
+	@# Not --quiet: what it hides does not count as a warning.
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 bench: .venv/.dev ## run the short form of every benchmark
 	@test -n "$(BENCHMARKS)" || echo "bench: there is no benchmark in simulations/benchmarks, so nothing was run"
@@ -67,7 +72,7 @@ lock: $(UV) ## renew requirements.lock after a change of pyproject.toml; UPGRADE
 		pyproject.toml --output-file packaging/requirements.lock
 
 clean: ## remove .venv, caches and built files; runs/ stays
-	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv dist site .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What a user needs. Compiled here, once: where Python may not write its cache, every start would compile torch again.

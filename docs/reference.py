@@ -131,7 +131,8 @@ def _default(key: str, value: Schema, section: Schema) -> str:
 
 def _meaning(name: str, value: Schema) -> str:
     choices = f"one of {', '.join(f'`{one}`' for one in CHOICES[name])}" if name in CHOICES else ""
-    return "; ".join(part for part in (value.get("description", "").replace("|", "\\|"), choices) if part)
+    described = " ".join(value.get("description", "").split()).replace("|", "\\|")
+    return "; ".join(part for part in (described, choices) if part)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import statistics
 import sys
 import traceback
@@ -12,28 +13,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click import MissingParameter
+from click import MissingParameter, NoSuchOption
 from click import UsageError as UsageFault
 from rich.console import Console
 from rich.table import Table
 
 from silogan.client.commands import node
 from silogan.client.describe.commands import data
-from silogan.common.errors import DataError, SiloganError, UsageError, VerificationError
+from silogan.common.errors import DataError, Interrupted, SiloganError, UsageError, VerificationError
 from silogan.common.operations.command_line import EXIT_CODES, epilog
 from silogan.common.printable import printable
 from silogan.common.wire.run_folder import GENERATOR_FILE, holds_run
 from silogan.server.commands import server
+from silogan.simulations.screen import waiting
 
 if TYPE_CHECKING:
     from silogan.common.config.scenario import Scenario
     from silogan.simulations.attacks.attacks import Attacks
     from silogan.simulations.planner import Outlook
 
-INTERRUPTED = 130
-
 _TAKE_NAMES = ("silogan simulate", "silogan plan")
 """Commands that need a scenario, and take the name of one."""
+
+_TAKE_KEYS = (*_TAKE_NAMES, "silogan audit", "silogan evaluate", "silogan server submit")
+"""Commands with --set."""
 
 app = typer.Typer(
     name="silogan",
@@ -56,6 +59,13 @@ class LabelsBy(StrEnum):
 
     condition = "condition"
     classifier = "classifier"
+
+
+class FormName(StrEnum):
+    """Experiment trackers of `silogan track`."""
+
+    mlflow = "mlflow"
+    tensorboard = "tensorboard"
 
 
 class EngineName(StrEnum):
@@ -108,20 +118,62 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     if resume and not any(holds_run(run_dir) for _, run_dir in runs):
         raise UsageError("--resume", f"finds no run in '{folder}'", "leave it out, or name the run's folder with --out")
 
-    from silogan.simulations.simulate import simulate as run  # takes seconds: after all that can be refused at once
-
     console = Console(stderr=True)
+    with waiting(console, "starting"):
+        from silogan.simulations.simulate import simulate as run  # takes seconds: after all that can be refused at once
+
     reports: list[dict[str, Any]] = []
     for one, run_dir in runs:
-        reports.append(
-            run(one, run_dir, engine=engine.value, workers=workers, resume=resume, overwrite=overwrite, console=console)
-        )
+        how: dict[str, Any] = {"engine": engine.value, "workers": workers, "resume": resume, "overwrite": overwrite}
+        try:
+            reports.append(run(one, run_dir, **how, console=console))
+        except KeyboardInterrupt:
+            # one that was not begun has nothing to go on with
+            if any(holds_run(begun) for _, begun in runs):
+                raise _interrupted() from None
+            raise
         if not as_json:
             _print_report(reports[-1], run_dir)
     if as_json:
         print(json.dumps(reports[0] if seeds is None else reports, indent=2))
     elif seeds is not None:
         _print_seeds(reports)
+
+
+@app.command(epilog=epilog("silogan init images --sites 3 --epsilon 10 --out mine.yaml"))
+def init(  # noqa: PLR0913, PLR0917  (each argument is an option)
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Images (FOLDER/CLASS/*.png, FOLDER/HOSPITAL/CLASS/*.png or .npz), or a table (.csv, .parquet, or a "
+            "folder with one for each hospital)."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="New scenario file; NAME.yaml if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study; that of the data if not given.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Names of the classes, as in benign,malignant. They become public.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of a table that is to be predicted.")] = None,
+    sites: Annotated[
+        int | None, typer.Option(min=1, help="Hospitals that share the records at random, even if the data names some.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels to resize images to, in height and width.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Privacy budget ε of each hospital.")] = None,
+    delta: Annotated[float | None, typer.Option(help="δ: smaller than one over a hospital's patients.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: take the defaults.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a scenario for your own data: looks at its structure, and asks for the rest on a terminal."""
+    from silogan.simulations.init.begin import Given, begin
+    from silogan.simulations.init.questions import Questions
+
+    given = Given(name, out, classes, label, sites, image_size, epsilon, delta)
+    begun = begin(data, given, Questions(take_defaults=yes))
+    if as_json:
+        print(json.dumps(begun.to_json(), indent=2))
+    else:
+        print("\n".join(begun.told()))
 
 
 @app.command(epilog=epilog("silogan scenarios"))
@@ -162,7 +214,7 @@ def plan(
 
 
 @app.command(epilog=epilog("silogan generate runs/digits --count 1000 --out synthetic --labels 3,7"))
-def generate(
+def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images or rows.")],
     out: Annotated[Path, typer.Option(help="New folder (png) or new file (all others).")],
@@ -182,37 +234,51 @@ def generate(
         LabelsBy, typer.Option(help="Label records as they were asked for, or by the release's own classifier.")
     ] = LabelsBy.condition,
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same records each time.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON.")] = False,
 ) -> None:
     """Draw synthetic images or rows from a finished run's generator."""
     _require_generator(run_dir)
     from silogan.server.release.generate import generate as draw
 
     wanted = None if labels is None else tuple(label.strip() for label in labels.split(","))
-    print(
-        draw(
-            run_dir,
-            count=count,
-            out=out,
-            file_format=file_format,
-            labels=wanted,
-            where=where,
-            by_classifier=labels_by is LabelsBy.classifier,
-            seed=seed,
-            console=Console(stderr=True),
-        )
+    drawn = draw(
+        run_dir,
+        count=count,
+        out=out,
+        file_format=file_format,
+        labels=wanted,
+        where=where,
+        by_classifier=labels_by is LabelsBy.classifier,
+        seed=seed,
+        console=Console(stderr=True),
     )
+    print(json.dumps(drawn.to_json(), indent=2) if as_json else drawn)
 
 
 @app.command(epilog=epilog("silogan graph runs/codes --out codes.graphml"))
 def graph(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run of a table with code sets.")],
     out: Annotated[Path, typer.Option(help="New file, .graphml or .csv.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write which codes occur together in synthetic rows: frequencies, lift, and what is above the privacy noise."""
     _require_generator(run_dir)
     from silogan.server.release.outputs.graph import write_graph
 
-    print(write_graph(run_dir, out))
+    written = write_graph(run_dir, out)
+    print(json.dumps(written.to_json(), indent=2) if as_json else written)
+
+
+@app.command(epilog=epilog("silogan track runs/digits-basic --to tensorboard --out tracked"))
+def track(
+    run_dir: Annotated[Path, typer.Argument(help="Run folder; the run may still go on.")],
+    to: Annotated[FormName, typer.Option(help="The experiment tracker.")],
+    out: Annotated[Path, typer.Option(help="Its folder (mlflow ui --backend-store-uri, tensorboard --logdir).")],
+) -> None:
+    """Write the events of a run as files of MLflow or TensorBoard, neither of which is needed for it."""
+    from silogan.server.tracking import track as write
+
+    print(write(run_dir, to.value, out))
 
 
 @app.command(epilog=epilog("silogan evaluate runs/mnist --real shared/data --json"))
@@ -224,8 +290,8 @@ def evaluate(
     real: Annotated[
         Path | None,
         typer.Option(
-            help="Real data: data.root of the run's source, or an image folder or .npz. "
-            "For rows: the scenario (YAML) that reads the real ones, or a run folder."
+            help="Real data: data.root of the run's source, or an image folder or .npz. For rows, or images with "
+            "rows: the scenario that reads the real ones (YAML, or the name of one of ours), or a run folder."
         ),
     ] = None,
     overrides: Annotated[
@@ -236,9 +302,13 @@ def evaluate(
     """Measure synthetic records against real ones: the figures use real data, outside of the privacy guarantee."""
     if not synthetic.exists():
         raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder, generated images, or rows")
-    from silogan.simulations.evaluate import evaluate as measure
+    console = Console(stderr=True)
+    with waiting(console, "starting"):
+        from silogan.simulations.evaluate import evaluate as measure
+        from silogan.simulations.live import live_view
 
-    figures = measure(synthetic, real, overrides)
+    with live_view(console):
+        figures = measure(synthetic, real, overrides)
     if as_json:
         print(json.dumps(figures, indent=2))
     else:
@@ -300,7 +370,8 @@ def audit(
         attacks.check()
     if found["findings"]:
         count = len(found["findings"])
-        problem = "1 problem found" if count == 1 else f"{count} problems found"
+        problem = "1 problem found" if count == 1 else f"{count} problems found, the first"
+        problem += f" in {_told(found['findings'][0])}"
         raise VerificationError("audit", problem, "ask the hospital to restore the newest copy of its ledger")
 
 
@@ -311,6 +382,8 @@ def main() -> None:
     """
     try:
         code = app(prog_name="silogan", standalone_mode=False)
+        if code == Interrupted.exit_code:
+            _fail("interrupted", code)
     except UsageFault as fault:
         code = _fail(_with_hint(fault), fault.exit_code)
     except Exception as error:
@@ -320,19 +393,39 @@ def main() -> None:
             code = _fail(str(error), error.exit_code)
         else:
             code = _fail(f"unexpected {type(error).__name__}; run 'silogan --debug ...' to see where", 1)
-    if code == INTERRUPTED:
-        _fail("interrupted; continue a simulation with --resume", code)
     sys.exit(code)
+
+
+def _interrupted() -> Interrupted:
+    """Says with which command a simulation goes on."""
+    words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
+    return Interrupted("simulation", "interrupted", f"go on with: {shlex.join(['silogan', *words, '--resume'])}")
 
 
 def _with_hint(fault: UsageFault) -> str:
     """The problem with the arguments, and where to find help; empty if the help was already shown."""
-    message = fault.format_message()
+    message = _reworded(fault)
     if isinstance(fault, MissingParameter) and fault.ctx and fault.ctx.command_path in _TAKE_NAMES:
         message = "a scenario is missing: give a file, or a name such as digits (silogan scenarios lists ours)."
     if forgotten := re.search(r"unexpected extra argument \(([\w.]+=\S*)\)", message):
         message = f"'{forgotten.group(1)}' stands alone: did you mean --set {forgotten.group(1)}?"
-    return f"{message} See '{fault.ctx.command_path} --help'." if message and fault.ctx else message
+    if not message:
+        return message
+    command = fault.ctx.command_path if fault.ctx else "silogan COMMAND"  # click has none for an option without value
+    return f"{message if message.endswith(('.', '?', '?)')) else f'{message}.'} See '{command} --help'."
+
+
+def _reworded(fault: UsageFault) -> str:
+    """What click says of a fault: with its suggestions once, a scenario's key as such, and no types of its own."""
+    message = fault.message if "Did you mean" in fault.message else fault.format_message()  # typer suggests too
+    if isinstance(fault, NoSuchOption) and fault.ctx and fault.ctx.command_path in _TAKE_KEYS:
+        from silogan.common.config.scenario import keys_called
+
+        keys = keys_called(fault.option_name.strip("-").replace("-", "_"))
+        message = f"{fault.message} Did you mean --set {keys[0]}=...?" if keys else message
+    for said, better in (("valid integer range", "whole number"), ("valid float range", "number")):
+        message = message.replace(said, better)
+    return message
 
 
 def _fail(message: str, code: int) -> int:
@@ -440,22 +533,24 @@ def _print_audit(found: dict[str, Any]) -> None:
         table.add_row(*map(printable, (cohort["name"], cohort["unit"] or "?", delta, *shown, budget)))
     console.print(table)
     for finding in found["findings"]:
-        where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
-        told = printable(f"{finding['cohort']}: {where} {finding['problem']}")
-        console.print(told, style="red", soft_wrap=True)
+        console.print(_told(finding), style="red", soft_wrap=True)
     if found["ok"]:
         passed = "All checks passed. Neighbouring: add or remove one unit. Not covered: figures on real test data."
         console.print(passed, soft_wrap=True)
 
 
+def _told(finding: dict[str, Any]) -> str:
+    where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
+    return printable(f"{finding['cohort']}: {where} {finding['problem']}")
+
+
 def _attack(
     scenario: Path, overrides: list[str] | None, power: bool, adversary_seconds: float, records_per_canary: int | None
 ) -> "Attacks":
-    study = _scenario(scenario, overrides)
+    study, console, seconds = _scenario(scenario, overrides), Console(stderr=True), adversary_seconds
+    with waiting(console, "starting"):
+        from silogan.simulations.attacks.attacks import attack  # takes seconds
 
-    from silogan.simulations.attacks.attacks import attack  # takes seconds
-
-    console, seconds = Console(stderr=True), adversary_seconds
     return attack(study, console, power=power, adversary_seconds=seconds, records_per_canary=records_per_canary)
 
 

@@ -294,7 +294,7 @@ def test_audit_names_what_was_changed_and_ends_with_its_own_code(run: Path, tmp_
     db.close()
     done = silogan("audit", copy)
     assert done.code == 6
-    assert done.err.startswith("silogan: audit: 1 problem found; ")
+    assert done.err.startswith("silogan: audit: 1 problem found in ")
     assert "copy: entry 3 was changed after it was written" in done.out
     found = json.loads(silogan("audit", copy, "--json").out)
     assert not found["ok"]
@@ -371,12 +371,24 @@ def test_an_unforeseen_error_says_its_type_and_not_its_text(
     assert PATIENT not in done.err
 
 
-def test_ctrl_c_is_one_line_and_130(scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_is_one_line_and_130(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    folder = tmp_path / "a run"
+
     def interrupted(*_: object, **__: object) -> None:
+        if begun:
+            folder.mkdir()
+            (folder / "run.yaml").touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("silogan.simulations.simulate.simulate", interrupted)
-    assert_refused(silogan("simulate", scenario, "--out", tmp_path), 130, "interrupted", "--resume")
+    command = ("simulate", scenario, "--out", folder, "--set", "seed=3")
+    goes_on = f"go on with: silogan simulate {scenario} --out '{folder}' --set seed=3 --resume\n"
+    done = silogan(*command, "--overwrite")
+    assert_refused(done, 130, "interrupted")
+    assert done.err.endswith(goes_on) is begun
 
 
 BAD_SETTINGS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
@@ -445,7 +457,7 @@ def test_wrong_usage_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ("cannot be read", "No such file")),
+        (None, ("neither a file nor the name of a scenario", "silogan scenarios")),
         (b"name: [tiny", ("not valid YAML", "line 2")),
         (b"\xff\xfe", ("not UTF-8",)),
         (b"- tiny", ("not a set of keys",)),

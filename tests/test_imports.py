@@ -1,11 +1,12 @@
 """The arrows between the packages, cli → simulations → {client, server} → common, and between the rooms of each."""
 
 import ast
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from silogan.common.wire import bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "silogan"
@@ -53,6 +54,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "release": set(),
         "evaluation": set(),
         "report": set(),
+        "tracking": {"rounds"},  # its events
         "rounds": {"fitting", "release"},  # the samples that are drawn after a round
         "operations": {"rounds"},
         "app": {"rounds", "fitting", "release"},
@@ -153,17 +155,18 @@ def _room_of_file(path: Path) -> str:
     return room_of(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
 
 
-def test_flower_bundle_is_complete_without_the_simulator() -> None:
-    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    patterns: list[str] = config["tool"]["flwr"]["app"]["fab-include"]
-    bundled = {path for pattern in patterns for path in ROOT.glob(pattern)}
+def test_what_hospitals_get_is_complete_without_the_simulator(tmp_path: Path) -> None:
+    bundle.stage(tmp_path / "app")
+    bundled = {path.relative_to(tmp_path / "app") for path in (tmp_path / "app").rglob("*.py")}
 
-    rooms = {path for package in ("common", "client", "server") for path in sources_of(package)}
-    assert bundled == {PACKAGE / "__init__.py", *rooms}
+    rooms = {path.relative_to(ROOT) for package in ("common", "client", "server") for path in sources_of(package)}
+    assert bundled == {Path("silogan/__init__.py"), *rooms}
     for path in bundled:
-        names = {name for _, name in imported_names(path.read_text(encoding="utf-8"))}
+        names = {name for _, name in imported_names((ROOT / path).read_text(encoding="utf-8"))}
         assert names.isdisjoint({"simulations", "cli", "tests"}), path
-        assert "run" not in names or path == PACKAGE / "__init__.py", path  # there it is imported when it is asked for
+        assert "run" not in names or path == Path("silogan/__init__.py"), (
+            path
+        )  # there it is imported when it is asked for
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,19 @@
 """What a person types wrong on the first day, and the one line that answers it."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from silogan import cli
 from silogan.client.data.mnist import _FILES
+from silogan.common.errors import SiloganError
+from silogan.common.privacy.plan import SEEDED
 
+ROOT = Path(__file__).resolve().parents[1]
 Typed = Callable[..., tuple[int, str, str]]
 
 
@@ -52,6 +57,82 @@ def test_a_mistake_is_answered_in_one_line(
     assert error.count("\n") == 1
     assert error.count("did you mean") <= 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def mistakes() -> ModuleType:
+    """The program that writes the page of mistakes."""
+    spec = importlib.util.spec_from_file_location("mistakes", ROOT / "docs" / "mistakes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def place(mistakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A newcomer's files."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    mistakes.lay_out(folder)
+    return folder
+
+
+def files_in(place: Path) -> set[Path]:
+    """All of them, but for the coordinator's lock and its list of what was done and refused."""
+    return set(place.rglob("*")) - {place / "coord" / name for name in (".lock", "actions.jsonl")}
+
+
+@pytest.mark.usefixtures("threads_kept")
+def test_every_mistake_on_the_page_is_answered_as_it_says(
+    mistakes: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    page = (ROOT / "docs" / "mistakes.md").read_text(encoding="utf-8").splitlines()
+    typed = [words for group in mistakes.MISTAKES.values() for words in group]
+    assert len(typed) >= 50
+    before = files_in(place)
+    documented = {kind.exit_code for kind in SiloganError.__subclasses__()}
+    for words in typed:
+        found = mistakes.answer(words)
+        assert mistakes.row(words, found) in page, f"write the page anew: make docs ({found.told})"
+        assert found.code in documented, words
+        assert found.told.startswith("silogan: "), words
+        assert found.told.count("\n") == 1, words
+        assert found.told.lower().count("did you mean") <= 1, words
+        assert "; " in found.told or "See 'silogan" in found.told, f"{words}: no hint"
+        assert "unexpected " not in found.told.replace("unexpected extra argument", ""), words
+        assert files_in(place) == before, f"{words} left something behind"
+    rows = [line for line in page if line.startswith("| `")]
+    assert len(rows) == len(typed), "write the page anew: make docs"
+
+
+@pytest.mark.parametrize(
+    ("words", "facts"),
+    [
+        (
+            "generate run --count 2 --out NEW.npz --seed 1 --json",
+            {"file_format": "npz", "count": 2, "noun": "images", "marks": [SEEDED]},
+        ),
+        ("init images --yes --out NEW.yaml --json", {"hospitals": 4, "natural": False, "columns": None}),
+        ("server init --name localhost --folder NEW --json", {"address": "localhost:9443", "ca": "NEW/ca.pem"}),
+        (
+            "node init NEW --cohort digits --site bergen --data data.yaml --size 300 --record-level --json",
+            {"cohort": "digits", "unit": "record", "rehearsal": False, "delta": 1e-5, "servers": []},
+        ),
+        ("node status ward --json", {}),
+        ("data describe columns.yaml --json", {"kind": "table", "classes": ["all"]}),
+    ],
+)
+def test_facts_are_printed_as_json_too(
+    words: str, facts: dict[str, object], typed: Typed, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    new = str(tmp_path / "new")
+    code, out, error = typed(*words.replace("NEW", new).split())
+    assert (code, error) == (0, "")
+    found = json.loads(out.replace(new, "NEW"))
+    assert found == {**found, **facts}
 
 
 def test_a_folder_of_runs_is_answered_with_their_names(typed: Typed, tmp_path: Path) -> None:

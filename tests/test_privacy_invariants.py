@@ -425,7 +425,7 @@ def seed_is_written_on_everything(folder: Path) -> None:
     assert SEEDED in study.plan.marks()
     assert yaml.safe_load((folder / RUN_FILE).read_text(encoding="utf-8"))["plan"]["seeded"] is True
     drawn = generate(folder, count=2, out=folder / "out", file_format="png", labels=None, seed=None)
-    assert SEEDED in drawn
+    assert SEEDED in drawn.marks
     pictures = list((folder / "out").rglob("*.png"))
     assert len(pictures) == 2
     assert all(SEEDED.encode() in picture.read_bytes() for picture in pictures)

@@ -80,7 +80,8 @@ def test_a_released_generator_has_the_detail_in_its_file_and_the_release_as_it_w
 
     assert report["credit"] == CREDIT
     assert CREDIT.replace("'", "&#39;") in (run_dir / REPORT_PAGE).read_text(encoding="utf-8")
-    assert CREDIT in generate(run_dir, count=10, out=tmp_path / "drawn", file_format="png", labels=None, seed=1)
+    drawn = generate(run_dir, count=10, out=tmp_path / "drawn", file_format="png", labels=None, seed=1)
+    assert CREDIT in str(drawn)
     picture = next((tmp_path / "drawn").rglob("*.png"))
     assert CREDIT in Image.open(picture).text["SiloGAN"]  # pyright: ignore[reportAttributeAccessIssue]
     assert simulate(scenario(public), run_dir, resume=True) == report

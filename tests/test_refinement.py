@@ -98,6 +98,7 @@ def test_the_section_alone_switches_it_on_and_sets_what_it_needs() -> None:
     ("values", "words"),
     [
         ({"model": {"family": "dcgan"}}, "training.refine needs model.family=gaussians or mixture, not dcgan"),
+        ({"model": {"family": "mixture", "by_hospital": True}}, "sees no hospital: it needs model.by_hospital=false"),
         ({"training": {"refine": REFINE, "warm_start": {}}}, "training.refine begins at a fit: it needs no"),
         ({"training": {"refine": REFINE, "guard": {}}}, "no training.warm_start and no training.guard"),
         ({"training": {"refine": REFINE, "rounds": 7}}, "training.rounds=7 contradicts training.refine, which sets"),

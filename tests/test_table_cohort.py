@@ -74,13 +74,13 @@ class Hospital:
     def cohort(self) -> Registration:
         return self.node.register.get("visits")
 
-    def study(self, columns: Path | None = None) -> Study:
+    def study(self, columns: Path | None = None, **model: bool) -> Study:
         """As the coordinator makes it, who has the description and no data."""
         scenario = {
             "name": "visits",
             "data": {"source": "table", "columns": str(columns or self.columns)},
             "sites": {"count": 2},
-            "model": {"family": "mixture", "singles_share": 0.25},
+            "model": {"family": "mixture", "singles_share": 0.25, **model},
             "training": {"rounds": 0},
             "privacy": {"epsilon": 8.0, "delta": 1e-4},
         }
@@ -125,6 +125,20 @@ def test_a_table_is_registered_explained_approved_answered_and_audited(hospital:
     found = audit(hospital.node.ledger_paths()[0], public_key=hospital.node.key.public)
     assert found.findings == ()
     assert 7.5 < hospital.node.ledger(hospital.cohort).epsilon() <= 8.0
+
+
+def test_a_hospital_is_told_that_rows_will_say_whose_they_are_like(hospital: Hospital) -> None:
+    apart, together = hospital.study(by_hospital=True), hospital.study()
+    assert apart.plan == together.plan  # what leaves is the same
+    cost = hospital.node.cost(apart, hospital.cohort, SERVER)
+    said, others = (dict(explain(one, hospital.cohort, SERVER, cost)) for one in (apart, together))
+    assert said["hospitals"].startswith("rows will say which hospital they resemble; whoever has the generator sees")
+    assert "hospitals" not in others
+    assert apart.schema == together.schema == hospital.cohort.schema
+    hospital.approve(apart)
+    assert hospital.answer(apart, "singles")
+    with pytest.raises(PrivacyRefusal):
+        hospital.answer(together, "singles")  # another study, which was not approved
 
 
 def test_nothing_need_be_held_out_at_a_hospital(hospital: Hospital) -> None:

@@ -56,6 +56,7 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
             "data of sources digits and breast-cancer, which is nobody's secret.",
         ),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was registered as JSON.")] = False,
 ) -> None:
     """Register a data set: create the key, a policy to edit and the ledger, or join the ledger of its patients.
 
@@ -67,11 +68,15 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     from silogan.client.node.questions import DELTA, answered
     from silogan.client.node.questions import record_level as asked_level
     from silogan.common.config.scenario import parse_data
+    from silogan.common.errors import ConfigError
     from silogan.common.reading import read_keys
 
     name, site = answered("cohort", cohort, str), answered("site", site, str)
     source = Path(answered("data", None if data is None else str(data), str))
-    section = parse_data(read_keys(source, "data", "for example: source: folder"))
+    keys = read_keys(source, "data", "for example: source: folder")
+    if isinstance(keys.get("data"), dict):
+        raise ConfigError(f"data '{source}'", "is a scenario", "keep the keys under data: alone, not indented")
+    section = parse_data(keys)
     unit = "record" if asked_level(record_level) else "patient"
     size = answered("size", size, int)
     if not Node.is_at(folder):
@@ -80,14 +85,27 @@ def node_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     registration, sharing = hospital.add_cohort(
         name=name, site=site, data=section, declared_size=size, rehearsal=rehearsal
     )
+    terms = hospital.ledger(registration).cohort
+    request = prepare_connection(folder, registration, server=server, ca=ca, proxy=proxy)
+    if as_json:
+        facts = {
+            "cohort": registration.name,
+            "unit": registration.unit,
+            "rehearsal": registration.rehearsal,
+            "delta": terms.delta,
+            "shares_patients_with": list(sharing),
+            "key": hospital.key.public,
+            "request": str(request),
+            "servers": list(hospital.policy().servers),
+        }
+        print(json.dumps(facts, indent=2))
+        return
     if sharing:
         print(f"shares patients with {', '.join(sharing)}: charged in the ledger '{registration.ledger}'")
     kind = ", for rehearsals" if registration.rehearsal else ""
     print(f"cohort '{registration.name}' ({registration.unit}-level{kind}) is registered in {folder}")
-    terms = hospital.ledger(registration).cohort
     print(f"its ledger is fixed at δ = {terms.delta:g}: no study with a larger δ can be approved")
     print(f"the ledger's key, for auditors: {hospital.key.public}")
-    request = prepare_connection(folder, registration, server=server, ca=ca, proxy=proxy)
     print(f"send the coordinator {request}:")
     print("  it holds the site's name, the node's public key and the declared size, nothing else")
     if not hospital.policy().servers:
@@ -131,6 +149,9 @@ def node_relocate(
     folder: NodeFolder,
     root: Annotated[Path, typer.Option(help="Where the data is now.")],
     patients: Annotated[Path | None, typer.Option(help="Where its manifest is now, if it has moved too.")] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="Where the CSV file of rows of images is now, if it has moved too.")
+    ] = None,
     columns: Annotated[
         Path | None, typer.Option(help="Where the description of its columns is now, if it has moved too.")
     ] = None,
@@ -140,7 +161,8 @@ def node_relocate(
     from silogan.client.node.node import Node
 
     hospital = Node(folder)
-    moved = hospital.relocate(hospital.register.get(cohort), root=root, patients=patients, columns=columns)
+    places = {"root": root, "patients": patients, "rows": rows, "columns": columns}
+    moved = hospital.relocate(hospital.register.get(cohort), **{key: path for key, path in places.items() if path})
     print(f"cohort '{moved.name}' is now read from {moved.data.root}; its ledger is unchanged")
 
 
@@ -224,8 +246,10 @@ def node_protect(
 
     It is asked for on a terminal, else read from the credentials silogan.passphrase and silogan.new-passphrase.
     """
+    from silogan.client.node.node import require_node
     from silogan.client.node.protection import protect, unprotect
 
+    require_node(folder)
     if remove:
         unprotect(folder)
         print("the keys have no passphrase: whoever can read the folder can use them")
@@ -245,10 +269,12 @@ def node_check(
     """Check everything that a round needs. Exit code 6 if a check fails."""
     from dataclasses import asdict
 
+    from silogan.client.node.node import require_node
     from silogan.client.node.preflight import preflight
     from silogan.client.node.review import review as write_review
     from silogan.common.errors import VerificationError
 
+    require_node(folder)
     if review:
         write_review(folder)
     checks = preflight(folder)

@@ -71,6 +71,8 @@ def _header(rows: Iterator[list[str]], thing: str) -> list[str]:
     names = [name.strip() for name in next(rows, [])]
     if not any(names):
         raise DataError(thing, "has no header", "begin it with a line of the columns' names")
+    if len(names) == 1 and any(sign in names[0] for sign in ";\t"):
+        raise DataError(thing, "has semicolons or tabs between its columns", "export it again, with commas")
     return names
 
 

@@ -9,7 +9,8 @@ path of a patient's file or an exact count: errors are logged, and a hospital's 
     ├── DataError           4  bad data
     ├── PrivacyRefusal      5  refused for privacy: budget, policy, missing approval
     ├── VerificationError   6  invalid evidence
-    └── FederationError     7  the federation failed: quorum, network
+    ├── FederationError     7  the federation failed: quorum, network
+    └── Interrupted       130  stopped by whoever had started it
 
 A site that refuses sends the coordinator only a code (`common/wire/refusals.py`).
 """
@@ -111,6 +112,12 @@ class FederationError(SiloganError):
     """The federation failed: no quorum, no network, no usable reply."""
 
     exit_code = 7
+
+
+class Interrupted(SiloganError):  # noqa: N818  (it is no fault)
+    """Whoever had started the work has stopped it."""
+
+    exit_code = 130
 
 
 ERRORS_BY_EXIT_CODE: dict[int, type[SiloganError]] = {

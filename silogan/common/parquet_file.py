@@ -1,7 +1,8 @@
 """Parquet files of tables, for which pyarrow is needed: an extra, so that it is imported only where it is used."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +31,17 @@ def pyarrow(option: str, hint: str) -> tuple[Any, Any]:
         ) from None
 
 
+def read_header(path: Path, thing: str) -> list[str]:
+    """The names of all columns.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+        DataError: the file cannot be read.
+    """
+    with _opened(path, thing) as file:
+        return list(file.schema_arrow.names)
+
+
 def read_blocks(
     path: Path, columns: Sequence[str], thing: str, separators: Mapping[str, str] | None = None
 ) -> Iterator[list[tuple[str, ...]]]:
@@ -45,22 +57,31 @@ def read_blocks(
         UsageError: pyarrow is not installed.
         DataError: the file cannot be read, or has not each column once.
     """
-    module, parquet = pyarrow(thing, "give CSV")
     between = separators or {}
+    with _opened(path, thing) as file:
+        names = list(file.schema_arrow.names)
+        for name in columns:
+            if names.count(name) != 1:
+                problem = "is there twice" if name in names else "is missing"
+                hint = "give each declared column once, or correct the description of the columns"
+                raise DataError(f"column '{name}' of {thing}", problem, hint)
+        for batch in file.iter_batches(batch_size=_BLOCK, columns=list(columns)):
+            if batch.num_rows:
+                yield [
+                    tuple(_text(value, between.get(name)) for value in batch.column(name).to_pylist())
+                    for name in columns
+                ]
+
+
+@contextmanager
+def _opened(path: Path, thing: str) -> Generator[Any]:
+    """The open file; whatever reading it raises becomes a `DataError`."""
+    module, parquet = pyarrow(thing, "give CSV")
+    if not path.is_file():
+        raise DataError(thing, "is not a file", "correct its path")
     try:
         with parquet.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
-            for name in columns:
-                if names.count(name) != 1:
-                    problem = "is there twice" if name in names else "is missing"
-                    hint = "give each declared column once, or correct the description of the columns"
-                    raise DataError(f"column '{name}' of {thing}", problem, hint)
-            for batch in file.iter_batches(batch_size=_BLOCK, columns=list(columns)):
-                if batch.num_rows:
-                    yield [
-                        tuple(_text(value, between.get(name)) for value in batch.column(name).to_pylist())
-                        for name in columns
-                    ]
+            yield file
     except (OSError, ValueError, module.ArrowException):
         raise DataError(thing, "is not a Parquet file that can be read", "write it again") from None
 

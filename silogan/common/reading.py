@@ -10,7 +10,13 @@ from pydantic import BaseModel, ValidationError
 
 from silogan.common.errors import ConfigError
 from silogan.common.section import AnySection, shown, shown_key, unknown_key
-from silogan.common.yaml_text import Excess, read_file, read_yaml
+from silogan.common.yaml_text import Excess, Repeated, read_file, read_yaml
+
+_YAML_HINTS = {
+    "found character that cannot start any token": "indent with spaces, not tabs",
+    "mapping values are not allowed": "quote a text that has a colon, and indent all keys of a section alike",
+}
+"""By what PyYAML says of a fault."""
 
 
 def read_keys(path: Path, whole: str, example: str) -> dict[str, Any]:
@@ -26,11 +32,13 @@ def read_keys(path: Path, whole: str, example: str) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(thing, f"cannot be read ({reason})", f"give a {whole} file") from None
     except Excess as error:
-        raise ConfigError(thing, str(error.problem), "make it simpler") from None
+        hint = "keep one of them" if isinstance(error, Repeated) else "make it simpler"
+        raise ConfigError(thing, str(error.problem), hint) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise ConfigError(thing, f"is not valid YAML{where}", "correct the file") from None
+        hint = next((hint for said, hint in _YAML_HINTS.items() if said in str(error)), "correct the file")
+        raise ConfigError(thing, f"is not valid YAML{where}", hint) from None
     if not isinstance(raw, dict):
         raise ConfigError(thing, "is not a set of keys", example)
     return cast(dict[str, Any], raw)
@@ -64,9 +72,11 @@ def one_line(
     path = [*at, *inner]
     key = shown_key(path or [whole])
     if fault["type"] == "extra_forbidden":
-        return unknown_key(path, known if at or len(path) > 1 else [*known, *_in_sections(path[0], section)])
+        return unknown_key(path, known if at or len(path) > 1 else [*known, *in_sections(path[0], section)])
     if fault["type"] == "missing":
         return ConfigError(key, "is missing", f"add it to the {whole}")
+    if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return ConfigError(key, f"is a section of keys, not {shown(fault['input'])}", f"set one of them, as {key}.KEY")
     if fault["type"] == "value_error":
         return ConfigError(key, str(fault["ctx"]["error"]) if "ctx" in fault else fault["msg"], "correct one of them")
     message = fault["msg"][0].lower() + fault["msg"][1:]
@@ -93,7 +103,7 @@ def _place(location: tuple[int | str, ...], section: type[BaseModel] | None) -> 
     return path, beside
 
 
-def _in_sections(key: str, section: type[BaseModel] | None) -> list[str]:
+def in_sections(key: str, section: type[BaseModel] | None) -> list[str]:
     """The dotted keys of a section's own sections that end with a key: where one was left out."""
     fields = section.model_fields if section else {}
     inner = {name: one for name, field in fields.items() for one in _alternatives(field.annotation)}

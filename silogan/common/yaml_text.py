@@ -25,7 +25,7 @@ class _Loader(SafeLoader):  # pyright: ignore[reportUntypedBaseClass, reportGene
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise Excess(problem=f"has key '{key.value}' twice", problem_mark=key.start_mark)
+                    raise Repeated(problem=f"has key '{key.value}' twice", problem_mark=key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -40,6 +40,10 @@ _Dumper.add_implicit_resolver(*_FLOAT)
 
 class Excess(yaml.MarkedYAMLError):
     """YAML that is more than anybody needs; `problem` says in what."""
+
+
+class Repeated(Excess):
+    """A key that is there twice."""
 
 
 def read_file(path: Path) -> str:

@@ -10,9 +10,10 @@ from flwr.serverapp import Grid, ServerApp
 from silogan.common.errors import FederationError, SiloganError, VerificationError
 from silogan.common.models.networks import build, initialise
 from silogan.common.models.weights import Weights, generator_weights, weights_of
+from silogan.common.progress import listening, writer
 from silogan.common.seeding import random_generator
 from silogan.common.wire.messages import STATISTICS, pack
-from silogan.common.wire.run_folder import RUNS_VARIABLE
+from silogan.common.wire.run_folder import PROGRESS_FILE, RUNS_VARIABLE
 from silogan.common.wire.study import Study
 from silogan.server.fitting.release import sent_with, statistic
 from silogan.server.release.publish import publish
@@ -39,7 +40,8 @@ def main(grid: Grid, context: Context) -> None:
     runs = os.environ.get(RUNS_VARIABLE, "")
     run_dir = Path(runs) / str(context.run_config["run-dir"])
     try:
-        federate(grid, run_dir)
+        with listening(writer(run_dir / PROGRESS_FILE)):
+            federate(grid, run_dir)
         if runs:
             conclude(run_dir)
     except OSError as error:
@@ -101,6 +103,6 @@ def conclude(run_dir: Path) -> None:
 
 def initial_weights(study: Study) -> Weights:
     """Initial random weights of both networks, from the scenario's seed if there is one."""
-    gan = build(study.scenario.model, study.schema)
+    gan = build(study.scenario.model, study.drawn)
     initialise(gan, random_generator(study.scenario.seed, "initial weights"))
     return weights_of(gan)

@@ -31,7 +31,7 @@ HERE = Path("server")
 
 
 @server.command("init", epilog=epilog("silogan server init --name fl.example.org"))
-def server_init(
+def server_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     name: Annotated[list[str], typer.Option("--name", help="Host name or address that hospitals use; repeatable.")],
     folder: ServerFolder = HERE,
     listen: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
@@ -42,6 +42,7 @@ def server_init(
     readers: Annotated[
         str | None, typer.Option(metavar="GROUP", help="System group whose members may see the status.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what hospitals need as JSON.")] = False,
 ) -> None:
     """Create the coordinator's folder: settings, secret, and a certificate from a private authority or a given one."""
     from silogan.server.operations.coordinator import Coordinator, Given
@@ -57,6 +58,11 @@ def server_init(
         from silogan.server.operations.view import admit_readers
 
         admit_readers(folder, readers)
+    if as_json:
+        secret = None if given else str(folder / "ca.key")
+        facts = {"folder": str(folder), "address": f"{name[0]}:{port}", "ca": str(folder / "ca.pem"), "secret": secret}
+        print(json.dumps(facts, indent=2))
+        return
     print(f"coordinator '{name[0]}' in {folder}; give the hospitals {folder / 'ca.pem'} and {name[0]}:{port}")
     if given is None:
         print(f"keep a copy of {folder / 'ca.key'} offline: whoever has it can impersonate this coordinator")

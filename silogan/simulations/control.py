@@ -7,6 +7,11 @@ it could not be tried, as their patients would pay twice. A simulation can try i
 from silogan.common.config.scenario import Scenario
 
 
+def has_control(scenario: Scenario) -> bool:
+    """Whether a simulation runs it."""
+    return scenario.training.refine is not None and scenario.evaluation.enabled
+
+
 def control_of(scenario: Scenario) -> Scenario:
     """The study without its critic: same hospitals and seed, and with a seed the same partition.
 

@@ -1,33 +1,33 @@
 """`silogan evaluate`: compares a run's generator, or a file or folder of synthetic records, with real records."""
 
-import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from silogan.client.data import DataSet, medmnist, read
-from silogan.client.data.arrays import SIZES
 from silogan.client.data.positions import load_positions
-from silogan.common.config.scenario import Evaluation, load_scenario, parse_data
+from silogan.common.config.scenario import Evaluation, Scenario, load_scenario, parse_data
 from silogan.common.device import choose_device
-from silogan.common.errors import DataError, UsageError
-from silogan.common.modality import Data, Stored
+from silogan.common.errors import UsageError
+from silogan.common.modality import Data, Schema, Stored
 from silogan.common.modality.image import PIXELS
-from silogan.common.modality.image_options import Folder
+from silogan.common.modality.joint import JointSchema
 from silogan.common.modality.table import TableSchema
 from silogan.common.models.networks import Generator
+from silogan.common.progress import begin, begin_part
+from silogan.common.rows_file import SUFFIXES
 from silogan.common.seeding import seeded_generator
 from silogan.common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds_run
 from silogan.common.wire.study import Study
 from silogan.server.evaluation import EVALUATORS, Comparison, Labelled
 from silogan.server.release.generator import ReleasedGenerator, load_generator, together
-from silogan.server.release.outputs.image import UNLABELLED
-from silogan.simulations.synthetic_rows import SUFFIXES, read_rows
+from silogan.simulations.shipped import names, scenario_file
+from silogan.simulations.synthetic_images import read_images
+from silogan.simulations.synthetic_joint import read_joint
+from silogan.simulations.synthetic_rows import read_rows
 
 EVALUATION_SEED = 0
 
@@ -37,18 +37,22 @@ def evaluate(synthetic: Path, real: Path | None, overrides: list[str] | None = N
 
     Args:
         synthetic: a run folder, a folder of PNG by class, an NPZ file, or rows as CSV or Parquet.
-        real: where the real images are: a MedMNIST-like `.npz`, a folder that holds `MNIST/raw` or `FashionMNIST/raw`,
-            or a folder of images by class. Of rows, the scenario or the run folder that says where the real ones are,
-            and what their columns mean. A run folder knows its own source; then `real` only says where that lies, and
-            may be left out.
+        real: the scenario, by its path or by the name of one of ours, or the run folder that says where the real
+            records are and what they mean. Of images without rows also where the real ones are: a MedMNIST-like `.npz`,
+            a folder that holds `MNIST/raw` or `FashionMNIST/raw`, or a folder of images by class. A run folder knows
+            its own source; then `real` only says where that lies, and may be left out.
         overrides: changes of the scenario that `real` is, as `section.key=value`.
 
     Raises:
         UsageError, ConfigError, DataError: the records cannot be found or do not belong together.
     """
+    begin("measuring", "reading the data")
     rows = synthetic.is_file() and synthetic.suffix.lower() in SUFFIXES
-    if overrides and not (rows and real is not None and real.is_file()):
-        raise UsageError("--set", "changes a scenario", "give rows, and --real SCENARIO.yaml")
+    file = None if real is None else _scenario_file(real, rows=rows)
+    if overrides and (file is None or holds_run(synthetic)):
+        raise UsageError("--set", "changes a scenario", "give drawn records, and --real SCENARIO.yaml")
+    if real is not None and file is None and not real.exists():
+        raise UsageError(f"--real {real}", "does not exist", "correct the path of the real data")
     if holds_run(synthetic):
         study = Study.load(synthetic)
         data = study.scenario.data if real is None else study.scenario.data.model_copy(update={"root": real})
@@ -58,29 +62,45 @@ def evaluate(synthetic: Path, real: Path | None, overrides: list[str] | None = N
     if real is None:
         hint = "name the scenario of the real rows, or a run folder" if rows else "give the path of the real images"
         raise UsageError("--real", "is missing", hint)
+    if file is not None or holds_run(real):
+        scenario, data = _of_run(real) if file is None else _of_scenario(load_scenario(file, overrides))
+        records, labels = _records(synthetic, real, data.schema, rows=rows)
+        return figures_of(records, labels, data, scenario.evaluation, scenario.training.device)
     if rows:
-        return _evaluate_rows(synthetic, real, overrides)
-    images, labels, classes = _read_npz(synthetic) if synthetic.is_file() else _read_folder(synthetic)
-    data = read(_guess(real, images, classes, ordered=synthetic.is_file()))
-    if labels is not None:
-        labels = _recoded(labels, classes, data.schema.classes)
-    return figures_of({PIXELS: images}, labels, data, Evaluation(samples=len(images)), "auto")
-
-
-def _evaluate_rows(synthetic: Path, real: Path, overrides: list[str] | None) -> dict[str, Any]:
-    """Figures of a file of rows against the real rows of a scenario, or of a run."""
-    if holds_run(real):
-        study = Study.load(real)
-        scenario, data = study.scenario, with_hospitals(read(study.scenario.data), study, real)
-    elif real.suffix.lower() in (".yaml", ".yml"):
-        scenario = load_scenario(real, overrides)
-        data = read(scenario.data)
-    else:
         hint = "give the scenario (.yaml) of the real rows, or a run folder"
         raise UsageError(f"--real {real}", "does not say what the columns mean", hint)
-    if not isinstance(data.schema, TableSchema):
-        raise UsageError(f"--real {real}", f"is of {data.schema.noun}, not of table rows", "give that of a table")
-    return figures_of(*read_rows(synthetic, data.schema), data, scenario.evaluation, scenario.training.device)
+    images = read_images(synthetic)
+    data = read(_guess(real, images.pixels, images.classes, ordered=synthetic.is_file()))
+    settings = Evaluation(samples=len(images.pixels))
+    return figures_of({PIXELS: images.pixels}, images.labels_in(data.schema.classes), data, settings, "auto")
+
+
+def _scenario_file(real: Path, *, rows: bool) -> Path | None:
+    """The scenario that `real` is, by its path or by the name of one of ours; None where it is something else."""
+    named = not real.exists() and (rows or str(real) in names())  # else it is a place of real images
+    return scenario_file(real) if named or real.suffix.lower() in (".yaml", ".yml") else None
+
+
+def _of_run(run_dir: Path) -> tuple[Scenario, DataSet]:
+    study = Study.load(run_dir)
+    return study.scenario, with_hospitals(read(study.scenario.data), study, run_dir)
+
+
+def _of_scenario(scenario: Scenario) -> tuple[Scenario, DataSet]:
+    return scenario, read(scenario.data)
+
+
+def _records(synthetic: Path, real: Path, schema: Schema, *, rows: bool) -> tuple[Stored, Tensor | None]:
+    """The records that are measured against real ones of this schema, with their labels."""
+    if rows != isinstance(schema, TableSchema):
+        problem = f"is of {schema.noun}, not of {'table rows' if rows else 'images'}"
+        raise UsageError(f"--real {real}", problem, f"give that of {'a table' if rows else 'images'}")
+    if isinstance(schema, TableSchema):
+        return read_rows(synthetic, schema)
+    if isinstance(schema, JointSchema):
+        return read_joint(synthetic, schema)
+    images = read_images(synthetic)
+    return {PIXELS: images.pixels}, images.labels_in(schema.classes)
 
 
 def with_hospitals(data: DataSet, study: Study, run_dir: Path) -> DataSet:
@@ -108,6 +128,7 @@ def measure_generator(generator: ReleasedGenerator, data: DataSet, settings: Eva
     """Figures of freshly drawn records, the same ones at every call; of its classifier alone if it draws none."""
     if not generator.network.draws:
         return figures_of(None, None, data, settings, device, generator.network)
+    begin_part("drawing")
     drawn = together(generator.draw(settings.samples, seeded_generator(EVALUATION_SEED, "evaluation")))
     return figures_of(drawn.records, drawn.labels, data, settings, device, generator.network)
 
@@ -156,51 +177,10 @@ def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: boo
             hint = "evaluate the run folder, or generate with --format npz"
             raise UsageError(f"--real {real}", "has no class names to match with the class folders", hint)
         return parse_data({"source": "medmnist", "classes": None if known else classes, **shape})
+    if real.is_file():
+        hint = "give a folder of images by class, or an .npz file"
+        raise UsageError(f"--real {real}", "is no data of images", hint)
     for folder, source in (("MNIST", "mnist"), ("FashionMNIST", "fashion-mnist")):
         if (real / folder / "raw").is_dir():
             return parse_data({"source": source, **shape})
     return parse_data({"source": "folder", "classes": classes, **shape})
-
-
-def _recoded(labels: Tensor, own: tuple[str, ...], real: tuple[str, ...]) -> Tensor:
-    """Labels by position in `own`, as positions in `real`: classes are the same where their names are."""
-    for name in own:
-        if name not in real:
-            hint = f"give the real data of the same study, with {', '.join(real)}"
-            raise DataError("synthetic images", f"have a class '{name}' that the real images do not have", hint)
-    if not bool(((labels >= 0) & (labels < len(own))).all()):
-        raise DataError("synthetic images", "have a label without a class name", "generate the images again")
-    return torch.tensor([real.index(name) for name in own])[labels]
-
-
-def _read_npz(path: Path) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
-    """All images of a file; labels are positions in the class names, which are in the file as well."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            pixels, classes = archive["train_images"], tuple(str(name) for name in archive["classes"])
-            labels = archive["train_labels"] if "train_labels" in archive.files else None
-        # reshape refuses colour that is not RGB
-        images = torch.from_numpy(pixels.reshape(*pixels.shape[:3], {3: 1, 4: 3}[pixels.ndim])).permute(0, 3, 1, 2)
-        _, _, height, width = images.shape
-        if pixels.dtype != np.uint8 or not len(images) or height != width or height not in SIZES:
-            raise ValueError
-        if labels is not None and (labels.dtype.kind not in "iu" or labels.size != len(images)):
-            raise ValueError
-        codes = None if labels is None else torch.from_numpy(labels.astype(np.int64).flatten())
-        return images.contiguous(), codes, classes
-    except (*(OSError, KeyError, ValueError, TypeError, EOFError), zipfile.BadZipFile, zlib.error, NotImplementedError):
-        raise DataError(f"'{path}'", "is not a file written by silogan generate", "generate the file again") from None
-
-
-def _read_folder(path: Path) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
-    """All images of a folder by class; the class names are the folders' own, since synthetic images are public.
-
-    Without labels where the only folder is that of images without a class.
-    """
-    classes = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir()))
-    if not classes:
-        raise DataError(f"'{path}'", "holds no class folders", "give the output of silogan generate")
-    data = read(Folder(root=path, classes=classes))
-    images = torch.cat((data.train.stored[PIXELS], data.test.stored[PIXELS]))
-    labels = None if classes == (UNLABELLED,) else torch.cat((data.train.labels, data.test.labels))
-    return images, labels, classes

@@ -19,6 +19,7 @@ from silogan.common.device import available_cores, threads_for_training
 from silogan.common.errors import VerificationError
 from silogan.common.files import write_bytes_atomically
 from silogan.common.models.networks import blueprint
+from silogan.common.progress import begin_part
 from silogan.common.wire.run_folder import REPORT_FILE, REPORT_PAGE
 from silogan.common.wire.study import Study, versions
 from silogan.server.fitting.choices import judge
@@ -67,6 +68,7 @@ def finish(
     measuring = time.monotonic()
     measured = measure(study, generator, run_dir)
     evaluation_seconds = time.monotonic() - measuring
+    begin_part("report")
     report = {
         **_description(study, checkpoint, engine, stopped),
         "sites": _sites(study, checkpoint, run_dir),
@@ -95,6 +97,7 @@ def measure(study: Study, generator: ReleasedGenerator, run_dir: Path) -> dict[s
     """
     scenario = study.scenario
     if scenario.evaluation.enabled:
+        begin_part("reading the data")
         data = with_hospitals(read(scenario.data), study, run_dir)
         return measure_generator(generator, data, scenario.evaluation, scenario.training.device)
     reason = "evaluation.enabled is false"
@@ -104,7 +107,7 @@ def measure(study: Study, generator: ReleasedGenerator, run_dir: Path) -> dict[s
 
 def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str | None) -> dict[str, Any]:
     scenario = study.scenario
-    gan = blueprint(scenario.model, study.schema)
+    gan = blueprint(scenario.model, study.drawn)
     return {
         "name": scenario.name,
         "title": scenario.title,

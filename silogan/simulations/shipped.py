@@ -34,23 +34,32 @@ def scenario_file(given: Path) -> Path:
     """A scenario's file, from its path or from the name of one of ours; a file of that name comes first.
 
     Raises:
-        ConfigError: a name that is neither.
+        ConfigError: there is no such file, and no scenario of that name.
     """
-    if given.suffix or given.parent != Path() or given.is_file():
+    if given.is_file():
         return given
-    if (path := _FOLDER / f"{given}.yaml").is_file():
+    if not given.suffix and given.parent == Path() and (path := _FOLDER / f"{given}.yaml").is_file():
         return path
-    close = nearest(str(given), _names())
-    hint = f"did you mean '{close}'?" if close else "silogan scenarios lists ours"
-    raise ConfigError(f"scenario '{given}'", "is neither a file nor the name of a scenario", hint)
+    thing = f"scenario '{given}'"
+    if given.is_dir():
+        raise ConfigError(thing, "is a folder", f"write a scenario for the data in it: silogan init {given}")
+    close = nearest(given.stem, names())
+    hint = f"did you mean '{close}'?" if close else "silogan scenarios lists ours, silogan init writes one for you"
+    raise ConfigError(thing, "is neither a file nor the name of a scenario", hint)
+
+
+def shipped_file(name: str) -> Path | None:
+    """The file of one of ours; None if there is none of that name."""
+    return _FOLDER / f"{name}.yaml" if name in names() else None
 
 
 def shipped() -> list[Shipped]:
     """All of them, by name."""
-    return [_told(name) for name in _names()]
+    return [_told(name) for name in names()]
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
+    """Of all of them, in order."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 

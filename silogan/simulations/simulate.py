@@ -1,8 +1,10 @@
 """`silogan simulate`: prepare or resume a run folder, train, release, evaluate, report."""
 
+import shutil
 import time
 from pathlib import Path
-from typing import Any
+from statistics import mean
+from typing import Any, NamedTuple
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
@@ -10,16 +12,19 @@ from rich.console import Console
 from silogan.common.allocator import keep_freed_memory
 from silogan.common.config.scenario import Scenario
 from silogan.common.device import available_cores, choose_device
-from silogan.common.errors import ConfigError, PrivacyRefusal, UsageError
+from silogan.common.errors import ConfigError, PrivacyRefusal, SiloganError, UsageError
 from silogan.common.files import writing
+from silogan.common.progress import begin, begin_part
 from silogan.common.registry import lookup
 from silogan.common.wire.run_folder import CONTROL_FOLDER, LOCK_FILE, delete_run, holds_run
+from silogan.common.wire.study import Study
 from silogan.server.rounds.checkpoint import Checkpoint
-from silogan.simulations.control import control_of
-from silogan.simulations.engines import ENGINES
+from silogan.simulations.control import control_of, has_control
+from silogan.simulations.engines import ENGINES, Engine
 from silogan.simulations.finish import finish, finished_report
-from silogan.simulations.live import live_view
+from silogan.simulations.live import CONTROL, MEASURING, PREPARING, View, following, live_view, phases_of
 from silogan.simulations.prepare import prepare, reopen
+from silogan.simulations.times import Clock, in_words, known, record, trial
 
 
 def simulate(
@@ -31,6 +36,7 @@ def simulate(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    run: Engine | None = None,
 ) -> dict[str, Any]:
     """Runs a scenario to its report, and with `training.refine` its control too, in a folder of its own.
 
@@ -42,6 +48,7 @@ def simulate(
         resume: continue from the last checkpoint; a run that is finished is reported as it is.
         overwrite: delete the run that the folder holds.
         console: where to show progress.
+        run: what runs the rounds in place of the engine of that name.
 
     Returns:
         The content of `report.json`.
@@ -50,41 +57,86 @@ def simulate(
         SiloganError: why it could not be done. A refusal for privacy after the first round still leaves a generator and
             a report of the rounds before it.
     """
+    how = _How(engine, run or lookup(ENGINES, engine, "--engine"), workers, resume, overwrite)
+    with live_view(console or Console(stderr=True, quiet=True)) as view:
+        return _simulate(scenario, run_dir, how, view)
+
+
+class _How(NamedTuple):
+    engine: str
+    run: Engine
+    workers: int | None
+    resume: bool
+    overwrite: bool
+
+
+def _simulate(scenario: Scenario, run_dir: Path, how: _How, view: View, prefix: str = "") -> dict[str, Any]:
+    """See `simulate`; `prefix` stands before the names of phases."""
     start = time.monotonic()
-    run = lookup(ENGINES, engine, "--engine")
     run_dir, scenario = run_dir.absolute(), _with_absolute_paths(scenario)
+    is_new = not run_dir.exists()
     with _locked(run_dir):
-        if holds_run(run_dir) and overwrite:
+        if holds_run(run_dir) and how.overwrite:
             delete_run(run_dir)
-        if holds_run(run_dir) and not resume:
+        resumed = holds_run(run_dir)
+        if resumed and not how.resume:
             hint = "add --resume to continue, --overwrite to start again, or choose another --out"
             raise ConfigError(f"run folder '{run_dir}'", "already holds a run", hint)
-        study = reopen(scenario, run_dir) if holds_run(run_dir) else prepare(scenario, run_dir)
+        begin(prefix + PREPARING, "reading the data")
+        study = reopen(scenario, run_dir) if resumed else _prepared(scenario, run_dir, is_new=is_new)
         report = finished_report(run_dir)
         if report is not None:
             return _unless_stopped(report, run_dir)
-        console = console or Console(stderr=True, quiet=True)
-        _prepare_memory(scenario, console)
+        _prepare_memory(scenario, view.console)
+        took = _expect(view, study, scenario, run_dir, announced=not resumed) if not prefix else 0.0
         refusal: PrivacyRefusal | None = None
         try:
-            with live_view(study, run_dir, console):
-                run(run_dir, num_sites=len(study.sites), workers=workers or _default_workers(len(study.sites)))
+            with following(view, study, run_dir, prefix):
+                workers = how.workers or _default_workers(len(study.sites))
+                how.run(run_dir, num_sites=len(study.sites), workers=workers)
         except PrivacyRefusal as error:
             refusal = error
         checkpoint = Checkpoint.latest(run_dir)
         if refusal is not None and (checkpoint is None or checkpoint.round == 0):
             raise refusal
         stopped, control = str(refusal) if refusal else None, None
-        if scenario.training.refine is not None and scenario.evaluation.enabled and stopped is None:
-            beside = run_dir / CONTROL_FOLDER
-            control = simulate(
-                control_of(scenario), beside, engine=engine, workers=workers, resume=True, console=console
-            )
-        with console.status("measuring the synthetic records"):
-            report = finish(study, run_dir, engine=engine, stopped=stopped, started=start, control=control)
+        if has_control(scenario) and stopped is None:
+            again = how._replace(resume=True, overwrite=False)
+            control = _simulate(control_of(scenario), run_dir / CONTROL_FOLDER, again, view, f"{CONTROL} ")
+        begin(prefix + MEASURING)
+        report = finish(study, run_dir, engine=how.engine, stopped=stopped, started=start, control=control)
+        if took and not resumed and stopped is None:
+            record(scenario, run_dir, mean((took, trial())), view.spent())
     if refusal is not None:
         raise refusal
     return report
+
+
+def _expect(view: View, study: Study, scenario: Scenario, run_dir: Path, *, announced: bool) -> float:
+    """Tells the view what will come and how long it should take.
+
+    Returns:
+        Seconds of the trial of this machine; 0 if nobody watches, and none was made.
+    """
+    if not view.watched:
+        return 0.0
+    begin_part("measuring this machine")
+    took = trial()
+    times = Clock(known(scenario, run_dir), took)
+    view.expect(phases_of(study), times, len(study.sites))
+    if announced and times.total:
+        view.console.print(f"{in_words(times.total)} on this machine", highlight=False)
+    return took
+
+
+def _prepared(scenario: Scenario, run_dir: Path, *, is_new: bool) -> Study:
+    """The study of a new run; if there can be none, a folder that was made for it is gone again."""
+    try:
+        return prepare(scenario, run_dir)
+    except SiloganError:
+        if is_new and not holds_run(run_dir):
+            shutil.rmtree(run_dir)
+        raise
 
 
 def _with_absolute_paths(scenario: Scenario) -> Scenario:

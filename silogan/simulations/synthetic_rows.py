@@ -5,7 +5,6 @@ read as it is, so is a missing one, and so are too many codes. A category must h
 be listed, since another is a spelling unheard of.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +14,11 @@ import torch
 from torch import Tensor
 
 from silogan.client.data.table_values import Convert, Read, class_converter, converted, converter, read_column, reader
-from silogan.common import csv_file, parquet_file
 from silogan.common.errors import DataError
 from silogan.common.modality import Stored
 from silogan.common.modality.code_set import MOST_IN_ROW, CodeSet
 from silogan.common.modality.table import FIRST_DAY, LARGEST_NUMBER, LAST_DAY, Category, Column, TableSchema
-
-SUFFIXES = (".csv", ".parquet")
-"""How the names of such files end."""
+from silogan.common.rows_file import read_blocks
 
 _MOST_ROWS = 10_000_000
 
@@ -39,7 +35,7 @@ def read_rows(path: Path, schema: TableSchema) -> tuple[Stored, Tensor | None]:
     """
     thing = f"'{path}'"
     readers: dict[str, Read] = {
-        column.name: partial(converted, convert=_converter(column, schema)) for column in schema.columns
+        column.name: partial(converted, convert=convert_of(column, schema)) for column in schema.columns
     }
     readers |= {one.name: _reader(one, schema) for one in schema.code_sets}
     if schema.label:
@@ -47,7 +43,8 @@ def read_rows(path: Path, schema: TableSchema) -> tuple[Stored, Tensor | None]:
         readers[schema.label] = partial(converted, convert=class_converter(spellings, schema.missing))
     parts = {name: [read(())] for name, read in readers.items()}
     count = 0
-    for block in _blocks(path, list(readers), schema, thing):
+    separators = {one.name: one.separator for one in schema.code_sets}
+    for block in read_blocks(path, list(readers), thing, separators):
         count += len(block[0])
         if count > _MOST_ROWS:
             raise DataError(thing, "has too many rows", f"give at most {_MOST_ROWS:,}")
@@ -60,19 +57,12 @@ def read_rows(path: Path, schema: TableSchema) -> tuple[Stored, Tensor | None]:
     return stored, labels
 
 
-def _blocks(path: Path, names: Sequence[str], schema: TableSchema, thing: str) -> Iterator[list[tuple[str, ...]]]:
-    """Columns of a file as texts, part by part."""
-    if path.suffix.lower() == ".csv":
-        return csv_file.read_blocks(path, names, thing)
-    return parquet_file.read_blocks(path, names, thing, {one.name: one.separator for one in schema.code_sets})
-
-
 def _reader(one: CodeSet, schema: TableSchema) -> Read:
     """How the codes of rows are read, where no row is refused for having too many, up to `MOST_IN_ROW`."""
     return reader(one if one.drop else replace(one, most=min(len(one.values), MOST_IN_ROW)), schema.missing)
 
 
-def _converter(column: Column, schema: TableSchema) -> Convert:
+def convert_of(column: Column, schema: TableSchema) -> Convert:
     """How a column's texts are read, where no value is refused for its range or for being missing."""
     if isinstance(column, Category):
         spellings = _with_names(column.values, column.spellings, column.name)

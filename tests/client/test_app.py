@@ -30,9 +30,10 @@ from silogan.common.errors import (
 )
 from silogan.common.modality import Data
 from silogan.common.modality.image import PIXELS
+from silogan.common.progress import Told, read_told
 from silogan.common.wire.messages import Instruction, Reply, Weights, pack, unpack
 from silogan.common.wire.refusals import refusal_from_record
-from silogan.common.wire.run_folder import PARTITION_FILE
+from silogan.common.wire.run_folder import PARTITION_FILE, PROGRESS_FILE
 from silogan.common.wire.study import SiteDeclaration, Study
 from tests.plans import phase_and_round
 
@@ -120,6 +121,20 @@ def test_both_sites_answer_one_shared_message(
     assert bytes_of(message) == asked, "a site changed the message that the others are still to read"
     assert bytes_of(replies[0]) != bytes_of(replies[1])
     assert len(readable) == 1, "the data is held once for all sites of a process"
+
+
+@pytest.mark.usefixtures("readable")
+def test_a_site_tells_its_steps_to_whoever_watches_the_run(
+    study: Study, run_dir: Path, make_weights: Callable[..., Weights]
+) -> None:
+    app(message_for(study, make_weights(study)), context_of(run_dir, 0))
+    assert not (run_dir / PROGRESS_FILE).exists()
+    (run_dir / PROGRESS_FILE).touch()
+    app(message_for(study, make_weights(study)), context_of(run_dir, 1))
+    told, _ = read_told(run_dir / PROGRESS_FILE, 0)
+    steps = study.plan.training.steps_per_round
+    assert {(one.who, one.of) for one in told} == {("site-1", steps)}, "which says nothing of how many records it has"
+    assert told[-1] == Told("", "", steps, steps, 1.0, "site-1")
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(8, 4), (3, 1), (1, 1)])

@@ -50,7 +50,7 @@ def test_table_goes_from_the_reader_to_the_report(tmp_path: Path) -> None:
     assert "table rows of age, glucose, pressure" in (folder / "report.html").read_text(encoding="utf-8")
 
     said = generate(folder, count=50, out=tmp_path / "rows.csv", file_format=None, labels=("ill",), seed=1)
-    assert said.startswith("50 synthetic table rows in ")
+    assert str(said).startswith("50 synthetic table rows in ")
     rows = list(csv.DictReader((tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 50
     assert {row["class"] for row in rows} == {"ill"}

@@ -59,5 +59,5 @@ def test_a_run_with_codes_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture
         rows = list(csv.DictReader(file, strict=True))
     assert {row["male"] for row in rows} == {"1"}
     assert max(row["dx"].count("|") for row in rows) < MOST
-    assert f"{CODES} codes in " in write_graph(run_dir, tmp_path / "codes.csv")
+    assert f"{CODES} codes in " in str(write_graph(run_dir, tmp_path / "codes.csv"))
     assert json.loads((tmp_path / "codes.csv.about.json").read_text(encoding="utf-8"))["SiloGAN"]

@@ -164,6 +164,14 @@ def test_mnist_is_brought_to_the_size_of_the_images(
     assert measured[0].test[0].shape == (10_000, 1, 8, 8)
 
 
+def test_a_scenario_says_where_real_images_are(tmp_path: Path, measured: list[Measured]) -> None:
+    digits = tuple(str(digit) for digit in range(10))
+    evaluate(write_npz(tmp_path / "s.npz", [9, 3], digits), Path("digits"), ["evaluation.samples=7"])
+    assert measured[0].labels is not None
+    assert measured[0].labels.tolist() == [9, 3]
+    assert (measured[0].train[0].shape[1:], measured[0].settings.samples) == ((1, 8, 8), 7)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -206,9 +214,10 @@ def test_a_damaged_file_is_refused(real: Path, tmp_path: Path) -> None:
     ("synthetic", "real", "error", "says"),
     [
         ("s.npz", None, UsageError, "--real: is missing"),
-        ("s.npz", "missing", DataError, "is not a folder"),
-        ("s.npz", "missing.npz", DataError, "missing.npz"),
-        ("empty", "retinamnist_64.npz", DataError, "holds no class folders"),
+        ("s.npz", "missing", UsageError, "missing: does not exist"),
+        ("s.npz", "missing.npz", UsageError, "missing.npz: does not exist"),
+        ("s.npz", "text.txt", UsageError, "text.txt: is no data of images"),
+        ("empty", "other.npz", DataError, "holds no class folders"),
         ("png", "other.npz", UsageError, "has no class names to match"),
     ],
 )
@@ -219,6 +228,7 @@ def test_what_cannot_be_compared_is_refused(
     write_npz(tmp_path / "s.npz", np.arange(20) % 5)
     write_npz(tmp_path / "other.npz", np.arange(20) % 5)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").touch()
     write_png(tmp_path / "png", shades(np.zeros(50)), torch.zeros(50, dtype=torch.int64), CLASSES)
     with pytest.raises(error, match=says):
         evaluate(tmp_path / synthetic, None if real is None else tmp_path / real)

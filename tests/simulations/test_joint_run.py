@@ -10,12 +10,15 @@ import pytest
 from PIL import Image
 
 from silogan.common.config.scenario import Scenario, parse_scenario
+from silogan.common.errors import UsageError
 from silogan.common.privacy.plan import CELLS, MEANS, MOMENTS
 from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.common.yaml_text import write_yaml
 from silogan.server.fitting.release import statistic
 from silogan.server.release.generate import generate
 from silogan.server.release.generator import load_generator
 from silogan.simulations.attacks import canaries
+from silogan.simulations.evaluate import evaluate
 from silogan.simulations.planner import outlook
 from silogan.simulations.prepare import planned
 from silogan.simulations.simulate import simulate
@@ -59,7 +62,7 @@ def test_dependence_survives_and_marginals_are_kept(finished: tuple[Path, dict[s
 def test_files_hold_each_image_with_its_row(finished: tuple[Path, dict[str, Any], Scenario], tmp_path: Path) -> None:
     run, _, _ = finished
     said = generate(run, count=21, out=tmp_path / "png", file_format=None, labels=None, seed=1)
-    assert said.startswith("21 synthetic images with rows in ")
+    assert str(said).startswith("21 synthetic images with rows in ")
     generate(run, count=21, out=tmp_path / "all.npz", file_format="npz", labels=None, seed=1)
     rows = list(csv.DictReader((tmp_path / "png" / "rows.csv").read_text(encoding="utf-8").splitlines()))
     arrays = np.load(tmp_path / "all.npz")
@@ -76,6 +79,23 @@ def test_files_hold_each_image_with_its_row(finished: tuple[Path, dict[str, Any]
     note = json.loads((tmp_path / "png" / "rows.csv.about.json").read_text(encoding="utf-8"))
     assert note["note"] == "Drawn from a generative model. No row is a record of a patient."
     assert load_generator(run / GENERATOR_FILE).schema.kind == "joint"
+
+
+def test_files_and_the_run_are_measured_as_its_report_was(
+    finished: tuple[Path, dict[str, Any], Scenario], tmp_path: Path
+) -> None:
+    run, report, scenario = finished
+    assert evaluate(run, None)["joint"] == report["joint"]
+    generate(run, count=1500, out=tmp_path / "png", file_format="png", labels=None, seed=1)
+    asked = tmp_path / "asked.yaml"
+    asked.write_text(write_yaml(scenario.model_dump(mode="json")), encoding="utf-8")
+    found = evaluate(tmp_path / "png", asked, ["seed=1"])
+    for drawn, reported in zip(found["joint"]["columns"], report["joint"]["columns"], strict=True):
+        assert drawn["distance"] == pytest.approx(reported["distance"], abs=0.03)
+        assert drawn["auroc_within_real"] == reported["auroc_within_real"]
+        assert drawn["name"] not in ("stage", "side") or drawn["auroc_within_synthetic"] > 0.55
+    with pytest.raises(UsageError, match="is of images with rows, not of table rows; give that of a table"):
+        evaluate(tmp_path / "png" / "rows.csv", run)
 
 
 def test_a_plan_says_what_is_released(finished: tuple[Path, dict[str, Any], Scenario]) -> None:

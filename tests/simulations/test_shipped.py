@@ -33,8 +33,12 @@ def test_a_file_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert scenario_file(own) != own
     own.write_text("name: mine\n", encoding="utf-8")
     assert scenario_file(own) == own
-    assert scenario_file(Path("digits.yaml")) == Path("digits.yaml")
-    assert scenario_file(Path("a/digits")) == Path("a/digits")
+    for near in ("digits.yaml", "a/digits", "simulations/scenarios/digit.yaml"):
+        with pytest.raises(ConfigError, match=r"did you mean 'digits'\?$"):
+            scenario_file(Path(near))
+    Path("folder").mkdir()
+    with pytest.raises(ConfigError, match=r"is a folder; .*silogan init folder$"):
+        scenario_file(Path("folder"))
 
 
 def test_a_name_that_is_none_is_answered_with_the_nearest() -> None:

@@ -223,8 +223,9 @@ def test_parquet_without_a_column_or_without_rows_is_refused(tmp_path: Path) -> 
         ("FOLDER", None, "--real FOLDER: does not say what the columns mean; give the scenario"),
         ("missing.yaml", None, "scenario 'missing.yaml': cannot be read"),
         ("digits", None, "--real SCENARIOS/digits.yaml: is of images, not of table rows; give that of a table"),
-        ("FOLDER", ["seed=1"], "--set: changes a scenario; give rows, and --real SCENARIO.yaml"),
-        (None, ["seed=1"], "--set: changes a scenario; give rows, and --real SCENARIO.yaml"),
+        ("digit", None, "scenario 'digit': is neither a file nor the name of a scenario; did you mean 'digits'?"),
+        ("FOLDER", ["seed=1"], "--set: changes a scenario; give drawn records, and --real SCENARIO.yaml"),
+        (None, ["seed=1"], "--set: changes a scenario; give drawn records, and --real SCENARIO.yaml"),
     ],
 )
 def test_what_says_nothing_of_the_real_rows_is_refused(

@@ -86,10 +86,8 @@ def read(data: Folder) -> DataSet:
 
 def read_with_files(data: Folder) -> tuple[DataSet, list[Entry], list[Entry]]:
     """The same, and the files of the training and test images, in the same order."""
-    root = required_root(data, "the folder that holds the class folders")
-    classes = declared_classes(data)
-    with _readable(root):
-        train, test = _splits(root, classes, data)
+    root, classes = _root_and_classes(data)
+    train, test = layout(data)
     if not train and not test:
         raise DataError(f"folder '{root}'", "has no images", "correct data.root")
     sites = sorted({entry.site for entry in (*train, *test) if entry.site is not None})
@@ -99,6 +97,27 @@ def read_with_files(data: Folder) -> tuple[DataSet, list[Entry], list[Entry]]:
         like = _decode((train or test)[0], data)
         train_images, test_images = (_images(part, sites, like, data) for part in (train, test))
     return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None), train, test
+
+
+def layout(data: Folder) -> tuple[list[Entry], list[Entry]]:
+    """The files of training and test images, none of which is opened.
+
+    Raises:
+        ConfigError, DataError: see `read`, of which this is what does not depend on the images themselves.
+    """
+    root, classes = _root_and_classes(data)
+    with _readable(root):
+        return _splits(root, classes, data)
+
+
+def visible(folder: Path) -> list[Path]:
+    """What `folder` holds, by name, without hidden files and what file managers leave."""
+    kept = (item for item in folder.iterdir() if not item.name.startswith(".") and item.name.lower() not in _CLUTTER)
+    return sorted(kept, key=lambda item: item.name)
+
+
+def _root_and_classes(data: Folder) -> tuple[Path, tuple[str, ...]]:
+    return required_root(data, "the folder that holds the class folders"), declared_classes(data)
 
 
 def _splits(root: Path, classes: tuple[str, ...], data: Folder) -> tuple[list[Entry], list[Entry]]:
@@ -147,15 +166,15 @@ def _refuse_shared_patients(train: list[Entry], test: list[Entry]) -> None:
 def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[Entry]:
     """The images of one split, ordered by site, class folder and name."""
     children = _subfolders(folder, root)
-    deep = [child for child in children if any(item.is_dir() for item in _visible(child))]
+    deep = [child for child in children if any(item.is_dir() for item in visible(child))]
     for child in deep:
         if child.name in classes:
             raise DataError(f"class folder '{child.name}'", "holds folders", "put its images straight into it")
         # What lies in a folder that is neither site nor class may be named after a patient, so its names are not said.
-        if not any(item.name in classes for item in _visible(child)):
+        if not any(item.name in classes for item in visible(child)):
             problem = "is neither a declared class nor a site with class folders"
             raise DataError(f"folder '{child.name}'", problem, "remove it or correct data.classes")
-    odd = next((child for child in children if child not in deep and any(_visible(child))), None)
+    odd = next((child for child in children if child not in deep and any(visible(child))), None)
     if deep and odd is not None:
         raise DataError(f"folder '{odd.name}'", "has no class folders while others have", "use one layout throughout")
     groups = [(site.name, site) for site in deep] or [(None, folder)]
@@ -169,7 +188,7 @@ def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[Entry]:
 
 def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[str, ...]) -> list[Entry]:
     entries: list[Entry] = []
-    for position, path in enumerate(_visible(folder), start=1):
+    for position, path in enumerate(visible(folder), start=1):
         file = PurePosixPath(path.relative_to(root).as_posix())
         entry = Entry(path, file, site, classes.index(folder.name), folder.name, position)
         if path.suffix.lower() not in FORMATS:
@@ -184,7 +203,7 @@ def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[st
 
 def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[Path]:
     """The folders in `folder` by name; images beside them and folders not in `only` are errors."""
-    children = _visible(folder)
+    children = visible(folder)
     if any(child.suffix.lower() in FORMATS and not child.is_dir() for child in children):
         raise DataError(f"folder '{folder.name}'", "holds images outside of a class folder", "move them into one")
     folders = [child for child in children if child.is_dir()]
@@ -196,12 +215,6 @@ def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[
             known = ", ".join(sorted(only))
             raise DataError(f"folder '{child.name}'", f"is not one of {known}", "remove it or correct data.classes")
     return folders
-
-
-def _visible(folder: Path) -> list[Path]:
-    """What `folder` holds, by name, without hidden files and what file managers leave."""
-    kept = (item for item in folder.iterdir() if not item.name.startswith(".") and item.name.lower() not in _CLUTTER)
-    return sorted(kept, key=lambda item: item.name)
 
 
 @contextmanager

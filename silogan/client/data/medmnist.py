@@ -8,7 +8,7 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from silogan.client.data.records import DataSet, Records
 from silogan.client.data.settings import declared_classes, own_classes, required_root
 from silogan.common.errors import ConfigError, DataError
 from silogan.common.modality.image_options import MedMnist
+from silogan.common.registry import nearest
 
 _ORGANS = (
     *("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right"),
@@ -68,12 +69,47 @@ def read(data: MedMnist) -> DataSet:
     """
     path = _file(required_root(data, "a MedMNIST .npz file"), data.dataset)
     thing = f"file '{path.name}'"
+    if not path.exists():
+        raise _absent(path, thing)
     classes = _classes(path, thing, data)
     with _opened(path, thing) as archive:
         names = _site_names(archive, thing)
         train, test = (_split(archive, part, thing, len(classes), names, data) for part in ("train", "test"))
         train, test = _with_patients(archive, thing, train, test)
     return assemble(thing, train, test, classes, names)
+
+
+class Inside(NamedTuple):
+    """The structure of a file.
+
+    Attributes:
+        height, width, channels: of its images.
+        classes: names of the classes, if the set is known.
+        sites: number of natural sites that it names, if it does.
+    """
+
+    height: int
+    width: int
+    channels: int
+    classes: tuple[str, ...] | None
+    sites: int | None
+
+
+def look_into(path: Path) -> Inside:
+    """The structure of a file, by the form of its arrays alone.
+
+    Raises:
+        DataError: the file is missing or corrupt, or holds no images.
+    """
+    thing = f"file '{path.name}'"
+    _refuse_several_labels(path, thing)
+    with _opened(path, thing) as archive:
+        names = _site_names(archive, thing)
+        shape = _array(archive, "train_images", thing).shape
+    if len(shape) not in (3, 4) or shape[3:] not in ((), (3,)):
+        raise DataError(f"train_images of {thing}", "are no images", "store uint8 [N, S, S] or [N, S, S, 3]")
+    classes, sites = CLASSES.get(set_name(path)), None if names is None else len(names)
+    return Inside(shape[1], shape[2], 3 if shape[3:] else 1, classes, sites)
 
 
 def set_name(path: Path) -> str:
@@ -87,15 +123,27 @@ def _file(root: Path, dataset: str | None) -> Path:
         return root
     if dataset is None:
         raise ConfigError("data.dataset", "is missing while data.root is a folder", "set it, or name the .npz file")
-    below = root / "medmnist" / f"{dataset}.npz"
-    return below if below.exists() else root / f"{dataset}.npz"
+    below, beside = root / "medmnist" / f"{dataset}.npz", root / f"{dataset}.npz"
+    if not below.exists() and not beside.exists() and set_name(beside) not in (*CLASSES, _MULTI_LABEL):
+        close = nearest(dataset, CLASSES)
+        hint = f"did you mean '{close}'?" if close else f"put its file there, or use one of {', '.join(CLASSES)}"
+        raise ConfigError("data.dataset", f"'{dataset}' is neither in '{root}' nor a set of MedMNIST", hint)
+    return below if below.exists() else beside
 
 
 def _classes(path: Path, thing: str, data: MedMnist) -> tuple[str, ...]:
     stem = set_name(path)
-    if stem == _MULTI_LABEL:
-        raise DataError(thing, "has several labels per image", "use a single-label data set")
+    _refuse_several_labels(path, thing)
     return own_classes(data, CLASSES[stem]) if stem in CLASSES else declared_classes(data)
+
+
+def _absent(path: Path, thing: str) -> DataError:
+    return DataError(thing, f"is not in '{path.parent}'", "correct data.root")
+
+
+def _refuse_several_labels(path: Path, thing: str) -> None:
+    if set_name(path) == _MULTI_LABEL:
+        raise DataError(thing, "has several labels per image", "use a single-label data set")
 
 
 @contextmanager
@@ -108,7 +156,7 @@ def _opened(path: Path, thing: str) -> Generator[Any]:
                 raise DataError(thing, "is not an .npz archive", "give a MedMNIST .npz file")
             yield archive
     except FileNotFoundError:
-        raise DataError(thing, f"is not in '{path.parent}'", "correct data.root") from None
+        raise _absent(path, thing) from None
     except OSError as error:
         raise DataError(thing, f"cannot be read ({error.strerror or 'damaged'})", "check the file") from None
     except DataError:

@@ -1,4 +1,4 @@
-"""Rows of CSV files: one or several for each hospital, or one for all with a column that names the hospital.
+"""Rows of CSV or Parquet files: one or several for each hospital, or one for all with a column that names the hospital.
 
 Errors name a column and a site. A hospital's name is public; a value, the number of a row or a count is not.
 """
@@ -19,18 +19,20 @@ from silogan.client.data.settings import required_root
 from silogan.client.data.split import share
 from silogan.client.data.table_values import Read, class_converter, converted, read_column, reader
 from silogan.common.bounds import Name
-from silogan.common.csv_file import read_blocks
 from silogan.common.errors import ConfigError, DataError
 from silogan.common.modality.table import TableSchema
 from silogan.common.modality.table_file import spelled
 from silogan.common.modality.table_options import Table
+from silogan.common.rows_file import SUFFIXES, read_blocks
 
 _MOST_ROWS = 10_000_000
 _NAME = TypeAdapter[str](Name)
 
 
 def read(data: Table) -> DataSet:
-    """The rows of `data.root`: a CSV file; or a folder with a file for each hospital, or a folder of files for one.
+    """The rows of `data.root`: a CSV or Parquet file, or a folder with a file for each hospital.
+
+    In that folder a hospital with several files has a folder of its name.
 
     The name of a hospital is that of its file or folder. Its rows under one name are of one patient, in whatever files
     they are.
@@ -48,7 +50,10 @@ def read(data: Table) -> DataSet:
     """
     root = required_root(data, "a CSV file, or a folder with one or a folder for each hospital")
     schema = data.declared_schema()
-    sites = _files(root)
+    if not root.exists():
+        hint = "--set data.root=PLACE of the CSV file, or of the folder with one for each hospital"
+        raise DataError("data.root", "does not exist", hint)
+    sites = files_of(root)
     if root.is_dir() and schema.site:
         problem = f"names a column of sites, '{schema.site}', but data.root is a folder, whose files are the sites"
         raise ConfigError("data.columns", problem, "remove one of them")
@@ -63,15 +68,19 @@ def read(data: Table) -> DataSet:
     return DataSet(schema, train, test, names or None)
 
 
-def _files(root: Path) -> dict[str, list[Path]]:
-    """The files of each site, by its name."""
+def files_of(root: Path) -> dict[str, list[Path]]:
+    """The files of each site, by its name; see `read`.
+
+    Raises:
+        DataError: there is none, or a name or link is wrong.
+    """
     try:
         found = _sites(root) if root.is_dir() else [(root.stem, [root])]
         outside = {name for name, files in found for path in files if not _is_within(path, root)}
     except (OSError, RuntimeError):  # RuntimeError: a loop of links
         raise DataError("data.root", "cannot be read", "check its permissions and links") from None
     if not found:
-        raise DataError("data.root", "is a folder without a .csv file", "give one for each hospital")
+        raise DataError("data.root", "is a folder without a .csv or .parquet file", "give one for each hospital")
     for name, _ in found:
         _check_name(name, "data.root", "has a file")
     if outside:
@@ -85,7 +94,7 @@ def _files(root: Path) -> dict[str, list[Path]]:
 def _sites(root: Path) -> list[tuple[str, list[Path]]]:
     """Name and files of each site: a file by itself, or a folder with some."""
     found = [(item.name, _visible(item)) if _is_folder(item) else (item.stem, [item]) for item in _visible(root)]
-    files = [(name, [item for item in items if item.suffix.lower() == ".csv"]) for name, items in found]
+    files = [(name, [item for item in items if item.suffix.lower() in SUFFIXES]) for name, items in found]
     return [(name, items) for name, items in files if items]
 
 
@@ -94,7 +103,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _is_folder(item: Path) -> bool:
-    return item.is_dir() and item.suffix.lower() != ".csv"
+    return item.is_dir() and item.suffix.lower() not in SUFFIXES
 
 
 def _is_within(path: Path, root: Path) -> bool:
@@ -140,7 +149,8 @@ class _Rows:
         """
         patient, origin = self.schema.patient, self.schema.site
         names = [*self._readers, *(name for name in (patient, origin) if name)]
-        for block in read_blocks(path, names, thing):
+        separators = {one.name: one.separator for one in self.schema.code_sets}
+        for block in read_blocks(path, names, thing, separators):
             columns, count = dict(zip(names, block, strict=True)), len(block[0])
             self._count += count
             if self._count > _MOST_ROWS:

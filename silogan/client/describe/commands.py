@@ -26,18 +26,18 @@ def _group() -> None:
 
 @data.command("describe", epilog=epilog("silogan data describe patients.csv --draft > columns.yaml"))
 def describe(
-    file: Annotated[Path, typer.Argument(help="A description (YAML); with --draft, a CSV file.")],
+    file: Annotated[Path, typer.Argument(help="A description (YAML); with --draft, a CSV or Parquet file.")],
     draft: Annotated[
         bool,
         typer.Option(
             "--draft",
-            help="Draft the description of a CSV file. Its bounds and values are read from the data: they are not "
+            help="Draft the description of a table. Its bounds and values are read from the data: they are not "
             "private, and must be replaced by public ones before use.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
-    """Show the columns that a description declares, or draft one from a CSV file."""
+    """Show the columns that a description declares, or draft one from a CSV or Parquet file."""
     from silogan.client.describe.draft import draft as drafted
     from silogan.client.describe.words import rows, sentences
     from silogan.common.errors import UsageError
@@ -45,6 +45,8 @@ def describe(
 
     if draft and as_json:
         raise UsageError("--json", "does not fit --draft, which writes YAML", "remove one of them")
+    if draft and file.suffix.lower() in (".yaml", ".yml"):
+        raise UsageError("--draft", "needs a table, and this is a description", "give a CSV file, or leave it out")
     if draft:
         print(drafted(file), end="")
         return

@@ -14,6 +14,7 @@ from silogan.common.bounds import Clip, Count, Delta, Epsilon, Noise, Rate, Reco
 from silogan.common.config.scenario import Section, parse, read_keys
 from silogan.common.errors import Code, ConfigError, PrivacyRefusal
 from silogan.common.privacy.plan import Phase, PrivacyPlan, Unit
+from silogan.common.yaml_text import read_yaml
 
 _NO_LIMIT = 2**53
 _Names = Annotated[tuple[Text, ...], Field(max_length=1000, strict=False)]
@@ -99,10 +100,14 @@ class Policy(Section):
 
 
 def template(*, epsilon: float, delta: float, unit: Unit) -> str:
-    """The policy file that a hospital starts from: its budget, cautious limits, and no server."""
+    """The policy file that a hospital starts from: its budget, cautious limits, and no server.
+
+    Raises:
+        ConfigError: ε or δ is out of range.
+    """
     from silogan.common.models.networks import FAMILIES  # noqa: PLC0415  (torch, which reading a policy does without)
 
-    return f"""\
+    text = f"""\
 # What this hospital allows with its patients' data. Whatever is not allowed here is refused; every key must stand here.
 epsilon: {epsilon}                # the most that may be spent on any patient, over all runs, servers and years
 delta: {delta:.1e}               # as the ledger was opened with; smaller than one over the number of patients
@@ -117,3 +122,5 @@ families: [{", ".join(sorted(FAMILIES))}]
 servers: []                 # coordinators that may ask, as [coordinator.example.org]; none yet
 approvers: 1                # people of different names who must approve a study before it may run: 1 or 2
 """
+    parse(Policy, read_yaml(text), "policy")
+    return text

@@ -170,7 +170,7 @@ class Register:
             names = ", ".join(one.name for one in known) or "none"
             problem = f"is not registered (registered: {names})" if name else f"is not given (registered: {names})"
             hint = "give --cohort, or register it with `silogan node init`"
-            raise DataError(f"cohort '{name or '?'}'", problem, hint)
+            raise DataError(f"cohort '{name}'" if name else "cohort", problem, hint)
         return found[0]
 
 

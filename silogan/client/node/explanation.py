@@ -6,6 +6,7 @@ from silogan.client.ledger.register import Registration
 from silogan.client.node.node import Cost
 from silogan.common.modality.joint import JointSchema
 from silogan.common.modality.table import TableSchema
+from silogan.common.modality.table_options import Mixture
 from silogan.common.privacy.plan import PAIRS, SINGLES, Phase, PrivacyPlan
 from silogan.common.privacy.strength import strength
 from silogan.common.wire.study import Study
@@ -17,6 +18,11 @@ RELEASED = {
     PAIRS: "noisy counts of the values of each two columns together are released once",
 }
 """What is asked for, by the name of a phase, else by its kind."""
+
+
+BY_HOSPITAL = (
+    "rows will say which hospital they resemble; whoever has the generator sees each hospital's noisy sums apart"
+)
 
 
 def explain(study: Study, registration: Registration, server: str, cost: Cost) -> Iterator[tuple[str, str]]:
@@ -31,6 +37,8 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
     row = study.schema.row if isinstance(study.schema, JointSchema) else study.schema
     if isinstance(row, TableSchema):
         yield "columns", ", ".join(column.name for column in (*row.columns, *row.code_sets))
+    if isinstance(scenario.model, Mixture) and scenario.model.by_hospital:
+        yield "hospitals", BY_HOSPITAL
     if (credit := scenario.model.credit()) is not None:
         yield (
             "public images",

@@ -59,6 +59,12 @@ class Cost:
     objections: tuple[str, ...]
 
 
+def require_node(folder: Path) -> None:
+    """Raises a `DataError` if a folder holds no node."""
+    if not any((folder / name).exists() for name in (SITE_KEY, _REGISTER)):
+        raise DataError(f"'{folder}'", "holds no node", "make one with silogan node init, or correct the path")
+
+
 class Node:
     """The hospital's side of every study, in one folder.
 
@@ -71,8 +77,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not any((folder / name).exists() for name in (SITE_KEY, _REGISTER)):
-            raise DataError(f"'{folder}'", "holds no node", "make one with silogan node init, or correct the path")
+        require_node(folder)
         self.key = SiteKey.load(folder / SITE_KEY)
         self.register = Register(folder / _REGISTER, self.key)
 
@@ -149,25 +154,21 @@ class Node:
             raise ConfigError(f"cohort '{name}'", problem, "move it with `silogan node relocate`")
         return registration, sharing
 
-    def relocate(
-        self, registration: Registration, *, root: Path, patients: Path | None = None, columns: Path | None = None
-    ) -> Registration:
-        """Has a cohort's data read from another place, where it must be the same patients.
+    def relocate(self, registration: Registration, **places: Path) -> Registration:
+        """Has a cohort's data read from other places, where it must be the same patients.
 
         Args:
             registration: the cohort.
-            root: the folder or file that holds its data now.
-            patients: its manifest, if that has moved too.
-            columns: the description of its columns, if that has moved too.
+            places: the folders and files that hold its data now, by their keys in `data`: `root`, and where they have
+                moved too `patients`, `rows` and `columns`.
 
         Raises:
             DataError: the data cannot be read, holds no registered patient, or also holds others. Nothing changed.
+            UsageError: the cohort's source has no such place.
         """
         from silogan.client.node.reading import moved  # noqa: PLC0415  (torch)
 
-        places = {"root": root, "patients": patients, "columns": columns}
-        given = {name: path for name, path in places.items() if path is not None}
-        return self.register.relocate(registration.name, moved(registration, given, self.key))
+        return self.register.relocate(registration.name, moved(registration, places, self.key))
 
     def ledger(self, registration: Registration) -> Ledger:
         """The ledger of a cohort, which must be there.

@@ -15,6 +15,7 @@ from silogan.client.training.steps import Step
 from silogan.common.config.scenario import Training
 from silogan.common.models.losses import LOSSES, Loss
 from silogan.common.models.networks import GAN, Discriminator, Generator
+from silogan.common.progress import track
 from silogan.common.registry import lookup
 
 
@@ -64,7 +65,7 @@ class SiteTrainer:
         self._generator.train()
         self._discriminator.train()
         self._set_learning_rates(lr_factor)
-        for _ in range(steps):
+        for _ in track(range(steps)):
             self._discriminator_step()
             if self._frequency.generator_is_due() and not self._training.server_generator_steps:
                 self._generator_step()

@@ -15,7 +15,7 @@ from silogan.common import bounds
 from silogan.common.errors import ConfigError
 from silogan.common.modality import AnyData, AnyModel, Data, Model
 from silogan.common.modality.image_options import Dcgan, Digits
-from silogan.common.reading import parse, read_keys
+from silogan.common.reading import in_sections, parse, read_keys
 from silogan.common.section import Section, shown
 from silogan.common.yaml_text import read_yaml
 
@@ -322,6 +322,8 @@ class Scenario(Section):
             if getattr(self.model, "critic", 0):
                 raise ValueError("model.critic needs training.refine, which sets it")
             return self
+        if getattr(self.model, "by_hospital", False):
+            raise ValueError("training.refine has a critic that sees no hospital: it needs model.by_hospital=false")
         if not self.model.fitted:
             raise ValueError(f"training.refine needs model.family=gaussians or mixture, not {family}")
         if getattr(self.model, "public", None) is not None:
@@ -400,6 +402,12 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
 def parse_scenario(values: dict[str, Any]) -> Scenario:
     """Validates plain values (as read from YAML) into a scenario; one fault is raised as a `ConfigError`."""
     return parse(Scenario, values, "scenario")
+
+
+def keys_called(name: str) -> list[str]:
+    """The dotted keys of a scenario that end with a name and hold a value."""
+    own = [key for key in ("name", "title", "seed") if key == name]
+    return own or in_sections(name, Scenario)
 
 
 class _DataAlone(Section):

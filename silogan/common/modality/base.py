@@ -6,7 +6,7 @@ who reads a scenario need not wait for torch.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, cast
@@ -155,6 +155,14 @@ class Model(Section):
     def released(self) -> "Model":
         """The same options as a released generator's file states them: without the folders of one's own machine."""
         return self
+
+    def drawn(self, schema: Schema, sites: Sequence[str]) -> Schema:  # noqa: ARG002
+        """The schema of what is drawn, where hospitals of these names hold records of `schema`.
+
+        Raises:
+            ConfigError: what these options add to a record does not fit it.
+        """
+        return schema
 
     def credit(self) -> str | None:
         """In one line, what drawn records owe to public ones; None if nothing."""

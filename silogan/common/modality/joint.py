@@ -107,6 +107,11 @@ class JointSchema(Schema):
         """See `Schema.describe`."""
         return f"{self.image.describe()} with rows of {len(self.row.columns)} columns"
 
+    def difference(self, other: Schema) -> str:
+        """See `Schema.difference`: columns are named where nothing but rows differs."""
+        found = super().difference(other)
+        return self.row.difference(other.row) if isinstance(other, JointSchema) and found == "row" else found
+
     def with_classes(self, classes: tuple[str, ...]) -> "JointSchema":
         """See `Schema.with_classes`."""
         return replace(self, classes=classes, row=self.row.with_classes(classes))

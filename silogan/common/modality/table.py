@@ -360,10 +360,10 @@ class TableSchema(Schema):
         return (self.cells + self.numbers + self.codes,)
 
     def difference(self, other: Schema) -> str:
-        """See `Schema.difference`: columns are named, the first few of them."""
-        if not isinstance(other, TableSchema) or self.columns == other.columns:
+        """See `Schema.difference`: columns are named, the first few of them, and code sets are columns too."""
+        if not isinstance(other, TableSchema) or (self.columns, self.code_sets) == (other.columns, other.code_sets):
             return super().difference(other)
-        ours, theirs = ({column.name: column for column in schema.columns} for schema in (self, other))
+        ours, theirs = ({one.name: one for one in (*schema.columns, *schema.code_sets)} for schema in (self, other))
         names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         if not names:
             return "order of the columns"

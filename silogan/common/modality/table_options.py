@@ -3,20 +3,26 @@
 # pyright: reportIncompatibleVariableOverride=false
 # A tag is one of the texts that the base allows, and nobody can change it: sections are frozen.
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from silogan.common.bounds import RecordsPerPatient
 from silogan.common.errors import ConfigError
 from silogan.common.modality import breast_cancer
 from silogan.common.modality.base import Data, Model, Schema
-from silogan.common.modality.table import TableSchema
+from silogan.common.modality.table import Category, TableSchema
 from silogan.common.modality.table_file import read_description
 
 MOST_BINS = 16
 """Most groups of a number where a study leaves `bins` open and nothing was chosen."""
+
+
+HOSPITAL = "hospital"
+"""Name of the column that says which hospital a drawn row resembles."""
 
 
 class TableSource(Data):
@@ -84,6 +90,10 @@ class Mixture(Model):
     """whether pairs of codes are counted, and not single codes and their pairs with columns alone; chosen if not given
     and of use for code sets alone"""
 
+    by_hospital: bool = False
+    """whether each drawn row says which hospital it resembles; whoever has the generator then sees each hospital's
+    noisy sums apart"""
+
     singles_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     """share of the release's information μ² for counts of single columns, which come first and say how to cut numbers
     for the pairs; 0 leaves it to equal parts; chosen if not given"""
@@ -97,6 +107,23 @@ class Mixture(Model):
     def released(self) -> "Mixture":
         """See `Model.released`: a generator needs no critic."""
         return self.model_copy(update={"critic": 0})
+
+    def drawn(self, schema: Schema, sites: Sequence[str]) -> Schema:
+        """See `Model.drawn`: with `by_hospital` the names of the hospitals are a last column."""
+        if not self.by_hospital or not isinstance(schema, TableSchema):
+            return schema
+        try:
+            hospital = Category("category", HOSPITAL, tuple(sites), tuple(() for _ in sites))
+            return replace(schema, columns=(*schema.columns, hospital), site="")
+        except ValidationError as error:
+            fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+            hint = f"rename a column '{HOSPITAL}' of your own, or leave model.by_hospital out"
+            raise ConfigError("model.by_hospital", f"makes a table that cannot be ({fault})", hint) from None
+
+    def counted(self, drawn: TableSchema) -> TableSchema:
+        """The inverse of `drawn`: the columns that hospitals count."""
+        told = self.by_hospital and drawn.columns[-1].name == HOSPITAL
+        return replace(drawn, columns=drawn.columns[:-1]) if told else drawn
 
     @property
     def classes_apart(self) -> bool:

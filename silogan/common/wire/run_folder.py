@@ -24,6 +24,10 @@ REPORT_PAGE = "report.html"
 RAY_LOG = "ray.log"
 SITES_LOG = "sites.log"
 LOCK_FILE = ".lock"
+PROGRESS_FILE = ".progress.jsonl"
+"""How far a run is within its phases; there only while somebody watches (`silogan/common/progress.py`)."""
+TIMES_FILE = "times.json"
+"""Seconds of each stage, of a run that was watched; an older one stays when its run is deleted."""
 CONTROL_FOLDER = "control"
 """A simulation's second run, that of the control of `training.refine`: a run folder too."""
 
@@ -34,7 +38,8 @@ _COORDINATORS_FOLDERS = (CHECKPOINT_FOLDER, SAMPLES_FOLDER)
 _FOLDERS = (LEDGER_FOLDER, STATE_FOLDER, *_COORDINATORS_FOLDERS)
 _DELETED = (
     *(REPORT_FILE, REPORT_PAGE, GENERATOR_FILE, OUTCOME_FILE, EVENTS_FILE, QUARANTINE_FILE, RAY_LOG, SITES_LOG),
-    *(SAMPLES_FOLDER, CHECKPOINT_FOLDER, STATE_FOLDER, LEDGER_FOLDER, CONTROL_FOLDER, PARTITION_FILE, RUN_FILE),
+    *(SAMPLES_FOLDER, CHECKPOINT_FOLDER, STATE_FOLDER, LEDGER_FOLDER, CONTROL_FOLDER, PARTITION_FILE),
+    *(PROGRESS_FILE, RUN_FILE),
 )
 
 

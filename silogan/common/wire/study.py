@@ -60,6 +60,11 @@ class Study:
     sites: tuple[SiteDeclaration, ...]
 
     @cached_property
+    def drawn(self) -> Schema:
+        """The schema of what the generator draws: that of the hospitals' records, or more (`Model.drawn`)."""
+        return self.scenario.model.drawn(self.schema, [site.name for site in self.sites])
+
+    @cached_property
     def study_id(self) -> str:
         """SHA-256 over everything that defines the study; identifies a run in ledgers and checkpoints."""
         return hashlib.sha256(canonical_json(self._plain()).encode()).hexdigest()

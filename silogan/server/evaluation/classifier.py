@@ -17,6 +17,7 @@ from torch.nn.utils import skip_init
 
 from silogan.common.errors import DataError
 from silogan.common.modality.image import to_unit_range
+from silogan.common.progress import track
 
 FEATURES = 64
 """Units of the penultimate layer, F."""
@@ -140,9 +141,9 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps)
 
     best_accuracy, best_epoch, best_weights = -1.0, 0, network.state_dict()
-    for epoch in range(1, epochs + 1):
+    for epoch in track(range(1, epochs + 1)):
         network.train()
-        for batch in training[torch.randperm(len(training), generator=generator)].split(BATCH):
+        for batch in track(training[torch.randperm(len(training), generator=generator)].split(BATCH)):
             views = _shifted(to_unit_range(images[batch].to(device)), generator)
             loss = F.cross_entropy(network(views), labels[batch].to(device))
             optimizer.zero_grad()

@@ -15,6 +15,7 @@ from silogan.common.errors import DataError
 from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS
 from silogan.common.models.networks import classified
+from silogan.common.progress import begin_part
 from silogan.server.evaluation.base import Comparison
 from silogan.server.evaluation.classifier import (
     FEATURES,
@@ -95,18 +96,19 @@ def evaluate(asked: Comparison) -> EvaluationResult:
     _check_match(synthetic, asked.labels, train, test, num_classes)
     how = {"num_classes": num_classes, "epochs": settings.epochs, "seed": asked.seed}
 
-    def learnt_from(images: Tensor, labels: Tensor) -> Classifier:
+    def learnt_from(what: str, images: Tensor, labels: Tensor) -> Classifier:
+        begin_part(f"learning from {what}")
         return train_classifier(images, labels, **how, device=asked.device).network
 
     def by_release(records: Stored) -> Tensor | None:
         return classified(asked.classify, asked.schema, records)
 
-    reference = learnt_from(*train) if settings.real_ceiling else None
+    reference = learnt_from("real images", *train) if settings.real_ceiling else None
     found: dict[str, Scores | None] = {"synthetic": None, "real": score(reference, *test) if reference else None}
     if synthetic is not None and asked.labels is not None:
-        found["synthetic"] = score(learnt_from(synthetic, asked.labels), *test)
+        found["synthetic"] = score(learnt_from("synthetic ones", synthetic, asked.labels), *test)
     if synthetic is not None and (logits := by_release({PIXELS: synthetic})) is not None:
-        found["relabelled"] = score(learnt_from(synthetic, logits.argmax(dim=1)), *test)
+        found["relabelled"] = score(learnt_from("relabelled ones", synthetic, logits.argmax(dim=1)), *test)
     if (logits := by_release(asked.test.records)) is not None:
         found["released"] = scores_of(logits, test[1])
     utility = _utility(found, num_classes)
@@ -160,12 +162,14 @@ def _others(asked: Comparison, synthetic: _Images, train: _Images, test: _Images
     for name in MAKERS:
         found[name] = {}
         for of, taught in (("synthetic", synthetic), ("real", train)):
+            begin_part(f"{name}, {of}")
             scores = scores_by(name, *taught, test, classes=asked.schema.num_classes, seed=asked.seed)
             found[name] |= {f"accuracy_{of}": scores.accuracy, f"auroc_{of}": scores.auroc}
     return found
 
 
 def _fidelity(network: Classifier, synthetic: Tensor, real: Tensor, samples: int, seed: int) -> Fidelity:
+    begin_part("fidelity")
     generator = torch.Generator().manual_seed(seed)
     real_features, synthetic_features = (
         features(network, images[torch.randperm(len(images), generator=generator)[:samples]])

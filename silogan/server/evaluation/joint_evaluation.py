@@ -17,6 +17,7 @@ from torch import Tensor
 from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS
 from silogan.common.modality.joint import JointSchema
+from silogan.common.progress import begin_part, track
 from silogan.server.evaluation import evaluation
 from silogan.server.evaluation.base import Comparison, Labelled
 from silogan.server.evaluation.others import chances_by
@@ -87,6 +88,7 @@ def _part(schema: JointSchema, records: Stored, labels: Tensor | None, thing: st
 
 
 def _joint(schema: JointSchema, synthetic: _Part, train: _Part, test: _Part, seed: int) -> dict[str, Any]:
+    begin_part("rows")
     columns = len(schema.row.columns)
     cells = by_cell(schema.row, train.rows)[:columns]
     samples = min(len(synthetic.rows), len(train.rows))
@@ -97,13 +99,14 @@ def _joint(schema: JointSchema, synthetic: _Part, train: _Part, test: _Part, see
     shown = by_width(schema.row, train.rows, MOST_CELLS)[:columns]
     shuffled = _Part(synthetic.pixels, synthetic.rows.at(_shuffled(synthetic.rows.known_labels, seed)))
     taught = {"synthetic": synthetic, "apart": shuffled, "real": train}
+    groupings = by_mass(schema.row, train.rows, MOST_GROUPS)[: min(columns, MOST_MEASURED)]
     measured = [
         {
             **{"name": grouping.name, "distance": float(distances[place]), "floor": float(floor[place])},
             **_brightness(grouping, synthetic, test),
             **{key: value for of, part in taught.items() for key, value in _scores(grouping, of, part, test, seed)},
         }
-        for place, grouping in enumerate(by_mass(schema.row, train.rows, MOST_GROUPS)[: min(columns, MOST_MEASURED)])
+        for place, grouping in enumerate(track(groupings))
     ]
     pictures = marginals(shown, synthetic.rows, test.rows, distances, floor)
     return {"samples": samples, "test": len(test.rows), "columns": measured, "marginals": pictures}

@@ -20,7 +20,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from silogan.common.modality.table import Category, TableSchema
-from silogan.server.evaluation.row_distances import per_column
+from silogan.server.evaluation.row_distances import per_code_set, per_column
 from silogan.server.evaluation.singling_out import count_single, predicates
 from silogan.server.evaluation.table_groups import label_name
 from silogan.server.evaluation.table_rows import Floats, Ints, Rows
@@ -87,14 +87,14 @@ def risks(schema: TableSchema, synthetic: Rows, train: Rows, test: Rows, seed: i
     synthetic = synthetic.drawn(MOST_ROWS, seed)
     found: list[dict[str, Any]] = []
     for name, columns in (("singling out, one column", 1), ("singling out, several columns", 3)):
-        tried = predicates(schema, synthetic.values[:targets], columns, MOST_ATTACKED, np.random.default_rng(seed))
-        hits = [count_single(tried, rows.values) for rows in (members, control)]
+        tried = predicates(schema, synthetic.with_codes[:targets], columns, MOST_ATTACKED, np.random.default_rng(seed))
+        hits = [count_single(tried, rows.with_codes) for rows in (members, control)]
         found.append(_told(name, len(tried), hits[0], hits[1], "no predicate singles out one synthetic row"))
     members, control = (rows.at(np.arange(min(targets, MOST_ATTACKED))) for rows in (members, control))
     near = [_Near(schema, synthetic, rows, np.random.default_rng(seed)) for rows in (members, control)]
     linked = [one.linked() for one in near]
-    reason = "there are too few columns" if len(schema.columns) < 2 else "there are too few synthetic rows"
-    attempts = len(members) if len(schema.columns) > 1 and len(synthetic) > NEIGHBOURS else 0
+    reason = "there are too few columns" if _parts(schema) < 2 else "there are too few synthetic rows"
+    attempts = len(members) if _parts(schema) > 1 and len(synthetic) > NEIGHBOURS else 0
     found.append(_told("linking two halves of the columns", attempts, linked[0], linked[1], reason))
     for secret in _secrets(schema, synthetic):
         guessed = [one.guessed(secret) for one in near]
@@ -102,9 +102,14 @@ def risks(schema: TableSchema, synthetic: Rows, train: Rows, test: Rows, seed: i
     return found
 
 
+def _parts(schema: TableSchema) -> int:
+    """Number of columns and code sets that an attacker may know."""
+    return len(schema.columns) + len(schema.code_sets)
+
+
 def _secrets(schema: TableSchema, synthetic: Rows) -> list[str]:
     """Columns to infer from all others: the sensitive ones and the label."""
-    sensitive = [name for name in schema.sensitive if len(schema.columns) > 1]
+    sensitive = [name for name in schema.sensitive if _parts(schema) > 1]
     return [*sensitive, *([label_name(schema)] if schema.num_classes > 1 and synthetic.labels is not None else [])]
 
 
@@ -125,17 +130,18 @@ class _Near:
 
     def linked(self) -> int:
         """How many patients have a synthetic row that is near in one half of the columns and in the other."""
-        columns = np.arange(len(self._schema.columns))
-        if len(columns) < 2 or len(self._synthetic) <= NEIGHBOURS:
+        parts = _parts(self._schema)
+        if parts < 2 or len(self._synthetic) <= NEIGHBOURS:
             return 0
-        halves = np.array_split(self._rng.permutation(columns), 2)
+        halves = np.array_split(self._rng.permutation(np.arange(parts)), 2)
         first, second = (self._nearest(half, NEIGHBOURS) for half in halves)
         return int((first[:, :, None] == second[:, None, :]).any(axis=(1, 2)).sum())
 
     def guessed(self, secret: str) -> int:
         """Of how many patients the nearest synthetic row, by all other columns, tells the secret."""
         names = [column.name for column in self._schema.columns]
-        known = np.array([place for place, name in enumerate(names) if name != secret])
+        every = (*names, *(one.name for one in self._schema.code_sets))
+        known = np.array([place for place, name in enumerate(every) if name != secret])
         nearest = self._nearest(known, 1)[:, 0]
         if secret not in names:
             return int((self._synthetic.known_labels[nearest] == self._patients.known_labels).sum())
@@ -149,11 +155,24 @@ class _Near:
             return lambda guess, truth: guess == truth
         return lambda guess, truth: abs(guess - truth) <= CLOSE * (column.high - column.low)
 
-    def _nearest(self, columns: Ints, count: int) -> Ints:
-        """The nearest synthetic rows int64[N, count] of each patient by these columns, equal ones in random order."""
+    def _nearest(self, places: Ints, count: int) -> Ints:
+        """The nearest synthetic rows int64[N, count] of each patient, equal ones in random order.
+
+        Args:
+            places: of the columns and code sets that are compared, the columns first.
+            count: how many.
+        """
         distances = np.zeros((len(self._patients), len(self._synthetic)), np.float32)
-        for place in columns:
-            own = self._patients.values[:, place], self._synthetic.values[:, place]
-            distances += per_column(self._schema.columns[place], *own)
+        for place in places:
+            distances += self._apart(int(place))
         distances += self._rng.uniform(0, 1e-4, distances.shape[1]).astype(np.float32)
         return np.argpartition(distances, count - 1, axis=1)[:, :count]
+
+    def _apart(self, place: int) -> NDArray[np.float32]:
+        """Distances float32[N, M] of patients and synthetic rows in one column or code set."""
+        code_set = place - len(self._schema.columns)
+        if code_set < 0:
+            own = self._patients.values[:, place], self._synthetic.values[:, place]
+            return per_column(self._schema.columns[place], *own)
+        codes = self._schema.code_places[code_set]
+        return per_code_set(self._patients.codes[:, codes], self._synthetic.codes[:, codes])

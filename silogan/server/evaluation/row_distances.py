@@ -1,10 +1,10 @@
-"""Distances between table rows, column by column."""
+"""Distances between table rows, column by column, and code set by code set."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from silogan.common.modality.table import Category, Column
-from silogan.server.evaluation.table_rows import Floats
+from silogan.server.evaluation.table_rows import Bools, Floats
 
 
 def per_column(column: Column, first: Floats, second: Floats) -> NDArray[np.float32]:
@@ -25,3 +25,13 @@ def per_column(column: Column, first: Floats, second: Floats) -> NDArray[np.floa
         found[absent[0][:, None] | absent[1]] = 1
         found[np.ix_(*absent)] = 0
     return found
+
+
+def per_code_set(first: Bools, second: Bools) -> NDArray[np.float32]:
+    """Distances float32[N, M] in [0, 1] of sets of codes bool[N, codes] and bool[M, codes]; 0 of two empty ones.
+
+    Source: P. Jaccard (1912), The distribution of the flora in the alpine zone, New Phytologist 11(2).
+    """
+    common = first.astype(np.float32) @ second.T.astype(np.float32)
+    either = first.sum(axis=1, dtype=np.float32)[:, None] + second.sum(axis=1, dtype=np.float32) - common
+    return np.where(either > 0, 1 - common / np.maximum(either, 1), 0).astype(np.float32)

@@ -20,7 +20,7 @@ class Condition(NamedTuple):
     """What is said of one column.
 
     Attributes:
-        column: its place.
+        column: its place; codes are columns after the others, each 1 where it is there.
         holds: "=", "<=", ">=" or "missing".
         value: what it is compared with; 0 if it is missing.
     """
@@ -39,9 +39,10 @@ def predicates(schema: TableSchema, synthetic: Floats, columns: int, most: int, 
 
     Args:
         schema: of the rows.
-        synthetic: float64[N, D].
-        columns: how many columns a predicate speaks of. Of one column: its rare values and its ends. Of several: those
-            of a random row, equal in a category, and at least as far from the median in a number.
+        synthetic: float64[N, D], the codes included (`Rows.with_codes`).
+        columns: how many columns or code sets a predicate speaks of. Of one column: its rare values and its ends, or a
+            rare code. Of several: those of a random row, equal in a category, at least as far from the median in a
+            number, and with one of its codes, of which there may be none.
         most: how many, at most.
         rng: of the order, the rows and the columns.
     """
@@ -69,15 +70,21 @@ def _rare(schema: TableSchema, synthetic: Floats, rng: Generator) -> list[Predic
         found.append((Condition(place, "missing", 0.0),))
         if isinstance(column, Number) and len(values):
             found += [(Condition(place, "<=", float(values[0])),), (Condition(place, ">=", float(values[-1])),)]
+    codes = range(len(schema.columns), synthetic.shape[1])
+    found += [(Condition(place, "=", 1.0),) for place in codes if synthetic[:, place].sum() == 1]
     return [found[place] for place in rng.permutation(len(found))]
 
 
 def _of_rows(schema: TableSchema, synthetic: Floats, columns: int, most: int, rng: Generator) -> Iterator[Predicate]:
-    middles = [float(np.median(of[~np.isnan(of)])) if not np.isnan(of).all() else 0.0 for of in synthetic.T]
+    of_columns = len(schema.columns)
+    numbers = synthetic[:, :of_columns].T
+    middles = [float(np.median(of[~np.isnan(of)])) if not np.isnan(of).all() else 0.0 for of in numbers]
     for _ in range(_TRIES * most):
         row = synthetic[rng.integers(len(synthetic))]
-        chosen = np.sort(rng.permutation(len(schema.columns))[:columns])
-        yield tuple(_of_value(schema, int(place), float(row[place]), middles[place]) for place in chosen)
+        chosen = np.sort(rng.permutation(of_columns + len(schema.code_sets))[:columns])
+        of_values = [_of_value(schema, int(at), float(row[at]), middles[at]) for at in chosen if at < of_columns]
+        of_codes = [_of_codes(schema, int(at) - of_columns, row, rng) for at in chosen if at >= of_columns]
+        yield (*of_values, *(one for one in of_codes if one is not None))
 
 
 def _of_value(schema: TableSchema, place: int, value: float, middle: float) -> Condition:
@@ -86,6 +93,13 @@ def _of_value(schema: TableSchema, place: int, value: float, middle: float) -> C
     if isinstance(schema.columns[place], Number):
         return Condition(place, ">=" if value > middle else "<=", value)
     return Condition(place, "=", value)
+
+
+def _of_codes(schema: TableSchema, code_set: int, row: Floats, rng: Generator) -> Condition | None:
+    """One of the codes that a row has; None if it has none."""
+    first, among = len(schema.columns), schema.code_places[code_set]
+    there = np.flatnonzero(row[first + among.start : first + among.stop])
+    return Condition(first + among.start + int(rng.choice(there)), "=", 1.0) if len(there) else None
 
 
 def _count(predicate: Predicate, rows: Floats) -> int:

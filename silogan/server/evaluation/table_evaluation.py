@@ -14,6 +14,7 @@ import torch
 from silogan.common.errors import DataError
 from silogan.common.modality.table import TableSchema
 from silogan.common.models.networks import classified
+from silogan.common.progress import begin_part, track
 from silogan.server.evaluation.base import Comparison
 from silogan.server.evaluation.risks import risks
 from silogan.server.evaluation.table_classifiers import CLASSIFIERS, chances_by
@@ -65,10 +66,7 @@ def evaluate(asked: Comparison) -> dict[str, Any]:
     test = rows_of(schema, asked.test.records, asked.test.labels, "real test rows")
 
     taught = _taught(asked, schema, synthetic, train)
-    chances: dict[str, dict[str, _Chances]] = {
-        name: {of: chances_by(name, schema, rows, test, asked.seed) for of, rows in taught.items()}
-        for name in CLASSIFIERS
-    }
+    chances = {name: _learnt(name, schema, taught, test, asked.seed) for name in CLASSIFIERS}
     baselines = _baselines(asked)
     table: dict[str, Any] = {
         "scores": [
@@ -98,6 +96,12 @@ def _taught(asked: Comparison, schema: TableSchema, synthetic: Rows | None, trai
         for site in np.unique(sites)[:MOST_HOSPITALS]:
             found[f"hospital {asked.site_names[site]}"] = train.at(np.flatnonzero(sites == site))
     return found
+
+
+def _learnt(name: str, schema: TableSchema, taught: Mapping[str, Rows], test: Rows, seed: int) -> dict[str, _Chances]:
+    """What one kind of classifier finds, by what it learnt from."""
+    begin_part(name)
+    return {of: chances_by(name, schema, rows, test, seed) for of, rows in track(taught.items())}
 
 
 def _baselines(asked: Comparison) -> dict[str, Floats]:
@@ -141,6 +145,7 @@ def _utility(
 
 def _closeness(schema: TableSchema, synthetic: Rows | None, train: Rows, test: Rows, seed: int) -> dict[str, Any]:
     """Distances with their noise floor, coverage, violations, codes, and pictures; None of each if there are none."""
+    begin_part("distances")
     parts = ("violations", "distances", "coverage", "marginals", "pairs", "codes")
     if synthetic is None:
         return dict.fromkeys(parts)
@@ -182,4 +187,5 @@ def _risks(asked: Comparison, schema: TableSchema, synthetic: Rows | None, train
         return {"risks": None, "risks_reason": "evaluation.risks is false"}
     if synthetic is None:
         return {"risks": None, "risks_reason": "there are no synthetic rows"}
+    begin_part("risks")
     return {"risks": risks(schema, synthetic, train, test, asked.seed), "risks_reason": None}

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from silogan.common.config.scenario import Scenario
 from silogan.common.modality import Schema
+from silogan.common.models.networks import check_family
 from silogan.common.wire.study import SiteDeclaration, Study
 from silogan.server.fitting import image_choices, table_choices
 from silogan.server.fitting.judgement import Judgement
@@ -40,7 +41,11 @@ def with_choices(scenario: Scenario, schema: Schema, sites: Sequence[SiteDeclara
         scenario: of any family.
         schema: of the records.
         sites: with their public sizes, in units of privacy.
+
+    Raises:
+        ConfigError: its family does not generate such records.
     """
+    check_family(scenario.model, schema)
     adviser = ADVISERS.get(scenario.model.family)
     if adviser is None:
         return scenario

@@ -17,6 +17,7 @@ from silogan.common.device import threads, threads_for_training
 from silogan.common.modality.image import PIXELS
 from silogan.common.models.weights import Weights, networks, under
 from silogan.common.privacy.statistics.centred import CUTS, LEVELS, Covariances
+from silogan.common.progress import begin_part, track
 from silogan.common.seeding import random_generator
 from silogan.common.wire.study import Study
 from silogan.server.evaluation.classifier import accuracy, train_classifier
@@ -104,7 +105,8 @@ def choose_edge(study: Study, fits: Mapping[float, Weights]) -> float:
     model = study.scenario.model.model_copy(update={"public": None, "critic": 0})  # the release alone decides
     labels = torch.arange(_TAUGHT + _TESTED) % schema.num_classes
     drawn: dict[float, Tensor] = {}
-    for edge, weights in fits.items():
+    begin_part("drawing")
+    for edge, weights in track(fits.items()):
         generator = networks(model, schema, weights, ("generator",)).generator
         parts = labels.split(_DRAWN_AT_ONCE)
         with torch.no_grad():
@@ -118,7 +120,8 @@ def choose_edge(study: Study, fits: Mapping[float, Weights]) -> float:
 def _worst_results(drawn: Mapping[float, Tensor], labels: Tensor, classes: int) -> dict[float, float]:
     """For each edge, the least that a classifier which learnt from its images finds in the images of any."""
     worst: dict[float, float] = {}
-    for edge, images in drawn.items():
+    begin_part("choosing")
+    for edge, images in track(drawn.items()):
         learnt = train_classifier(
             images[:_TAUGHT], labels[:_TAUGHT], num_classes=classes, epochs=_EPOCHS, seed=0, device="cpu"
         )

@@ -8,12 +8,17 @@ where the class is a column as well; in one class they are those of the componen
 code is there or not by a chance of its own, and is expected like a group. All of them are moved by Adam (Kingma and Ba,
 2015) towards the noisy counts, in units of their noise, from where all columns are independent.
 
+Where rows are to say which hospital they resemble, the hospital is one more column. Its pairs with the others are
+counted already: they are the counts of single columns of each hospital, with the noise of that hospital alone. They
+take the place of those of all hospitals together, of hospital h those of the components times its θ_kh.
+
 Going on for too long learns the noise. The noise is known, so the counts can be split into two that are independent of
 each other: with fresh noise ξ of the same size, y + aξ and y - ξ/a (thinning; A. Neufeld et al., 2024). A first fit to
 the one tells by the other after how many steps it is best, and the fit to all of y takes as many.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +28,7 @@ from silogan.common.modality.table import Category, Number, TableSchema
 from silogan.common.models.weights import Weights, under
 from silogan.common.privacy.statistics.pairs import Tables
 from silogan.common.privacy.statistics.singles import Counts
+from silogan.common.progress import begin_part, track
 
 _RATE, _SPREAD = 0.1, 0.3  # Adam's, and how far components start from each other
 _SPLIT = 0.5  # a of the thinning
@@ -54,9 +60,11 @@ class _Shares:
     """The noisy counts as shares of all rows.
 
     Attributes:
-        singles, pairs: float32[slots, groups and codes] and float32[slots, known pairs].
-        singles_noise: float32[groups and codes], and `pairs_noise` the standard deviation of their noise.
+        singles: float32[hospitals and slots, groups and codes], the slots of one hospital after those of another.
+        pairs: float32[slots, known pairs].
+        singles_noise: the standard deviation of the noise in `singles`, as they are; `pairs_noise` that in `pairs`.
         classes: float32[classes].
+        hospitals: float32[hospitals]; one that has all rows where they are not told apart.
         known: bool[groups and codes, groups and codes], the pairs that were counted, each once.
     """
 
@@ -65,10 +73,18 @@ class _Shares:
     singles_noise: Tensor
     pairs_noise: float
     classes: Tensor
+    hospitals: Tensor
     known: Tensor
 
 
-def mixture_weights(schema: TableSchema, found: Found, components: int, steps: int, rng: torch.Generator) -> Weights:
+def mixture_weights(
+    schema: TableSchema,
+    found: Found,
+    components: int,
+    steps: int,
+    rng: torch.Generator,
+    hospitals: Sequence[Found | None] = (),
+) -> Weights:
     """What the generator holds after the fit.
 
     Args:
@@ -77,15 +93,24 @@ def mixture_weights(schema: TableSchema, found: Found, components: int, steps: i
         components: K.
         steps: most steps of the fit.
         rng: of start and thinning.
+        hospitals: the release of each hospital by itself, where rows say which one they resemble, in a last column;
+            None of one that did not answer, which no row resembles.
     """
-    shares = _shares(schema, found)
+    answered = [one for one in hospitals if one is not None]
+    shares = _shares(schema, found, answered)
     fit, rest = _thinned(shares, torch.Generator().manual_seed(rng.initial_seed()))
     mixture = _Mixture(schema, found, shares, components, rng)
+    begin_part("how many steps")
     best = _fit(copy.deepcopy(mixture), fit, steps, rest)
+    begin_part("mixture")
     _fit(mixture, shares, best)
     with torch.no_grad():
-        chances, groups = mixture.probabilities()
+        chances, groups, of_hospital = mixture.probabilities()
     cells = groups[:, found.groups] * shares_within(schema, found)
+    if hospitals:
+        every = cells.new_zeros(components, len(hospitals))
+        every[:, [place for place, one in enumerate(hospitals) if one is not None]] = of_hospital
+        cells = torch.cat((cells, every), dim=1)
     made = {"chances": chances, "classes": groups[:, mixture.classes].contiguous(), "cells": cells}
     if schema.code_sets:
         made["codes"] = groups[:, mixture.classes.stop :].contiguous()
@@ -96,7 +121,7 @@ def _fit(mixture: "_Mixture", shares: _Shares, steps: int, rest: _Shares | None 
     """Moves a mixture towards counts; returns after how many steps it was nearest to the rest of them, if any."""
     optimizer = torch.optim.Adam(mixture.parameters, lr=_RATE)
     best, least = 0, float("inf")
-    for step in range(steps):
+    for step in track(range(steps)):
         if rest is not None and step % _LOOK_EVERY == 0:
             with torch.no_grad():
                 off = float(mixture.off(rest))
@@ -121,7 +146,8 @@ class _Mixture:
     """The numbers that are fitted, and what they expect.
 
     Attributes:
-        parameters: logits float32[K] of the components' chances, and float32[K, groups, classes and codes] within them.
+        parameters: logits float32[K] of the components' chances, and float32[K, groups, classes and codes] and
+            float32[K, hospitals] within them.
         classes: where the classes are, between the groups of the columns and the codes.
     """
 
@@ -137,42 +163,57 @@ class _Mixture:
         codes = everybody[found.tables.blocks[-1].stop :].clamp(_LEAST, 1 - _LEAST).logit()
         start = torch.cat((groups, codes))
         logits = start + _SPREAD * torch.randn(components, len(start), generator=rng)
-        self.parameters = [torch.zeros(components, requires_grad=True), logits.requires_grad_()]
+        hospitals = shares.hospitals.clamp(min=_LEAST).log()
+        hospitals = hospitals + _SPREAD * torch.randn(components, len(hospitals), generator=rng)
+        self.parameters = [torch.zeros(components), logits, hospitals]
+        for parameter in self.parameters:
+            parameter.requires_grad_()
 
-    def probabilities(self) -> tuple[Tensor, Tensor]:
-        """π float32[K] and θ float32[K, groups, classes and codes]."""
-        chances, logits = self.parameters
+    def probabilities(self) -> tuple[Tensor, Tensor, Tensor]:
+        """π float32[K], θ float32[K, groups, classes and codes] and float32[K, hospitals]."""
+        chances, logits, hospitals = self.parameters
         within = [logits[:, block].softmax(dim=1) for block in self._blocks]
-        return chances.softmax(dim=0), torch.cat((*within, logits[:, self.classes.stop :].sigmoid()), dim=1)
+        within.append(logits[:, self.classes.stop :].sigmoid())
+        return chances.softmax(dim=0), torch.cat(within, dim=1), hospitals.softmax(dim=1)
 
     def off(self, shares: _Shares) -> Tensor:
         """χ² per cell, float32[]."""
-        chances, groups = self.probabilities()
+        chances, groups, hospitals = self.probabilities()
         weights = chances.unsqueeze(1)
         if self._by_class:
             columns, classes, codes = groups.tensor_split((self.classes.start, self.classes.stop), dim=1)
             weights = weights * classes
             groups = torch.cat((columns, codes), dim=1) if codes.shape[1] else columns  # a copy rounds otherwise
-        singles = weights.T @ groups
+        # one by one: in a single product the number of threads would decide how it is rounded
+        singles = torch.cat([(weights * of.unsqueeze(1)).T @ groups for of in hospitals.T])
         pairs = torch.stack([(groups.T @ (weight.unsqueeze(1) * groups))[shares.known] for weight in weights.T])
         one = ((singles - shares.singles) / shares.singles_noise).square().sum()
         two = ((pairs - shares.pairs) / shares.pairs_noise).square().sum()
         return (one + two) / (singles.numel() + pairs.numel())
 
 
-def _shares(schema: TableSchema, found: Found) -> _Shares:
-    tables, (singles, variance) = found.tables, singles_of(schema, found)
-    sums = torch.stack([singles[:, block].sum(dim=1) for block in tables.blocks])  # rows of each slot, by each column
+def _shares(schema: TableSchema, found: Found, hospitals: Sequence[Found]) -> _Shares:
+    tables, (singles, _) = found.tables, singles_of(schema, found)
+    sums = _rows_by_column(singles, tables)
     rows = max(1.0, float(sums.sum(dim=1).mean()))
     of_class = sums.mean(dim=0) if found.by_class else singles[0, tables.blocks[-1]]
+    told = [singles_of(schema, one) for one in hospitals or [found]]
+    noise = torch.cat([variance.expand_as(counts) for counts, variance in told])
+    sizes = [float(_rows_by_column(counts, tables).sum(dim=1).mean()) for counts, _ in told]
     return _Shares(
-        singles=(singles / rows).float(),
+        singles=(torch.cat([counts for counts, _ in told]) / rows).float(),
         pairs=(tables.pairs[:, tables.known] / rows).float(),
-        singles_noise=(variance.sqrt() / rows).float().clamp(min=LEAST_NOISE),
+        singles_noise=(noise.sqrt() / rows).float().clamp(min=LEAST_NOISE),
         pairs_noise=max(tables.pairs_noise / rows, LEAST_NOISE),
         classes=(of_class / rows).float(),
+        hospitals=torch.tensor(sizes) / rows,
         known=tables.known,
     )
+
+
+def _rows_by_column(singles: Tensor, tables: Tables) -> Tensor:
+    """Rows float64[columns, slots] of each slot, as each column says."""
+    return torch.stack([singles[:, block].sum(dim=1) for block in tables.blocks])
 
 
 def singles_of(schema: TableSchema, found: Found) -> tuple[Tensor, Tensor]:

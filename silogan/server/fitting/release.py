@@ -19,6 +19,7 @@ from silogan.common.privacy.statistics import CentredMoments, Means, Pairs, Sing
 from silogan.common.privacy.statistics.centred import CENTRES, RADIUS, Covariances
 from silogan.common.privacy.statistics.pairs import GROUPS
 from silogan.common.privacy.statistics.singles import Counts
+from silogan.common.progress import begin_part, track
 from silogan.common.seeding import random_generator
 from silogan.common.wire.study import Study
 from silogan.server.fitting.bayes import bayes_weights
@@ -38,15 +39,22 @@ class Released(NamedTuple):
     Attributes:
         total: float64[size].
         sites: how many answered.
+        apart: the sum of each of them, float32[size], by its name, where they are kept (`keeps_apart`); else empty.
     """
 
     total: Tensor
     sites: int
+    apart: Mapping[str, Tensor] = {}
 
     def noise(self, study: Study, phase: str) -> float:
         """Standard deviation of the noise in each entry of the total."""
         found = study.plan.find(phase)
         return 0.0 if found is None else found.noise_multiplier * math.sqrt(self.sites)
+
+
+def keeps_apart(study: Study) -> bool:
+    """Whether a fit needs the sum of each site, and not only that over all of them."""
+    return isinstance(study.scenario.model, Mixture) and study.scenario.model.by_hospital
 
 
 def sent_with(study: Study, phase: str, released: Mapping[str, Released]) -> Weights:
@@ -108,7 +116,8 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
         return {**fitted, **row_weights(covariances, spectrum, study.schema, fitted)}
 
     edges = EDGES if family.edge is None else (family.edge,)
-    fits = {edge: fit(edge) for edge in edges}
+    begin_part("Gaussians")
+    fits = {edge: fit(edge) for edge in track(edges)}
     chosen = fits[choose_edge(study, fits) if family.edge is None else family.edge]
     fitted = {**weights, **chosen, **detail_weights(study)}
     return {**fitted, **critic_weights(study, fitted)}
@@ -117,17 +126,31 @@ def _gaussians(study: Study, released: Mapping[str, Released], weights: Weights)
 def _pairs(study: Study, released: Mapping[str, Released], weights: Weights) -> Weights:
     model, schema, found = _mixture(study), _table(study), counted(study, released)
     rng = random_generator(study.scenario.seed, "mixture")
-    fitted = mixture_weights(schema, found, model.components, model.steps, rng)
+    hospitals = counted_apart(study, released) if keeps_apart(study) else []
+    fitted = mixture_weights(schema, found, model.components, model.steps, rng, hospitals)
     bayes = bayes_weights(schema, found, model.most_bins) if schema.num_classes > 1 else {}
     return {**weights, **fitted, **bayes}
 
 
 def counted(study: Study, released: Mapping[str, Released]) -> Found:
     """All that was released of a table's rows, its pairs included."""
-    pairs, found = statistic(study, plan.PAIRS, sent_with(study, plan.PAIRS, released)), released[plan.PAIRS]
+    return _counted(study, released, sent_with(study, plan.PAIRS, released))
+
+
+def _counted(study: Study, released: Mapping[str, Released], sent: Weights) -> Found:
+    pairs, found = statistic(study, plan.PAIRS, sent), released[plan.PAIRS]
     assert isinstance(pairs, Pairs)  # noqa: S101  (by its phase)
     tables = pairs.tables(found.total, found.noise(study, plan.PAIRS))
     return Found(tables, _mixture(study).classes_apart, pairs.groups, _counts(study, released))
+
+
+def counted_apart(study: Study, released: Mapping[str, Released]) -> list[Found | None]:
+    """The same of each site of the study by itself; None of one that did not answer with its pairs."""
+    sent, found = sent_with(study, plan.PAIRS, released), list[Found | None]()
+    for site in study.sites:
+        own = {name: Released(one.apart[site.name], 1) for name, one in released.items() if site.name in one.apart}
+        found.append(_counted(study, own, sent) if plan.PAIRS in own else None)
+    return found
 
 
 def _counts(study: Study, released: Mapping[str, Released]) -> Counts | None:

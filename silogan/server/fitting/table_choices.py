@@ -81,8 +81,10 @@ def judge(study: Study) -> Judgement:
 def reasons(wanted: Mixture, chosen: Mixture) -> list[str]:
     """Why each option is as it is, and what is known of a critic."""
     codes = f"as pairs of codes hold {TOLD:g} times their noise or more, or not: then single codes alone are counted"
+    apart = "by_hospital: rows say which hospital they resemble, and the generator tells each hospital's sums apart"
     told = [
         *of_critic(chosen),
+        *([f"model.{apart}"] if chosen.by_hospital else []),
         option("bins", wanted, chosen, f"as many as leave pairs {CLEAR:g} times their noise, or the fewest"),
         option("by_class", wanted, chosen, "as classes are large enough for pairs of their own, or not"),
         option("singles_share", wanted, chosen, "above 0 where single cells are clear enough to cut numbers by"),

@@ -14,6 +14,7 @@ from silogan.common.config.scenario import WarmStart
 from silogan.common.models.networks import uniform_labels
 from silogan.common.privacy.plan import STATISTICS, Phase
 from silogan.common.privacy.statistics import Moments
+from silogan.common.progress import track
 from silogan.common.seeding import random_generator
 from silogan.common.wire.messages import Weights
 from silogan.common.wire.study import Study
@@ -93,7 +94,7 @@ def pretrain(study: Study, phase: Phase, settings: WarmStart, weights: Weights, 
     rng = random_generator(study.scenario.seed, "warm start", *before)
     rates = Rates(settings.lr_generator, settings.lr_discriminator)
     trainer = ServerTrainer(study, weights, rng, rates)
-    for _ in range(settings.steps):
+    for _ in track(range(settings.steps)):
         labels = uniform_labels(_BATCH, study.schema.num_classes, rng)
         trainer.discriminator_step(gaussians.sample(labels, rng), labels)
         trainer.generator_step()

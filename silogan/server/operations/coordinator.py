@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from silogan.common.config.scenario import Scenario
 from silogan.common.errors import ConfigError, SiloganError, UsageError, VerificationError
 from silogan.common.files import create_secret, write_bytes_atomically, writing
-from silogan.common.operations.certificates import load_authorities
+from silogan.common.operations.certificates import load_authorities, parse_name
 from silogan.common.operations.flower import LOOPBACK, FlowerError, check_free, environment, program
 from silogan.common.operations.logs import open_log
 from silogan.common.operations.supervise import Service, Supervisor, only_one, stop_running
@@ -111,6 +111,8 @@ class Coordinator:
             ConfigError: the folder cannot be written, or a name or file is invalid.
             VerificationError: the institution's certificates do not fit.
         """
+        for name in names:  # before a wrong one stands in the settings, which then stay
+            parse_name(name)
         with writing(f"server folder '{folder}'", "choose another folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / INNER).mkdir(mode=0o700, exist_ok=True)

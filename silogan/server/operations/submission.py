@@ -52,6 +52,7 @@ class Submission:
     problem: Annotated[str, AfterValidator(one_line)] = ""
 
 
+_ENROL = "enrol each with `silogan server enrol`"
 _SUBMISSION: TypeAdapter[Submission] = TypeAdapter(Submission)
 
 
@@ -66,6 +67,8 @@ def make_study(scenario: Scenario, sites: tuple[SiteDeclaration, ...]) -> Study:
     from silogan.server.rounds import begin  # noqa: PLC0415  (torch, which looking at runs does without)
 
     begin.check_scenario(scenario)
+    if not sites:
+        raise ConfigError("sites.count", f"is {scenario.sites.count}, but no hospital is enrolled", _ENROL)
     if scenario.sites.count != len(sites):
         hint = f"--set sites.count={len(sites)}, or name the sites"
         raise ConfigError("sites.count", f"is {scenario.sites.count}, but {len(sites)} sites take part", hint)

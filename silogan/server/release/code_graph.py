@@ -73,7 +73,7 @@ def code_graph(generator: ReleasedGenerator, study: Study) -> CodeGraph:
     Privacy:
         Post-processing of the released weights and of the public study.
     """
-    network, schema, model = generator.network, generator.schema, study.scenario.model
+    network, schema, model = generator.network, study.schema, study.scenario.model
     if (
         not isinstance(network, MixtureOfProducts)
         or not isinstance(schema, TableSchema)

@@ -1,9 +1,10 @@
 """`silogan generate`: synthetic records from a finished run, in a format of their kind."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -32,7 +33,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     by_classifier: bool = False,
     seed: int | None,
     console: Console | None = None,
-) -> str:
+) -> "Generated":
     """Draws records and writes them.
 
     Args:
@@ -48,7 +49,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
         console: shows a progress bar, if it is a terminal.
 
     Returns:
-        What was drawn, in one line, with the marks that it carries (seeded).
+        What was drawn, with the marks that it carries (seeded).
 
     Raises:
         UsageError: the labels, the condition or the output cannot be used, or the release has no classifier or draws
@@ -63,7 +64,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     generator = load_generator(run_dir / GENERATOR_FILE)
     noun = generator.schema.noun
     formats = OUTPUTS[generator.schema.kind].formats
-    write = formats[_format_of(out, file_format, tuple(formats), noun)]
+    chosen = _format_of(out, file_format, tuple(formats), noun)
     if where is not None:  # such rows are not what a whole population looks like
         generator = replace(generator, marks=(*generator.marks, f"drawn where {one_line(where)}"))
     parts = draw(generator, count, labels=labels, where=where, by_classifier=by_classifier, seed=seed)
@@ -71,9 +72,35 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     parts = with_progress(chain([first], parts), count, noun, console or Console(quiet=True))
     with writing(f"--out {out}", "choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        write(out, parts, generator)
-    note = f" ({'; '.join(generator.marks)})" if generator.marks else ""
-    return f"{count} synthetic {noun.removesuffix('s') if count == 1 else noun} in {out}{note}"
+        formats[chosen](out, parts, generator)
+    return Generated(out, chosen, count, noun, generator.marks)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was drawn.
+
+    Attributes:
+        out: the folder or file.
+        file_format: its format.
+        count: how many records.
+        noun: the word for them, in the plural.
+        marks: what they carry, as that they are seeded.
+    """
+
+    out: Path
+    file_format: str
+    count: int
+    noun: str
+    marks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        noun = self.noun.removesuffix("s") if self.count == 1 else self.noun
+        return f"{self.count} synthetic {noun} in {self.out}" + (f" ({'; '.join(self.marks)})" if self.marks else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {**asdict(self), "out": str(self.out), "marks": list(self.marks)}
 
 
 def draw(
@@ -91,6 +118,10 @@ def draw(
     return _classified(parts, generator) if by_classifier else parts
 
 
+_OTHERS = {"jpg", "jpeg", "tif", "tiff", "gif", "dcm", "xls", "xlsx", "tsv", "txt", "json", "zip", "html", "pdf"}
+"""How names of files end that nobody gives to a folder of images."""
+
+
 def _format_of(out: Path, wanted: str | None, available: tuple[str, ...], noun: str) -> str:
     """The format that is asked for, or the one that the output's name ends with, or the first."""
     if wanted not in (None, *available):
@@ -101,6 +132,9 @@ def _format_of(out: Path, wanted: str | None, available: tuple[str, ...], noun: 
             f"--out {out}", "is the name of one image", "name a folder for png, or a file that ends with .npz"
         )
     formats = {name for output in OUTPUTS.values() for name in output.formats}
+    if ending in _OTHERS:
+        problem = f"ends with .{ending}, but {noun} are not written so"
+        raise UsageError(f"--out {out}", problem, f"use {', '.join(available)}")
     if ending not in formats or ending == wanted:
         return wanted or available[0]
     if wanted is not None or ending not in available:

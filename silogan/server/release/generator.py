@@ -123,8 +123,8 @@ def together(parts: Iterable[Drawn]) -> Drawn:
 
 def release(study: Study, ema: Weights) -> ReleasedGenerator:
     """The averaged generator of a study, ready to draw from."""
-    network = _network(study.scenario.model, study.schema, ema)
-    return ReleasedGenerator(network, study.schema, _marks(study), study.study_id)
+    network = _network(study.scenario.model, study.drawn, ema)
+    return ReleasedGenerator(network, study.drawn, _marks(study), study.study_id)
 
 
 def save_generator(study: Study, ema: Weights, path: Path) -> None:
@@ -132,7 +132,7 @@ def save_generator(study: Study, ema: Weights, path: Path) -> None:
     header = {
         "study_id": study.study_id,
         "model": study.scenario.model.released().model_dump(mode="json"),
-        "schema": study.schema.to_plain(),
+        "schema": study.drawn.to_plain(),
         "plan": asdict(study.plan),
         "marks": _marks(study),
     }

@@ -31,7 +31,8 @@ def make_study(scenario: Scenario, schema: Schema, unit: Unit, sites: tuple[Site
         PrivacyRefusal: the budget does not pay for one round.
     """
     scenario = with_public(with_choices(scenario, schema, sites), schema)
-    discriminator = blueprint(scenario.model, schema).discriminator
+    drawn = scenario.model.drawn(schema, [site.name for site in sites])
+    discriminator = blueprint(scenario.model, drawn).discriminator
     if scenario.privacy.enabled:
         check_private(discriminator)
     return Study(scenario, schema, make_plan(scenario, unit), sites)

@@ -27,7 +27,7 @@ from silogan.server.rounds.mark import DAMAGE, Header
 
 _KEPT = 2
 _PARTS = (AVERAGE, "server", "healthy")
-_RELEASED, _ANSWERED = "released", "answered"
+_RELEASED, _ANSWERED, _APART = "released", "answered", "apart"
 """Fields of tensors that lie under their own name in the file; `weights` lie there bare."""
 _NO_WAY_BACK = (
     "restore one of the last two rounds from a backup, else submit a new study with --set name=NAME: hospitals "
@@ -78,6 +78,8 @@ class Checkpoint:
             tensors |= under(part, {name: _copy(tensor) for name, tensor in getattr(self, part).items()})
         tensors |= under(_RELEASED, {name: found.total for name, found in self.released.items()})
         tensors |= under(_ANSWERED, {name: torch.tensor(found.sites) for name, found in self.released.items()})
+        for name, found in self.released.items():
+            tensors |= under(_APART, under(name, dict(found.apart)))
         text = json.dumps(header)
         content = save(tensors, metadata={"silogan": text, "sha256": _digest(text, tensors)})
         write_bytes_atomically(checkpoint_path(run_dir, self.round), content)
@@ -150,9 +152,15 @@ def _read(path: Path) -> Checkpoint:
     if "sha256" in metadata and metadata["sha256"] != _digest(text, tensors):  # older versions wrote none
         raise ValueError("other content than was written")
     parts = {part: part_of(tensors, part) for part in _PARTS}
-    answered = part_of(tensors, _ANSWERED)
-    released = {name: Released(total, int(answered[name])) for name, total in part_of(tensors, _RELEASED).items()}
-    weights, header = without(tensors, *_PARTS, _RELEASED, _ANSWERED), Header.model_validate_json(text).model_dump()
+    answered, apart = part_of(tensors, _ANSWERED), part_of(tensors, _APART)
+    released = {
+        name: Released(total, int(answered[name]), part_of(apart, name))
+        for name, total in part_of(tensors, _RELEASED).items()
+    }
+    weights, header = (
+        without(tensors, *_PARTS, _RELEASED, _ANSWERED, _APART),
+        Header.model_validate_json(text).model_dump(),
+    )
     return Checkpoint(weights=weights, released=released, **parts, **header)
 
 

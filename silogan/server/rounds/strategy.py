@@ -20,11 +20,12 @@ from silogan.common.errors import FederationError, PrivacyRefusal, SiloganError
 from silogan.common.models.weights import Weights, digest, generator_weights
 from silogan.common.privacy.plan import Phase
 from silogan.common.privacy.statistics import Statistic
+from silogan.common.progress import begin, track
 from silogan.common.registry import lookup
 from silogan.common.wire.messages import STATISTICS, Instruction, Reply, pack
 from silogan.common.wire.run_folder import QUARANTINE_FILE
 from silogan.common.wire.study import Study
-from silogan.server.fitting.release import FITS, Released
+from silogan.server.fitting.release import FITS, Released, keeps_apart
 from silogan.server.fitting.warm_start import largest_total
 from silogan.server.rounds.after import AFTER_ROUND, EndedRound
 from silogan.server.rounds.after.guard import GuardState
@@ -34,6 +35,8 @@ from silogan.server.rounds.events import ANSWERED, ASKED, FITTED, append_event, 
 from silogan.server.rounds.members import Members
 from silogan.server.rounds.quarantine import Quarantine
 from silogan.server.rounds.replies import RoundReplies, Usable
+from silogan.server.rounds.stages import FITTING, name_of_rounds
+from silogan.server.rounds.stages import STATISTICS as STAGE
 
 _POLL_SECONDS = 0.2
 _REMEMBERED = 4096  # digests of weights, 64 bytes each in a checkpoint
@@ -76,7 +79,9 @@ class FederatedGAN(Strategy):
         """One instruction to every connected site, all sharing the same packed weights."""
         nodes = self._wait_for_sites(grid, all_of_them=server_round == 1)
         self._asked_at = time.monotonic()
-        return self._instructions(self._study.plan.training, self._first_round + server_round, arrays, nodes)
+        number, rounds = self._first_round + server_round, self._study.scenario.training.rounds
+        begin(name_of_rounds(self._study), done=number - 1, of=rounds)
+        return self._instructions(self._study.plan.training, number, arrays, nodes)
 
     def statistics(self, grid: Grid, phase: Phase, asked_for: Statistic, sent: Weights) -> Checkpoint:
         """Asks every site for a phase's noisy sums, and makes of them what the phase is for (`server/fitting`).
@@ -87,6 +92,7 @@ class FederatedGAN(Strategy):
         Raises:
             PrivacyRefusal, FederationError: no quorum.
         """
+        begin(STAGE, phase.name)
         nodes = self._wait_for_sites(grid, all_of_them=True)
         self._asked_at = time.monotonic()
         self._tell(phase, ASKED, 0, 0.0)
@@ -95,15 +101,19 @@ class FederatedGAN(Strategy):
         checked = RoundReplies(1, phase.name, {STATISTICS: torch.zeros(size)}, largest, self._members, {})
         asked = self._instructions(phase, 1, pack(sent), nodes)
         usable = checked.usable(grid.send_and_receive(asked, timeout=self._settings.round_timeout))
-        accepted: list[Reply] = []
+        accepted, apart = list[Reply](), Weights()
         total = torch.zeros(size, dtype=torch.float64)
-        for reply, statistics in self._in_roster_order(usable):
+        for reply, statistics in track(self._in_roster_order(usable), of=len(nodes)):
             total += statistics[STATISTICS]
+            if keeps_apart(self._study):
+                apart[reply.site] = statistics[STATISTICS]
             accepted.append(reply)
         self._require_quorum(f"phase {phase.name}", accepted, checked.refused)
         answered_at = time.monotonic()
         self._tell(phase, ANSWERED, len(accepted), answered_at - self._asked_at)
-        released = {**self._state.released, phase.name: Released(total, len(accepted))}
+        if phase == [one for one in self._study.plan.phases if not one.takes_batches][-1]:
+            begin(FITTING)
+        released = {**self._state.released, phase.name: Released(total, len(accepted), apart)}
         weights = FITS[phase.name](self._study, released, self._state.weights)
         self._tell(phase, FITTED, len(accepted), time.monotonic() - answered_at)
         self._state = replace(

@@ -10,10 +10,12 @@ from silogan.client.data import read
 from silogan.common.config.scenario import Scenario
 from silogan.common.errors import VerificationError
 from silogan.common.models.networks import build
+from silogan.common.progress import begin
 from silogan.simulations.attacks.adversary import Search, search
 from silogan.simulations.attacks.contribution import ProductContribution
 from silogan.simulations.attacks.empirical import EmpiricalAudit, audit_one_run, refuse_without_privacy, with_power
 from silogan.simulations.attacks.membership import Membership, infer_of_scenario
+from silogan.simulations.live import live_view
 
 ADVERSARY_SECONDS = 20.0
 """How long a hostile coordinator searches, unless told otherwise."""
@@ -92,15 +94,11 @@ def attack(
         SiloganError: it cannot be audited, or trained.
     """
     refuse_without_privacy(scenario)
-    with console.status("training with canaries") as status:
-
-        def progress(done: int, rounds: int) -> None:
-            status.update(f"training with canaries, round {done} of {rounds}")
-
-        empirical = audit_one_run(scenario, records_per_canary=records_per_canary, progress=progress)
+    with live_view(console):
+        empirical = audit_one_run(scenario, records_per_canary=records_per_canary)
         if power:
-            empirical = with_power(empirical, scenario, progress=progress)
-        status.update("searching for weights under which clipping fails")
+            empirical = with_power(empirical, scenario)
+        begin("searching", "for weights under which clipping fails")
         searched = adversary_seconds and (not scenario.model.fitted or scenario.training.refine is not None)
         adversary = _search(scenario, adversary_seconds) if searched else None
     return Attacks(empirical, adversary, infer_of_scenario(scenario, console))

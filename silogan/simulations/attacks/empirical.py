@@ -7,7 +7,7 @@ audit could find is told by its power: the same audit of a mechanism whose noise
 """
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from silogan.client.simulated import open_ledgers, simulated_site
 from silogan.common.config.scenario import Scenario
 from silogan.common.errors import PrivacyRefusal, VerificationError
 from silogan.common.privacy.plan import NO_PRIVACY
+from silogan.common.progress import begin, track
 from silogan.common.wire.messages import Instruction
 from silogan.simulations.attacks import canaries as of_canaries
 from silogan.simulations.attacks.canaries import Release, Score
@@ -33,9 +34,6 @@ from silogan.simulations.prepare import planned, prepare
 
 WEAKER = (0.75, 0.5)
 """Shares of the noise at which an audit's power is tried."""
-
-Progress = Callable[[int, int], None]
-"""Told after each round: rounds done, rounds in all."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,6 @@ def audit_one_run(
     records_per_canary: int | None = None,
     scores: Sequence[Score] | None = None,
     noise: float = 1.0,
-    progress: Progress | None = None,
 ) -> EmpiricalAudit:
     """Trains the scenario's first hospital, with canaries, over all phases and rounds of its plan, and bounds ε.
 
@@ -118,7 +115,6 @@ def audit_one_run(
         scores: what the auditor looks at, fixed beforehand; more scores are paid for with a weaker bound of each. What
             the plan's phases suggest if None.
         noise: what this audit multiplies the noise by, to see whether it would notice.
-        progress: told after each round.
 
     Raises:
         PrivacyRefusal: the scenario is without privacy.
@@ -131,6 +127,7 @@ def audit_one_run(
         run writes is deleted. `noise` is for simulated hospitals: nothing but the wrapper below knows of it.
     """
     refuse_without_privacy(scenario)
+    begin("training with canaries", "" if noise == 1 else f"noise x {noise:g}")
     with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder, registered(), _noise_scaled(noise):
         # an audit's networks would choose otherwise what the scenario leaves open
         study = prepare(of_canaries.audited(planned(scenario).scenario), Path(folder))
@@ -142,7 +139,7 @@ def audit_one_run(
         open_ledgers(site.study, Path(folder))  # the study with canaries is one of its own
         looked_at = of_canaries.scores_of(plan) if scores is None else scores
         totals = [np.zeros(count) for _ in looked_at]
-        for release in _rounds(site, progress):
+        for release in _rounds(site):
             totals = [total + score(release, drawn) for total, score in zip(totals, looked_at, strict=True)]
         epsilon = _charged(site)
     family = family_of(plan.mechanisms())
@@ -164,23 +161,18 @@ def audit_one_run(
     )
 
 
-def with_power(
-    audit: EmpiricalAudit, scenario: Scenario, weaker: Sequence[float] = WEAKER, progress: Progress | None = None
-) -> EmpiricalAudit:
+def with_power(audit: EmpiricalAudit, scenario: Scenario, weaker: Sequence[float] = WEAKER) -> EmpiricalAudit:
     """The audit with its power: one more run with too little noise for each share.
 
     Args:
         audit: what `audit_one_run` found of the scenario.
         scenario: the same.
         weaker: shares of the noise.
-        progress: told after each round of each run.
     """
     power: list[Power] = []
     for noise in weaker:
         each = audit.records_per_canary
-        found = audit_one_run(
-            scenario, canaries=audit.canaries, records_per_canary=each, noise=noise, progress=progress
-        )
+        found = audit_one_run(scenario, canaries=audit.canaries, records_per_canary=each, noise=noise)
         power.append(Power(noise, found.epsilon_lower_bound, caught=not found.holds))
     return replace(audit, power=tuple(power))
 
@@ -211,19 +203,17 @@ def _noise_scaled(factor: float) -> Generator[None]:
         noisy_sum.rounded_gaussian = honest
 
 
-def _rounds(site: Site, progress: Progress | None) -> Iterator[Release]:
+def _rounds(site: Site) -> Iterator[Release]:
     """All rounds of the plan, each on the same weights: a server may send what it likes, and this keeps the signal."""
     study, head = site.study, ""
     asks = [(phase, number) for phase in study.plan.phases for number in range(1, phase.last_round + 1)]
-    for done, (phase, number) in enumerate(asks, start=1):
+    for phase, number in track(asks):
         instruction = Instruction(study.study_id, study.plan.plan_id, phase.name, number, head)
         sent = of_canaries.sent_with(study, phase)
         # a round trains the tensors that it is given
         reply, answered = run_round(site, instruction, {name: tensor.clone() for name, tensor in sent.items()})
         head = reply.ledger_head
         yield Release(study, sent, reply, answered)
-        if progress is not None:
-            progress(done, len(asks))
 
 
 def _charged(site: Site) -> float:

@@ -22,6 +22,7 @@ from silogan.common.errors import VerificationError
 from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS
 from silogan.common.models.weights import networks
+from silogan.common.progress import begin
 from silogan.common.seeding import seeded_generator
 from silogan.common.wire.run_folder import GENERATOR_FILE
 from silogan.common.wire.study import Study
@@ -30,6 +31,7 @@ from silogan.server.release.generator import ReleasedGenerator, load_generator, 
 from silogan.server.rounds.checkpoint import Checkpoint
 from silogan.simulations.attacks.empirical import refuse_without_privacy
 from silogan.simulations.attacks.roc import Estimate, Flags, Floats, area_under_curve, bootstrap, true_positive_rate
+from silogan.simulations.live import live_view
 from silogan.simulations.simulate import simulate
 
 MOST_SCORED = 5000
@@ -82,7 +84,9 @@ def infer_of_scenario(scenario: Scenario, console: Console | None = None) -> Mem
     evaluation = scenario.evaluation.model_copy(update={"enabled": False})
     with tempfile.TemporaryDirectory(prefix="silogan-audit-") as folder:
         simulate(scenario.model_copy(update={"evaluation": evaluation}), Path(folder), console=console)
-        return infer(Path(folder))
+        with live_view(console or Console(quiet=True)):
+            begin("inferring membership")
+            return infer(Path(folder))
 
 
 def infer(run_dir: Path) -> Membership:
@@ -156,7 +160,7 @@ def _discriminator(study: Study, run_dir: Path) -> Attack:
     checkpoint = Checkpoint.latest(run_dir)
     if checkpoint is None:
         raise VerificationError("run folder", "has no checkpoint", "give a finished run")
-    network = networks(study.scenario.model, study.schema, checkpoint.weights).discriminator
+    network = networks(study.scenario.model, study.drawn, checkpoint.weights).discriminator
     network.eval()
 
     @torch.inference_mode()

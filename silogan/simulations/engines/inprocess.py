@@ -22,6 +22,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from silogan.client.app import app as client_app
 from silogan.common.operations.logs import JsonLines
+from silogan.common.progress import STOPPING, begin
 from silogan.common.wire.run_folder import SITES_LOG
 from silogan.server.app import app as server_app
 
@@ -157,5 +158,8 @@ def run(run_dir: Path, *, num_sites: int, workers: int) -> None:
     with _sites_log(run_dir):
         try:
             server_app(grid, context(_SERVER_NODE, {}))
+        except KeyboardInterrupt:
+            begin(STOPPING, "when the sites at work have ended")
+            raise
         finally:
             grid.close()

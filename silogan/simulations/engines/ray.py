@@ -32,6 +32,7 @@ import torch
 from silogan.common.errors import FederationError, UsageError
 from silogan.common.operations.flower import FlowerError, ask, environment, free_port, program, write_connection
 from silogan.common.operations.supervise import ProcessGroup
+from silogan.common.progress import begin_part
 from silogan.common.wire.bundle import stage
 from silogan.common.wire.run_folder import OUTCOME_FILE, RAY_LOG
 from silogan.server.rounds.outcome import raise_outcome
@@ -91,6 +92,7 @@ def run(run_dir: Path, *, num_sites: int, workers: int) -> None:
     if importlib.util.find_spec("ray") is None:
         hint = "pip install 'silogan[ray]', or use --engine inprocess"
         raise UsageError("--engine ray", "Ray is not installed", hint)
+    begin_part("starting Ray")
     run_dir = run_dir.resolve()
     (run_dir / OUTCOME_FILE).unlink(missing_ok=True)  # of an earlier run: it must not speak for this one
     with (

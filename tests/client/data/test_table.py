@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -395,7 +397,7 @@ def test_wrong_rows_are_named_by_column_and_site_alone(ward: Ward, row: str, say
         (b"", "site 'oslo': has no header"),
         (b"\xef\xbb\xbf", "site 'oslo': has no header"),
         (b"age,sex,bmi,num\n50,0,20,0\n", "column 'seen' of site 'oslo': is missing"),
-        (b"age;sex;bmi;seen;num\n50;0;20;;0\n", "column 'age' of site 'oslo': is missing"),
+        (b"age;sex;bmi;seen;num\n50;0;20;;0\n", "site 'oslo': has semicolons or tabs"),
         (b"age,sex,sex,bmi,seen,num\n", "column 'sex' of site 'oslo': is there twice"),
         (f"{HEADER}\n{ROW}".encode("utf-16"), "site 'oslo': is not UTF-8 text"),
         (f"{HEADER}\n50,0,Müller,,0".encode("latin-1"), "site 'oslo': is not UTF-8 text"),
@@ -439,16 +441,31 @@ def test_hospitals_without_rows_are_no_error_as_long_as_one_has_some(ward: Ward)
         read(ward.options(test_fraction=0.0))  # a simulation tests
 
 
+def test_parquet_is_read_as_csv_is(ward: Ward) -> None:
+    path = ward.many("bergen")
+    text = ward.read()
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    values = {name: [float(row[name]) if name == "age" else row[name] for row in rows] for name in rows[0]}
+    pq.write_table(pa.table(values), path.with_suffix(".parquet"))
+    path.unlink()
+    binary = ward.read()
+    for name, column in text.stored.items():
+        assert torch.equal(column.nan_to_num(-1), binary.stored[name].nan_to_num(-1))
+    (ward.root / "bergen.parquet").write_bytes(b"PAR1")
+    assert ward.refusal() == "site 'bergen': is not a Parquet file that can be read; write it again"
+
+
 def test_wrong_places(ward: Ward, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^data\.root: is missing"):
         read(Table())
     with pytest.raises(ConfigError, match=r"^data\.columns: is not given"):
         read(Table(root=ward.root))
-    assert ward.refusal() == "data.root: is a folder without a .csv file; give one for each hospital"
-    assert ward.refusal(root=ward.root / "bergen.csv") == "site 'bergen': is not a file; correct its path"
-    os.mkfifo(ward.root / "bergen.csv")
-    assert ward.refusal() == "site 'bergen': is not a file; correct its path"
-    (ward.root / "bergen.csv").unlink()
+    assert ward.refusal() == "data.root: is a folder without a .csv or .parquet file; give one for each hospital"
+    assert ward.refusal(root=ward.root / "bergen.csv").startswith("data.root: does not exist; --set data.root=PLACE")
+    for name in ("bergen.csv", "bergen.parquet"):
+        os.mkfifo(ward.root / name)
+        assert ward.refusal() == "site 'bergen': is not a file; correct its path"
+        (ward.root / name).unlink()
     (ward.root / "bergen.csv").mkdir()
     assert ward.refusal() == "site 'bergen': is not a file; correct its path"
     (ward.root / "bergen.csv").rmdir()

@@ -3,6 +3,8 @@ import json
 import math
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from silogan.client.data import read
 from silogan.client.describe.commands import data
-from silogan.client.describe.draft import FIRST_LINE, draft
+from silogan.client.describe.draft import FIRST_LINE, draft, look
 from silogan.common.errors import ConfigError, DataError, UsageError
 from silogan.common.modality.table_file import read_description
 from silogan.common.modality.table_options import Table
@@ -101,6 +103,34 @@ def test_ranges_are_rounded_outwards(tmp_path: Path) -> None:
     assert found["age"] == {"type": "integer", "min": 25, "max": 70}
     assert found["depression"] == {"type": "numeric", "min": -0.5, "max": 5.5}
     assert not math.isclose(found["depression"]["max"], -0.3 + 38 / 7)
+
+
+def test_parquet_and_several_files_are_drafted_as_one_csv_file(tmp_path: Path) -> None:
+    one = write(tmp_path, ["age", "sex", "only"], [["29", "F", "1"], ["61", "M", "2"]])
+    two = tmp_path / "oslo.parquet"
+    pq.write_table(pa.table({"sex": ["F", None], "age": [44, 78]}), two)
+    found = yaml.safe_load(look([one, two]).written())["columns"]
+    assert found == {
+        "age": {"type": "ordinal", "values": [29, 44, 61, 78]},
+        "sex": {"type": "binary", "values": ["F", "M"], "optional": True},
+    }
+    assert yaml.safe_load(draft(two))["columns"]["age"] == {"type": "binary", "values": [44, 78]}
+    pq.write_table(pa.table({"other": [1]}), two)
+    with pytest.raises(DataError, match="has no column that the others have"):
+        look([one, two])
+
+
+def test_a_label_has_the_values_of_its_column_as_classes(tmp_path: Path) -> None:
+    rows = [[str(n % 2), f"ward-{n % 3}", f"{n}", f"{n + 0.5}", ""] for n in range(50)]
+    rows[0][4] = "x"
+    seen = look([write(tmp_path, ["outcome", "hospital", "mrn", "dose", "rare"], rows)])
+    assert (seen.label, seen.site, seen.patient) == ("outcome", "hospital", "mrn")
+    found = yaml.safe_load(seen.written("outcome", "hospital"))
+    assert found["label"] == {"column": "outcome", "classes": [0, 1]}
+    assert (found["patient"], found["site"], list(found["columns"])) == ("mrn", "hospital", ["dose", "rare"])
+    for label, problem in (("outcom", "did you mean 'outcome'"), ("dose", "no classes"), ("rare", "missing in some")):
+        with pytest.raises(UsageError, match=problem):
+            seen.written(label)
 
 
 def run(*words: str) -> str:

@@ -1,5 +1,6 @@
 """A hospital's own data is one hospital's, whatever files it is in."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from silogan.client.ledger.policy import template
 from silogan.client.node.node import Node
 from silogan.client.node.reading import check_complete, check_present, read_registered
 from silogan.common.config.scenario import parse_data
-from silogan.common.errors import ConfigError, DataError
+from silogan.common.errors import ConfigError, DataError, UsageError
+from silogan.common.modality.image_options import Digits
 from silogan.common.modality.table_options import BreastCancer, Table
 from tests.joint import CLASSES, write_records
 
@@ -62,9 +64,31 @@ def test_rows_of_images_are_looked_for_before_a_charge(tmp_path: Path) -> None:
     columns, rows = Path(files["columns"]), Path(files["rows"])
     said = columns.read_text(encoding="utf-8")
     columns.write_text(said.replace("dose", "other"), encoding="utf-8")
-    with pytest.raises(DataError, match=r"^cohort 'scans': has records of another shape than registered \(row\)"):
+    with pytest.raises(
+        DataError, match=r"^cohort 'scans': has records of another shape than registered \(column 'dose', col"
+    ):
         check_present(registration)
     columns.write_text(said, encoding="utf-8")
     rows.unlink()
     with pytest.raises(DataError, match=r"^data\.rows: is not a file; correct its path$"):
         check_present(registration)
+
+
+def test_images_move_with_their_rows_and_description(tmp_path: Path) -> None:
+    node = Node.create(tmp_path / "node", template(epsilon=8.0, delta=1e-4, unit="record"))
+    files = write_records(tmp_path, 40)
+    data = parse_data({"source": "images-with-rows", "classes": list(CLASSES), **files})
+    before, _ = node.add_cohort(name="scans", site="bergen", data=data, declared_size=30)
+    places = {key: Path(path).rename(tmp_path / f"moved-{Path(path).name}") for key, path in files.items()}
+    with pytest.raises(DataError, match=r"^data\.rows: is not a file; correct its path$"):
+        node.relocate(before, root=places["root"], columns=places["columns"])
+    other = tmp_path / "other.csv"
+    other.write_text(places["rows"].read_text(encoding="utf-8").replace(",left", ",right"), encoding="utf-8")
+    with pytest.raises(DataError, match="is not the data that was registered"):
+        node.relocate(before, **{**places, "rows": other})
+    moved = node.relocate(before, **places)
+    assert moved == replace(before, data=before.data.model_copy(update=places))
+    check_complete(node.register.get("scans"), node.key)
+    digits, _ = node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=1000)
+    with pytest.raises(UsageError, match=r"^data\.rows: is not an option of source 'digits'; leave it out$"):
+        node.relocate(digits, root=tmp_path, rows=other)

@@ -155,6 +155,10 @@ def test_what_differs_is_named() -> None:
     assert table.difference(replace(table, patient="id", label="class")) == "label, patient"
     assert table.difference(replace(table, columns=(*columns[:4], category("c4", 3)))) == "column 'c4'"
     assert table.difference(replace(table, columns=columns[::-1])) == "order of the columns"
+    codes = CodeSet("codes", "dx", ("p", "q"), 2)
+    with_codes = replace(table, code_sets=(codes,))
+    assert (table.difference(with_codes), with_codes.difference(table)) == ("column 'dx'", "column 'dx'")
+    assert with_codes.difference(replace(with_codes, code_sets=(replace(codes, most=1),))) == "column 'dx'"
     others = tuple(category(f"d{place}", 2) for place in range(5))
     assert table.difference(replace(table, columns=others)) == "column 'c0', column 'c1', column 'c2' and 7 more"
     images = ImageSchema(8, 1, ("a", "b"))

@@ -7,14 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from silogan.common.errors import UsageError
 from silogan.common.modality.code_set import CodeSet
 from silogan.common.modality.table import Category, Number, TableSchema
+from silogan.common.modality.table_options import Mixture
 from silogan.common.models.networks.mixture import MixtureOfProducts
 from silogan.common.models.weights import Weights, part_of
 from silogan.common.privacy.statistics.pairs import Pairs
 from silogan.common.privacy.statistics.singles import Counts, Singles
 from silogan.server.fitting.groups import groups_of
 from silogan.server.fitting.mixture import Found, mixture_weights, shares_within
+from silogan.server.release.where import parse_where
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,9 +44,11 @@ def rows() -> tuple[Tensor, Tensor]:
     return SCHEMA.encode({"x": x, "a": a.double(), "b": b}), labels
 
 
-def counted(noise: float, *, by_class: bool = True, bins: int = 8, with_singles: bool = True) -> Found:
-    """What hospitals with these rows release, with so much noise in each entry."""
-    records, labels = rows()
+def counted(
+    noise: float, *, by_class: bool = True, bins: int = 8, with_singles: bool = True, held: Tensor | None = None
+) -> Found:
+    """What hospitals with these rows release, or one that holds some of them, with so much noise in each entry."""
+    records, labels = rows() if held is None else (part[held] for part in rows())
     rng = torch.Generator().manual_seed(1)
 
     def noisy(of: Singles | Pairs) -> Tensor:
@@ -81,6 +86,34 @@ def test_marginals_and_dependences_are_those_of_the_rows(by_class: bool) -> None
         if by_class:  # a with b, which turns round with the class: no count of two columns alone tells it
             both = (x[:, of_three].T @ x[:, of_three]) / len(x) - (y[:, of_three].T @ y[:, of_three]) / len(y)
             assert float(both.abs().max()) < 0.03
+
+
+@pytest.mark.parametrize("by_class", [True, False])
+def test_rows_of_a_hospital_are_as_its_own_release_says(by_class: bool) -> None:
+    """The north has the large x and two thirds of the rows that are left; the east did not answer."""
+    records, labels = rows()
+    x = records[:, SCHEMA.blocks[0]].argmax(dim=1)
+    in_north = (x > 20) | (torch.rand(ROWS, generator=torch.Generator().manual_seed(4)) < 0.3)
+    how = {"by_class": by_class, "with_singles": False}
+    whole, north, south = (counted(1.0, held=held, **how) for held in (None, in_north, ~in_north))
+    rng, of = torch.Generator().manual_seed(3), Mixture(by_hospital=True).drawn(SCHEMA, ("north", "east", "south"))
+    assert isinstance(of, TableSchema)
+    weights = mixture_weights(SCHEMA, whole, 32, 400, rng, [north, None, south])
+    network = MixtureOfProducts(of, 32, counted=SCHEMA)
+    network.load_state_dict({**network.state_dict(), **part_of(weights, "generator")})
+    together = network.sampler(of).draw(ROWS, torch.Generator().manual_seed(2)).records
+    assert abs(float((together["hospital"] == 0).double().mean() - in_north.double().mean())) < 0.02
+    for name, held in (("north", in_north), ("south", ~in_north)):
+        found = network.sampler(of, parse_where(f"hospital = {name}", of)).draw(ROWS, torch.Generator().manual_seed(2))
+        assert found.labels is not None
+        assert set(found.records["hospital"].tolist()) == {0.0 if name == "north" else 2.0}
+        shares = SCHEMA.encode(found.records)[:, : SCHEMA.cells].mean(dim=0)
+        off = shares - records[held][:, : SCHEMA.cells].mean(dim=0)
+        sums = torch.zeros(int(whole.groups.max()) + 1).index_add_(0, whole.groups, off)  # cells are alike everywhere
+        assert float(sums.abs().max()) < 0.02
+        assert abs(float(found.labels.double().mean() - labels[held].double().mean())) < 0.02
+    with pytest.raises(UsageError, match="is met by no row of this generator"):
+        network.sampler(of, parse_where("hospital = east", of))
 
 
 def test_noise_is_not_learnt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ GRAPHML = "{http://graphml.graphdrawing.org/xmlns}"
 
 
 def test_graphml_is_what_its_schema_allows(run: Path, tmp_path: Path) -> None:
-    said = write_graph(run, tmp_path / "new" / "codes.graphml")
+    said = str(write_graph(run, tmp_path / "new" / "codes.graphml"))
     found = graph_of(OF, code_pairs=True)
     assert (
         f"7 codes in {tmp_path / 'new' / 'codes.graphml'}; {found.above.sum()} of 21 pairs are above the noise" in said

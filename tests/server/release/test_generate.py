@@ -33,7 +33,7 @@ def run(study: Study, run_dir: Path) -> Path:
 
 def draw(run_dir: Path, out: Path, **changes: object) -> str:
     settings = {"count": 7, "file_format": "png", "labels": None, "seed": 3, **changes}
-    return generate(run_dir, out=out, **settings)  # pyright: ignore[reportArgumentType]
+    return str(generate(run_dir, out=out, **settings))  # pyright: ignore[reportArgumentType]
 
 
 def files(out: Path) -> dict[str, bytes]:

@@ -44,7 +44,7 @@ def run(study: Study, run_dir: Path) -> Path:
 
 def draw(run_dir: Path, out: Path, **changes: object) -> str:
     settings = {"count": 500, "file_format": None, "labels": None, "seed": 3, **changes}
-    return generate(run_dir, out=out, **settings)  # pyright: ignore[reportArgumentType]
+    return str(generate(run_dir, out=out, **settings))  # pyright: ignore[reportArgumentType]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from safetensors.torch import save
 
 from silogan.common.errors import VerificationError
 from silogan.common.wire.run_folder import CHECKPOINT_FOLDER
+from silogan.server.fitting.release import Released
 from silogan.server.rounds.checkpoint import Checkpoint
 
 WEIGHTS = {"generator.w": torch.arange(6.0).reshape(2, 3), "discriminator.b": torch.tensor([-0.0, 1e-40])}
@@ -40,6 +41,18 @@ def test_it_is_read_back_as_it_was_saved(run_dir: Path) -> None:
         assert found.keys() == saved.keys()
         assert all(found[name].numpy().tobytes() == saved[name].numpy().tobytes() for name in saved)
     assert replace(read, weights={}, ema={}) == replace(CHECKPOINT, weights={}, ema={})
+
+
+def test_what_hospitals_released_is_kept_apart_where_it_was(run_dir: Path) -> None:
+    together = Released(torch.tensor([1.0, 2.0]).double(), 3)
+    apart = Released(torch.tensor([3.0]).double(), 2, {"st. olav": torch.tensor([1.0]), "oslo": torch.tensor([2.0])})
+    replace(CHECKPOINT, released={"singles": together, "pairs": apart}).save(run_dir)
+    read = Checkpoint.latest(run_dir)
+    assert read is not None
+    assert read.released.keys() == {"singles", "pairs"}
+    assert (read.released["singles"].sites, read.released["singles"].apart) == (3, {})
+    assert read.released["pairs"].apart == apart.apart
+    assert read.weights.keys() == WEIGHTS.keys()
 
 
 def test_a_run_without_one_has_none(run_dir: Path, tmp_path: Path) -> None:

@@ -143,14 +143,12 @@ def test_scenario_without_privacy_is_refused_before_anything_is_trained(silent: 
 def test_attacks_are_made_on_one_scenario(monkeypatch: pytest.MonkeyPatch, silent: Console, thorough: bool) -> None:
     asked: list[tuple[str, str]] = []
 
-    def canaries(scenario: Any, *, records_per_canary: int | None, progress: Any) -> EmpiricalAudit:
+    def canaries(scenario: Any, *, records_per_canary: int | None) -> EmpiricalAudit:
         assert records_per_canary is None
-        progress(1, 2)
         asked.append(("canaries", scenario.name))
         return replace(FOUND, power=())
 
-    def power(audit: EmpiricalAudit, scenario: Any, *, progress: Any) -> EmpiricalAudit:
-        progress(1, 2)
+    def power(audit: EmpiricalAudit, scenario: Any) -> EmpiricalAudit:
         asked.append(("power", scenario.name))
         return replace(audit, power=FOUND.power)
 

@@ -14,6 +14,7 @@ import pytest
 from silogan.client.mechanism import Randomness, noisy_sum
 from silogan.common.config.scenario import Scenario, load_scenario
 from silogan.common.errors import PrivacyRefusal
+from silogan.common.progress import Told, listening
 from silogan.simulations.attacks.canaries import evidence
 from silogan.simulations.attacks.empirical import Power, audit_one_run, with_power
 from tests.simulations.breakages import (
@@ -55,8 +56,9 @@ def of_five_images() -> tuple[Scenario, Scenario]:
 
 
 def test_honest_run_shows_less_than_was_charged_yet_much_of_it(scenario: Scenario) -> None:
-    rounds: list[tuple[int, int]] = []
-    found = audit_one_run(scenario, canaries=FEW, progress=lambda *done: rounds.append(done))
+    told: list[Told] = []
+    with listening(told.append):
+        found = audit_one_run(scenario, canaries=FEW)
     assert found.holds
     assert 4 < found.epsilon_lower_bound < 8.5
     assert 0.87 < found.auc < 0.905  # 0.889 is what the best attack gets from a Gaussian mechanism of this ε
@@ -64,7 +66,8 @@ def test_honest_run_shows_less_than_was_charged_yet_much_of_it(scenario: Scenari
     assert found.epsilon_analytic <= scenario.privacy.epsilon
     assert found.epsilon_analytic == pytest.approx(scenario.privacy.epsilon, abs=0.02)
     assert (found.unit, found.canaries, found.confidence, found.power) == ("record", FEW, 0.95, ())
-    assert rounds == [(number, scenario.training.rounds) for number in range(1, scenario.training.rounds + 1)]
+    assert {one.phase for one in told} == {"training with canaries"}
+    assert (told[-1].done, told[-1].of) == (scenario.training.rounds, scenario.training.rounds)
     assert found.to_json()["holds"] is True
 
 

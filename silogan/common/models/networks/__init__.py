@@ -31,6 +31,7 @@ __all__ = [
     "Sampler",
     "blueprint",
     "build",
+    "check_family",
     "check_private",
     "classified",
     "initialise",
@@ -45,6 +46,18 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+def check_family(model: Model, schema: Schema) -> None:
+    """Whether a family generates such records.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    fitting = KINDS[schema.kind].families
+    if model.family not in fitting:
+        problem = f"the '{model.family}' networks do not generate {schema.noun}"
+        raise ConfigError("model.family", problem, f"use one of {', '.join(fitting)}")
+
+
 def build(model: Model, schema: Schema) -> GAN:
     """Both networks of a scenario, on torch's default device.
 
@@ -53,10 +66,7 @@ def build(model: Model, schema: Schema) -> GAN:
     Raises:
         ConfigError: the family has no networks for this schema.
     """
-    fitting = KINDS[schema.kind].families
-    if model.family not in fitting:
-        problem = f"the '{model.family}' networks do not generate {schema.noun}"
-        raise ConfigError("model.family", problem, f"use one of {', '.join(fitting)}")
+    check_family(model, schema)
     return GAN(*lookup(FAMILIES, model.family, "model.family")(model, schema))
 
 

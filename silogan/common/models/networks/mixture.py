@@ -37,7 +37,8 @@ def build(model: Mixture, schema: TableSchema) -> tuple[Generator, Discriminator
     if model.critic and schema.codes:
         raise ConfigError("training.refine", "has a critic that cannot read code sets", "leave it out")
     critic = RowCritic(schema.cells, schema.num_classes, model.critic) if model.critic else Silent()
-    return MixtureOfProducts(schema, model.components, model.most_bins, tree=model.classes_apart), critic
+    counted, tree = model.counted(schema), model.classes_apart
+    return MixtureOfProducts(schema, model.components, model.most_bins, tree=tree, counted=counted), critic
 
 
 class MixtureOfProducts(Generator):
@@ -48,6 +49,7 @@ class MixtureOfProducts(Generator):
         components: K.
         bins: most groups of a number in the release, for its classifiers.
         tree: whether pairs were counted in each class, and so tell a tree of columns.
+        counted: the first of the columns, those that hospitals counted, for its classifiers; all if None.
 
     Attributes:
         blocks: where in a row each column's cells are.
@@ -65,7 +67,15 @@ class MixtureOfProducts(Generator):
     cells: Tensor
     codes: Tensor | None
 
-    def __init__(self, schema: TableSchema, components: int, bins: int = MOST_BINS, *, tree: bool = True) -> None:
+    def __init__(
+        self,
+        schema: TableSchema,
+        components: int,
+        bins: int = MOST_BINS,
+        *,
+        tree: bool = True,
+        counted: TableSchema | None = None,
+    ) -> None:
         super().__init__()
         self.blocks, self._numbers, self._codes = schema.blocks, schema.numbers, schema.codes
         self.latent_dim = 1 + len(self.blocks) + self._numbers + self._codes
@@ -74,7 +84,7 @@ class MixtureOfProducts(Generator):
         even = [torch.full((block.stop - block.start,), 1 / (block.stop - block.start)) for block in self.blocks]
         self.register_buffer("cells", torch.cat(even).repeat(components, 1))
         self.register_buffer("codes", torch.full((components, self._codes), 0.5) if self._codes else None)
-        self.bayes = bayes(schema, bins, tree=tree) if schema.num_classes > 1 else None
+        self.bayes = bayes(counted or schema, bins, tree=tree) if schema.num_classes > 1 else None
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """See `Generator.forward`: of each latent number the share of N(0, 1) below it decides."""

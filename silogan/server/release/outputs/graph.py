@@ -2,9 +2,10 @@
 
 import csv
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from xml.sax.saxutils import escape, quoteattr
 
 from silogan.common.errors import UsageError
@@ -32,7 +33,34 @@ _HEADER = (
 )
 
 
-def write_graph(run_dir: Path, out: Path) -> str:
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        out: the file.
+        codes: number of nodes.
+        pairs: number of edges.
+        above_noise: those of which the noise does not explain how often they occur together.
+        marks: what the generator carries, as that it is seeded.
+    """
+
+    out: Path
+    codes: int
+    pairs: int
+    above_noise: int
+    marks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        edges = f"{self.above_noise:,} of {self.pairs:,} pairs are above the noise"
+        return f"{self.codes} codes in {self.out}; {edges}" + (f" ({'; '.join(self.marks)})" if self.marks else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {**asdict(self), "out": str(self.out), "marks": list(self.marks)}
+
+
+def write_graph(run_dir: Path, out: Path) -> Written:
     """Writes the graph of a run's generator.
 
     Args:
@@ -40,7 +68,7 @@ def write_graph(run_dir: Path, out: Path) -> str:
         out: a new file, `.graphml` or `.csv`.
 
     Returns:
-        What was written, in one line.
+        What was written.
 
     Raises:
         UsageError: the file exists already or has another suffix, or there are no code sets.
@@ -57,9 +85,7 @@ def write_graph(run_dir: Path, out: Path) -> str:
     with writing(f"--out {out}", "choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[out.suffix](out, found, generator)
-    edges = f"{int(found.above.sum()):,} of {len(found.above):,} pairs are above the noise"
-    note = f" ({'; '.join(generator.marks)})" if generator.marks else ""
-    return f"{len(found.codes)} codes in {out}; {edges}{note}"
+    return Written(out, len(found.codes), len(found.above), int(found.above.sum()), generator.marks)
 
 
 def write_graphml(out: Path, graph: CodeGraph, generator: ReleasedGenerator) -> None:

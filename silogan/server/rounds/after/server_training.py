@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from silogan.common.models.schedule import learning_rate_factor
+from silogan.common.progress import track
 from silogan.common.seeding import random_generator
 from silogan.server.fitting.server_trainer import Rates, ServerTrainer
 from silogan.server.rounds.after.base import EndedRound
@@ -26,6 +27,6 @@ def train(ended: EndedRound, state: Checkpoint) -> Checkpoint:
         trainer.discriminator_follows(state.weights)
     alone = 0.0 if training.refine is None else training.refine.head_start * training.rounds
     if state.round > alone:
-        for _ in range(training.server_generator_steps):
+        for _ in track(range(training.server_generator_steps)):
             trainer.generator_step()
     return replace(state, weights=trainer.weights, server=trainer.state())

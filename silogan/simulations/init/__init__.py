@@ -1,0 +1,1 @@
+"""`silogan init`: a first scenario for data that lies on this machine."""
