@@ -1,7 +1,7 @@
 """What the records of a run are good for, in one word with its reasons: usable, weak, failed or unmeasured."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -55,7 +55,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values."""
-        return asdict(self)
+        return {"word": self.word.value, "reasons": list(self.reasons)}
 
     def __str__(self) -> str:
         return f"{self.word}: {'; '.join(self.reasons)}"
