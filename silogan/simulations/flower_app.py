@@ -33,6 +33,7 @@ from silogan.common.files import writing
 from silogan.common.wire.run_folder import CONTROL_FOLDER, REPORT_PAGE, holds_run
 from silogan.common.wire.study import Study
 from silogan.server.app import federate
+from silogan.server.report.verdict import Verdict
 from silogan.simulations.shipped import scenario_file
 from silogan.simulations.simulate import simulate
 
@@ -135,9 +136,7 @@ def _figures(report: dict[str, Any]) -> Iterator[str]:
     """What the run came to, in a line each; the report has the rest."""
     spent = [site["epsilon"] for site in report["sites"] if site["epsilon"] is not None]
     yield f"each hospital spent at most ε = {max(spent):.3f}" if spent else "NON-PRIVATE: no noise was added"
-    accuracy = report["utility"]["accuracy_synthetic"]
-    if accuracy is not None:
-        yield f"a classifier trained on synthetic records only has accuracy {accuracy:.3f} on real ones"
+    yield str(Verdict.of(report))
 
 
 def _supernodes(grid: Grid) -> int:
