@@ -47,6 +47,9 @@ class Run:
 
     folder: Path
 
+    def __repr__(self) -> str:
+        return f"<Run '{self.folder.name}'>"
+
     @classmethod
     def open(cls, folder: AnyPath) -> "Run":
         """The run in a folder.
@@ -189,7 +192,7 @@ def simulate(
     Raises:
         SiloganError: why it could not be done, in one line; see `silogan.errors`.
 
-    Example:
+    Examples:
         >>> run = silogan.simulate("digits", privacy={"epsilon": 3})
         >>> run.samples(10, "7").images.shape
         (10, 8, 8)

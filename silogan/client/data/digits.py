@@ -27,7 +27,7 @@ def read(data: Digits) -> DataSet:
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
     classes = own_classes(data, _CLASSES)
-    values, labels = load_digits(return_X_y=True)
+    values, labels = map(np.asarray, load_digits(return_X_y=True))
     pixels = np.rint(values.reshape(-1, 8, 8) * (255.0 / _LARGEST)).astype(np.uint8)
     everything = np.arange(len(labels))
     try:
