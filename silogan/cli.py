@@ -68,6 +68,13 @@ class FormName(StrEnum):
     tensorboard = "tensorboard"
 
 
+class Required(StrEnum):
+    """The least verdict that `silogan evaluate` is to reach."""
+
+    usable = "usable"
+    weak = "weak"
+
+
 class EngineName(StrEnum):
     """Engines of `silogan simulate`."""
 
@@ -234,6 +241,9 @@ def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         LabelsBy, typer.Option(help="Label records as they were asked for, or by the release's own classifier.")
     ] = LabelsBy.condition,
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same records each time.")] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Draw from a run that has failed too; all that is drawn says so.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON.")] = False,
 ) -> None:
     """Draw synthetic images or rows from a finished run's generator."""
@@ -250,6 +260,7 @@ def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         where=where,
         by_classifier=labels_by is LabelsBy.classifier,
         seed=seed,
+        anyway=anyway,
         console=Console(stderr=True),
     )
     print(json.dumps(drawn.to_json(), indent=2) if as_json else drawn)
@@ -297,6 +308,9 @@ def evaluate(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value of that scenario; repeatable.")
     ] = None,
+    require: Annotated[
+        Required | None, typer.Option(help="Exit with code 6 if the verdict is worse, or nothing could be measured.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure synthetic records against real ones: the figures use real data, outside of the privacy guarantee."""
@@ -304,6 +318,7 @@ def evaluate(
         raise UsageError(f"'{synthetic}'", "does not exist", "give a run folder, generated images, or rows")
     console = Console(stderr=True)
     with waiting(console, "starting"):
+        from silogan.server.report.verdict import Verdict, Word
         from silogan.simulations.evaluate import evaluate as measure
         from silogan.simulations.live import live_view
 
@@ -312,7 +327,11 @@ def evaluate(
     if as_json:
         print(json.dumps(figures, indent=2))
     else:
+        _print_verdict(figures["verdict"])
         _print_figures(figures)
+    if require is not None and not Verdict.of_json(figures["verdict"]).reaches(Word(require)):
+        problem = f"the verdict is {figures['verdict']['word']}, where {require} is required"
+        raise VerificationError(f"'{synthetic}'", problem, "read the reasons above, and do not hand the records on")
 
 
 @app.command(epilog=epilog("silogan audit runs/demo/seed-0"))
@@ -468,8 +487,7 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     console = Console(markup=False)  # titles, names and paths are the user's own text
     heading = report["title"] or report["name"]
     if verdict := report.get("verdict"):  # runs of older versions have none
-        reasons = "; ".join(verdict["reasons"])
-        console.print(f"{verdict['word']}: {reasons}", style="bold", soft_wrap=True)
+        _print_verdict(verdict)
     table = Table("site", "ε spent", "budget", "δ", "steps", title=f"{heading} ({report['unit']}-level)")
     sites = report["sites"]
     for site in sites[:10]:
@@ -493,6 +511,11 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     sheet = run_dir / "samples" / "final.png"
     also = f" and {sheet}" if sheet.is_file() else ""
     console.print(f"see {run_dir / 'report.html'}{also}", soft_wrap=True)
+
+
+def _print_verdict(verdict: dict[str, Any]) -> None:
+    text = f"{verdict['word']}: {'; '.join(verdict['reasons'])}"
+    Console(markup=False).print(text, style="bold", soft_wrap=True)
 
 
 def _print_outlook(found: "Outlook") -> None:

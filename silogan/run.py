@@ -121,6 +121,7 @@ class Run:
         file_format: str | None = None,
         by_classifier: bool = False,
         seed: int | None = None,
+        anyway: bool = False,
     ) -> Path:
         """Writes records to a new folder (PNG) or file (NPZ, CSV, Parquet); see `silogan generate`.
 
@@ -137,6 +138,7 @@ class Run:
             where=asked.where,
             by_classifier=by_classifier,
             seed=seed,
+            anyway=anyway,
             console=Console(stderr=True),
         )
         return place

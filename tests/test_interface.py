@@ -2,16 +2,19 @@
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import silogan
+from silogan import cli
 from silogan.common.config.scenario import load_scenario
-from silogan.common.errors import ConfigError, DataError, UsageError
+from silogan.common.errors import ConfigError, DataError, UsageError, VerificationError
 from silogan.common.wire.run_folder import REPORT_FILE
 from silogan.run import scenario_of
 from silogan.simulations.shipped import scenario_file
@@ -84,11 +87,41 @@ def test_what_was_not_asked_well_is_told(images: silogan.Run, tmp_path: Path) ->
 
 
 def test_records_are_written(images: silogan.Run, rows: silogan.Run, tmp_path: Path) -> None:
-    assert images.generate(tmp_path / "images.npz", 10, "4") == tmp_path / "images.npz"
+    assert images.generate(tmp_path / "images.npz", 10, "4", anyway=True) == tmp_path / "images.npz"
     with np.load(tmp_path / "images.npz") as file:
         assert set(file["train_labels"].ravel()) == {4}
     rows.generate(tmp_path / "rows.csv", 10, "'mean radius' > 15")
     assert len((tmp_path / "rows.csv").read_text("utf-8").splitlines()) == 11
+
+
+def test_a_run_that_has_failed_is_drawn_from_only_if_told_so(images: silogan.Run, tmp_path: Path) -> None:
+    failed = silogan.Run(shutil.copytree(images.folder, tmp_path / "run"))
+    report = {**images.report, "verdict": {"word": "failed", "reasons": ["it draws noise"]}}
+    (failed.folder / REPORT_FILE).write_text(json.dumps(report), encoding="utf-8")
+    with pytest.raises(VerificationError, match="failed: it draws noise; read its report; --anyway draws all the same"):
+        failed.generate(tmp_path / "images.npz", 10)
+    assert not (tmp_path / "images.npz").exists()
+    failed.generate(tmp_path / "images.npz", 10, anyway=True)
+    with np.load(tmp_path / "images.npz") as file:
+        assert "its run has failed" in file["marks"]
+
+
+@pytest.mark.parametrize(
+    ("word", "required", "refused"),
+    [
+        *(("usable", "usable", False), ("weak", "usable", True), ("weak", "weak", False)),
+        *(("failed", "weak", True), ("unmeasured", "weak", True)),
+    ],
+)
+def test_a_verdict_can_be_required(
+    word: str, required: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {"utility": {}, "fidelity": None, "utility_reason": None, "fidelity_reason": "none", "table": None}
+    verdict = {"word": word, "reasons": ["for a test"]}
+    monkeypatch.setattr("silogan.simulations.evaluate.evaluate", lambda *_: {**figures, "verdict": verdict})
+    done = CliRunner().invoke(cli.app, ["evaluate", str(tmp_path), "--require", required])
+    assert f"{word}: for a test" in done.output
+    assert isinstance(done.exception, VerificationError) == refused
 
 
 def test_a_run_is_measured_and_audited(rows: silogan.Run) -> None:

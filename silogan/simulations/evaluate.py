@@ -24,6 +24,7 @@ from silogan.common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds
 from silogan.common.wire.study import Study
 from silogan.server.evaluation import EVALUATORS, Comparison, Labelled
 from silogan.server.release.generator import ReleasedGenerator, load_generator, together
+from silogan.server.report.verdict import Verdict
 from silogan.simulations.shipped import names, scenario_file
 from silogan.simulations.synthetic_images import read_images
 from silogan.simulations.synthetic_joint import read_joint
@@ -162,7 +163,8 @@ def figures_of(
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     if records is None:
         reason = f"the release is a classifier alone: there were too few {data.schema.noun} to draw more"
-    return {"utility_reason": reason, **figures}
+    figures = {"utility_reason": reason, **figures}
+    return {**figures, "verdict": Verdict.of_figures(figures, data.schema.num_classes).to_json()}
 
 
 def _guess(real: Path, images: Tensor, classes: tuple[str, ...], *, ordered: bool) -> Data:

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from silogan.common.errors import UsageError, one_line
+from silogan.common.errors import UsageError, VerificationError, one_line
 from silogan.common.files import writing
 from silogan.common.modality.table_where import Where
 from silogan.common.models.networks import Drawn
@@ -20,6 +20,7 @@ from silogan.common.wire.run_folder import GENERATOR_FILE
 from silogan.server.release.generator import ReleasedGenerator, load_generator
 from silogan.server.release.outputs import OUTPUTS
 from silogan.server.release.progress import with_progress
+from silogan.server.report.verdict import Verdict, Word
 
 
 def generate(  # noqa: PLR0913  (each argument is an option)
@@ -32,6 +33,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     where: str | None = None,
     by_classifier: bool = False,
     seed: int | None,
+    anyway: bool = False,
     console: Console | None = None,
 ) -> "Generated":
     """Draws records and writes them.
@@ -46,6 +48,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
         where: a condition that all records meet, for kinds that have them (`server/release/where.py`).
         by_classifier: name the class of each record by the classifier of the release, and not by what was asked for.
         seed: of the latent vectors; fresh if None.
+        anyway: draw from a run that has failed too; every record then says so.
         console: shows a progress bar, if it is a terminal.
 
     Returns:
@@ -56,12 +59,13 @@ def generate(  # noqa: PLR0913  (each argument is an option)
             nothing.
         DataError: the run has no generator.
         PrivacyRefusal: the generator is NON-PRIVATE.
+        VerificationError: the run has failed (`server/report/verdict.py`), and not `anyway`.
 
     Privacy:
         Post-processing of the released generator: drawing any number of records costs nothing more.
     """
     _require_free(out)
-    generator = load_generator(run_dir / GENERATOR_FILE)
+    generator = _unless_failed(load_generator(run_dir / GENERATOR_FILE), run_dir, anyway=anyway)
     noun = generator.schema.noun
     formats = OUTPUTS[generator.schema.kind].formats
     chosen = _format_of(out, file_format, tuple(formats), noun)
@@ -74,6 +78,17 @@ def generate(  # noqa: PLR0913  (each argument is an option)
         out.parent.mkdir(parents=True, exist_ok=True)
         formats[chosen](out, parts, generator)
     return Generated(out, chosen, count, noun, generator.marks)
+
+
+def _unless_failed(generator: ReleasedGenerator, run_dir: Path, *, anyway: bool) -> ReleasedGenerator:
+    """The generator of a run that has not failed; with a mark of one that has, if it is wanted anyway."""
+    verdict = Verdict.in_folder(run_dir)
+    if verdict is None or verdict.word is not Word.failed or not generator.network.draws:
+        return generator
+    if not anyway:
+        hint = "read its report; --anyway draws all the same, and marks what is drawn"
+        raise VerificationError(f"run '{run_dir}'", str(verdict), hint)
+    return replace(generator, marks=(*generator.marks, "its run has failed"))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """What the records of a run are good for, in one word with its reasons: usable, weak, failed or unmeasured."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
+
+from silogan.common.wire.run_folder import REPORT_FILE
 
 KEPT_USABLE, KEPT_WEAK = 0.9, 0.5
 """Least shares of what real records teach beyond chance that synthetic ones must teach."""
@@ -46,12 +50,34 @@ class Verdict:
             return cls(Word.failed, ("trained without privacy, for comparison only",))
         if report.get("configuration", {}).get("model", {}).get("draws") is False:
             return cls(Word.failed, ("draws nothing: the records were too few, and the release is a classifier alone",))
-        found = list(_measured(report))
+        return cls.of_figures(report, len(report["classes"]))
+
+    @classmethod
+    def of_figures(cls, figures: Mapping[str, Any], num_classes: int) -> "Verdict":
+        """The verdict on figures of `silogan evaluate`."""
+        found = list(_measured(figures, num_classes))
         if not found:
-            why = report.get("utility_reason") or report.get("fidelity_reason") or "nothing was compared"
+            why = figures.get("utility_reason") or figures.get("fidelity_reason") or "nothing was compared"
             return cls(Word.unmeasured, (f"not compared with real records: {why}",))
         worst = max((word for word, _ in found), key=list(Word).index)
         return cls(worst, tuple(reason for _, reason in found))
+
+    @classmethod
+    def in_folder(cls, run_dir: Path) -> "Verdict | None":
+        """The verdict that a run's report has; None of a run without one, as those of real hospitals."""
+        try:
+            return cls.of_json(json.loads((run_dir / REPORT_FILE).read_bytes())["verdict"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    @classmethod
+    def of_json(cls, plain: Mapping[str, Any]) -> "Verdict":
+        """The inverse of `to_json`."""
+        return cls(Word(plain["word"]), tuple(map(str, plain["reasons"])))
+
+    def reaches(self, required: Word) -> bool:
+        """Whether it is at least as good."""
+        return list(Word).index(self.word) <= list(Word).index(required)
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -61,10 +87,10 @@ class Verdict:
         return f"{self.word}: {'; '.join(self.reasons)}"
 
 
-def _measured(report: Mapping[str, Any]) -> Iterator[tuple[Word, str]]:
+def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Word, str]]:
     """The word of each figure, and the figure in words."""
-    utility, fidelity = report["utility"], report["fidelity"]
-    for name, chance in (("auroc", 0.5), ("accuracy", 1 / max(2, len(report["classes"])))):
+    utility, fidelity = figures.get("utility") or {}, figures.get("fidelity")
+    for name, chance in (("auroc", 0.5), ("accuracy", 1 / max(2, num_classes))):
         synthetic, real = utility.get(f"{name}_synthetic"), utility.get(f"{name}_real")
         if synthetic is not None and real is not None and real > chance:
             kept = (synthetic - chance) / (real - chance)
