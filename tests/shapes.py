@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-PACKAGES = ("client", "common", "server")
+PACKAGES = ("silogan.client.", "silogan.common.", "silogan.server.")
 CLAIMS: set[str] = set()
 """Where a claim was found: `module.function argument`."""
 
@@ -134,7 +134,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname.partition(".")[0] not in PACKAGES:
+        if not fullname.startswith(PACKAGES):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -185,7 +186,7 @@ def test_it_works_beside_a_client_of_ones_own(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text("MINE = True\n", encoding="utf-8")
     code = "import client, silogan, server; silogan.simulate, silogan.Run; print(client.MINE and server.MINE)"
     root = Path(silogan.__file__).parents[1]
-    env = {"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"}
+    env = os.environ | {"PYTHONPATH": str(root)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )

@@ -177,9 +177,8 @@ def test_fitted_gaussians_are_planned_approved_run_drawn_and_audited(tmp_path: P
     assert {name: released.sites for name, released in found.released.items()} == {"means": 2, "moments": 2}
     assert found.weights["generator.roots"].abs().max() > 0
     assert_clean(run_dir, study)
-    assert "12 synthetic images" in generate(
-        run_dir, count=12, out=tmp_path / "images", file_format=None, labels=None, seed=1
-    )
+    drawn = generate(run_dir, count=12, out=tmp_path / "images", file_format=None, labels=None, seed=1)
+    assert "12 synthetic images" in str(drawn)
 
 
 def test_centres_that_no_honest_coordinator_sends_cost_nothing(tmp_path: Path) -> None:

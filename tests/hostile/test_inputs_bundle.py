@@ -94,7 +94,7 @@ def test_a_member_yields_no_more_than_it_declares(shipped: dict[str, bytes]) -> 
 def test_a_file_twice_is_refused(shipped: dict[str, bytes]) -> None:
     made = io.BytesIO(archive(shipped))
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(made, "a") as file:
-        file.writestr("client/app.py", b"")
+        file.writestr("silogan/client/app.py", b"")
     assert refused(made.getvalue()) == "holds a file twice"
 
 

@@ -1,6 +1,7 @@
 """`silogan plan`: what it says of a scenario follows from public numbers, and is what a run then does."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +121,7 @@ def test_the_patient_as_unit_and_k_are_printed(capsys: pytest.CaptureFixture[str
 
 def test_the_command_prints_it_and_writes_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "silogan", "plan", str(ROOT / "simulations/scenarios/digits.yaml")]
-    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=env).stdout
     assert "ε = 10, δ = 0.0001 for each hospital" in told
     assert "uncertain: " in told

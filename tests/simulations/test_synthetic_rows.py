@@ -221,7 +221,7 @@ def test_parquet_without_a_column_or_without_rows_is_refused(tmp_path: Path) -> 
     [
         (None, None, "--real: is missing; name the scenario of the real rows, or a run folder"),
         ("FOLDER", None, "--real FOLDER: does not say what the columns mean; give the scenario"),
-        ("missing.yaml", None, "scenario 'missing.yaml': cannot be read"),
+        ("missing.yaml", None, "scenario 'missing.yaml': is neither a file nor the name of a scenario"),
         ("digits", None, "--real SCENARIOS/digits.yaml: is of images, not of table rows; give that of a table"),
         ("digit", None, "scenario 'digit': is neither a file nor the name of a scenario; did you mean 'digits'?"),
         ("FOLDER", ["seed=1"], "--set: changes a scenario; give drawn records, and --real SCENARIO.yaml"),

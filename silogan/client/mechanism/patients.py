@@ -77,8 +77,8 @@ class Patients:
 
         Args:
             critic: judges records; its parameters are those of the gradient.
-            answers: its answers float32[N] to records and labels, in the precision that is used.
-            loss: of the answers float32[N], each by itself.
+            answers: to N records and their labels, one or a few numbers for each, in the precision that is used.
+            loss: of each answer by itself, float32[N].
 
         Returns:
             float64[d], in the order of `critic.trained`; the gradient of an empty sample is noise alone.

@@ -31,10 +31,11 @@ def discriminator(family: str, size: int, width: int) -> Discriminator:
 def part_of(critic: BookKeepingModule, images: Tensor, place: int, views: int, bfloat16: bool) -> Tensor:
     """What the unit at `place` alone adds to the sum, with the others in the block but not counted."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        answers = critic(images, torch.arange(len(images)) % 3).float().view(-1, views)
-    counts = torch.arange(len(answers)) == place
+        answers = critic(images, torch.arange(len(images)) % 3).float()
+    losses = REAL(answers).view(-1, views)
+    counts = torch.arange(len(losses)) == place
     # the losses of all units go back together, as in a step; only what is counted differs
-    critic.add(bag_mean(REAL(answers), torch.ones_like(answers, dtype=torch.bool)), 0.7, counts)
+    critic.add(bag_mean(losses, torch.ones_like(losses, dtype=torch.bool)), 0.7, counts)
     return critic.take()
 
 
