@@ -39,7 +39,10 @@ def test_times_left_are_compared_with_the_truth(script: ModuleType) -> None:
     found = script.promises(shown, 100.0)
     assert [(one.left, one.truth) for one in found] == [(600, 70), (60, 60), (30, 40), (32, 20), (0, 0)]
     told = script.judged(shown, 100.0)
-    assert told[0] == "times left from a third of the way on: 67% within 30 %; worst +60% at 80 s"
+    assert (
+        told[0]
+        == "times left from a third of the way to ten seconds before the end: 67% within 30 %; worst +60% at 80 s"
+    )
     assert told[1] == "  at 33%: 60 s shown, 60 s true"
     assert script.judged(shown[:1], 100.0) == ["no time left was shown"]
 
@@ -67,5 +70,7 @@ def test_a_recording_says_what_was_measured_of_it(script: ModuleType, path: Path
     head = path.read_text("utf-8").partition("\n\n")[0]
     assert head.startswith("$ silogan ")
     assert "longest silences: " in head
-    assert "times left from a third of the way on: " in head
-    assert script.measured_again(path)[0].startswith("times left from a third of the way on: ")
+    assert "times left from a third of the way to ten seconds before the end: " in head
+    assert script.measured_again(path)[0].startswith(
+        "times left from a third of the way to ten seconds before the end: "
+    )

@@ -127,9 +127,10 @@ def judged(shown: Sequence[Output], end: float) -> list[str]:
     at = {
         part: min(told, key=lambda one, part=part: abs(one.seconds - part * end)) for part in (1 / 3, 1 / 2, 2 / 3, 0.9)
     }
-    first = f"times left from a third of the way on: {within:.0%} within 30 %"
+    first = f"times left from a third of the way to ten seconds before the end: {within:.0%} within 30 %"
     lines = [f"{first}; worst {worst.error:+.0%} at {worst.seconds:.0f} s"]
-    return lines + [f"  at {part:.0%}: {one.left:.0f} s shown, {one.truth:.0f} s true" for part, one in at.items()]
+    near = {part: one for part, one in at.items() if abs(one.seconds - part * end) < end / 10}
+    return lines + [f"  at {part:.0%}: {one.left:.0f} s shown, {one.truth:.0f} s true" for part, one in near.items()]
 
 
 def measured_again(path: Path) -> list[str]:

@@ -35,6 +35,31 @@ _NOTHING = Told("")
 
 
 @dataclass
+class _Step:
+    """What goes on between two steps of a part: where these are long, so is the time in which nothing is told.
+
+    Attributes:
+        first: fraction of the part that was done when it began.
+        fraction: that was told last.
+        spent: seconds on the part when that was told first.
+        gain: by how much it then rose.
+    """
+
+    first: float = 0.0
+    fraction: float = 0.0
+    spent: float = 0.0
+    gain: float = 0.0
+
+    def reached(self, told: float, spent: float) -> float:
+        """The fraction after so many seconds, if the present step takes as long as those before it have taken."""
+        if told != self.fraction:
+            self.gain, self.fraction, self.spent = max(0.0, told - self.fraction), told, spent
+        if not self.spent:
+            return told
+        return min(self.first + (told - self.first) * spent / self.spent, told + self.gain, 1.0)
+
+
+@dataclass
 class _Phase:
     """A phase, as far as it has come.
 
@@ -42,13 +67,15 @@ class _Phase:
         began, ended: when; None if it has not.
         told: the last that was told of it.
         before: fraction of its present part that was done when that began, as of a run that is resumed.
-        sites: of the present step, the fraction that each site has told.
+        step: the present one of its part.
+        sites: of that step, the fraction that each site has told.
     """
 
     began: float | None = None
     ended: float | None = None
     told: Told = _NOTHING
     before: float = 0.0
+    step: _Step = field(default_factory=_Step)
     sites: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -87,7 +114,7 @@ class View:
                 begins = self._enter(stage_of(told.phase, told.part))
                 phase = self._phases[told.phase]
                 if begins:
-                    phase.before = told.fraction
+                    phase.before, phase.step = told.fraction, _Step(told.fraction, told.fraction)
                 if begins or told.done != phase.told.done:
                     phase.sites.clear()
                 phase.told = told
@@ -152,7 +179,8 @@ class View:
             return Text(name, style="dim"), ProgressBar(1, 0, width=_BAR), Text(told, style="dim"), "", ""
         if phase.ended is not None:
             return name, ProgressBar(1, 1, width=_BAR), clock(phase.ended - phase.began), "", ""
-        spent, fraction = self._spent_until(now), self._fraction(phase)
+        spent = self._spent_until(now)
+        fraction = self._fraction(phase, spent[self._stage])
         of_phase = self._clock.done(spent, self._stage, fraction)
         shown_fraction = fraction if of_phase is None else of_phase
         bar = ProgressBar(1, shown_fraction, width=_BAR, pulse=not shown_fraction, animation_time=now)
@@ -165,15 +193,17 @@ class View:
         phase = self._phases.get(phase_of(self._stage))
         if phase is None:
             return None
-        since = self._since_begun(phase, self._fraction(phase))
-        return self._clock.left(self._spent_until(now), self._stage, since)
+        spent = self._spent_until(now)
+        since = self._since_begun(phase, self._fraction(phase, spent[self._stage]))
+        return self._clock.left(spent, self._stage, since)
 
-    def _fraction(self, phase: _Phase) -> float:
+    def _fraction(self, phase: _Phase, spent: float) -> float:
         """Of the present part that is done: what the server tells, or what the sites do within one of its steps."""
-        if not phase.sites or not phase.told.of:
-            return phase.told.fraction
-        at_work = sum(phase.sites.values()) / self._sites
-        return min(1.0, max(phase.told.fraction, (phase.told.done + at_work) / phase.told.of))
+        told = phase.told.fraction
+        if phase.sites and phase.told.of:
+            at_work = sum(phase.sites.values()) / self._sites
+            told = min(1.0, max(told, (phase.told.done + at_work) / phase.told.of))
+        return phase.step.reached(told, spent)
 
     def _since_begun(self, phase: _Phase, fraction: float) -> float:
         """The same of what was left when the phase began."""

@@ -15,7 +15,7 @@ from silogan.common.wire.run_folder import PROGRESS_FILE
 from silogan.common.wire.study import SiteDeclaration, Study
 from silogan.server.rounds.events import append_event, phase_event
 from silogan.simulations import live
-from silogan.simulations.live import View, following, live_view, phases_of, round_line
+from silogan.simulations.live import View, _Step, following, live_view, phases_of, round_line
 from silogan.simulations.times import Clock, Times, phase_of
 
 
@@ -228,3 +228,19 @@ def test_an_error_passes_through_and_ends_the_view(tmp_path: Path) -> None:
     written = screen.getvalue()
     append_event(tmp_path, event(1))
     assert screen.getvalue() == written
+
+
+def test_between_two_long_steps_the_time_left_goes_on_falling() -> None:
+    step = _Step()
+    assert step.reached(0.0, 5.0) == 0.0
+    assert step.reached(0.2, 10.0) == pytest.approx(0.2)
+    assert step.reached(0.2, 15.0) == pytest.approx(0.3)
+    assert step.reached(0.2, 60.0) == pytest.approx(0.4)  # the next step should be done: no further
+    assert step.reached(0.4, 60.0) == pytest.approx(0.4)
+
+
+def test_a_step_of_a_run_that_is_resumed_counts_what_came_since() -> None:
+    step = _Step(0.5, 0.5)
+    assert step.reached(0.5, 3.0) == 0.5
+    assert step.reached(0.6, 10.0) == pytest.approx(0.6)
+    assert step.reached(0.6, 15.0) == pytest.approx(0.65)
