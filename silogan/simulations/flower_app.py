@@ -148,7 +148,10 @@ def _supernodes(grid: Grid) -> int:
     Raises:
         FederationError: there is no answer.
     """
+    deadline = time.monotonic() + _START_SECONDS
     while not (nodes := list(grid.get_node_ids())):
+        if time.monotonic() > deadline:
+            raise FederationError("federation", "has no SuperNode", "add --federation-config num-supernodes=4")
         time.sleep(_LOOK_SECONDS)
     question = Message(RecordDict(), nodes[0], MessageType.QUERY)
     for reply in grid.send_and_receive([question], timeout=_START_SECONDS):
