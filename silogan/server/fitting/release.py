@@ -148,7 +148,9 @@ def counted_apart(study: Study, released: Mapping[str, Released]) -> list[Found 
     """The same of each site of the study by itself; None of one that did not answer with its pairs."""
     sent, found = sent_with(study, plan.PAIRS, released), list[Found | None]()
     for site in study.sites:
-        own = {name: Released(one.apart[site.name], 1) for name, one in released.items() if site.name in one.apart}
+        own = {
+            name: Released(one.apart[site.name].double(), 1) for name, one in released.items() if site.name in one.apart
+        }
         found.append(_counted(study, own, sent) if plan.PAIRS in own else None)
     return found
 

@@ -65,7 +65,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
         Post-processing of the released generator: drawing any number of records costs nothing more.
     """
     _require_free(out)
-    generator = _unless_failed(load_generator(run_dir / GENERATOR_FILE), run_dir, anyway=anyway)
+    generator = load_generator(run_dir / GENERATOR_FILE)
     noun = generator.schema.noun
     formats = OUTPUTS[generator.schema.kind].formats
     chosen = _format_of(out, file_format, tuple(formats), noun)
@@ -73,6 +73,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
         generator = replace(generator, marks=(*generator.marks, f"drawn where {one_line(where)}"))
     parts = draw(generator, count, labels=labels, where=where, by_classifier=by_classifier, seed=seed)
     first = next(parts)  # what cannot be drawn is said before anything is written
+    generator = _unless_failed(generator, run_dir, anyway=anyway)
     parts = with_progress(chain([first], parts), count, noun, console or Console(quiet=True))
     with writing(f"--out {out}", "choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
 def _unless_failed(generator: ReleasedGenerator, run_dir: Path, *, anyway: bool) -> ReleasedGenerator:
     """The generator of a run that has not failed; with a mark of one that has, if it is wanted anyway."""
     verdict = Verdict.in_folder(run_dir)
-    if verdict is None or verdict.word is not Word.failed or not generator.network.draws:
+    if verdict is None or verdict.word is not Word.failed:
         return generator
     if not anyway:
         hint = "read its report; --anyway draws all the same, and marks what is drawn"
