@@ -18,6 +18,7 @@ from click import UsageError as UsageFault
 from rich.console import Console
 from rich.table import Table
 
+from silogan import __version__
 from silogan.client.commands import node
 from silogan.client.describe.commands import data
 from silogan.common.errors import DataError, Interrupted, SiloganError, UsageError, VerificationError
@@ -88,9 +89,7 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"silogan {version('silogan')}")
+        print(f"silogan {__version__}")
         raise typer.Exit
 
 
@@ -514,8 +513,9 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
 
 
 def _print_verdict(verdict: dict[str, Any]) -> None:
-    text = f"{verdict['word']}: {'; '.join(verdict['reasons'])}"
-    Console(markup=False).print(text, style="bold", soft_wrap=True)
+    from silogan.server.report.verdict import Verdict
+
+    Console(markup=False).print(str(Verdict.of_json(verdict)), style="bold", soft_wrap=True)
 
 
 def _print_outlook(found: "Outlook") -> None:

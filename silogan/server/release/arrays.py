@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from silogan.common.errors import UsageError
+from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS
 from silogan.common.modality.joint import JointSchema
 from silogan.common.modality.table import Category, Column, TableSchema
@@ -95,14 +96,19 @@ def samples_of(drawn: Drawn, generator: ReleasedGenerator) -> Samples:
     row = schema.row if isinstance(schema, JointSchema) else schema
     images, columns, label = None, {}, ""
     if PIXELS in records:
-        pixels = records[PIXELS].permute(0, 2, 3, 1).numpy()
-        images = pixels.squeeze(3) if pixels.shape[3] == 1 else pixels
+        images = images_of(records)
     if isinstance(row, TableSchema):
         columns = {column.name: column_of(column, records[column.name]) for column in row.columns}
         columns |= {one.name: _sets(records[one.name], one.values) for one in row.code_sets}
         label = row.label
     labels = None if drawn.labels is None else np.array(schema.classes)[drawn.labels.numpy()]
     return Samples(images, columns, labels, label or "label", schema.classes, ("synthetic", *generator.marks))
+
+
+def images_of(records: Stored) -> NDArray[np.uint8]:
+    """Images as `Samples.images` has them."""
+    pixels = records[PIXELS].permute(0, 2, 3, 1).numpy()
+    return pixels.squeeze(3) if pixels.shape[3] == 1 else pixels
 
 
 def column_of(column: Column, values: Tensor) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from silogan.common.errors import UsageError
 from silogan.common.files import write_bytes_atomically
 from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS
+from silogan.server.release.arrays import images_of
 from silogan.server.release.contact_sheet import UNCONDITIONAL_COLUMNS, class_grid, png_bytes, png_info
 from silogan.server.release.generator import ReleasedGenerator
 from silogan.server.release.outputs.base import Output, whole
@@ -40,9 +41,8 @@ def write_png(out: Path, records: Stored, labels: Tensor | None, generator: Rele
         if not len(members):
             continue
         (out / folder).mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(members.permute(0, 2, 3, 1).numpy()):
-            picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
-            picture.save(out / folder / f"{number:06d}.png", pnginfo=info)
+        for number, image in enumerate(images_of({PIXELS: members})):
+            Image.fromarray(image).save(out / folder / f"{number:06d}.png", pnginfo=info)
 
 
 def file_names(labels: Tensor, classes: Sequence[str]) -> list[str]:
@@ -62,9 +62,8 @@ def write_npz(out: Path, records: Stored, labels: Tensor | None, generator: Rele
 
 def arrays_of(records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> dict[str, NDArray[Any]]:
     """The arrays of such a file, by name."""
-    pixels = records[PIXELS].permute(0, 2, 3, 1).numpy()
     arrays: dict[str, NDArray[Any]] = {
-        "train_images": pixels.squeeze(3) if pixels.shape[3] == 1 else pixels,
+        "train_images": images_of(records),
         "classes": np.array(generator.schema.classes),
         "marks": np.array(("synthetic", *generator.marks)),
         "study": np.array(generator.study_id),
