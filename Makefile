@@ -69,7 +69,7 @@ lock: $(UV) ## renew requirements.lock after a change of pyproject.toml; UPGRADE
 	@# What a node or a coordinator needs of it: no tools of developers, no ray.
 	$(UV) --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --constraint requirements.lock \
-		pyproject.toml --output-file packaging/requirements.lock
+		--extra dicom pyproject.toml --output-file packaging/requirements.lock
 
 clean: ## remove .venv, caches and built files; runs/ stays
 	rm -rf .venv dist site .pytest_cache .ruff_cache .hypothesis
