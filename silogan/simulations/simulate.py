@@ -16,7 +16,7 @@ from silogan.common.errors import ConfigError, PrivacyRefusal, SiloganError, Usa
 from silogan.common.files import writing
 from silogan.common.progress import begin, begin_part
 from silogan.common.registry import lookup
-from silogan.common.wire.run_folder import CONTROL_FOLDER, LOCK_FILE, delete_run, holds_run
+from silogan.common.wire.run_folder import CONTROL_FOLDER, LOCK_FILE, delete_run, holds_others, holds_run
 from silogan.common.wire.study import Study
 from silogan.server.rounds.checkpoint import Checkpoint
 from silogan.simulations.control import control_of, has_control
@@ -75,6 +75,10 @@ def _simulate(scenario: Scenario, run_dir: Path, how: _How, view: View, prefix: 
     start = time.monotonic()
     run_dir, scenario = run_dir.absolute(), _with_absolute_paths(scenario)
     is_new = not run_dir.exists()
+    with writing(f"run folder '{run_dir}'", "choose another --out"):
+        if run_dir.is_dir() and not holds_run(run_dir) and holds_others(run_dir):
+            hint = "choose a new or an empty folder as --out"
+            raise ConfigError(f"run folder '{run_dir}'", "holds other files, and no run", hint)
     with _locked(run_dir):
         if holds_run(run_dir) and how.overwrite:
             delete_run(run_dir)

@@ -157,6 +157,20 @@ def test_overwriting_deletes_all_of_the_run_before(run: Callable[..., dict[str, 
     assert [path for path in folder.rglob("*") if path.is_file() and path.read_bytes() == b"old"] == []
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_holds_other_files_stays_as_it_is(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, overwrite: bool
+) -> None:
+    """A user's folder may have one of the names that a run uses."""
+    (tmp_path / "run" / "samples").mkdir(parents=True)
+    mine = [tmp_path / "run" / "notes.txt", tmp_path / "run" / "samples" / "mine.png"]
+    for file in mine:
+        file.write_text("mine")
+    with pytest.raises(ConfigError, match="holds other files, and no run"):
+        run(overwrite=overwrite)
+    assert sorted(path for path in (tmp_path / "run").rglob("*") if path.is_file()) == mine
+
+
 def test_an_interrupted_overwrite_never_leaves_a_folder_that_seems_free(
     run: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,12 @@ def holds_run(run_dir: Path) -> bool:
     return (run_dir / RUN_FILE).exists()
 
 
+def holds_others(run_dir: Path) -> bool:
+    """Whether the folder holds anything that no run writes."""
+    known = {*_DELETED, *_FOLDERS, LOCK_FILE, QUARANTINE_LOCK, TIMES_FILE}
+    return any(path.name not in known for path in run_dir.iterdir())
+
+
 def delete_run(run_dir: Path) -> None:
     """Deletes what a run writes, `run.yaml` last: killed in between, the folder still says that it holds a run."""
     for name in _DELETED:
