@@ -50,8 +50,8 @@ def test_shrinking_averages_instead_of_skipping_pixels() -> None:
 def test_chunks_do_not_change_the_result(size: int, channels: int, have: int, chunk: int) -> None:
     pixels = random_pixels(7, have, 12, 10)
     with pytest.MonkeyPatch.context() as patch:
-        whole = conform(pixels, size, channels)
+        whole = conform(pixels, size, channels, "squash")
         patch.setattr(image_files, "_CHUNK_VALUES", chunk)
-        assert torch.equal(conform(pixels, size, channels), whole)
+        assert torch.equal(conform(pixels, size, channels, "squash"), whole)
     assert whole.shape == (7, channels, size, size)
     assert whole.dtype == torch.uint8
