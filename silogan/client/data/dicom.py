@@ -32,14 +32,14 @@ _PATIENT = "PatientID"
 
 _IMAGE = (
     *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "PixelData"),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelAspectRatio"),
+    *("RescaleSlope", "RescaleIntercept"),
 )
 _OVERLAYS = tuple(group << 16 | element for group in range(0x6000, 0x6020, 2) for element in (0x0010, 0x3000))
 _SURPRISES = {
     **dict.fromkeys(_OVERLAYS, ("has an overlay", "export it without overlays")),
     "ModalityLUTSequence": ("has a table in place of slope and intercept", "export it with a slope and intercept"),
     "SharedFunctionalGroupsSequence": ("is an enhanced image", "export it as single images (legacy converted)"),
-    "PixelAspectRatio": ("may have pixels that are not square", "resample it, and leave out Pixel Aspect Ratio"),
 }
 """What must not be in a file, for what it says of the pixels is not followed: problem and hint."""
 
@@ -54,6 +54,8 @@ _COMPRESSED = (
     *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)),  # JPEG, -LS, 2000
 )
 """Those that compress pixels alone. A deflated file (1.2.840.10008.1.2.1.99) is unpacked by pydicom without a bound."""
+
+_PLAIN = "export it as Explicit VR Little Endian"
 
 _MARGIN = 2**16
 """Bytes that compressed pixels may have more than uncompressed ones, in tables and markers."""
@@ -79,24 +81,10 @@ def decode(path: Path, thing: str, data: Folder) -> Tensor:
         _check_surprises(dataset, thing)
         _check_pixels(dataset, thing)
         _check_length(dataset, thing)
-        values = _rescaled(dataset.pixel_array, dataset, thing)
-        image = windowed(values, data.window)
+        image = windowed(_rescaled(_unpacked(dataset, thing), dataset, thing), data.window)
         if dataset.PhotometricInterpretation == "MONOCHROME1":
             image = 255 - image
         return torch.from_numpy(image).reshape(1, 1, dataset.Rows, dataset.Columns)
-
-
-def size_of(path: Path, thing: str) -> tuple[int, int]:
-    """Rows and columns of the image of a file, whose pixels are not read.
-
-    Raises:
-        UsageError, DataError: see `decode`.
-    """
-    pydicom = _pydicom()
-    with readable(thing):
-        dataset = _read(pydicom, path, thing, [*_IMAGE, *_SURPRISES, *_PERSONAL])
-        _check_pixels(dataset, thing)
-        return dataset.Rows, dataset.Columns
 
 
 def patient_of(path: Path, thing: str) -> str:
@@ -136,9 +124,7 @@ def _read(pydicom: Any, path: Path, thing: str, attributes: list[str | int], *, 
         raise DataError(thing, f"is larger than {MOST_BYTES >> 20} MiB", "export it as single images")
     syntax = pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
     if syntax not in (*_NATIVE, *_COMPRESSED) or not pydicom.pixels.get_decoder(syntax).is_available:
-        name = pydicom.uid.UID_dictionary.get(syntax, ("an unknown transfer syntax",))[0]
-        problem = f"is compressed in a way that is not decoded here ({name})"
-        raise DataError(thing, problem, "export it as Explicit VR Little Endian")
+        raise DataError(thing, f"is compressed in a way that is not decoded here ({_name(syntax)})", _PLAIN)
     return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=attributes)
 
 
@@ -164,6 +150,8 @@ def _check_pixels(dataset: Any, thing: str) -> None:
     rows, columns = dataset.get("Rows"), dataset.get("Columns")
     if not (isinstance(rows, int) and isinstance(columns, int) and 0 < rows * columns <= MOST_PIXELS):
         raise DataError(thing, "has no pixels, or too many", "make it smaller")
+    if len(set(map(int, dataset.get("PixelAspectRatio") or [1]))) != 1:
+        raise DataError(thing, "has pixels that are not square", "resample it")
     allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
     sound = allocated in (8, 16) and isinstance(stored, int) and 0 < stored <= allocated
     if not sound or dataset.get("HighBit") != stored - 1 or dataset.get("PixelRepresentation") not in (0, 1):
@@ -180,6 +168,21 @@ def _check_length(dataset: Any, thing: str) -> None:
         sound = 0 < length <= expected + expected // 64 + _MARGIN
     if not sound:
         raise DataError(thing, "is truncated, or has more pixels than it says", "export it again")
+
+
+def _unpacked(dataset: Any, thing: str) -> NDArray[Any]:
+    """The stored values [H, W]."""
+    try:
+        return dataset.pixel_array
+    except Exception:  # of pydicom and what it decodes with, whose words may hold the file's
+        problem = f"has pixels that are damaged, or not decoded here ({_name(dataset.file_meta.TransferSyntaxUID)})"
+        raise DataError(thing, problem, _PLAIN) from None
+
+
+def _name(syntax: str) -> str:
+    """Of a transfer syntax, if it is one."""
+    known = import_module("pydicom.uid").UID_dictionary
+    return known[syntax][0] if syntax in known else "an unknown transfer syntax"
 
 
 def _rescaled(values: NDArray[Any], dataset: Any, thing: str) -> NDArray[np.float64]:

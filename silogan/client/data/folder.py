@@ -106,7 +106,7 @@ def read_with_files(data: Folder) -> tuple[DataSet, list[Entry], list[Entry]]:
     if not train and not test:
         raise DataError(f"folder '{root}'", "has no images", "correct data.root")
     sites = sorted({entry.site for entry in (*train, *test) if entry.site is not None})
-    with _quietly():
+    with quietly():
         like = _decode((train or test)[0], data)[0]
         (train_images, train), (test_images, test) = (_images(part, sites, like, data) for part in (train, test))
     return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None), train, test
@@ -119,8 +119,16 @@ def layout(data: Folder) -> tuple[list[Entry], list[Entry]]:
         ConfigError, DataError: see `read`, of which this is what does not depend on the images themselves.
     """
     root, classes = _root_and_classes(data)
-    with _readable(root), _quietly():
+    with _readable(root), quietly():
         return _splits(root, classes, data)
+
+
+@contextmanager
+def quietly() -> Generator[None]:
+    """Without the warnings of decoders: of large images, for which there are stricter limits, and of single values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def visible(folder: Path) -> list[Path]:
@@ -252,14 +260,6 @@ def _readable(root: Path) -> Generator[None]:
         yield
     except (OSError, RuntimeError):  # RuntimeError: a loop of links
         raise DataError(f"folder '{root}'", "cannot be read", "check its permissions and links") from None
-
-
-@contextmanager
-def _quietly() -> Generator[None]:
-    """Without the warnings of decoders: of large images, for which there are stricter limits, and of single values."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _images(entries: list[Entry], sites: list[str], like: Tensor, data: Folder) -> tuple[Records, list[Entry]]:
