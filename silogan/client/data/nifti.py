@@ -96,7 +96,10 @@ def decode(path: Path, thing: str, data: Folder) -> Tensor:
             plane = volume.take(index, axis)
             if header.orientation is not None:
                 plane = plane.T[::-1]
-            images.append(windowed(_finite(plane * header.slope + header.intercept, thing), data.window))
+            values = plane.astype(np.float64) * header.slope + header.intercept
+            if not np.isfinite(values).all():
+                raise DataError(thing, "has a value that is not a number", "save it without")
+            images.append(windowed(values, data.window))
         return torch.from_numpy(np.stack(images)).unsqueeze(1)
 
 
@@ -196,9 +199,3 @@ def _values(file: BinaryIO, header: _Header, thing: str) -> NDArray[Any]:
     if len(content) != length:
         raise DataError(thing, "is truncated, or longer than it says", "save it again")
     return np.frombuffer(content, header.dtype).reshape(header.shape, order="F")
-
-
-def _finite(values: NDArray[Any], thing: str) -> NDArray[np.float64]:
-    if not np.isfinite(values).all():
-        raise DataError(thing, "has a value that is not a number", "save it without")
-    return values
