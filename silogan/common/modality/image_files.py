@@ -42,11 +42,11 @@ _CHUNK_VALUES = 2**22
 
 
 class WindowNeeded(DataError):  # noqa: N818  (it says what is missing)
-    """An image has values that only a public window turns into bytes."""
+    """An image has values that only a public window turns into bytes, and there is none."""
 
     def __init__(self, thing: str) -> None:
-        problem = "has values of more than 8 bits, and there is no public window for them"
-        super().__init__(thing, problem, "set data.window (docs/medical-files.md), or export it as 8 bits")
+        hint = "set data.window (docs/medical-files.md), or export it as 8-bit PNG"
+        super().__init__(thing, "has values that need a public window", hint)
 
 
 def windowed(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:

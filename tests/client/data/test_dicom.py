@@ -1,5 +1,6 @@
 """DICOM through a public window: pydicom's own files, and made ones."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from silogan.client.data import dicom, read
 from silogan.client.data.fingerprints import fingerprints
+from silogan.client.data.image_formats import FORMATS
 from silogan.common.errors import DataError, UsageError
 from silogan.common.modality.image import PIXELS
 from silogan.common.modality.image_files import WindowNeeded
@@ -113,7 +116,7 @@ def test_bits_beyond_those_stored_are_no_values(tmp_path: Path) -> None:
 
 
 def test_without_a_window_a_file_is_refused() -> None:
-    with pytest.raises(WindowNeeded, match=r"^image 1: has values of more than 8 bits, and there is no public window"):
+    with pytest.raises(WindowNeeded, match=r"^image 1: has values that need a public window"):
         dicom.decode(shipped("CT_small"), "image 1", Folder())
 
 
@@ -220,6 +223,25 @@ def test_nothing_is_warned_of_or_logged(
     read(folder(tmp_path, image_size=8))
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_file_says_changes_no_other_image(tmp_path: Path) -> None:
+    fill(tmp_path, patients=4)
+    before = read(folder(tmp_path, test_fraction=0), may_be_empty=True).train.stored[PIXELS]
+    scale = {"RescaleSlope": "-1e9", "RescaleIntercept": "1e9", "PhotometricInterpretation": "MONOCHROME1"}
+    write_dicom(tmp_path / "a/00-0.dcm", np.full((12, 12), 65535, np.uint16), "MRN-0", WindowWidth="1", **scale)
+    after = read(folder(tmp_path, test_fraction=0), may_be_empty=True).train.stored[PIXELS]
+    assert torch.equal(after[1:], before[1:])
+    assert not torch.equal(after[0], before[0])
+
+
+def test_the_guide_shows_options_that_are_read_and_names_every_suffix() -> None:
+    guide = (Path(__file__).parents[3] / "docs/medical-files.md").read_text(encoding="utf-8")
+    shown = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)]
+    assert len([Folder.model_validate(keys) for keys in shown]) == 2
+    for window in re.findall(r"`(\{centre.*?\})`", guide):
+        Window.model_validate(yaml.safe_load(window))
+    assert {suffix for suffix in FORMATS if f"`{suffix}`" in guide} == set(FORMATS)
 
 
 def test_images_are_the_same_each_time(tmp_path: Path) -> None:

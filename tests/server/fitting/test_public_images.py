@@ -135,7 +135,7 @@ def test_pictures_that_are_none_are_named(folder: Path, monkeypatch: pytest.Monk
     assert "public image 'more/9.png': is corrupt or not what its suffix says" in refusal(folder)
     (folder / "more/9.png").unlink()
     Image.fromarray(np.full((16, 16), 4000, np.uint16)).save(folder / "deep.png")
-    assert "has values of more than 8 bits" in refusal(folder)
+    assert "has values that need a public window" in refusal(folder)
     monkeypatch.setattr(public_images, "MOST_FILES", 3)
     assert "are more than 3" in refusal(folder)
 
