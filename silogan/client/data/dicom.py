@@ -44,7 +44,7 @@ _SURPRISES = {
 """What must not be in a file, for what it says of the pixels is not followed: problem and hint."""
 
 _PERSONAL = ("BurnedInAnnotation", "RecognizableVisualFeatures")
-"""Must not be YES."""
+"""Must be NO, or not there."""
 
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 """Transfer syntaxes without compression: implicit little endian, explicit little endian, explicit big endian."""
@@ -134,8 +134,8 @@ def _check_surprises(dataset: Any, thing: str) -> None:
         if attribute in dataset:
             raise DataError(thing, problem, hint)
     for attribute in _PERSONAL:
-        if str(dataset.get(attribute, "")).strip().upper() == "YES":
-            raise DataError(thing, f"says that it shows who the patient is ({attribute})", "remove or clean it")
+        if str(dataset.get(attribute) or "NO").strip().upper() != "NO":
+            raise DataError(thing, f"may show who the patient is ({attribute})", "remove or clean it")
 
 
 def _check_pixels(dataset: Any, thing: str) -> None:
@@ -191,5 +191,8 @@ def _rescaled(values: NDArray[Any], dataset: Any, thing: str) -> NDArray[np.floa
     slope, intercept = map(float, given or (1, 0))
     if not (math.isfinite(slope) and math.isfinite(intercept) and slope):
         raise DataError(thing, "has a slope or intercept that is no number, or a slope of 0", "export it again")
+    scaled = values.astype(np.float64)
     with np.errstate(over="ignore"):
-        return values.astype(np.float64) * slope + intercept
+        scaled *= slope
+        scaled += intercept
+    return scaled

@@ -165,11 +165,15 @@ def _with_patients(entries: list[Entry], data: Folder) -> list[Entry]:
     """The same files with their patients, as the options say."""
     if data.patients == DICOM:
         return _with_patient_ids(entries)
-    if data.manifest is None:
-        # A file name that is not UTF-8 could not be written as a patient's name.
-        owns = data.slices is not None
-        return [replace(entry, patient=printable(str(entry.file))) for entry in entries] if owns else entries
-    manifest = data.manifest.expanduser()
+    if data.manifest is not None:
+        return _as_in_manifest(entries, data.manifest.expanduser())
+    if data.slices is not None:  # a file is a patient; a name that is not UTF-8 could not be kept as it is
+        return [replace(entry, patient=printable(str(entry.file))) for entry in entries]
+    return entries
+
+
+def _as_in_manifest(entries: list[Entry], manifest: Path) -> list[Entry]:
+    """The same files with their patients: the manifest has a row for each file."""
     rows = read_manifest(manifest)
     owned: list[Entry] = []
     for entry in entries:
@@ -268,14 +272,10 @@ def _images(entries: list[Entry], sites: list[str], like: Tensor, data: Folder) 
     Returns:
         The images, and the file of each.
     """
-
-    def count(entry: Entry) -> int:
-        return entry.format.count(entry.path, str(entry), data)
-
+    counts = [entry.format.count(entry.path, str(entry), data) for entry in entries]
+    ends = list(accumulate(counts))
+    pixels = torch.empty(sum(counts), *like.shape, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool:
-        counts = list(pool.map(count, entries))
-        ends = list(accumulate(counts))
-        pixels = torch.empty(sum(counts), *like.shape, dtype=torch.uint8)
 
         def place(index: int) -> None:
             images = _decode(entries[index], data)
@@ -288,7 +288,7 @@ def _images(entries: list[Entry], sites: list[str], like: Tensor, data: Folder) 
 
         for _ in pool.map(place, range(len(entries))):
             pass
-    files = [entry for entry, number in zip(entries, counts, strict=True) for _ in range(number)]
+    files = [entry for entry, count in zip(entries, counts, strict=True) for _ in range(count)]
     labels = torch.tensor([entry.label for entry in files], dtype=torch.int64)
     codes = {site: code for code, site in enumerate(sites)}
     origin = torch.tensor([codes[entry.site] for entry in files if entry.site is not None], dtype=torch.int64)

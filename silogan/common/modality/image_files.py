@@ -57,9 +57,11 @@ def windowed(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     Privacy:
         Each value by itself, and by public constants alone.
     """
+    scaled = values.astype(np.float64)  # and then in place: mammograms are large
     with np.errstate(over="ignore"):  # of values that no window comes near
-        scaled = (values.astype(np.float64) - (window.centre - window.width / 2)) * (255 / window.width)
-    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+        scaled -= window.centre - window.width / 2
+        scaled *= 255 / window.width
+    return np.rint(scaled.clip(0, 255, out=scaled), out=scaled).astype(np.uint8)
 
 
 def check_square(thing: str, height: int, width: int, fit: Fit | None, key: str = "data.fit") -> None:
