@@ -130,6 +130,13 @@ def test_a_scale_gives_the_units_of_the_window(tmp_path: Path) -> None:
         assert np.array_equal(decoded(made(tmp_path, STACK.astype(kind)), 0)[:, 0], shown(STACK))
 
 
+def test_nifti_2_is_read_as_nifti_1_is(tmp_path: Path) -> None:
+    path = made(tmp_path, affine=RAS)
+    first = decoded(path, "axial")
+    path.write_bytes(nibabel.Nifti2Image(STACK, RAS).to_bytes())  # pyright: ignore[reportPrivateImportUsage]
+    assert torch.equal(decoded(path, "axial"), first)
+
+
 def test_without_a_window_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WindowNeeded):
         nifti.decode(made(tmp_path), "image 1", Folder(slices=Slices(axis=0)))
