@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from silogan import cli
+from silogan.simulations.fuzz.medical import write_dicom
 
 PAGE = Path(__file__).parent / "mistakes.md"
 OPENING = """# Mistakes
@@ -27,9 +28,10 @@ What people type wrong on the first day, and the one line that answers it, with 
 what is wrong with it, and what to do; `silogan --debug` adds a traceback. `docs/mistakes.py` runs these commands and
 generates this page.
 
-`images` holds class folders, `wards.csv` is a table and `columns.yaml` its description. `run` and `rows` are finished
-runs of images and rows, `half` is one that was stopped before its end, `ward` is a hospital's node and `coord` a
-coordinator's folder. A mistake changes none of them, and leaves no file behind.
+`images` holds class folders, and so do `scans` (DICOM), `wide` (not square) and `deep` (16 bits). `wards.csv` is a
+table and `columns.yaml` its description. `run` and `rows` are finished runs of images and rows, `half` is one that was
+stopped before its end, `ward` is a hospital's node and `coord` a coordinator's folder. A mistake changes none of them,
+and leaves no file behind.
 """
 
 _SCENARIOS = {
@@ -78,6 +80,10 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "init images --yes --image-size 1000",
         "init images --yes --out mine.yaml",
         "init images --yes --out mine",
+        "init images --yes --window 40,400",
+        "init scans --yes",
+        "init scans --yes --window 40",
+        "init scans --yes --window 40,400 --slices axial",
     ),
     "silogan simulate and silogan plan": (
         "simulate",
@@ -130,6 +136,18 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "simulate mine.yaml --set data.root=broken",
         "simulate mine.yaml --set data.root=sizes",
         "simulate mine.yaml --set data.root=odd",
+        "simulate mine.yaml --set data.root=wide",
+        "simulate mine.yaml --set data.root=wide --set data.fit=stretch",
+        "simulate mine.yaml --set data.root=wide --set data.fit=squash",
+        "simulate mine.yaml --set data.root=deep",
+        "simulate mine.yaml --set data.root=scans",
+        "simulate mine.yaml --set data.root=scans --set data.window.centre=40",
+        "simulate mine.yaml --set data.root=scans --set data.window.centre=40 --set data.window.width=0",
+        "simulate mine.yaml --set data.root=scans --set data.patients=dicom",
+        "simulate mine.yaml --set data.patients=dicom",
+        "simulate mine.yaml --set data.slices=axial",
+        "simulate mine.yaml --set data.slices.axis=saggital",
+        "simulate mine.yaml --set data.slices.axis=axial --set data.patients=dicom",
         "simulate mine.yaml --set data.classes=[benign,malign]",
         "simulate mine.yaml --set data.patients=wards.csv",
         "simulate mine.yaml --set model.family=mixture",
@@ -259,6 +277,11 @@ def lay_out(folder: Path) -> None:
         Path("sizes/benign/9.png").write_bytes(_draw(Path("large"), 20).read_bytes())
         Path("broken/benign/0.png").write_bytes(b"\x89PNG\r\n")
         Path("odd/benign/notes.txt").touch()
+        for name, shape, kind in (("wide", (16, 20), np.uint8), ("deep", (16, 16), np.uint16)):
+            Path(name, "benign").mkdir(parents=True)
+            Image.fromarray(np.zeros(shape, kind)).save(Path(name, "benign/0.png"))
+        Path("scans/benign").mkdir(parents=True)
+        write_dicom(Path("scans/benign/0.dcm"), np.zeros((16, 16), np.uint16), patient=None)
         Path("pneumoniamnist.npz").write_bytes(b"PK")
         for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
             Path("MNIST/raw").mkdir(parents=True, exist_ok=True)

@@ -165,6 +165,9 @@ def init(  # noqa: PLR0913, PLR0917  (each argument is an option)
         int | None, typer.Option(min=1, help="Hospitals that share the records at random, even if the data names some.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels to resize images to, in height and width.")] = None,
+    fit: Annotated[str | None, typer.Option(help="For images that are not square: pad, crop or squash.")] = None,
+    window: Annotated[str | None, typer.Option(help="Public window of DICOM, NIfTI or 16-bit images: 40,400.")] = None,
+    slices: Annotated[str | None, typer.Option(help="How volumes are cut: axial, coronal, sagittal, 0, 1, 2.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Privacy budget ε of each hospital.")] = None,
     delta: Annotated[float | None, typer.Option(help="δ: smaller than one over a hospital's patients.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: take the defaults.")] = False,
@@ -174,7 +177,7 @@ def init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     from silogan.simulations.init.begin import Given, begin
     from silogan.simulations.init.questions import Questions
 
-    given = Given(name, out, classes, label, sites, image_size, epsilon, delta)
+    given = Given(name, out, classes, label, sites, image_size, fit, window, slices, epsilon, delta)
     begun = begin(data, given, Questions(take_defaults=yes))
     if as_json:
         print(json.dumps(begun.to_json(), indent=2))

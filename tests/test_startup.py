@@ -34,6 +34,8 @@ SLOW = (
     "PIL",
     "ray",
     "scipy.signal",
+    "pydicom",
+    "nibabel",
 )
 NEEDED_BY_EPSILON = ("scipy.optimize",)
 """A tenth of a second, which only a command that computes an ε may take."""

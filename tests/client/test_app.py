@@ -255,15 +255,16 @@ def test_text_of_an_unforeseen_error_does_not_leave(
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + PATIENT.encode()], ids=["empty", "corrupt"])
+@pytest.mark.parametrize("suffix", [".png", ".dcm", ".nii.gz"])
 def test_name_and_content_of_an_unreadable_image_do_not_leave(
-    study: Study, run_dir: Path, make_weights: Callable[..., Weights], content: bytes
+    study: Study, run_dir: Path, make_weights: Callable[..., Weights], content: bytes, suffix: str
 ) -> None:
     root = study.scenario.data.root
     assert root is not None
     for split in ("train", "test"):
         for name in ("benign", "malignant"):
             (root / split / name).mkdir(parents=True)
-            (root / split / name / f"{PATIENT}.png").write_bytes(content)
+            (root / split / name / f"{PATIENT}{suffix}").write_bytes(content)
     reply = app(message_for(study, make_weights(study)), context_of(run_dir))
     assert refusal_of(reply) == ("north", Code.UNAVAILABLE)
     assert PATIENT.encode() not in bytes_of(reply)

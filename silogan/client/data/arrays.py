@@ -10,20 +10,23 @@ from torch import Tensor
 from silogan.client.data.records import DataSet, Records
 from silogan.common.errors import DataError
 from silogan.common.modality.image import PIXELS, ImageSchema
-from silogan.common.modality.image_files import conform
+from silogan.common.modality.image_files import check_square, conform
 from silogan.common.modality.image_options import ImageSource
 
 SIZES = range(8, 257)
 """Heights and widths in pixels that the networks are made for; the same as `data.image_size` allows."""
 
 
-def check_native_size(thing: str, height: int, width: int) -> None:
-    """Refuses images that must be resized before use.
+def check_size(thing: str, height: int, width: int, data: ImageSource) -> None:
+    """Refuses images that cannot become square, or that must be resized before use.
 
     Raises:
-        DataError: they are not square, or too small or too large for the networks.
+        DataError: they are not square and no rule makes them so, or too small or too large for the networks.
     """
-    if height != width or height not in SIZES:
+    check_square(thing, height, width, data.fit)
+    side = min(height, width) if data.fit == "crop" else max(height, width)
+    squashed = data.fit == "squash" and height != width
+    if data.image_size is None and (squashed or side not in SIZES):
         problem = f"is {height} x {width} pixels, not square with {SIZES[0]} to {SIZES[-1]}"
         raise DataError(thing, problem, "set data.image_size to resize")
 
@@ -66,10 +69,10 @@ def images_from_arrays(
 
     Args:
         thing: what to call the split in an error.
-        pixels: uint8 [N, S, S] grey or [N, S, S, 3] colour.
+        pixels: uint8 [N, H, W] grey or [N, H, W, 3] colour.
         labels: integers [N] or [N, 1].
         num_classes: labels are 0 to `num_classes` - 1.
-        data: says which size and channels.
+        data: says which size and channels, and what becomes of images that are not square.
         sites: int64 [N], already checked.
 
     Raises:
@@ -83,12 +86,12 @@ def images_from_arrays(
         raise DataError(f"images of {thing}", f"have the shape [{shape}]", hint)
     if 0 in pixels.shape[1:]:
         raise DataError(f"images of {thing}", "are empty", "give data with images")
-    if data.image_size is None:
-        check_native_size(f"each image of {thing}", *pixels.shape[1:3])
+    height, width = pixels.shape[1:3]
+    check_size(f"each image of {thing}", height, width, data)
     checked_labels = checked_codes(f"labels of {thing}", labels, len(pixels), num_classes)
     planes = torch.from_numpy(pixels)
     planes = planes.unsqueeze(1) if planes.ndim == 3 else planes.permute(0, 3, 1, 2)
-    return Records({PIXELS: conform(planes, data.image_size, data.channels)}, checked_labels, sites)
+    return Records({PIXELS: conform(planes, data.image_size, data.channels, data.fit)}, checked_labels, sites)
 
 
 def assemble(

@@ -1,5 +1,7 @@
 """Images as files: `root/CLASS/*.png`, or `root/SITE/CLASS/*.png` where the images come from several natural sites.
 
+All of `silogan/client/data/image_formats.py` may stand in place of PNG.
+
 Either may stand under `root/train` and `root/test`. The names of classes and sites are public; the name of an image
 file is not (it is often a patient's), so errors name an image by its class folder and its place there by name.
 """
@@ -10,21 +12,27 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from silogan.client.data.arrays import assemble, check_native_size
+from silogan.client.data.arrays import assemble, check_size
+from silogan.client.data.dicom import patient_of
+from silogan.client.data.image_formats import FORMATS, Format, suffix_of
 from silogan.client.data.patients import read_manifest
 from silogan.client.data.records import DataSet, Records
 from silogan.client.data.settings import declared_classes, required_root
 from silogan.client.data.split import share
 from silogan.common.errors import DataError
 from silogan.common.modality.image import PIXELS
-from silogan.common.modality.image_files import FORMATS, conform, decode
-from silogan.common.modality.image_options import Folder
+from silogan.common.modality.image_files import conform
+from silogan.common.modality.image_options import DICOM, Folder
+from silogan.common.printable import printable
 
+_KNOWN = f"{', '.join([*FORMATS][:-1])} or {[*FORMATS][-1]}"
 _CLUTTER = {"thumbs.db", "desktop.ini"}
 
 
@@ -54,6 +62,11 @@ class Entry:
         where = f" of site '{self.site}'" if self.site is not None else ""
         return f"image {self.position} of class '{self.class_name}'{where}, in name order"
 
+    @property
+    def format(self) -> Format:
+        """How it is read."""
+        return FORMATS[cast(str, suffix_of(self.path))]
+
     def share(self) -> float:
         """A fixed number in [0, 1) that depends on nothing but the patient, or this file's site, class and name."""
         names = (self.site or "", self.class_name, self.path.name) if self.patient is None else (self.patient,)
@@ -66,48 +79,56 @@ def read(data: Folder) -> DataSet:
     With `root/train` and `root/test` these are the splits. Otherwise each image falls into the test split with
     probability `data.test_fraction` by a hash of its own name: adding or removing one image then moves no other image
     between the splits, without which the guarantee for one patient would not hold. With `data.patients` the hash is
-    that of the patient's name, so that no patient is in both splits.
+    that of the patient's name, so that no patient is in both splits; so it is with `data.slices`, where a file without
+    a manifest is a patient.
 
     A class, a site or a split without images is not an error, nor is a manifest line whose file is missing: patients
     withdraw, and a hospital that continues without them must not reveal that one of them had been the last.
 
-    Colours that a file declares transparent are taken as they are. Grey of more than 8 bits is refused, for its
-    intensity window would have to come from the data.
+    Colours that a file declares transparent are taken as they are. Values of more than 8 bits go through `data.window`
+    and are refused without one, for a window from the data would not be private.
 
     Raises:
         ConfigError: `data.root` or `data.classes` is missing.
         DataError: there is no image at all, a folder is not a declared class, layouts are mixed, an image is not
-            readable, not what its suffix says, too large, outside the root, or unlike the others in size or channels;
-            or an image has no patient in the manifest, which is not CSV or has two for it, or a patient is in both
-            splits.
+            readable, not what its suffix says, too large, outside the root, not square without `data.fit`, or unlike
+            the others in size or channels; or an image has no patient in the manifest, which is not CSV or has two for
+            it, or no Patient ID, or a patient is in both splits.
+        UsageError: what reads a file's format is not installed.
     """
     return read_with_files(data)[0]
 
 
 def read_with_files(data: Folder) -> tuple[DataSet, list[Entry], list[Entry]]:
-    """The same, and the files of the training and test images, in the same order."""
+    """The same, and the file of each training and test image, in the same order."""
     root, classes = _root_and_classes(data)
     train, test = layout(data)
     if not train and not test:
         raise DataError(f"folder '{root}'", "has no images", "correct data.root")
     sites = sorted({entry.site for entry in (*train, *test) if entry.site is not None})
-    with warnings.catch_warnings():
-        # Pillow warns of large images, for which `_decode` has a stricter limit, and of transparency.
-        warnings.simplefilter("ignore")
-        like = _decode((train or test)[0], data)
-        train_images, test_images = (_images(part, sites, like, data) for part in (train, test))
+    with quietly():
+        like = _decode((train or test)[0], data)[0]
+        (train_images, train), (test_images, test) = (_images(part, sites, like, data) for part in (train, test))
     return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None), train, test
 
 
 def layout(data: Folder) -> tuple[list[Entry], list[Entry]]:
-    """The files of training and test images, none of which is opened.
+    """The files of training and test images, of which only a Patient ID is read, where it is asked for.
 
     Raises:
         ConfigError, DataError: see `read`, of which this is what does not depend on the images themselves.
     """
     root, classes = _root_and_classes(data)
-    with _readable(root):
+    with _readable(root), quietly():
         return _splits(root, classes, data)
+
+
+@contextmanager
+def quietly() -> Generator[None]:
+    """Without the warnings of decoders: of large images, for which there are stricter limits, and of single values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def visible(folder: Path) -> list[Path]:
@@ -141,10 +162,18 @@ def _splits(root: Path, classes: tuple[str, ...], data: Folder) -> tuple[list[En
 
 
 def _with_patients(entries: list[Entry], data: Folder) -> list[Entry]:
-    """The same images with their patients, if there is a manifest, which has a row for each image."""
-    if data.patients is None:
-        return entries
-    manifest = data.patients.expanduser()
+    """The same files with their patients, as the options say."""
+    if data.patients == DICOM:
+        return _with_patient_ids(entries)
+    if data.manifest is not None:
+        return _as_in_manifest(entries, data.manifest.expanduser())
+    if data.slices is not None:  # a file is a patient; a name that is not UTF-8 could not be kept as it is
+        return [replace(entry, patient=printable(str(entry.file))) for entry in entries]
+    return entries
+
+
+def _as_in_manifest(entries: list[Entry], manifest: Path) -> list[Entry]:
+    """The same files with their patients: the manifest has a row for each file."""
     rows = read_manifest(manifest)
     owned: list[Entry] = []
     for entry in entries:
@@ -153,6 +182,17 @@ def _with_patients(entries: list[Entry], data: Folder) -> list[Entry]:
             raise DataError(str(entry), f"has no line in manifest '{manifest.name}'", "add one")
         owned.append(replace(entry, patient=row.patient))
     return owned
+
+
+def _with_patient_ids(entries: list[Entry]) -> list[Entry]:
+    def owned(entry: Entry) -> Entry:
+        if suffix_of(entry.path) != ".dcm":
+            hint = "name patients in a manifest (data.patients)"
+            raise DataError(str(entry), "is not a .dcm file, which alone has a Patient ID", hint)
+        return replace(entry, patient=patient_of(entry.path, str(entry)))
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(owned, entries))
 
 
 def _refuse_shared_patients(train: list[Entry], test: list[Entry]) -> None:
@@ -191,8 +231,8 @@ def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[st
     for position, path in enumerate(visible(folder), start=1):
         file = PurePosixPath(path.relative_to(root).as_posix())
         entry = Entry(path, file, site, classes.index(folder.name), folder.name, position)
-        if path.suffix.lower() not in FORMATS:
-            raise DataError(str(entry), "is not a .png, .jpg or .jpeg file", "remove or convert it")
+        if suffix_of(path) is None:
+            raise DataError(str(entry), f"is not a {_KNOWN} file", "remove, rename or convert it")
         if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
             raise DataError(str(entry), "is a link that leaves data.root", "replace it by the file")
         if not path.is_file():
@@ -204,7 +244,7 @@ def _class_entries(folder: Path, root: Path, site: str | None, classes: tuple[st
 def _subfolders(folder: Path, root: Path, only: set[str] | None = None) -> list[Path]:
     """The folders in `folder` by name; images beside them and folders not in `only` are errors."""
     children = visible(folder)
-    if any(child.suffix.lower() in FORMATS and not child.is_dir() for child in children):
+    if any(suffix_of(child) and not child.is_dir() for child in children):
         raise DataError(f"folder '{folder.name}'", "holds images outside of a class folder", "move them into one")
     folders = [child for child in children if child.is_dir()]
     for child in folders:
@@ -226,32 +266,42 @@ def _readable(root: Path) -> Generator[None]:
         raise DataError(f"folder '{root}'", "cannot be read", "check its permissions and links") from None
 
 
-def _images(entries: list[Entry], sites: list[str], like: Tensor, data: Folder) -> Records:
-    """Decodes the files, in threads that write straight into the one result; `like` has the shape of each."""
-    pixels = torch.empty(len(entries), *like.shape, dtype=torch.uint8)
+def _images(entries: list[Entry], sites: list[str], like: Tensor, data: Folder) -> tuple[Records, list[Entry]]:
+    """Decodes the files, in threads that write straight into the one result; `like` has the shape of each image.
+
+    Returns:
+        The images, and the file of each.
+    """
+    counts = [entry.format.count(entry.path, str(entry), data) for entry in entries]
+    ends = list(accumulate(counts))
+    pixels = torch.empty(sum(counts), *like.shape, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool:
 
         def place(index: int) -> None:
-            image = _decode(entries[index], data)
-            if image.shape[1:] != like.shape[1:]:
+            images = _decode(entries[index], data)
+            if images.shape[2:] != like.shape[1:]:
                 raise DataError(str(entries[index]), "differs in size from the others", "set data.image_size to resize")
-            if image.shape != like.shape:
+            if images.shape[1:] != like.shape:
                 problem = "is grey and others are colour, or the reverse"
                 raise DataError(str(entries[index]), problem, "set data.channels")
-            pixels[index] = image
+            pixels[ends[index] - counts[index] : ends[index]] = images
 
         for _ in pool.map(place, range(len(entries))):
             pass
-    labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64)
+    files = [entry for entry, count in zip(entries, counts, strict=True) for _ in range(count)]
+    labels = torch.tensor([entry.label for entry in files], dtype=torch.int64)
     codes = {site: code for code, site in enumerate(sites)}
-    origin = torch.tensor([codes[entry.site] for entry in entries if entry.site is not None], dtype=torch.int64)
+    origin = torch.tensor([codes[entry.site] for entry in files if entry.site is not None], dtype=torch.int64)
     images = Records({PIXELS: pixels}, labels, origin if sites else None)
-    return images.of_patients([entry.patient for entry in entries]) if data.patients is not None else images
+    if data.patients is None and data.slices is None:
+        return images, files
+    # Hospitals number their patients on their own; a manifest is of all of them.
+    return images.of_patients([entry.patient for entry in files], by_site=data.patients == DICOM), files
 
 
 def _decode(entry: Entry, data: Folder) -> Tensor:
-    """One image at the scenario's size and channels: uint8 [C, S, S]."""
-    planes = decode(entry.path, str(entry))
-    if data.image_size is None:
-        check_native_size(str(entry), *planes.shape[1:])
-    return conform(planes.unsqueeze(0), data.image_size, data.channels)[0]
+    """The images of one file at the scenario's size and channels: uint8 [N, C, S, S]."""
+    images = entry.format.decode(entry.path, str(entry), data)
+    height, width = images.shape[2:]
+    check_size(str(entry), height, width, data)
+    return conform(images, data.image_size, data.channels, data.fit)

@@ -25,8 +25,8 @@ def check_readable(data: Data) -> None:
     Privacy:
         No record is read: what may fail here says nothing of what is in one.
     """
-    if isinstance(data, Folder) and data.patients is not None:
-        read_manifest(data.patients.expanduser())
+    if isinstance(data, Folder) and data.manifest is not None:
+        read_manifest(data.manifest.expanduser())
     if isinstance(data, ImagesWithRows) and data.rows is not None:
         read_header(data.rows.expanduser(), "data.rows")
     if data.root is None:

@@ -15,6 +15,12 @@ from silogan.common.modality.image import ImageSchema
 from silogan.common.printable import printable
 from silogan.common.section import Section
 
+DICOM = "dicom"
+"""In place of a manifest: patients by the ID in the files."""
+
+Fit = Literal["pad", "crop", "squash"]
+"""How an image that is not square becomes square."""
+
 
 class ImageSource(Data):
     """Options of every source of images."""
@@ -23,6 +29,10 @@ class ImageSource(Data):
 
     image_size: Annotated[int, Field(ge=8, le=256)] | None = None
     """height and width in pixels to resize to; unchanged if not given"""
+
+    fit: Fit | None = None
+    """what becomes of an image that is not square: pad adds black on both sides, crop keeps the middle, squash changes
+    its proportions; refused if not given"""
 
     channels: Literal[1, 3] | None = Field(default=None, description="1 for grey, 3 for colour; unchanged if not given")
     images_per_patient: RecordsPerPatient = 1
@@ -69,23 +79,68 @@ class MedMnist(ImageSource):
     """MedMNIST data set to look for in the folder, for example pneumoniamnist"""
 
 
-class Folder(ImageSource):
-    """Image files, in one folder per class."""
+class Window(Section):
+    """The values that are shown from black to white; public, and never taken from a file or from patients' images."""
 
-    source: Literal["folder"] = "folder"
-    patients: Path | None = Field(default=None, strict=False)
-    """CSV file with the columns file (relative to root) and patient"""
+    centre: Annotated[float, Field(ge=-1e9, le=1e9)]
+    """the value in the middle, in the units of the file after its slope and intercept, as Hounsfield units"""
+
+    width: Annotated[float, Field(ge=1e-6, le=1e9)]
+    """from black to white: centre - width / 2 and what is below is 0, centre + width / 2 and what is above is 255"""
+
+
+class Slices(Section):
+    """Which slices of a NIfTI file are images; without a manifest, those of one file are one patient's."""
+
+    axis: Literal[0, 1, 2, "sagittal", "coronal", "axial"]
+    """0, 1 or 2: of the array as it is stored; a name: of the body, as the file's affine says"""
+
+    first: Annotated[int, Field(ge=0, le=32767)] = 0
+    """number of the first, from 0"""
+
+    last: Annotated[int, Field(ge=0, le=32767)] | None = None
+    """number of the last, which each file must have; that of the file if not given"""
 
     @model_validator(mode="after")
-    def _patients_are_real_or_simulated(self) -> "Folder":
-        if self.patients is not None and self.images_per_patient > 1:
-            raise ValueError(f"images_per_patient={self.images_per_patient} contradicts the manifest in patients")
+    def _first_is_not_behind_last(self) -> "Slices":
+        if self.last is not None and self.last < self.first:
+            raise ValueError(f"first={self.first} is behind last={self.last}")
         return self
+
+
+class Folder(ImageSource):
+    """Image files (PNG, JPEG, TIFF, DICOM, NIfTI), in one folder per class; docs/medical-files.md."""
+
+    source: Literal["folder"] = "folder"
+    patients: Literal["dicom"] | Annotated[Path, Field(strict=False)] | None = None
+    """CSV file with the columns file (relative to root) and patient; or dicom, for the Patient ID (0010,0020) in each
+    file"""
+
+    window: Window | None = None
+    """window of DICOM, NIfTI and grey images of more than 8 bits, which are refused without one"""
+
+    slices: Slices | None = None
+    """slices of NIfTI files of three dimensions, which are refused without"""
+
+    @model_validator(mode="after")
+    def _patients_are_named_once(self) -> "Folder":
+        if self.patients is not None and self.images_per_patient > 1:
+            raise ValueError(f"images_per_patient={self.images_per_patient} contradicts patients={self.patients}")
+        if self.slices is not None and self.images_per_patient > 1:
+            raise ValueError(f"images_per_patient={self.images_per_patient} contradicts slices, of a patient a file")
+        if self.slices is not None and self.patients == DICOM:
+            raise ValueError("slices are of NIfTI files, which have no patient ID as patients=dicom asks for")
+        return self
+
+    @property
+    def manifest(self) -> Path | None:
+        """The CSV file that says whose each file is."""
+        return self.patients if isinstance(self.patients, Path) else None
 
     @property
     def names_patients(self) -> bool:
         """See `Data.names_patients`."""
-        return self.patients is not None or super().names_patients
+        return self.patients is not None or self.slices is not None or super().names_patients
 
 
 class Convolutional(Model):
@@ -115,6 +170,9 @@ class Public(Section):
 
     licence: Text | None = None
     """under which the public images may be copied; every drawn image names it"""
+
+    fit: Fit | None = None
+    """as data.fit, for the public images"""
 
     array: Text | None = None
     """name of the array uint8 [N, H, W] or [N, H, W, 3] in an .npz file; train_images if not given"""

@@ -21,8 +21,8 @@ from torch import Tensor
 from silogan.common.config.scenario import Scenario
 from silogan.common.errors import DataError
 from silogan.common.modality import Schema
-from silogan.common.modality.image_files import FORMATS, conform, decode
-from silogan.common.modality.image_options import Gaussians, Public
+from silogan.common.modality.image_files import FORMATS, check_square, conform, decode
+from silogan.common.modality.image_options import Fit, Gaussians, Public
 from silogan.common.modality.joint import image_of
 from silogan.common.models.networks.detail import pool_size
 
@@ -73,8 +73,8 @@ def read_public(public: Public, shape: tuple[int, ...]) -> Tensor:
         shape: channels, height and width of the study's images.
 
     Raises:
-        DataError: they are missing, corrupt, too large or not images, there are none, or they are not those of
-            `public.sha256`.
+        DataError: they are missing, corrupt, too large, not square without `public.fit` or not images, there are none,
+            or they are not those of `public.sha256`.
     """
     channels, size, _ = shape
     most, place = pool_size(shape), public.path.expanduser()
@@ -84,7 +84,7 @@ def read_public(public: Public, shape: tuple[int, ...]) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of large images and of transparency; `decode` has its own limit
         read = _from_folder if place.is_dir() else _from_archive
-        images = read(place, public.array or _ARRAY, channels, FINER * size, most)
+        images = read(place, public, channels, FINER * size, most)
     if public.sha256 not in (None, fingerprint(images)):
         problem = "are not those of model.public.sha256"
         raise DataError(f"public images '{place.name}'", problem, "restore them, or make the study again")
@@ -98,7 +98,7 @@ def fingerprint(images: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _from_folder(folder: Path, array: str, channels: int, size: int, most: int) -> Tensor:  # noqa: ARG001
+def _from_folder(folder: Path, public: Public, channels: int, size: int, most: int) -> Tensor:
     thing = f"public images '{folder.name}'"
     try:
         files = _image_files(folder, thing)
@@ -108,8 +108,8 @@ def _from_folder(folder: Path, array: str, channels: int, size: int, most: int) 
         raise DataError(thing, f"are none: the folder holds no {', '.join(FORMATS)} file", _ANOTHER)
 
     def read(file: Path) -> Tensor:
-        planes = decode(file, f"public image '{file.relative_to(folder)}'")
-        return conform(planes.unsqueeze(0), size, channels)
+        thing = f"public image '{file.relative_to(folder)}'"
+        return _conformed(decode(file, thing).unsqueeze(0), size, channels, public.fit, thing)
 
     with ThreadPoolExecutor() as pool:
         return torch.cat(list(pool.map(read, [files[place] for place in _spaced(len(files), most)])))
@@ -131,14 +131,22 @@ def _fail(error: OSError) -> None:
     raise error
 
 
-def _from_archive(path: Path, array: str, channels: int, size: int, most: int) -> Tensor:
+def _from_archive(path: Path, public: Public, channels: int, size: int, most: int) -> Tensor:
+    array = public.array or _ARRAY
     thing = f"array '{array}' of public images '{path.name}'"
     with _archive(path, array, thing) as (file, length):
         pixels = _read_array(file, length, thing)
     pixels = pixels[list(_spaced(len(pixels), most))]
     planes = torch.from_numpy(pixels)
     planes = planes.unsqueeze(1) if planes.ndim == 3 else planes.permute(0, 3, 1, 2)
-    return conform(planes, size, channels)
+    return _conformed(planes, size, channels, public.fit, thing)
+
+
+def _conformed(planes: Tensor, size: int, channels: int, fit: Fit | None, thing: str) -> Tensor:
+    """See `conform`; public images of another form than a square need a rule, too."""
+    height, width = planes.shape[2:]
+    check_square(thing, height, width, fit, "model.public.fit")
+    return conform(planes, size, channels, fit)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from silogan.client.state import SiteState
 from silogan.common.config.scenario import Scenario, load_scenario, parse_data, parse_scenario
 from silogan.common.device import choose_device
 from silogan.common.errors import FederationError, SiloganError
-from silogan.common.modality.image_options import Folder, MedMnist, Mnist
+from silogan.common.modality.image_options import Folder, MedMnist, Mnist, Slices, Window
 from silogan.common.models.networks import blueprint, check_private
 from silogan.common.operations.certificates import load_authorities
 from silogan.common.privacy.plan import TRAINING, canonical_json, make_plan
@@ -325,12 +325,21 @@ def _folder(name: str, *, manifest: bool, size: int | None = None) -> Attempt:
     return attempt
 
 
+def _medical(kind: str, **options: Any) -> Attempt:
+    window = Window(centre=1024, width=4096)
+
+    def attempt(place: Path) -> None:
+        read(Folder(root=place / "medical" / kind, classes=CLASSES, window=window, test_fraction=0.5, **options))
+
+    return attempt
+
+
 def _archive(place: Path) -> None:
     read(MedMnist(root=place / "data.npz", classes=CLASSES))
 
 
-def _mnist(place: Path) -> None:
-    read(Mnist(root=place / "mnist"))
+def _mnist(folder: str) -> Attempt:
+    return lambda place: read(Mnist(root=place / folder)) and None
 
 
 _LINES = ["../../etc/passwd,1\n", ",\n", "a,\n", '"a\n', "\x1b[2J,1\n", "x" * 200_000 + ",1\n"]
@@ -388,6 +397,9 @@ _ENROLLED = ("coordinator/sites.json", "coordinator/.sites.json.lock")
 _MORE = "node init node --cohort more --site bergen --data data.yaml --size 40"
 _DATABASE, _TENSORS = mostly(content.database_file), mostly(content.tensors_file)
 _PNG = either(content.png_file, content.png_file, bytes_file, _other_format)
+_OTHER = either(bytes_file, bytes_file, bytes_file, _other_format)
+_FIRST = "benign/0"
+_AXIAL = Slices(axis="axial")
 _MNIST = "mnist/MNIST/raw/train"
 
 KINDS: dict[str, Kind] = {
@@ -440,7 +452,13 @@ KINDS: dict[str, Kind] = {
     "png-resized": Kind(_IMAGE, content.png_file, _folder("images", manifest=False, size=8)),
     "jpeg": Kind("photos/train/benign/0000.jpg", either(bytes_file, _other_format), _folder("photos", manifest=False)),
     "manifest": Kind("patients.csv", either(_manifest, bytes_file), _folder("images", manifest=True)),
-    "mnist": Kind(f"{_MNIST}-images-idx3-ubyte", _idx, _mnist),
-    "mnist-labels": Kind(f"{_MNIST}-labels-idx1-ubyte", _idx, _mnist),
+    "mnist": Kind(f"{_MNIST}-images-idx3-ubyte", _idx, _mnist("mnist")),
+    "mnist-labels": Kind(f"{_MNIST}-labels-idx1-ubyte", _idx, _mnist("mnist")),
+    "mnist-packed": Kind(f"medical/{_MNIST}-images-idx3-ubyte.gz", bytes_file, _mnist("medical/mnist")),
+    "dicom": Kind(f"medical/dicom/{_FIRST}.dcm", _OTHER, _medical("dicom", patients="dicom")),
+    "nifti": Kind(f"medical/nifti/{_FIRST}.nii", _OTHER, _medical("nifti", slices=_AXIAL)),
+    "nifti-packed": Kind(f"medical/nifti-packed/{_FIRST}.nii.gz", _OTHER, _medical("nifti-packed", slices=_AXIAL)),
+    "png-deep": Kind(f"medical/deep/{_FIRST}.png", _PNG, _medical("deep")),
+    "tiff": Kind(f"medical/tiff/{_FIRST}.tif", _OTHER, _medical("tiff")),
 }
 """Every input, by the name that `--only` takes."""

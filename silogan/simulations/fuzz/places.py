@@ -1,6 +1,7 @@
 """An intact place to mutate: a hospital's node, a coordinator, and a valid file of each kind."""
 
 import csv
+import gzip
 import shutil
 import struct
 import warnings
@@ -36,6 +37,7 @@ from silogan.server.rounds.events import append_event
 from silogan.server.rounds.quarantine import Quarantine
 from silogan.simulations.fuzz import messages
 from silogan.simulations.fuzz.content import SITE_KEY
+from silogan.simulations.fuzz.medical import write_dicom, write_nifti
 from silogan.simulations.fuzz.values import dumped
 
 SERVER = "127.0.0.1:1"
@@ -152,6 +154,29 @@ def _images(place: Path) -> None:
     }
     np.savez_compressed(place / "data.npz", site_names=np.array(["a", "b"]), **arrays)  # pyright: ignore[reportArgumentType]
     _mnist(place / "mnist" / "MNIST" / "raw", rng)
+    _medical(place / "medical", rng)
+
+
+def _medical(root: Path, rng: np.random.Generator) -> None:
+    """Files as hospitals have them, one of each kind first in its folder; and MNIST as it is published."""
+    kinds = {"dicom": "dcm", "nifti": "nii", "nifti-packed": "nii.gz", "deep": "png", "tiff": "tif"}
+    for kind, suffix in kinds.items():
+        for name in CLASSES:
+            folder = root / kind / name
+            folder.mkdir(parents=True)
+            for index in range(3):
+                path, values = folder / f"{index}.{suffix}", rng.integers(0, 4096, (8, 8), dtype=np.uint16)
+                if suffix == "dcm":
+                    write_dicom(path, values, f"{name}-{index}", RescaleSlope=1, RescaleIntercept=-1024)
+                elif suffix.startswith("nii"):
+                    write_nifti(path, rng.integers(0, 4096, (8, 8, 3), dtype=np.int16), np.eye(4))
+                else:
+                    Image.fromarray(values).save(path)
+    raw = root / "mnist" / "MNIST" / "raw"
+    _mnist(raw, rng)
+    for path in list(raw.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
 
 
 def _mnist(folder: Path, rng: np.random.Generator) -> None:

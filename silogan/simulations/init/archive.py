@@ -23,4 +23,5 @@ def look_at_archive(path: Path) -> Found:
         sites=inside.sites,
         asks_classes=inside.classes is None,
         asks_size=size is None,
+        asks_fit=inside.height != inside.width,
     )

@@ -34,6 +34,9 @@ class Given:
         label: column to be predicted; "" if none is.
         sites: number of hospitals, among which the records are shared at random.
         image_size: pixels in height and width.
+        fit: what becomes of images that are not square.
+        window: centre and width with a comma between.
+        slices: the axis across which volumes are cut.
         epsilon, delta: the budget of each hospital.
     """
 
@@ -43,6 +46,9 @@ class Given:
     label: str | None = None
     sites: int | None = None
     image_size: int | None = None
+    fit: str | None = None
+    window: str | None = None
+    slices: str | None = None
     epsilon: float | None = None
     delta: float | None = None
 
@@ -154,7 +160,22 @@ def _asked_of_images(found: Found, given: Given, questions: Questions) -> dict[s
         keys["classes"] = list(questions.new_class_names(given.classes))
     if found.asks_size or given.image_size is not None:
         keys["image_size"] = questions.answer("image-size", given.image_size, int, _SIZE)
+    if found.asks_fit or given.fit is not None:
+        keys["fit"] = questions.answer("fit", given.fit, str, "pad")
+    if found.asks_window:
+        keys["window"] = _window(questions.answer("window", given.window, str))
+    if found.asks_slices:
+        axis = questions.answer("slices", given.slices, str, "axial")
+        keys["slices"] = {"axis": int(axis) if axis.isdecimal() else axis}
     return keys
+
+
+def _window(text: str) -> dict[str, float]:
+    try:
+        centre, width = map(float, text.split(","))
+    except ValueError:
+        raise UsageError(f"--window {text}", "is not two numbers", "give CENTRE,WIDTH, as in 40,400") from None
+    return {"centre": centre, "width": width}
 
 
 def _check_fits(found: Found, given: Given) -> None:
@@ -164,6 +185,9 @@ def _check_fits(found: Found, given: Given) -> None:
     for option, value, fits, hint in (
         ("--label", given.label, is_table, "the class of an image is that of its folder or file"),
         ("--image-size", given.image_size, not is_table, "a table has no images"),
+        ("--fit", given.fit, not is_table, "a table has no images"),
+        ("--window", given.window, found.asks_window, "a window is for values of more than 8 bits"),
+        ("--slices", given.slices, found.asks_slices, "slices are of volumes (.nii)"),
         ("--classes", given.classes, named, "name the column with --label" if is_table else "these images have names"),
     ):
         if value is not None and not fits:

@@ -18,6 +18,9 @@ class Found:
         classes: names of the class folders, to be confirmed as public; () where the source or a description has them.
         asks_classes: whether the class names are known to nobody but the user.
         asks_size: whether images must be resized.
+        asks_fit: whether images are not square.
+        asks_window: whether images have values that only a window makes visible.
+        asks_slices: whether there are volumes.
         draft: what was seen of a table's columns.
         remarks: what a comment of the scenario says of the data.
     """
@@ -29,5 +32,8 @@ class Found:
     classes: tuple[str, ...] = ()
     asks_classes: bool = False
     asks_size: bool = False
+    asks_fit: bool = False
+    asks_window: bool = False
+    asks_slices: bool = False
     draft: Draft | None = None
     remarks: tuple[str, ...] = ()

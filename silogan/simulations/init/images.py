@@ -7,13 +7,18 @@ Privacy:
 from pathlib import Path
 from typing import Any
 
-from silogan.client.data.folder import layout, visible
+from silogan.client.data.folder import Entry, layout, quietly, visible
+from silogan.client.data.image_formats import suffix_of
+from silogan.client.data.nifti import SUFFIXES
 from silogan.common.csv_file import read_header
 from silogan.common.errors import DataError
-from silogan.common.modality.image_files import decode
-from silogan.common.modality.image_options import Folder
+from silogan.common.modality.image_files import WindowNeeded
+from silogan.common.modality.image_options import DICOM, Folder, Slices, Window
 from silogan.simulations.init.found import Found
 from silogan.simulations.init.sizes import kept
+
+_ANY = Folder(window=Window(centre=0, width=1), slices=Slices(axis=2, first=0, last=0))
+"""With which any image can be decoded, for the sake of its size."""
 
 
 def look_at_images(root: Path) -> Found:
@@ -28,11 +33,17 @@ def look_at_images(root: Path) -> Found:
     first = {(entry.site, entry.class_name): entry for entry in reversed([*train, *test])}
     if not first:
         raise DataError(f"folder '{root}'", "has no images in class folders", "put them in FOLDER/CLASS/*.png")
-    shapes = {tuple(decode(entry.path, str(entry)).shape) for entry in first.values()}
+    with quietly():
+        looks = [_look(entry) for entry in first.values()]
+    shapes, suffixes = {shape for shape, _ in looks}, {suffix_of(entry.path) for entry in (*train, *test)}
+    volumes = not suffixes.isdisjoint(SUFFIXES)
     sites = {entry.site for entry in (*train, *test) if entry.site is not None}
     channels = {shape[0] for shape in shapes}
     size, told = kept({shape[1:] for shape in shapes})
-    keys: dict[str, Any] = {} if manifest is None else {"patients": str(manifest.absolute())}
+    if volumes:
+        size, told = None, "in volumes"
+    patients = DICOM if manifest is None and suffixes == {".dcm"} else manifest
+    keys: dict[str, Any] = {} if patients is None else {"patients": str(patients)}
     keys |= {"channels": 3 if channels == {3} else 1} | ({} if size is None else {"image_size": size})
     colour = "grey and colour" if len(channels) > 1 else "grey" if channels == {1} else "colour"
     return Found(
@@ -42,8 +53,22 @@ def look_at_images(root: Path) -> Found:
         sites=len(sites) or None,
         classes=classes,
         asks_size=size is None,
-        remarks=tuple(_remarks(manifest, has_rows)),
+        asks_fit=volumes or any(height != width for _, height, width in shapes),
+        asks_window=any(needs_window for _, needs_window in looks),
+        asks_slices=volumes,
+        remarks=tuple(_remarks(patients, has_rows)),
     )
+
+
+def _look(entry: Entry) -> tuple[tuple[int, int, int], bool]:
+    """Channels, height and width of an image, and whether it needs a window."""
+    needs_window = False
+    try:
+        images = entry.format.decode(entry.path, str(entry), Folder())
+    except WindowNeeded:
+        images, needs_window = entry.format.decode(entry.path, str(entry), _ANY), True
+    _, channels, height, width = images.shape
+    return (channels, height, width), needs_window
 
 
 def _class_folders(root: Path) -> tuple[str, ...]:
@@ -72,12 +97,15 @@ def _manifest(root: Path) -> tuple[Path | None, bool]:
     named = [path for path, names in headers.items() if {"file", "patient"} <= names]
     if len(named) > 1:
         raise DataError(f"folder '{root}'", "has two files with the columns file and patient", "keep one")
-    return (named[0] if named else None), any("file" in names > {"file", "patient"} for names in headers.values())
+    has_rows = any("file" in names > {"file", "patient"} for names in headers.values())
+    return (named[0].absolute() if named else None), has_rows
 
 
-def _remarks(manifest: Path | None, has_rows: bool) -> list[str]:
+def _remarks(patients: Path | str | None, has_rows: bool) -> list[str]:
     told = ["patients: the file that names whose each image is; all images of a patient are protected together."]
-    if manifest is None:
+    if patients == DICOM:
+        told = ["patients: the Patient ID in each file; all images of a patient are protected together."]
+    if patients is None:
         told = [
             "Each image counts as a patient of its own. If a patient may have several, add `patients: FILE.csv`,",
             "with the columns file (relative to root) and patient.",

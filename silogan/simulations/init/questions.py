@@ -18,6 +18,10 @@ _EXPLAINED = {
     "classes": "The names of the classes in the order of their labels, with commas between. They become public.",
     "label": "The column to be predicted, of at most 30 values, which become the classes; nothing if none is.",
     "sites": "The number of hospitals that share the records in the simulation.",
+    "fit": "What becomes of images that are not square: pad (black beside them), crop (the middle) or squash.",
+    "window": "Centre and width of the public window of values, as in 40,400, in the units of the files. It follows\n"
+    "from the clinical question, never from these images.",
+    "slices": "Across which axis volumes are cut: axial, coronal, sagittal, or 0, 1 or 2 of the array as it is stored.",
     "image-size": "Height and width in pixels, 8 to 256, that images are resized to.",
     "epsilon": "ε, the privacy budget of each hospital: less is safer and noisier.",
     "delta": "δ, the probability that the bound on ε may fail: smaller than one over a hospital's number of patients.",

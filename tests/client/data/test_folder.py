@@ -115,7 +115,7 @@ def test_formats_modes_sizes_and_clutter(tmp_path: Path) -> None:
     picture(5).convert("1").save(tmp_path / "b/bits.png")
     for clutter in (".hidden", "a/.DS_Store", "a/Thumbs.db", "README.txt"):
         (tmp_path / clutter).write_text("x")
-    data = read(config(tmp_path, image_size=24, channels=3))
+    data = read(config(tmp_path, image_size=24, channels=3, fit="squash"))
     assert data.schema.size == 24
     assert data.train.stored[PIXELS].shape[1:] == (3, 24, 24)
     assert len(data.train) + len(data.test) == 21
@@ -242,9 +242,11 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
 
 def test_other_files_and_non_files_are_refused(tmp_path: Path) -> None:
     fill(tmp_path)
-    other = tmp_path / "a" / f"{PATIENT}.dcm"
+    other = tmp_path / "a" / f"{PATIENT}.nii.zip"
     other.write_bytes(b"x")
-    assert "image 1 of class 'a', in name order: is not a .png, .jpg or .jpeg file" in refusal(tmp_path)
+    known = ".png, .jpg, .jpeg, .tif, .tiff, .dcm, .nii or .nii.gz"
+    problem = f"is not a {known} file; remove, rename or convert it"
+    assert f"image 1 of class 'a', in name order: {problem}" in refusal(tmp_path)
     other.unlink()
     os.mkfifo(tmp_path / "a/0.png")
     assert "image 1 of class 'a', in name order: is not a file" in refusal(tmp_path)
@@ -255,8 +257,19 @@ def test_sizes_must_agree_or_be_set(tmp_path: Path) -> None:
     picture(0, (18, 18)).save(tmp_path / "b/~.png")
     assert "data.image_size" in refusal(tmp_path)
     assert read(config(tmp_path, image_size=16)).schema.size == 16
+
+
+def test_an_image_that_is_not_square_needs_a_rule(tmp_path: Path) -> None:
+    fill(tmp_path)
     picture(0, (16, 18)).save(tmp_path / "b/~.png")
-    assert "image 9 of class 'b', in name order: is 16 x 18 pixels, not square" in refusal(tmp_path)
+    problem = "image 9 of class 'b', in name order: is 16 x 18 pixels, not square; set data.fit to pad"
+    assert problem in refusal(tmp_path)
+    assert problem in refusal(tmp_path, image_size=16)
+    for fit in ("pad", "crop", "squash"):
+        assert read(config(tmp_path, image_size=16, fit=fit)).schema.size == 16
+    assert read(config(tmp_path, fit="crop")).schema.size == 16
+    assert "differs in size from the others" in refusal(tmp_path, fit="pad")
+    assert "is 16 x 18 pixels, not square with 8 to 256; set data.image_size" in refusal(tmp_path, fit="squash")
 
 
 def test_size_mismatch_within_a_split_names_the_image(tmp_path: Path) -> None:
@@ -274,10 +287,31 @@ def test_grey_and_colour_must_not_be_mixed_unless_set(tmp_path: Path) -> None:
     assert read(config(tmp_path, channels=1)).schema.channels == 1
 
 
-def test_sixteen_bit_grey_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), [("0.png", np.uint16), ("0.tif", np.uint16), ("0.tif", np.int32), ("0.TIFF", np.float32)]
+)
+def test_deep_grey_needs_a_window(tmp_path: Path, name: str, kind: type) -> None:
+    for split in ("train", "test"):
+        fill(tmp_path / split, 1)
+    values = np.arange(256).reshape(16, 16)
+    Image.fromarray(values.astype(kind)).save(tmp_path / "train/a" / name)
+    said = refusal(tmp_path)
+    assert "image 1 of class 'a', in name order: has values that need a public window" in said
+    found = read(config(tmp_path, window={"centre": 100, "width": 51})).train.stored[PIXELS]
+    expected = np.round(np.clip((values - 100) / 51 * 255 + 127.5, 0, 255))
+    assert np.array_equal(found[0, 0].numpy(), expected)
+    assert np.array_equal(found[1, 0].numpy(), np.asarray(picture(0)))  # values of 8 bits are taken as they are
+
+
+def test_tiff_of_8_bits_is_read_as_png_is(tmp_path: Path) -> None:
     fill(tmp_path)
-    Image.fromarray(np.full((16, 16), 4000, np.uint16)).save(tmp_path / "a/0.png")
-    assert "image 1 of class 'a', in name order: has more than 8 bits per pixel" in refusal(tmp_path)
+    before = read(config(tmp_path))
+    for path in list(tmp_path.rglob("*.png")):
+        Image.open(path).save(path.with_suffix(".tif"), compression="tiff_lzw")
+        path.unlink()
+    after = read(config(tmp_path))
+    both = [rows(part.stored[PIXELS]) for data in (before, after) for part in (data.train, data.test)]
+    assert both[0] | both[1] == both[2] | both[3]
 
 
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import gzip
 import os
 import struct
 from pathlib import Path
@@ -38,6 +39,21 @@ def test_both_sets_are_read_from_their_own_folder(fake: Path) -> None:
     assert mnist.schema.classes == tuple("0123456789")
     assert fashion.schema.classes[9] == "Ankle boot"
     assert not torch.equal(mnist.train.stored[PIXELS], fashion.train.stored[PIXELS])
+
+
+def test_files_are_read_as_they_are_published(fake: Path) -> None:
+    before = read(Mnist(root=fake))
+    for path in list((fake / "MNIST/raw").iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    after = read(Mnist(root=fake))
+    for old, new in ((before.train, after.train), (before.test, after.test)):
+        assert torch.equal(old.stored[PIXELS], new.stored[PIXELS])
+        assert torch.equal(old.labels, new.labels)
+
+
+def test_class_names_are_those_of_torchvision(fake: Path) -> None:
+    assert read(FashionMnist(root=fake)).schema.classes == tuple(FashionMNIST.classes)
 
 
 @pytest.mark.parametrize("missing", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from silogan.client.ledger.keys import SiteKey
@@ -10,9 +11,10 @@ from silogan.client.ledger.policy import template
 from silogan.client.node.node import Node
 from silogan.client.node.reading import check_complete, check_present, read_registered
 from silogan.common.config.scenario import parse_data
-from silogan.common.errors import ConfigError, DataError, UsageError
-from silogan.common.modality.image_options import Digits
+from silogan.common.errors import Code, ConfigError, DataError, UsageError
+from silogan.common.modality.image_options import Digits, Folder, Slices, Window
 from silogan.common.modality.table_options import BreastCancer, Table
+from silogan.simulations.fuzz.medical import write_dicom, write_nifti
 from tests.joint import CLASSES, write_records
 
 DESCRIPTION = "patient: id\ncolumns:\n  age: {type: integer, min: 0, max: 120}\n"
@@ -92,3 +94,55 @@ def test_images_move_with_their_rows_and_description(tmp_path: Path) -> None:
     digits, _ = node.add_cohort(name="digits", site="bergen", data=Digits(), declared_size=1000)
     with pytest.raises(UsageError, match=r"^data\.rows: is not an option of source 'digits'; leave it out$"):
         node.relocate(digits, root=tmp_path, rows=other)
+
+
+# --- medical files ---------------------------------------------------------------------------------------------------
+
+WINDOW = Window(centre=128, width=256)
+
+
+def scanned(root: Path, patients: range) -> Folder:
+    """Two DICOM files of each patient."""
+    (root / "a").mkdir(parents=True, exist_ok=True)
+    for patient in patients:
+        for number in range(2):
+            values = np.random.default_rng([patient, number]).integers(0, 256, (8, 8), dtype=np.uint16)
+            write_dicom(root / "a" / f"{patient}-{number}.dcm", values, f"MRN-{patient}")
+    return Folder(root=root, classes=("a",), window=WINDOW, patients="dicom", test_fraction=0)
+
+
+def test_patients_of_dicom_files_are_those_who_were_registered(
+    node: Node, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = scanned(tmp_path / "scans", range(6))
+    registration, _ = node.add_cohort(name="scans", site="bergen", data=data, declared_size=6)
+    assert node.register.get("scans").data == data
+    check_complete(registration, node.key)
+    for path in list((tmp_path / "scans/a").iterdir()):
+        path.rename(path.with_name(f"again-{path.name}"))
+    scanned(tmp_path / "scans", range(4, 9))  # two who come again, and three others
+    records = read_registered(registration, node.key)
+    assert records.patients is not None
+    assert sorted(records.patients.bincount().tolist()) == [0, 0, 0, 2, 2, 2, 2, 4, 4]
+    with pytest.raises(DataError, match="holds records that were not registered"):
+        check_complete(registration, node.key)
+    assert "MRN" not in caplog.text
+    (tmp_path / "scans/a/again-0-0.dcm").write_bytes(b"MRN-0")
+    with pytest.raises(DataError, match=r"^image 11 of class 'a', in name order: is corrupt") as refused:
+        read_registered(registration, node.key)
+    assert refused.value.code is Code.UNAVAILABLE
+    check_present(registration)  # before a charge, no file is looked into
+
+
+def test_a_volume_is_known_again_where_its_folder_has_moved(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "scans/a").mkdir(parents=True)
+    for number in range(6):
+        values = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.int16)
+        write_nifti(tmp_path / f"scans/a/{number}.nii.gz", values)
+    data = Folder(root=tmp_path / "scans", classes=("a",), window=WINDOW, slices=Slices(axis=2), test_fraction=0)
+    registration, _ = node.add_cohort(name="scans", site="bergen", data=data, declared_size=6)
+    (tmp_path / "scans").rename(tmp_path / "moved")
+    moved = node.relocate(registration, root=tmp_path / "moved")
+    records = read_registered(moved, node.key)
+    assert records.patients is not None
+    assert set(records.patients.bincount().tolist()) == {3}

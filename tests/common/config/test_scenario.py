@@ -181,7 +181,7 @@ def test_a_section_that_is_none_is_refused(value: object) -> None:
     [
         (
             {"data": {"source": "folder", "patients": "p.csv", "images_per_patient": 2}},
-            "images_per_patient=2 contradicts the manifest",
+            "images_per_patient=2 contradicts patients=p.csv",
         ),
         ({"privacy": {"unit": "record", "records_per_patient": 2}}, "records_per_patient=2 needs unit=patient"),
     ],

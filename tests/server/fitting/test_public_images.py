@@ -69,8 +69,10 @@ def test_a_folder_and_a_file_give_the_same_images_at_twice_the_size(folder: Path
 def test_colour_and_size_become_those_of_the_study(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.jpg")
     Image.fromarray(PIXELS[0]).save(tmp_path / "b.png")
-    assert read_public(public(tmp_path), (3, 12, 12)).shape == (2, 3, 24, 24)
-    assert read_public(public(tmp_path), (1, 12, 12)).shape == (2, 1, 24, 24)
+    assert "public image 'a.jpg': is 20 x 30 pixels, not square; set model.public.fit to pad" in refusal(tmp_path)
+    for fit in ("pad", "crop", "squash"):
+        assert read_public(public(tmp_path, fit=fit), (3, 12, 12)).shape == (2, 3, 24, 24)
+        assert read_public(public(tmp_path, fit=fit), (1, 12, 12)).shape == (2, 1, 24, 24)
 
 
 def test_of_too_many_those_are_taken_that_lie_evenly_spaced(
@@ -133,7 +135,7 @@ def test_pictures_that_are_none_are_named(folder: Path, monkeypatch: pytest.Monk
     assert "public image 'more/9.png': is corrupt or not what its suffix says" in refusal(folder)
     (folder / "more/9.png").unlink()
     Image.fromarray(np.full((16, 16), 4000, np.uint16)).save(folder / "deep.png")
-    assert "has more than 8 bits per pixel" in refusal(folder)
+    assert "has values that need a public window" in refusal(folder)
     monkeypatch.setattr(public_images, "MOST_FILES", 3)
     assert "are more than 3" in refusal(folder)
 

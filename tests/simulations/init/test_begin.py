@@ -14,6 +14,7 @@ from PIL import Image
 from silogan.client.describe.draft import FIRST_LINE
 from silogan.common.config.scenario import Scenario, load_scenario
 from silogan.common.errors import ConfigError, DataError, UsageError
+from silogan.simulations.fuzz.medical import write_dicom, write_nifti
 from silogan.simulations.init import questions
 from silogan.simulations.init.begin import Begun, Given, begin
 from silogan.simulations.init.questions import Questions
@@ -106,6 +107,54 @@ def test_images_of_other_sizes_and_colours_are_brought_to_one(tmp_path: Path) ->
     assert (plain["image_size"], plain["channels"], plain["classes"]) == (24, 1, ("b", "a"))
     scenario, _ = begun("scans", out=tmp_path / "again.yaml")
     assert scenario.data.model_dump()["image_size"] == 64
+
+
+def test_medical_files_ask_for_what_only_people_can_say(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / "ct" / name).mkdir(parents=True)
+        (tmp_path / "mr" / name).mkdir(parents=True)
+        for number in range(6):
+            values = np.random.default_rng(number).integers(0, 4096, (16, 16, 3), dtype=np.int16)
+            window = {"WindowCenter": "7", "WindowWidth": "7"}  # of the file, which counts for nothing
+            write_dicom(tmp_path / f"ct/{name}/{number}.dcm", values[:, :, 0], f"{PATIENT}{name}{number}", **window)
+            write_nifti(tmp_path / "mr" / name / f"{PATIENT}-{number}.nii.gz", values, np.eye(4))
+    for place in ("ct", "mr"):
+        with pytest.raises(UsageError, match=r"^--window: is missing; give it$"):
+            begin(Path(place), Given(), DEFAULTS)
+        with pytest.raises(UsageError, match=r"^--window 40: is not two numbers; give CENTRE,WIDTH, as in 40,400$"):
+            begin(Path(place), Given(window="40"), DEFAULTS)
+        with pytest.raises(ConfigError, match=r"^data\.window\.width: input should be greater"):
+            begin(Path(place), Given(window="40,-1"), DEFAULTS)
+    scenario, result = begun("ct", window="40,400")
+    assert "patients: the Patient ID in each file" in result.scenario.read_text(encoding="utf-8")
+    assert result.described == "images of 16x16 pixels, grey, in 2 class folders"
+    keys = {"patients", "window", "slices", "fit", "image_size"}
+    assert scenario.data.model_dump(include=keys) == {
+        "patients": "dicom",
+        "window": {"centre": 40, "width": 400},
+        "slices": None,
+        "fit": None,
+        "image_size": 16,
+    }
+    scenario, result = begun("mr", window="40,400")
+    assert result.described == "images in volumes, grey, in 2 class folders"
+    assert scenario.data.names_patients
+    assert scenario.data.model_dump(include=keys) == {
+        "patients": None,
+        "window": {"centre": 40, "width": 400},
+        "slices": {"axis": "axial", "first": 0, "last": None},
+        "fit": "pad",
+        "image_size": 64,
+    }
+    scenario, _ = begun("mr", window="40,400", slices="2", fit="crop", image_size=8, out=Path("again.yaml"))
+    assert scenario.data.model_dump(include={"slices", "fit"}) == {
+        "slices": {"axis": 2, "first": 0, "last": None},
+        "fit": "crop",
+    }
+    with pytest.raises(ConfigError, match=r"^data\.slices\.axis: input should be 0, 1, 2, 'sagittal'"):
+        begin(Path("mr"), Given(window="40,400", slices="saggital", out=Path("typo.yaml")), DEFAULTS)
+    with pytest.raises(UsageError, match=r"^--slices: does not fit images of 16x16 pixels.*slices are of volumes"):
+        begin(Path("ct"), Given(window="40,400", slices="axial", out=Path("typo.yaml")), DEFAULTS)
 
 
 def test_folders_of_patients_are_not_taken_for_classes() -> None:
