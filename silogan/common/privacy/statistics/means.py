@@ -24,7 +24,7 @@ from silogan.common.privacy.statistics.base import LARGEST, Statistic
 _A, _GAMMA = 0.2 * LARGEST, 0.4 * LARGEST
 _B = math.sqrt(LARGEST**2 - _A**2 - _GAMMA**2)
 _FEWEST = 3.0  # of a class, in standard deviations of the noise in its count: nothing is divided by noise
-_SMALLEST_SPREAD = 1e-4  # where noise has left nothing of it
+_SMALLEST_SPREAD = 1e-4  # of records that are all alike
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Centres:
     Attributes:
         counts: float64[slots], with noise; at least a few standard deviations of it.
         centres: float64[slots, d].
-        radius: root of the mean square of ‖w∘(f - centre)‖ over everybody.
+        radius: root of the mean square of ‖w∘(f - centre)‖ over everybody; at least a standard deviation of its noise.
     """
 
     counts: Tensor
@@ -66,6 +66,9 @@ class Means(Statistic):
         A class's centre is drawn to everybody's by as much of its distance as noise explains (James and Stein, 1961):
         small classes stay where noise cannot carry them off.
 
+        The spread is a difference of noisy numbers, and can come out at almost nothing. Records are then all shortened
+        to that radius, and nothing is left of what tells them apart; a radius that is too large only costs some noise.
+
         Args:
             total: float[size], the sum over the sites.
             noise: standard deviation of the noise in each of its entries.
@@ -80,5 +83,7 @@ class Means(Statistic):
         kept = (1 - by_noise / apart.square().sum(dim=1).clamp(min=1e-30)).clamp(0, 1)
         centres = everybody + kept.unsqueeze(1) * apart
         around = counts @ (weights * centres).square().sum(dim=1)
-        spread = (float(energy.sum()) * float(weights.max()) ** 2 / _GAMMA - float(around)) / float(counts.sum())
-        return Centres(counts, centres, math.sqrt(max(spread, _SMALLEST_SPREAD)))
+        unit = float(weights.max()) ** 2 / _GAMMA
+        spread = (float(energy.sum()) * unit - float(around)) / float(counts.sum())
+        noise_in_spread = math.sqrt(self.slots) * noise * unit / float(counts.sum())
+        return Centres(counts, centres, math.sqrt(max(spread, noise_in_spread, _SMALLEST_SPREAD)))

@@ -177,6 +177,21 @@ def test_without_noise_the_centres_are_the_means_and_the_radius_is_the_spread() 
     assert found.radius == pytest.approx(float(spread), rel=1e-4)
 
 
+def test_the_square_of_the_radius_is_never_below_its_own_noise() -> None:
+    """A quarter of all draws would find no spread here, and leave nothing of what tells records apart."""
+    images, labels = images_like(0, 3000), torch.arange(3000) % 3
+    of, rng = Means(SCHEMA, SPECTRUM), torch.Generator().manual_seed(3)
+    exact = total(of, images, labels)
+
+    def squares(noise: float, told: float) -> Tensor:
+        noisy = (exact + noise * torch.randn(len(exact), dtype=torch.float64, generator=rng) for _ in range(200))
+        return torch.tensor([of.centres(one, told).radius ** 2 for one in noisy]).double()
+
+    assert float(squares(60.0, told=0.0).quantile(0.25)) == pytest.approx(1e-4)
+    deviation_per_noise = float(squares(0.01, told=0.0).std()) / 0.01
+    assert squares(60.0, told=60.0).min() > 0.5 * 60.0 * deviation_per_noise  # half: its count is noisy too
+
+
 def test_a_class_that_noise_hides_is_drawn_to_everybodys_mean() -> None:
     images, labels = images_like(0, 100), torch.zeros(100, dtype=torch.int64)
     labels[:2] = 1
