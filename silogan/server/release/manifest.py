@@ -2,11 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from silogan.common.errors import DataError
-from silogan.common.files import write_atomically
+from silogan.common.files import write_bytes_atomically
 
 SUMS_FILE = "SHA256SUMS"
 
@@ -33,12 +32,11 @@ def files_in(folder: Path) -> list[str]:
     return sorted(name for name in found if name != SUMS_FILE)
 
 
-def sum_lines(folder: Path, names: Iterable[str]) -> Iterator[bytes]:
-    """A line of each of these files, relative to the folder; a name's backslashes are escaped as GNU does it."""
-    for name in names:
-        escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-        start = "" if escaped == name else "\\"
-        yield os.fsencode(f"{start}{sha256_of(folder / name)}  {escaped}\n")
+def sum_line(path: Path, name: str) -> bytes:
+    """The line of a file that is called `name` there; backslashes and ends of lines are escaped as GNU does it."""
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    start = "" if escaped == name else "\\"
+    return os.fsencode(f"{start}{sha256_of(path)}  {escaped}\n")
 
 
 def write_sums(folder: Path) -> None:
@@ -47,5 +45,5 @@ def write_sums(folder: Path) -> None:
     Raises:
         DataError: see `files_in`.
     """
-    names = files_in(folder)
-    write_atomically(folder / SUMS_FILE, lambda file: file.writelines(sum_lines(folder, names)))
+    lines = [sum_line(folder / name, name) for name in files_in(folder)]
+    write_bytes_atomically(folder / SUMS_FILE, b"".join(lines))
