@@ -18,9 +18,9 @@ XMP = "XML:com.adobe.xmp"
 """Keyword of the text chunk that holds XMP (Adobe, XMP specification part 3, 2020)."""
 
 _LOADING = """
-from datasets import load_dataset
-images = load_dataset("imagefolder", data_dir=".", split="train")
-images[0]["image"], images[0]["label"]
+from torchvision.datasets import ImageFolder
+images = ImageFolder(".")  # or datasets.load_dataset("imagefolder", data_dir=".")
+image, label = images[0]
 """
 _FIELDS = [
     field(FILE_NAME, "sc:Text", "images", {"fileProperty": "fullpath"}),
