@@ -243,7 +243,7 @@ def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     ] = LabelsBy.condition,
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same records each time.")] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Licence of what is drawn, as CC-BY-4.0 or an address; 'not stated' without it.")
+        str | None, typer.Option(help="Licence to state, as CC-BY-4.0 or an address; 'not stated' without it.")
     ] = None,
     splits: Annotated[
         str | None, typer.Option(help="npz: percent in train, val and test, as 80,10,10; all in train without it.")
@@ -255,8 +255,7 @@ def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
 ) -> None:
     """Draw synthetic images or rows from a finished run's generator.
 
-    Every format says inside of the file that its records are synthetic, with study, privacy, date and licence; a
-    description (Croissant) and hashes (sha256sum -c) come with it.
+    All of them say that they are synthetic, with study, privacy, date and licence. Croissant and hashes come along.
     """
     _require_generator(run_dir)
     from silogan.server.release.generate import generate as draw

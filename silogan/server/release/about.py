@@ -1,6 +1,7 @@
 """What a generated data set says of itself, in every format."""
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -123,8 +124,9 @@ def parse_splits(text: str | None, count: int) -> tuple[int, int, int]:
     """
     if text is None:
         return count, 0, 0
-    shares = [int(part) if part.strip().isascii() and part.strip().isdigit() else -1 for part in text.split(",")]
-    if len(shares) != len(SPLITS) or min(shares) < 0 or sum(shares) != 100:
+    parts = [part.strip() for part in text.split(",")]
+    shares = [int(part) for part in parts if re.fullmatch("[0-9]{1,3}", part)]
+    if not len(parts) == len(shares) == len(SPLITS) or sum(shares) != 100:
         raise UsageError(f"--splits {text}", "are not three shares in percent", "write them as 80,10,10")
     val, test = (count * share // 100 for share in shares[1:])
     return count - val - test, val, test

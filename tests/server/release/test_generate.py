@@ -294,7 +294,7 @@ def test_splits_are_of_npz_alone_and_add_up(run: Path, tmp_path: Path) -> None:
     assert [len(npz(tmp_path / "x.npz")[f"{split}_images"]) for split in SPLITS] == [5, 3, 2]
     with pytest.raises(UsageError, match=r"^--splits: is not available for png; leave it out, or use --format npz$"):
         draw(run, tmp_path / "y", splits="80,10,10")
-    for wrong in ("80,10", "80,10,20", "110,-10,0", "a,b,c", "", "33.3,33.3,33.4", "²,0,98"):
+    for wrong in ("80,10", "80,10,20", "110,-10,0", "a,b,c", "", "33.3,33.3,33.4", "²,0,98", f"{'9' * 5000},0,0"):
         with pytest.raises(UsageError, match=r"are not three shares in percent; write them as 80,10,10$"):
             draw(run, tmp_path / "y.npz", file_format="npz", splits=wrong)
 

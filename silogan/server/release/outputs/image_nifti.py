@@ -74,7 +74,7 @@ def _save(folder: Path, drawn: Iterable[Drawn], about: About, most: int) -> Iter
 
     for part in drawn:
         for pixels, of in zip(images_of(part.records), class_names(part, about), strict=True):
-            waiting[of].append(pixels)
+            waiting[of].append(pixels.copy())  # a view would keep all images of the part
             if len(waiting[of]) == most:
                 yield from save(of)
     for of in sorted(name for name, images in waiting.items() if images):

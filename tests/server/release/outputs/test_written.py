@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from silogan.common.modality.image import PIXELS
 from silogan.common.models.networks import Drawn
 from silogan.server.release.outputs import OUTPUTS
 from tests.joint import joint_records, joint_schema
@@ -72,6 +75,29 @@ def test_images_with_rows_are_described_and_hashed(tmp_path: Path, monkeypatch: 
     found = records(described, "records")
     assert [out / one["file"] for one in found] == [out / name for name in names(labels, of.schema.classes)]
     assert len(records(described, "images-by-file")) == 20
+
+
+@pytest.mark.parametrize("file_format", OUTPUTS["image"].formats)
+def test_images_that_are_written_are_in_memory_no_more(tmp_path: Path, file_format: str) -> None:
+    """Also those of a class that is so rare that its images wait for others, as in a stack of NIfTI."""
+    of, parts = about(12 * 50, size=8), 12
+    rare = (torch.arange(50) == 0).long()
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def drawn() -> Iterator[Drawn]:
+        nonlocal most
+        for number in range(parts):
+            pixels = np.full((50, 1, 8, 8), number, np.uint8)
+            alive.append(weakref.ref(pixels))
+            part = Drawn({PIXELS: torch.from_numpy(pixels)}, rare)
+            del pixels
+            most = max(most, sum(one() is not None for one in alive))
+            yield part
+
+    OUTPUTS["image"].formats[file_format](tmp_path / "out", drawn(), of)
+    assert len(alive) == parts
+    assert most <= 3  # this one, the one before it, and the first, which says whether there are labels
 
 
 HALVES = (torch.arange(12), torch.arange(12, 20))
