@@ -45,7 +45,7 @@ class Guarantee:
     def __str__(self) -> str:
         return (
             f"differentially private for each {self.unit} of each hospital: ε at most {upward(self.epsilon)} at "
-            f"δ = {self.delta:g} (neighbouring data: one {self.unit} more or less), as the generator's file states"
+            f"δ = {self.delta} (neighbouring data: one {self.unit} more or less), as the generator's file states"
         )
 
 
@@ -79,7 +79,7 @@ class About:
             "SiloGAN": "; ".join(("synthetic", *self.marks)),
             "digital_source_type": DIGITAL_SOURCE_TYPE,
             "study": self.study_id,
-            "privacy": NOT_STATED if self.guarantee is None else str(self.guarantee),
+            **_privacy(self.guarantee),
             "created": self.created,
             "licence": self.licence or NOT_STATED,
             "software": f"SiloGAN {__version__}",
@@ -94,6 +94,14 @@ class About:
     def title(self) -> str:
         """As "Synthetic images of study 1a2b3c4d"."""
         return f"Synthetic {self.schema.noun} of study {self.study_id[:8]}"
+
+
+def _privacy(guarantee: Guarantee | None) -> dict[str, str]:
+    """A guarantee in words and in numbers; nothing that is not known."""
+    if guarantee is None:
+        return {"privacy": NOT_STATED}
+    numbers = {"epsilon": str(guarantee.epsilon), "delta": str(guarantee.delta), "unit": guarantee.unit}
+    return {"privacy": str(guarantee), **numbers}
 
 
 def today() -> str:

@@ -1,6 +1,7 @@
 """The released generator: one self-describing file, and drawing records from it."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -164,7 +165,7 @@ def load_generator(path: Path) -> ReleasedGenerator:
             hint = "train with privacy.enabled=true to release a generator"
             raise PrivacyRefusal(f"generator '{path}'", "is NON-PRIVATE", hint)
         network = _network(parse_model(header["model"]), schema, weights)
-        marks, study_id = tuple(map(_line, header["marks"])), _line(header["study_id"])
+        marks, study_id = tuple(map(_line, header["marks"])), _hash(header["study_id"])
         guarantee = _guarantee(header["plan"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, ConfigError):
         raise DataError(f"generator '{path}'", "is missing or damaged", "give the folder of a finished run") from None
@@ -174,6 +175,13 @@ def load_generator(path: Path) -> ReleasedGenerator:
 def _line(text: Any) -> str:
     """A text that may stand in every file; whoever wrote the generator's file may have meant it to be more."""
     if not isinstance(text, str) or not text.isprintable():
+        raise ValueError
+    return text
+
+
+def _hash(text: Any) -> str:
+    """A text that is one in hexadecimal."""
+    if not re.fullmatch("[0-9a-f]{1,64}", _line(text)):
         raise ValueError
     return text
 

@@ -24,14 +24,18 @@ def test_the_guarantee_is_that_of_the_plan(make_study: Callable[..., Study], tmp
     save_generator(study, weights, tmp_path / GENERATOR_FILE)
     for generator in (load_generator(tmp_path / GENERATOR_FILE), release(study, weights)):
         assert generator.guarantee == Guarantee(30.0, 1e-6, "record")
-        assert "for each record of each hospital: ε at most 30 at δ = 1e-06" in generator.about(1).facts()["privacy"]
+        facts = generator.about(1).facts()
+        assert "for each record of each hospital: ε at most 30 at δ = 1e-06" in facts["privacy"]
+        assert (facts["epsilon"], facts["delta"], facts["unit"]) == ("30.0", "1e-06", "record")
 
 
 def test_without_privacy_no_guarantee_is_stated(make_study: Callable[..., Study]) -> None:
     study = make_study(privacy={"enabled": False})
     generator = release(study, generator_weights(initial_weights(study)))
     assert generator.guarantee is None
-    assert generator.about(1).facts()["privacy"] == "not stated"
+    facts = generator.about(1).facts()
+    assert facts["privacy"] == "not stated"
+    assert not {"epsilon", "delta", "unit"} & facts.keys()
 
 
 def test_epsilon_is_rounded_up() -> None:

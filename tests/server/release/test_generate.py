@@ -300,7 +300,12 @@ def test_splits_are_of_npz_alone_and_add_up(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_hostile_generator_puts_no_line_into_a_file(run: Path, tmp_path: Path) -> None:
-    for changes in ({"marks": ["fine\nprivacy: perfect"]}, {"marks": [3]}, {"study_id": "a\x1b[2J"}):
+    for changes in (
+        {"marks": ["fine\nprivacy: perfect"]},
+        {"marks": [3]},
+        {"study_id": "a\x1b[2J"},
+        {"study_id": "a\\b"},
+    ):
         rewritten(run / GENERATOR_FILE, **changes)
         with pytest.raises(DataError, match="is missing or damaged"):
             draw(run, tmp_path / "out")

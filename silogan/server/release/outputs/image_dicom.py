@@ -1,4 +1,4 @@
-"""Synthetic images as DICOM: one Secondary Capture image a file (DICOM PS3.3 2024e, A.8.1), a series a class.
+"""Synthetic images as DICOM: one Secondary Capture image a file (DICOM PS3.3, A.8.1), a series a class.
 
 No attribute is a patient's, and none that has a clinical meaning is made up: those that the standard wants are empty.
 """

@@ -17,7 +17,7 @@ from silogan.server.release.outputs import OUTPUTS
 from tests.joint import joint_records, joint_schema
 from tests.server.release.outputs.described import records, validated
 from tests.server.release.outputs.pictures import about
-from tests.server.release.tables import category, released, schema
+from tests.server.release.tables import CODES, category, released, schema
 
 FORMATS = OUTPUTS["table"].formats
 
@@ -42,6 +42,15 @@ def test_rows_are_described_and_hashed(tmp_path: Path, monkeypatch: pytest.Monke
     assert [one["age"] for one in found] == drawn.records["age"].tolist()
     assert drawn.labels is not None
     assert [one["num"] for one in found] == [generator.schema.classes[code] for code in drawn.labels]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_sets_of_codes_are_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_format: str) -> None:
+    generator = released(schema(category("sex", ("F", "M")), code_sets=(CODES,)))
+    drawn = next(generator.draw(20, torch.Generator().manual_seed(0)))
+    name = f"rows.{file_format}"
+    FORMATS[file_format](tmp_path / name, [drawn], generator.about(20))
+    assert len(records(validated(tmp_path / f"{name}.croissant.json", monkeypatch), "records")) == 20
 
 
 def test_odd_names_of_columns_can_be_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
