@@ -1,9 +1,9 @@
-"""Images a second and peak memory of `silogan generate`, for each format, from a finished run of images.
+"""Images a second and peak memory of `silogan generate` in each format, from a run: of digits if none is given.
 
 Each format is written by its own process, with one thread. Seconds are those of drawing, writing and hashing, without
 the start of the process; `loaded_mib` is its memory before the first image.
 
-    python simulations/benchmarks/image_generate.py RUN [--short] [--json] [--count 100000] [--formats png,npz]
+    python simulations/benchmarks/image_generate.py [RUN] [--short] [--json] [--count 100000] [--formats png,npz]
 """
 
 import json
@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import torch
 
+import silogan
 from silogan.common.wire.run_folder import GENERATOR_FILE
 from silogan.server.release.generate import generate
 from silogan.server.release.generator import load_generator
@@ -59,7 +60,7 @@ def _apart(run_dir: Path, file_format: str, count: int) -> dict[str, Any]:
 def main() -> None:
     """Runs the benchmark from the command line."""
     options = parser(__doc__, "few images")
-    options.add_argument("run", type=Path, help="folder of a finished run of images")
+    options.add_argument("run", type=Path, nargs="?", help="folder of a finished run of images")
     options.add_argument("--count", type=int, default=100_000, help="images of each format")
     options.add_argument("--formats", default=",".join(OUTPUTS["image"].formats))
     options.add_argument("--here", action="store_true", help="in this process")
@@ -68,7 +69,9 @@ def main() -> None:
     if arguments.here:
         print(json.dumps(written(arguments.run, formats[0], count)))
         return
-    show(measured([(name, arguments.run, name, count) for name in formats], _apart), as_json=arguments.json)
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = arguments.run or silogan.simulate("digits", Path(folder) / "run").folder
+        show(measured([(name, run_dir, name, count) for name in formats], _apart), as_json=arguments.json)
 
 
 if __name__ == "__main__":
