@@ -226,11 +226,13 @@ def plan(
 def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images or rows.")],
-    out: Annotated[Path, typer.Option(help="New folder (png) or new file (all others).")],
+    out: Annotated[Path, typer.Option(help="New folder (png, dicom, nifti) or new file (all others).")],
     file_format: Annotated[
         str | None,
         typer.Option(
-            "--format", help="For images: png (default, one folder a class) or npz. For rows: csv (default) or parquet."
+            "--format",
+            help="For images: png (default), npz (as MedMNIST), parquet (as Hugging Face), dicom or nifti. For images "
+            "with rows: png or npz. For rows: csv (default) or parquet. A file's name says it too, as x.npz.",
         ),
     ] = None,
     labels: Annotated[
@@ -243,12 +245,21 @@ def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         LabelsBy, typer.Option(help="Label records as they were asked for, or by the release's own classifier.")
     ] = LabelsBy.condition,
     seed: Annotated[int | None, typer.Option(min=0, help="Draw the same records each time.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence to state, as CC-BY-4.0 or an address; 'not stated' without it.")
+    ] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="npz: percent in train, val and test, as 80,10,10; all in train without it.")
+    ] = None,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Draw from a run that has failed too; all that is drawn says so.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON.")] = False,
 ) -> None:
-    """Draw synthetic images or rows from a finished run's generator."""
+    """Draw synthetic images or rows from a finished run's generator.
+
+    All of them say that they are synthetic, with study, privacy, date and licence. Croissant and hashes come along.
+    """
     _require_generator(run_dir)
     from silogan.server.release.generate import generate as draw
 
@@ -262,6 +273,8 @@ def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         where=where,
         by_classifier=labels_by is LabelsBy.classifier,
         seed=seed,
+        licence=licence,
+        splits=splits,
         anyway=anyway,
         console=Console(stderr=True),
     )

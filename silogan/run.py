@@ -112,7 +112,7 @@ class Run:
         parts = draw(self.generator, count, labels=asked.labels, where=asked.where, seed=seed)
         return samples_of(together(parts), self.generator)
 
-    def generate(
+    def generate(  # noqa: PLR0913  (each argument is an option)
         self,
         out: AnyPath,
         count: int,
@@ -121,9 +121,11 @@ class Run:
         file_format: str | None = None,
         by_classifier: bool = False,
         seed: int | None = None,
+        licence: str | None = None,
+        splits: str | None = None,
         anyway: bool = False,
     ) -> Path:
-        """Writes records to a new folder (PNG) or file (NPZ, CSV, Parquet); see `silogan generate`.
+        """Writes records to a new folder (PNG, DICOM, NIfTI) or file (NPZ, CSV, Parquet); see `silogan generate`.
 
         Returns:
             Where they are.
@@ -138,6 +140,8 @@ class Run:
             where=asked.where,
             by_classifier=by_classifier,
             seed=seed,
+            licence=licence,
+            splits=splits,
             anyway=anyway,
             console=Console(stderr=True),
         )

@@ -1,6 +1,7 @@
 """Atomic files: either complete or absent, whatever kills the process."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -49,6 +50,42 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """`write_atomically` for content that is already in memory."""
     write_atomically(path, lambda file: file.write(content))
+
+
+@contextmanager
+def folder_atomically(path: Path) -> Generator[Path]:
+    """A new folder that appears whole or not at all; it is filled under another name.
+
+    A folder that is there already may be where a disk is mounted, and stays: it gets the finished entries one by one,
+    folders first.
+
+    Args:
+        path: where the folder is to be; an empty folder may be there, else its parent must exist.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        OSError: the disk is full or the place not writable, or something has come there meanwhile.
+    """
+    path = path.resolve()
+    there = path.is_dir()
+    unfinished = (path if there else path.parent) / f".{path.name}.{os.getpid()}.tmp"
+    unfinished.mkdir()
+    moved: list[Path] = []
+    try:
+        yield unfinished
+        if there:
+            for entry in sorted(unfinished.iterdir(), key=Path.is_file):
+                moved.append(entry.rename(path / entry.name))
+            unfinished.rmdir()
+        else:
+            unfinished.rename(path)
+    except BaseException:
+        for entry in (unfinished, *moved):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        raise
+    _sync_folder(path if there else path.parent)
 
 
 def create_privately(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -2,11 +2,13 @@
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from silogan.client.data.arrays import SIZES
@@ -14,7 +16,8 @@ from silogan.client.data.folder import read_with_files
 from silogan.common.errors import DataError
 from silogan.common.modality.image import PIXELS
 from silogan.common.modality.image_options import Folder
-from silogan.server.release.outputs.image import UNLABELLED
+from silogan.server.release.about import SPLITS
+from silogan.server.release.outputs.image_folder import UNLABELLED
 
 DAMAGE = (
     *(OSError, KeyError, ValueError, TypeError, EOFError, NotImplementedError),
@@ -73,8 +76,10 @@ def _of_npz(path: Path) -> Images:
     """All images of a file; labels are positions in the class names, which are in the file as well."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            pixels, classes = archive["train_images"], tuple(str(name) for name in archive["classes"])
-            labels = archive["train_labels"] if "train_labels" in archive.files else None
+            classes = tuple(str(name) for name in archive["classes"])
+            pixels, labels = _of_splits(archive, "images"), None
+            if "train_labels" in archive.files:
+                labels = _of_splits(archive, "labels")
         # reshape refuses colour that is not RGB
         images = torch.from_numpy(pixels.reshape(*pixels.shape[:3], {3: 1, 4: 3}[pixels.ndim])).permute(0, 3, 1, 2)
         _, _, height, width = images.shape
@@ -86,6 +91,11 @@ def _of_npz(path: Path) -> Images:
         return Images(images.contiguous(), codes, classes)
     except DAMAGE:
         raise unknown(path) from None
+
+
+def _of_splits(archive: Mapping[str, NDArray[Any]], what: str) -> NDArray[Any]:
+    """What all splits have of images or labels, in their order; only the first needs to be there."""
+    return np.concatenate([archive[f"{split}_{what}"] for split in SPLITS if f"{split}_{what}" in archive])
 
 
 def _of_folder(path: Path) -> Images:

@@ -15,7 +15,7 @@ from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS
 from silogan.common.modality.joint import FILE, JointSchema
 from silogan.common.modality.table import LARGEST_NUMBER, Category, Column
-from silogan.server.release.outputs.joint import ROWS
+from silogan.server.release.outputs.image_folder import ROWS
 from silogan.simulations.synthetic_images import DAMAGE, Images, read_images, unknown
 from silogan.simulations.synthetic_rows import convert_of, read_rows
 

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import pytest
 
-from silogan.common.files import create_secret, write_atomically, write_bytes_atomically
+from silogan.common.files import create_secret, folder_atomically, write_atomically, write_bytes_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -130,3 +130,51 @@ def test_a_secret_that_the_disk_does_not_take_is_not_there(tmp_path: Path, monke
     with pytest.raises(OSError, match="No space left"):
         create_secret(tmp_path / "site.key", b"secret")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path, empty: bool) -> None:
+    path = tmp_path / "out"
+    if empty:
+        path.mkdir()
+        number = path.stat().st_ino
+    with folder_atomically(path) as folder:
+        (folder / "class").mkdir()
+        (folder / "class" / "0.png").write_bytes(b"0")
+        (folder / "README.md").write_bytes(b"1")
+        assert [name for name in (names(path) if empty else names(tmp_path)) if not name.startswith(".")] == []
+    assert names(path) == ["README.md", "class"]
+    assert (path / "class" / "0.png").read_bytes() == b"0"
+    assert names(tmp_path) == ["out"]
+    assert not empty or path.stat().st_ino == number
+
+
+@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize("failure", [OSError("no space"), ValueError("bug"), KeyboardInterrupt()])
+def test_a_folder_that_is_not_finished_leaves_nothing(tmp_path: Path, failure: BaseException, empty: bool) -> None:
+    if empty:
+        (tmp_path / "out").mkdir()
+
+    def half() -> None:
+        with folder_atomically(tmp_path / "out") as folder:
+            (folder / "class").mkdir()
+            (folder / "class" / "0.png").write_bytes(b"0")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        half()
+    assert names(tmp_path) == (["out"] if empty else [])
+    assert not empty or names(tmp_path / "out") == []
+
+
+def test_a_folder_never_replaces_what_came_meanwhile(tmp_path: Path) -> None:
+    def late() -> None:
+        with folder_atomically(tmp_path / "out") as folder:
+            (folder / "0.png").write_bytes(b"0")
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "thesis.txt").write_bytes(b"precious")
+
+    with pytest.raises(OSError, match="not empty"):
+        late()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["thesis.txt"]

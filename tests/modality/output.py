@@ -8,14 +8,15 @@ from torch import Tensor
 
 from silogan.common.files import write_bytes_atomically
 from silogan.common.modality import Stored
+from silogan.server.release.about import About
 from silogan.server.release.generator import ReleasedGenerator
 from silogan.server.release.outputs import Output, whole
 
 
-def write_csv(out: Path, records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> None:
+def write_csv(out: Path, records: Stored, labels: Tensor | None, about: About) -> None:
     assert labels is not None
     columns = {name: column.tolist() for name, column in records.items()}
-    columns["class"] = [generator.schema.classes[label] for label in labels.tolist()]
+    columns["class"] = [about.schema.classes[label] for label in labels.tolist()]
     rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
     write_bytes_atomically(out, "\n".join([",".join(columns), *rows, ""]).encode())
 

@@ -77,7 +77,7 @@ def test_files_hold_each_image_with_its_row(finished: tuple[Path, dict[str, Any]
         assert (row["dose"] == "") == np.isnan(dose)
         assert np.isnan(dose) or float(row["dose"]) == dose
     note = json.loads((tmp_path / "png" / "rows.csv.about.json").read_text(encoding="utf-8"))
-    assert note["note"] == "Drawn from a generative model. No row is a record of a patient."
+    assert note["note"] == "Drawn from a generative model. No record is a patient's."
     assert load_generator(run / GENERATOR_FILE).schema.kind == "joint"
 
 

@@ -26,7 +26,7 @@ def written(folder: Path, kind: str) -> tuple[Path, Stored]:
     records, labels = joint_records(COUNT)
     generator = ReleasedGenerator(torch.nn.Identity(), joint_schema(folder), (), "id")  # type: ignore[arg-type]
     path = folder / ("out.npz" if kind == "npz" else "out")
-    OUTPUTS["joint"].formats[kind](path, [Drawn(records, labels)], generator)
+    OUTPUTS["joint"].formats[kind](path, [Drawn(records, labels)], generator.about(COUNT))
     return path, {**records, "label": labels}
 
 

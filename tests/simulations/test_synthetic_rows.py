@@ -85,7 +85,7 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_generate_wrote_is_read_as_it_was_drawn(name: str, tmp_path: Path) -> None:
     generator = released()
     (drawn,) = generator.draw(500, torch.Generator().manual_seed(0))
-    OUTPUTS["table"].formats[name.rpartition(".")[2]](tmp_path / name, [drawn], generator)
+    OUTPUTS["table"].formats[name.rpartition(".")[2]](tmp_path / name, [drawn], generator.about(0))
     stored, labels = read_rows(tmp_path / name, schema())
     assert drawn.labels is not None
     assert labels is not None
@@ -100,7 +100,7 @@ def test_codes_that_generate_wrote_are_read_as_they_were_drawn(name: str, tmp_pa
     of = schema(code_sets=(CODES, DRUGS))
     generator = released(of)
     (drawn,) = generator.draw(500, torch.Generator().manual_seed(0))
-    OUTPUTS["table"].formats[name.rpartition(".")[2]](tmp_path / name, [drawn], generator)
+    OUTPUTS["table"].formats[name.rpartition(".")[2]](tmp_path / name, [drawn], generator.about(0))
     stored, _ = read_rows(tmp_path / name, of)
     for one in of.code_sets:
         assert drawn.records[one.name].any()
@@ -252,7 +252,7 @@ def test_rows_of_a_class_each_have_a_column_for_it(tmp_path: Path) -> None:
     records = {column.name: torch.full((2,), 0.05, dtype=torch.float64) for column in of.columns}
     generator = ReleasedGenerator(released().network, of, (), "ab12")
     drawn = Drawn(records, torch.tensor([1, 0]))
-    OUTPUTS["table"].formats["csv"](tmp_path / "rows.csv", [drawn], generator)
+    OUTPUTS["table"].formats["csv"](tmp_path / "rows.csv", [drawn], generator.about(0))
     _, labels = read_rows(tmp_path / "rows.csv", of)
     assert labels is not None
     assert labels.tolist() == [1, 0]

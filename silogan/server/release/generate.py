@@ -17,6 +17,7 @@ from silogan.common.models.networks import Drawn
 from silogan.common.registry import nearest
 from silogan.common.seeding import random_generator
 from silogan.common.wire.run_folder import GENERATOR_FILE
+from silogan.server.release.about import parse_licence, parse_splits
 from silogan.server.release.generator import ReleasedGenerator, load_generator
 from silogan.server.release.outputs import OUTPUTS
 from silogan.server.release.progress import with_progress
@@ -33,6 +34,8 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     where: str | None = None,
     by_classifier: bool = False,
     seed: int | None,
+    licence: str | None = None,
+    splits: str | None = None,
     anyway: bool = False,
     console: Console | None = None,
 ) -> "Generated":
@@ -48,6 +51,8 @@ def generate(  # noqa: PLR0913  (each argument is an option)
         where: a condition that all records meet, for kinds that have them (`server/release/where.py`).
         by_classifier: name the class of each record by the classifier of the release, and not by what was asked for.
         seed: of the latent vectors; fresh if None.
+        licence: under which the records may be used: an SPDX identifier or an address; not stated if None.
+        splits: percent of the images in train, val and test of an NPZ file, as "80,10,10"; all in train if None.
         anyway: draw from a run that has failed too; every record then says so.
         console: shows a progress bar, if it is a terminal.
 
@@ -69,6 +74,9 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     noun = generator.schema.noun
     formats = OUTPUTS[generator.schema.kind].formats
     chosen = _format_of(out, file_format, tuple(formats), noun)
+    if splits is not None and chosen != "npz":
+        raise UsageError("--splits", f"is not available for {chosen}", "leave it out, or use --format npz")
+    stated, sizes = parse_licence(licence), parse_splits(splits, count)
     if where is not None:  # such rows are not what a whole population looks like
         generator = replace(generator, marks=(*generator.marks, f"drawn where {one_line(where)}"))
     parts = draw(generator, count, labels=labels, where=where, by_classifier=by_classifier, seed=seed)
@@ -77,7 +85,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     parts = with_progress(chain([first], parts), count, noun, console or Console(quiet=True))
     with writing(f"--out {out}", "choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        formats[chosen](out, parts, generator)
+        formats[chosen](out, parts, generator.about(count, licence=stated, splits=sizes))
     return Generated(out, chosen, count, noun, generator.marks)
 
 
@@ -134,7 +142,26 @@ def draw(
     return _classified(parts, generator) if by_classifier else parts
 
 
-_OTHERS = {"jpg", "jpeg", "tif", "tiff", "gif", "dcm", "xls", "xlsx", "tsv", "txt", "json", "zip", "html", "pdf"}
+_OTHERS = {
+    *(
+        "jpg",
+        "jpeg",
+        "tif",
+        "tiff",
+        "gif",
+        "dcm",
+        "nii",
+        "gz",
+        "xls",
+        "xlsx",
+        "tsv",
+        "txt",
+        "json",
+        "zip",
+        "html",
+        "pdf",
+    )
+}
 """How names of files end that nobody gives to a folder of images."""
 
 
@@ -145,7 +172,9 @@ def _format_of(out: Path, wanted: str | None, available: tuple[str, ...], noun: 
     ending = out.suffix.removeprefix(".").lower()
     if ending == "png":
         raise UsageError(
-            f"--out {out}", "is the name of one image", "name a folder for png, or a file that ends with .npz"
+            f"--out {out}",
+            "is the name of one image",
+            "name a folder for png, or a file that ends with .npz or .parquet",
         )
     formats = {name for output in OUTPUTS.values() for name in output.formats}
     if ending in _OTHERS:

@@ -1,7 +1,8 @@
 """The released generator: one self-describing file, and drawing records from it."""
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from silogan.common.models.networks import Drawn, Generator, classified
 from silogan.common.models.weights import Weights, networks
 from silogan.common.privacy.plan import NO_PRIVACY
 from silogan.common.wire.study import Study
+from silogan.server.release.about import About, Guarantee, today
 from silogan.server.release.rejection import draw_possible
 
 
@@ -32,12 +34,19 @@ class ReleasedGenerator:
         schema: what it draws.
         marks: what every artefact made with it must say (NON-PRIVATE, seeded, public images it owes detail to).
         study_id: the run it comes from.
+        guarantee: what its file states of the patients' privacy; None if nothing.
     """
 
     network: Generator
     schema: Schema
     marks: tuple[str, ...]
     study_id: str
+    guarantee: Guarantee | None = None
+
+    def about(self, count: int, *, licence: str | None = None, splits: tuple[int, int, int] | None = None) -> About:
+        """What a data set says of itself that has so many records of this generator and is drawn today."""
+        of = splits or (count, 0, 0)
+        return About(self.schema, count, self.study_id, self.marks, self.guarantee, today(), licence, of)
 
     def draw(
         self, count: int, rng: torch.Generator, *, labels: Tensor | None = None, where: Where | None = None
@@ -124,7 +133,7 @@ def together(parts: Iterable[Drawn]) -> Drawn:
 def release(study: Study, ema: Weights) -> ReleasedGenerator:
     """The averaged generator of a study, ready to draw from."""
     network = _network(study.scenario.model, study.drawn, ema)
-    return ReleasedGenerator(network, study.drawn, _marks(study), study.study_id)
+    return ReleasedGenerator(network, study.drawn, _marks(study), study.study_id, _guarantee(asdict(study.plan)))
 
 
 def save_generator(study: Study, ema: Weights, path: Path) -> None:
@@ -156,10 +165,30 @@ def load_generator(path: Path) -> ReleasedGenerator:
             hint = "train with privacy.enabled=true to release a generator"
             raise PrivacyRefusal(f"generator '{path}'", "is NON-PRIVATE", hint)
         network = _network(parse_model(header["model"]), schema, weights)
-        marks, study_id = tuple(header["marks"]), header["study_id"]
+        marks, study_id = tuple(map(_line, header["marks"])), _hash(header["study_id"])
+        guarantee = _guarantee(header["plan"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, ConfigError):
         raise DataError(f"generator '{path}'", "is missing or damaged", "give the folder of a finished run") from None
-    return ReleasedGenerator(network, schema, marks, study_id)
+    return ReleasedGenerator(network, schema, marks, study_id, guarantee)
+
+
+def _line(text: Any) -> str:
+    """A text that may stand in every file; whoever wrote the generator's file may have meant it to be more."""
+    if not isinstance(text, str) or not text.isprintable():
+        raise ValueError
+    return text
+
+
+def _hash(text: Any) -> str:
+    """A text that is one in hexadecimal."""
+    if not re.fullmatch("[0-9a-f]{1,64}", _line(text)):
+        raise ValueError
+    return text
+
+
+def _guarantee(plan: Mapping[str, Any]) -> Guarantee | None:
+    """What a plan promises; None of one without privacy."""
+    return Guarantee(plan["epsilon"], plan["delta"], plan["unit"]) if plan["private"] is True else None
 
 
 def _marks(study: Study) -> tuple[str, ...]:

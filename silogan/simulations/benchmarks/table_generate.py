@@ -105,7 +105,8 @@ def csv(of: ReleasedGenerator, where: str | None, arguments: argparse.Namespace)
 
     def write() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            OUTPUTS["table"].formats["csv"](Path(folder) / "rows.csv", _drawn(of, where, arguments), of)
+            about = of.about(arguments.rows)
+            OUTPUTS["table"].formats["csv"](Path(folder) / "rows.csv", _drawn(of, where, arguments), about)
 
     return {"as": "csv", "where": where or "", **rates(write, arguments)}
 

@@ -239,7 +239,7 @@ def test_an_interrupted_run_leaves_no_file(
 
 def test_nothing_is_written_over(run: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv.about.json").write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"has a note beside it already, rows\.csv\.about\.json; choose a new place"):
+    with pytest.raises(UsageError, match=r"has a file beside it already, rows\.csv\.about\.json; choose a new place"):
         draw(run, tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv.about.json").read_text(encoding="utf-8") == "mine"
     assert not (tmp_path / "rows.csv").exists()

@@ -10,17 +10,18 @@ from torch import Tensor
 from silogan.common.modality import Stored
 from silogan.common.modality.table_where import Where
 from silogan.common.models.networks import Drawn
+from silogan.server.release.about import About
 from silogan.server.release.generator import ReleasedGenerator, together
 
-Writer = Callable[[Path, Iterable[Drawn], ReleasedGenerator], None]
-"""Writes synthetic records and their labels, which come in parts, to a path, with the generator's marks.
+Writer = Callable[[Path, Iterable[Drawn], About], None]
+"""Writes synthetic records and their labels, which come in parts, to a path, with all that they must say of themselves.
 
 Raises:
     UsageError: the format cannot hold them.
     OSError: the path cannot be written.
 """
 
-WholeWriter = Callable[[Path, Stored, Tensor | None, ReleasedGenerator], None]
+WholeWriter = Callable[[Path, Stored, Tensor | None, About], None]
 """The same, of all records at once."""
 
 Preview = Callable[[Stored, Tensor | None, ReleasedGenerator], bytes]
@@ -56,8 +57,8 @@ class Output:
 def whole(write: WholeWriter) -> Writer:
     """The writer of a format that needs all records at once."""
 
-    def writer(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -> None:
+    def writer(out: Path, drawn: Iterable[Drawn], about: About) -> None:
         records, labels = together(drawn)
-        write(out, records, labels, generator)
+        write(out, records, labels, about)
 
     return writer

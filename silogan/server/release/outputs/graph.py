@@ -12,20 +12,20 @@ from silogan.common.errors import UsageError
 from silogan.common.files import write_atomically, writing
 from silogan.common.wire.run_folder import GENERATOR_FILE
 from silogan.common.wire.study import Study
+from silogan.server.release.about import About
 from silogan.server.release.code_graph import CodeGraph, code_graph
-from silogan.server.release.generator import ReleasedGenerator, load_generator
-from silogan.server.release.outputs.table import about, write_with_note
+from silogan.server.release.generator import load_generator
+from silogan.server.release.outputs.written import ABOUT, write_beside
 
 _NAMESPACE = "http://graphml.graphdrawing.org/xmlns"
 
 _KEYS = (
-    *(("graph", name, "string") for name in ("SiloGAN", "study", "note")),
     *(("node", name, "string") for name in ("code", "column")),
     ("node", "frequency", "double"),
     *(("edge", name, "double") for name in ("together", "lift", "noise")),
     ("edge", "above_noise", "boolean"),
 )
-"""What is said of graph, nodes and edges: of what, by which name, and its type."""
+"""What is said of nodes and edges: of what, by which name, and its type."""
 
 _HEADER = (
     *(f"{what}_{end}" for end in ("1", "2") for what in ("column", "code", "frequency")),
@@ -84,20 +84,20 @@ def write_graph(run_dir: Path, out: Path) -> Written:
     found = code_graph(generator, Study.load(run_dir))
     with writing(f"--out {out}", "choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        WRITERS[out.suffix](out, found, generator)
+        WRITERS[out.suffix](out, found, generator.about(0))
     return Written(out, len(found.codes), len(found.above), int(found.above.sum()), generator.marks)
 
 
-def write_graphml(out: Path, graph: CodeGraph, generator: ReleasedGenerator) -> None:
+def write_graphml(out: Path, graph: CodeGraph, about: About) -> None:
     """A node for each code and an edge for each pair; the graph itself says what it is."""
 
     def write(file: BinaryIO) -> None:
-        file.writelines(f"{line}\n".encode() for line in _graphml(graph, about(generator)))
+        file.writelines(f"{line}\n".encode() for line in _graphml(graph, about.facts()))
 
     write_atomically(out, write)
 
 
-def write_csv(out: Path, graph: CodeGraph, generator: ReleasedGenerator) -> None:
+def write_csv(out: Path, graph: CodeGraph, about: About) -> None:
     """A line for each pair of codes, and a note beside the file that says what it is."""
 
     def write(file: BinaryIO) -> None:
@@ -109,25 +109,25 @@ def write_csv(out: Path, graph: CodeGraph, generator: ReleasedGenerator) -> None
             rows.writerow([*ends[0], *ends[1], *edge])
         text.detach()  # flushes, and leaves the file open
 
-    write_with_note(out, generator, write)
+    write_beside(out, write, {ABOUT: lambda _: about.to_json()})
 
 
-WRITERS: dict[str, Callable[[Path, CodeGraph, ReleasedGenerator], None]] = {
+WRITERS: dict[str, Callable[[Path, CodeGraph, About], None]] = {
     ".graphml": write_graphml,
     ".csv": write_csv,
 }
 """By the suffix of the file."""
 
 
-def _graphml(graph: CodeGraph, marks: dict[str, str]) -> Iterator[str]:
+def _graphml(graph: CodeGraph, facts: dict[str, str]) -> Iterator[str]:
     yield '<?xml version="1.0" encoding="UTF-8"?>'
     schema = f"{_NAMESPACE} {_NAMESPACE}/1.0/graphml.xsd"
     instance = "http://www.w3.org/2001/XMLSchema-instance"
     yield f'<graphml xmlns="{_NAMESPACE}" xmlns:xsi="{instance}" xsi:schemaLocation="{schema}">'
-    for of, name, kind in _KEYS:
+    for of, name, kind in (*(("graph", name, "string") for name in facts), *_KEYS):
         yield f'<key id="{name}" for="{of}" attr.name="{name}" attr.type="{kind}"/>'
     yield '<graph id="codes" edgedefault="undirected">'
-    yield _data(marks)
+    yield _data(facts)
     for node, (column, code) in enumerate(graph.codes):
         said = {"code": code, "column": column, "frequency": _number(graph.frequencies[node])}
         yield f'<node id="n{node}">{_data(said)}</node>'

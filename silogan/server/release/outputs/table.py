@@ -1,93 +1,66 @@
 """Synthetic rows of a table: CSV with a note beside it or Parquet, and bar charts of all columns."""
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from silogan.common.errors import UsageError
-from silogan.common.files import write_atomically, write_bytes_atomically
 from silogan.common.modality.table import Category, Column, TableSchema
 from silogan.common.modality.table_grid import Floats, grid_of
 from silogan.common.models.networks import Drawn
 from silogan.common.parquet_file import pyarrow
-from silogan.server.release.generator import ReleasedGenerator
+from silogan.server.release.about import About
+from silogan.server.release.croissant import columns, file_object, record_set
 from silogan.server.release.outputs.base import Output
 from silogan.server.release.outputs.table_preview import PREVIEW_ROWS, preview
 from silogan.server.release.outputs.table_text import RowText
+from silogan.server.release.outputs.written import Described, write_file
 from silogan.server.release.where import parse_where
 
-ABOUT = ".about.json"
 
+def write_csv(out: Path, drawn: Iterable[Drawn], about: About) -> None:
+    """A file of rows, and a note beside it that says what they are.
 
-def write_csv(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -> None:
-    """A file of rows, and a note beside it that says what they are."""
-    text = RowText(cast(TableSchema, generator.schema))
+    No reader of CSV agrees with another on comments, and a column of marks would be one more of the data.
+    """
+    text = RowText(cast(TableSchema, about.schema))
 
     def write(file: BinaryIO) -> None:
         file.write(text.header)
         for part in drawn:
             file.writelines(text.lines(part))
 
-    write_with_note(out, generator, write)
+    write_file(out, about, write, partial(_described, out.name, about, "text/csv"), note=True)
 
 
-def write_with_note(out: Path, generator: ReleasedGenerator, write: Callable[[BinaryIO], object]) -> None:
-    """A file, and `OUT.about.json` that says what it is.
-
-    No reader of CSV agrees with another on comments, and a column of marks would be one more of the data: so the mark
-    is a file beside it. It is written before the file has its name, and goes again where it does not get it.
-    """
-    note = out.with_name(out.name + ABOUT)
-    if note.exists():
-        raise UsageError(f"--out {out}", f"has a note beside it already, {note.name}", "choose a new place")
-
-    def with_note(file: BinaryIO) -> None:
-        write(file)
-        write_note(note, generator)
-
-    try:
-        write_atomically(out, with_note)
-    except BaseException:
-        note.unlink(missing_ok=True)
-        raise
-
-
-def write_parquet(out: Path, drawn: Iterable[Drawn], generator: ReleasedGenerator) -> None:
+def write_parquet(out: Path, drawn: Iterable[Drawn], about: About) -> None:
     """A file of rows in the types of the schema; its metadata say what they are."""
     arrow, parquet = pyarrow("--format parquet", "use csv")
-    schema = cast(TableSchema, generator.schema)
-    metadata = about(generator)
+    schema = cast(TableSchema, about.schema)
     fields = [(column.name, _arrow_type(arrow, column)) for column in schema.columns]
     fields += [(one.name, arrow.list_(arrow.string())) for one in schema.code_sets]
     if schema.label:
         fields.append((schema.label, arrow.dictionary(arrow.int32(), arrow.string())))
-    types = arrow.schema(fields, metadata=metadata)
+    types = arrow.schema(fields, metadata=about.facts())
 
     def write(file: BinaryIO) -> None:
         with parquet.ParquetWriter(file, types) as writer:
             for part in drawn:
-                columns = [_arrow_column(arrow, column, part.records[column.name].numpy()) for column in schema.columns]
-                columns += [_codes(arrow, part.records[one.name].numpy(), one.values) for one in schema.code_sets]
+                arrays = [_arrow_column(arrow, column, part.records[column.name].numpy()) for column in schema.columns]
+                arrays += [_codes(arrow, part.records[one.name].numpy(), one.values) for one in schema.code_sets]
                 if schema.label and part.labels is not None:
-                    columns.append(_named(arrow, part.labels.numpy(), schema.classes))
-                writer.write_batch(arrow.record_batch(columns, schema=types))
+                    arrays.append(_named(arrow, part.labels.numpy(), schema.classes))
+                writer.write_batch(arrow.record_batch(arrays, schema=types))
 
-    write_atomically(out, write)
-
-
-def write_note(path: Path, generator: ReleasedGenerator) -> None:
-    """Writes what a file must say of its rows."""
-    write_bytes_atomically(path, json.dumps(about(generator), indent=2, ensure_ascii=False).encode() + b"\n")
+    write_file(out, about, write, partial(_described, out.name, about, "application/x-parquet"))
 
 
-def about(generator: ReleasedGenerator) -> dict[str, str]:
-    """What a file must say of its rows."""
-    note = "Drawn from a generative model. No row is a record of a patient."
-    return {"SiloGAN": "; ".join(("synthetic", *generator.marks)), "study": generator.study_id, "note": note}
+def _described(name: str, about: About, mime: str, path: Path) -> Described:
+    records = record_set("records", columns(cast(TableSchema, about.schema), name))
+    return [file_object(path, name, mime)], [records]
 
 
 def _arrow_type(arrow: Any, column: Column) -> Any:

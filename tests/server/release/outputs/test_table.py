@@ -73,7 +73,7 @@ def test_parquet_has_the_schema_s_types(tmp_path: Path) -> None:
     parquet: Any = pytest.importorskip("pyarrow.parquet")
     generator = released()
     drawn = drawn_from(generator)
-    FORMATS["parquet"](tmp_path / "rows.parquet", iter([drawn, drawn]), generator)
+    FORMATS["parquet"](tmp_path / "rows.parquet", iter([drawn, drawn]), generator.about(0))
     table = parquet.read_table(tmp_path / "rows.parquet")
     types = {field.name: str(field.type) for field in table.schema}
     names = "dictionary<values=string, indices=int32, ordered=0>"
@@ -98,7 +98,7 @@ def test_without_pyarrow_parquet_says_what_is_needed(tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     message = r"^--format parquet: needs pyarrow, which is not installed; pip install 'silogan\[parquet\]', or use csv$"
     with pytest.raises(UsageError, match=message):
-        FORMATS["parquet"](tmp_path / "rows.parquet", iter([]), released())
+        FORMATS["parquet"](tmp_path / "rows.parquet", iter([]), released().about(0))
     assert not list(tmp_path.iterdir())
 
 
@@ -147,7 +147,7 @@ def test_parquet_has_lists_of_codes(tmp_path: Path) -> None:
     parquet: Any = pytest.importorskip("pyarrow.parquet")
     generator = released(CODED)
     drawn = drawn_from(generator)
-    FORMATS["parquet"](tmp_path / "rows.parquet", iter([drawn]), generator)
+    FORMATS["parquet"](tmp_path / "rows.parquet", iter([drawn]), generator.about(0))
     table = parquet.read_table(tmp_path / "rows.parquet")
     assert str(table.schema.field("dx").type).startswith("list<")
     for codes in (CODES, DRUGS):
