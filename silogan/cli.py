@@ -631,6 +631,9 @@ def _print_images(console: Console, figures: dict[str, Any]) -> None:
     else:
         shown = ("precision", "recall", "density", "coverage", "frechet_distance")
         console.print("fidelity: " + ", ".join(f"{name.replace('_', ' ')} {fidelity[name]:.3f}" for name in shown))
+    if (found := figures.get("memorisation")) and found["measured"]:
+        told = "; ".join(found["findings"]) or "no sign that training images are repeated"
+        console.print(f"memorisation: {told}", soft_wrap=True)
 
 
 def _print_table(console: Console, figures: dict[str, Any]) -> None:
