@@ -26,6 +26,7 @@ from silogan.common.operations.command_line import EXIT_CODES, epilog
 from silogan.common.printable import printable
 from silogan.common.wire.run_folder import GENERATOR_FILE, holds_run
 from silogan.server.commands import server
+from silogan.simulations.release.commands import release
 from silogan.simulations.screen import waiting
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.add_typer(node)
 app.add_typer(server)
 app.add_typer(data)
+app.add_typer(release)
 
 
 class LabelsBy(StrEnum):
