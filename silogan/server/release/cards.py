@@ -19,17 +19,19 @@ from silogan.server.release.datasheet import Datasheet
 from silogan.server.release.gate import Evidence
 from silogan.server.release.sealed import Statement
 from silogan.server.report.memorisation import edited
+from silogan.server.report.verdict import Word
 
 HEAD = """\
 # {{ what }}: {{ statement.title or statement.study }}
 
-{{ "**SIMULATION**: its hospitals were simulated on one machine." if statement.simulation }}
 Synthetic records, not patients. Not for diagnosis, and not for decisions about any person.
-{%- for mark in statement.marks %} {{ (mark[0] | upper ~ mark[1:]) | plain }}.{% endfor %}
 
+{% for mark in statement.marks %}
+- **{{ (mark[0] | upper ~ mark[1:]) | plain }}.**
+{% endfor %}
 
-Study `{{ statement.study }}`, {{ statement.study_id }}. Written by SiloGAN on {{ statement.created | moment }} from the
-facts of the run; what stands in quotes was written by its coordinator.
+Study {{ statement.study | plain }}, {{ statement.study_id }}. Written by SiloGAN on
+{{ statement.created | moment }} from the facts of the run; what stands in quotes was written by its coordinator.
 """
 
 DATASHEET = """
@@ -49,8 +51,8 @@ For what purpose was it made?
 - Kind of records: {{ described }}.
 - Classes: {{ classes | join(", ") | plain or "none" }}.
 - How many: any number. The release holds a generator, not a fixed set; drawing more costs no privacy.
-- Is it about people? It was fitted to patients' records at {{ statement.sites | length | counted("hospital") }} under
-  differential privacy. No record of a patient is in it.
+- Is it about people? It was fitted to records of patients at {{ statement.sites | length | counted("hospital") }}. What
+  it may say of one of them is bounded by differential privacy, below.
 {% if public %}
 - {{ public }}
 {% endif %}
@@ -66,8 +68,8 @@ Who approved it?
 ## Preprocessing and generation
 
 - Model: {{ family | plain }}; {{ rounds }}.
-- Privacy: each hospital clips and adds noise itself, before anything leaves it. Its guarantee covers adding or removing
-  all records of one {{ unit }}.
+- Privacy: each hospital clips and adds noise itself, before anything leaves it. Its guarantee is for adding or removing
+  {{ "all records of any one patient" if unit == "patient" else "any one record" }} of that hospital.
 
 | hospital | ε | budget | δ | unit |
 |---|---|---|---|---|
@@ -148,7 +150,10 @@ training data: {{ sheet.collection | line | plain }}
 ## Caveats and recommendations
 
 {{ sheet.limitations | line | plain or "None were stated." }}
-{% if expected %}{{ expected | plain }}{% endif %}
+{% if expected %}
+
+What to expect: {{ expected | plain }}
+{% endif %}
 
 """
 
@@ -198,7 +203,7 @@ def _facts(statement: Statement, evidence: Evidence) -> dict[str, Any]:
         "parameters": (report.get("model") or {}).get("parameters_generator"),
         "public": edited(public) if public else study.scenario.model.credit(),
         "criteria": _criteria(statement, report),
-        "measured": bool(report.get("utility") and report["utility_reason"] is None),
+        "measured": evidence.verdict.word is not Word.unmeasured,
         "most": max(site.epsilon for site in statement.sites),
         "expected": report.get("expected"),
     }

@@ -102,7 +102,7 @@ def _ledgers(evidence: Evidence) -> Found:
         for found in evidence.audit["findings"]
     ]
     named = {found["cohort"] for found in evidence.audit["findings"]}
-    reasons += [f"{name}: no audited ledger, nor a statement of one" for name in lacking if name not in named]
+    reasons += [f"{name}: no audited ledger" for name in lacking if name not in named]
     return reasons, f"{counted(len(cohorts), 'ledger')} audited, nothing found"
 
 

@@ -191,6 +191,8 @@ def verify(path: Path, key: Ed25519PublicKey) -> Manifest:
             raise VerificationError(thing, f"holds {name}, which its manifest does not name", _AGAIN)
         if hashlib.sha256(found).hexdigest() != listed[name].sha256:
             raise VerificationError(thing, f"has a changed {name}", _AGAIN)
+    if list(there) != list(listed):
+        raise VerificationError(thing, "has its files in another order", _AGAIN)
     if _archive(members) != content:
         raise VerificationError(thing, "has bytes that belong to no file: something was changed or appended", _AGAIN)
     return manifest

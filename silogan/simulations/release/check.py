@@ -11,15 +11,15 @@ from pydantic import ValidationError
 from silogan.client.ledger.audit import Audit
 from silogan.common.errors import ConfigError, UsageError
 from silogan.common.files import write_bytes_atomically, writing
-from silogan.common.wire.run_folder import GENERATOR_FILE, REPORT_FILE, SUBMISSION_FILE, holds_run
+from silogan.common.wire.run_folder import DATASHEET_FILE, GENERATOR_FILE, REPORT_FILE, SUBMISSION_FILE, holds_run
 from silogan.common.wire.study import Study
 from silogan.server.release.datasheet import datasheet_template, read_datasheet
 from silogan.server.release.gate import Evidence, Requirement, examine, require
+from silogan.server.release.given_audit import given_audits
 from silogan.server.release.header import generator_header
 from silogan.server.release.sealed import Accepted
+from silogan.server.report.verdict import Verdict
 from silogan.simulations.audit import as_plain, audit_all
-
-DATASHEET_FILE = "release.yaml"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Examined:
     Attributes:
         run_dir: its folder.
         evidence: what is known of it.
-        audits: of its hospitals' ledgers.
+        audits: of the ledgers of simulated hospitals.
         found: every requirement.
     """
 
@@ -88,12 +88,13 @@ def check(run_dir: Path, *, datasheet: Path | None = None, accept: str | None = 
     study, simulation = Study.load(run_dir), not (run_dir / SUBMISSION_FILE).is_file()
     report = _report(run_dir)
     audits = audit_all([run_dir]) if study.plan.private and simulation else []
+    audit = as_plain(audits) if simulation else given_audits(run_dir, study)
     try:
         sheet = read_datasheet(datasheet or run_dir / DATASHEET_FILE)
     except ConfigError as error:
         sheet = error
     missing = tuple(_missing(run_dir, study, report, simulation=simulation))
-    evidence = Evidence(study, simulation, report, missing, as_plain(audits), sheet, accepted)
+    evidence = Evidence(study, simulation, report, missing, audit, sheet, accepted)
     return Examined(run_dir, evidence, audits, examine(evidence))
 
 
@@ -114,9 +115,13 @@ def _require_run(run_dir: Path) -> None:
 
 
 def _report(run_dir: Path) -> Mapping[str, Any] | None:
+    """The content of `report.json`; None if it is missing, or not what a verdict can be made of."""
     try:
-        return json.loads((run_dir / REPORT_FILE).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        report: Mapping[str, Any] = json.loads((run_dir / REPORT_FILE).read_bytes())
+        Verdict.of(report)
+        found = report.get("memorisation") or {"findings": []}
+        return report if all(isinstance(finding, str) for finding in found["findings"]) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -21,6 +21,7 @@ from silogan.server.release.cards import datasheet_text, model_card_text
 from silogan.server.release.datasheet import Datasheet
 from silogan.server.release.gate import Evidence, charged
 from silogan.server.release.generator import load_generator
+from silogan.server.release.given_audit import GIVEN
 from silogan.server.release.samples import sample_grid
 from silogan.server.release.sealed import Manifest, Spent, Statement, seal
 from silogan.server.report.report import render_html
@@ -76,7 +77,8 @@ def _files(examined: Examined, statement: Statement, sheet: Datasheet) -> Mappin
         files["report.json"] = _json(evidence.report)
         files["report.html"] = render_html(evidence.report, read_events(run_dir), samples).encode()
     files["audit.json"] = _json(evidence.audit)
-    files["audit.html"] = render_page(examined.audits, datetime.now(UTC)).encode()
+    if evidence.simulation:
+        files["audit.html"] = render_page(examined.audits, datetime.now(UTC)).encode()
     return files
 
 
@@ -100,7 +102,7 @@ def _statement(evidence: Evidence, sheet: Datasheet) -> Statement:
         verdict=str(evidence.verdict),
         accepted=evidence.accepted,
         memorisation=evidence.memorisation,
-        marks=(*((SIMULATED,) if evidence.simulation else ()), *study.plan.marks(), *((credit,) if credit else ())),
+        marks=(SIMULATED if evidence.simulation else GIVEN, *study.plan.marks(), *((credit,) if credit else ())),
         licence=" ".join(sheet.licence.split()),
         contact=" ".join(sheet.contact.split()),
     )
