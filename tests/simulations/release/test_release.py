@@ -169,10 +169,10 @@ def test_a_tampered_ledger_is_refused(run: Path, tmp_path: Path) -> None:
 def test_a_budget_that_was_passed_is_refused(run: Path) -> None:
     """The same releases again, signed by the site itself."""
     path, key = run / "ledgers" / "site-1.sqlite", SiteKey.load(run / "ledgers" / "site-1.key")
-    charges = [entry.content() for entry in read_entries(path) if entry.content()["kind"] == "reserve"]
+    charges = [entry.content for entry in read_entries(path) if entry.content["kind"] == "reserve"]
     with Chain(path, key).transaction() as ledger:
         for charge in charges:
-            ledger.append(charge | {"created": read_entries(path)[-1].content()["created"], "replay_key": ""})
+            ledger.append(charge | {"created": read_entries(path)[-1].content["created"], "replay_key": ""})
     found = reasons(run)
     assert "budget" in found
     assert found["budget"][0].startswith("site-1: ε = ")
