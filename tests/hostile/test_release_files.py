@@ -71,7 +71,7 @@ def test_a_changed_byte_of_each_field_of_the_archive_is_found(release: bytes, tm
     [
         lambda content: content[:-1],
         lambda content: content[: len(content) // 2],
-        lambda content: b"",
+        lambda content: content[:0],
         lambda content: content + b"\0",
         lambda content: content + content,
         lambda content: b"#!/bin/sh\n" + content,
@@ -138,7 +138,7 @@ def without(members: Parts, *names: str) -> Parts:
             lambda p: {name: p[name] for name in (MANIFEST, SIGNATURE, *reversed(FILES))},
             "has its files in another order",
         ),
-        (lambda p: {}, "does not begin with a manifest"),
+        (lambda p: without(p, *p), "does not begin with a manifest"),
     ],
     ids=range(12),
 )
@@ -149,7 +149,8 @@ def test_a_swapped_part_is_found(
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil.md", "/etc/evil.md", "a/../../evil.md", "folder/evil.md", "C:\\evil.md", "Evil.MD", "e\x1b.md", "."]
+    "name",
+    ["../evil.md", "/etc/evil.md", "a/../../evil.md", "folder/evil.md", "C:\\evil.md", "Evil.MD", "e\x1b.md"],
 )
 def test_a_name_that_leads_elsewhere_is_found(release: bytes, tmp_path: Path, name: str) -> None:
     problem = refused(tmp_path / "r.zip", archive_of({**parts(release), name: b"x"}))
@@ -197,9 +198,7 @@ def test_an_archive_of_another_form_is_found(
     assert refused(tmp_path / "r.zip", make(release)) == problem
 
 
-def test_a_file_beyond_all_bounds_is_not_read(
-    release: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_beyond_all_bounds_is_not_read(release: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealed, "MOST_BYTES", len(release) - 1)
     assert "is larger than" in refused(tmp_path / "r.zip", release)
 

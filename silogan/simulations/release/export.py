@@ -114,7 +114,7 @@ def _key(run_dir: Path, given: Path | None, *, simulation: bool) -> Ed25519Priva
         return load_release_key(given)
     if simulation:
         return create_release_key(run_dir)
-    path = run_dir.absolute().parents[1] / RELEASE_KEY  # the run is SERVER/runs/NAME
+    path = run_dir.absolute().parent.parent / RELEASE_KEY  # the run is SERVER/runs/NAME
     if not path.is_file():
         hint = "run `silogan server init` again, which makes it and keeps all else, or name a key with --key"
         raise ConfigError(f"release key '{path}'", "is missing", hint)

@@ -66,9 +66,9 @@ class Done(NamedTuple):
 
 def silogan(*words: object) -> Done:
     out, error = StringIO(), StringIO()
-    with redirect_stdout(out), redirect_stderr(error), patch("sys.argv", ["silogan", *map(str, words)]):
-        with pytest.raises(SystemExit) as end:
-            cli.main()
+    typed = patch("sys.argv", ["silogan", *map(str, words)])
+    with redirect_stdout(out), redirect_stderr(error), typed, pytest.raises(SystemExit) as end:
+        cli.main()
     return Done(int(end.value.code or 0), out.getvalue(), error.getvalue())
 
 
@@ -214,9 +214,7 @@ def test_a_generator_of_copies_is_refused_for_its_figures_alone(run: Path) -> No
     copies = data.train.stored[PIXELS][few][torch.arange(1000) % 50]
     train = Labelled({PIXELS: data.train.stored[PIXELS][few]}, data.train.labels[few])
     held_out = Labelled(data.test.stored, data.test.labels)
-    asked = Comparison(
-        {PIXELS: copies}, None, train, held_out, data.schema, Evaluation(), 0, torch.device("cpu")
-    )
+    asked = Comparison({PIXELS: copies}, None, train, held_out, data.schema, Evaluation(), 0, torch.device("cpu"))
     report = json.loads((run / "report.json").read_bytes())
     report["memorisation"] = memorisation(asked, {})
     (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
@@ -334,7 +332,9 @@ def test_an_audit_that_a_hospital_did_not_pass_or_give_is_refused(run: Path, tmp
     assert "is missing" in reasons(folder)["ledgers"][0]
 
 
-@pytest.mark.parametrize("words", [("check",), ("init",), ("export", "--out", "r.zip")], ids=["check", "init", "export"])
+@pytest.mark.parametrize(
+    "words", [("check",), ("init",), ("export", "--out", "r.zip")], ids=["check", "init", "export"]
+)
 def test_a_folder_without_a_run_is_wrong_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = silogan("release", words[0], tmp_path, *words[1:])
     assert (done.code, done.error.count("\n")) == (2, 1)
