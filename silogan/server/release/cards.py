@@ -22,7 +22,7 @@ from silogan.server.report.memorisation import edited
 from silogan.server.report.verdict import Word
 
 HEAD = """\
-# {{ what }}: {{ statement.title or statement.study }}
+# {{ what }}: {{ (statement.title or statement.study) | plain }}
 
 Synthetic records, not patients. Not for diagnosis, and not for decisions about any person.
 
@@ -48,13 +48,13 @@ For what purpose was it made?
 {{ said(sheet.purpose) }}
 ## Composition
 
-- Kind of records: {{ described }}.
+- Kind of records: {{ described | plain }}.
 - Classes: {{ classes | join(", ") | plain or "none" }}.
 - How many: any number. The release holds a generator, not a fixed set; drawing more costs no privacy.
 - Is it about people? It was fitted to records of patients at {{ statement.sites | length | counted("hospital") }}. What
   it may say of one of them is bounded by differential privacy, below.
 {% if public %}
-- {{ public }}
+- {{ public | plain }}
 {% endif %}
 
 ## Collection
@@ -73,8 +73,8 @@ Who approved it?
 
 | hospital | ε | budget | δ | unit |
 |---|---|---|---|---|
-{% for site in statement.sites %}
-| {{ [site.name | plain, site.epsilon | upward, site.budget | number, site.delta | small, site.unit] | join(" | ") }} |
+{% for cells in spent %}
+| {{ cells | map("plain") | join(" | ") }} |
 {% endfor %}
 
 ## Uses
@@ -108,7 +108,7 @@ MODEL_CARD = """
 
 - Family: {{ family | plain }}{% if parameters %}, {{ parameters | whole }} parameters{% endif %}; {{ rounds }}.
 - File: `generator.safetensors`, which says in its header what it draws, under which plan, and its marks.
-- Versions: {% for name, version in versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}.
+- Versions: {{ versions | plain }}.
 - Licence: {{ sheet.licence | line | plain }}
 - Contact: {{ sheet.contact | line | plain }}
 
@@ -170,7 +170,7 @@ def model_card_text(statement: Statement, evidence: Evidence, sheet: Datasheet) 
 
 def _rendered(what: str, template: str, statement: Statement, evidence: Evidence, sheet: Datasheet) -> str:
     pages = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701  (Markdown; `plain` escapes)
-    shown = (words.upward, words.small, words.number, words.whole, words.counted, words.moment)
+    shown = (words.upward, words.whole, words.counted, words.moment)
     cast(dict[str, Any], pages.filters).update(
         {show.__name__: show for show in shown} | {"plain": plain, "line": _line}
     )
@@ -199,7 +199,11 @@ def _facts(statement: Statement, evidence: Evidence) -> dict[str, Any]:
         "family": study.scenario.model.family,
         "rounds": words.counted(steps, "round") if steps else "fitted to releases, nothing was trained",
         "unit": study.plan.unit,
-        "versions": report.get("versions") or {},
+        "spent": [
+            (one.name, words.upward(one.epsilon), words.number(one.budget), words.small(one.delta), one.unit)
+            for one in statement.sites
+        ],
+        "versions": ", ".join(f"{name} {version}" for name, version in (report.get("versions") or {}).items()),
         "parameters": (report.get("model") or {}).get("parameters_generator"),
         "public": edited(public) if public else study.scenario.model.credit(),
         "criteria": _criteria(statement, report),
@@ -216,7 +220,9 @@ def _criteria(statement: Statement, report: Mapping[str, Any]) -> list[tuple[str
     table: Mapping[str, Any] = report.get("table") or {}
 
     def told(figures: Mapping[str, Any], *names: str) -> str:
-        found = [f"{name.replace('_', ' ')} {words.number(figures[name])}" for name in names if figures.get(name)]
+        found = [
+            f"{name.replace('_', ' ')} {words.number(figures[name])}" for name in names if figures.get(name) is not None
+        ]
         return ", ".join(found)
 
     broken = table.get("violations")
@@ -224,7 +230,9 @@ def _criteria(statement: Statement, report: Mapping[str, Any]) -> list[tuple[str
     return [
         (
             "congruence",
-            told(fidelity, "precision", "frechet_distance") or told(utility, "accuracy_synthetic") or nothing,
+            told(fidelity, "precision", "frechet_distance")
+            or told(utility, "auroc_synthetic", "accuracy_synthetic")
+            or nothing,
         ),
         ("coverage", told(fidelity, "recall", "coverage") or nothing),
         (

@@ -96,8 +96,9 @@ def _statement(evidence: Evidence, sheet: Datasheet) -> Statement:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         simulation=evidence.simulation,
         sites=tuple(
-            Spent(cohort["name"], charged(cohort) or 0.0, cohort["epsilon_budget"], cohort["delta"], cohort["unit"])
+            Spent(cohort["name"], epsilon, cohort["epsilon_budget"], cohort["delta"], cohort["unit"])
             for cohort in evidence.audit["cohorts"]
+            if (epsilon := charged(cohort)) is not None
         ),
         verdict=str(evidence.verdict),
         accepted=evidence.accepted,

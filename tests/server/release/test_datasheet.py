@@ -1,5 +1,6 @@
 """The data sheet: what is empty is named, all of it, and cards show it as the text it is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,8 @@ def test_a_file_of_another_form_is_one_line(tmp_path: Path, content: str) -> Non
 def test_what_others_wrote_is_neither_markdown_nor_html() -> None:
     evil = "<script>x</script> | [click](http://evil) **bold** `code` \x1b[2J\n# heading"
     sheet = SHEET.model_copy(update={"purpose": evil, "licence": evil, "limitations": evil})
-    for text in (datasheet_text(STATEMENT, CLEAN, sheet), model_card_text(STATEMENT, CLEAN, sheet)):
+    statement = replace(STATEMENT, title="<script> | [click](http://evil)", licence=evil)
+    for text in (datasheet_text(statement, CLEAN, sheet), model_card_text(statement, CLEAN, sheet)):
         assert "<script>" not in text
         assert "[click]" not in text
         assert "\x1b" not in text
