@@ -220,20 +220,14 @@ def _criteria(statement: Statement, report: Mapping[str, Any]) -> list[tuple[str
     table: Mapping[str, Any] = report.get("table") or {}
 
     def told(figures: Mapping[str, Any], *names: str) -> str:
-        found = [
-            f"{name.replace('_', ' ')} {words.number(figures[name])}" for name in names if figures.get(name) is not None
-        ]
-        return ", ".join(found)
+        known = [(name.replace("_", " "), figures[name]) for name in names if figures.get(name) is not None]
+        return ", ".join(f"{name} {words.number(figure)}" for name, figure in known)
 
+    alike = told(fidelity, "precision", "frechet_distance") or told(utility, "auroc_synthetic", "accuracy_synthetic")
     broken = table.get("violations")
     classes = [recall for recall in utility.get("per_class_recall_synthetic") or () if recall is not None]
     return [
-        (
-            "congruence",
-            told(fidelity, "precision", "frechet_distance")
-            or told(utility, "auroc_synthetic", "accuracy_synthetic")
-            or nothing,
-        ),
+        ("congruence", alike or nothing),
         ("coverage", told(fidelity, "recall", "coverage") or nothing),
         (
             "constraint",

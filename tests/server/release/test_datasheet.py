@@ -76,6 +76,8 @@ def test_cards_say_what_the_run_says_and_nothing_that_was_not_measured() -> None
     assert "| north | 9.99 | 10 | 10⁻⁴ | patient |" in sheet
     assert "- **SIMULATION.**" in sheet
     assert "| coverage | coverage 0.8 |" in card
-    assert "| congruence | not measured |" in card
+    assert "| congruence | auroc synthetic 0.94 |" in card
+    unmeasured = model_card_text(STATEMENT, replace(CLEAN, report=None, simulation=False), SHEET)
+    assert "| congruence | not measured |" in unmeasured
     assert "| completeness | least recall of a class 0.9 |" in card
     assert "Not for diagnosis" in sheet

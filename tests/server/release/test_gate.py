@@ -150,6 +150,12 @@ def test_at_real_hospitals_what_cannot_be_measured_is_said_and_the_verdict_needs
     assert told == "not measured: real hospitals' records cannot be compared with; the guarantee is ε"
 
 
+def test_a_simulation_without_a_report_is_not_taken_for_real_hospitals() -> None:
+    found = refused(replace(CLEAN, report=None))
+    assert found["memorisation"] == ("not measured: there is no report",)
+    assert found["verdict"][0].startswith("unmeasured: there is no report")
+
+
 def test_reasons_are_one_line_each_whatever_a_ledger_says() -> None:
     evil = {"cohort": "Oslo\x1b[2J", "entry": 0, "problem": "is\nbad"}
     (reason, *_) = refused(replace(CLEAN, audit=audit(findings=(evil,))))["ledgers"]
