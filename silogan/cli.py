@@ -26,6 +26,7 @@ from silogan.common.operations.command_line import EXIT_CODES, epilog
 from silogan.common.printable import printable
 from silogan.common.wire.run_folder import GENERATOR_FILE, holds_run
 from silogan.server.commands import server
+from silogan.simulations.release.commands import release
 from silogan.simulations.screen import waiting
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.add_typer(node)
 app.add_typer(server)
 app.add_typer(data)
+app.add_typer(release)
 
 
 class LabelsBy(StrEnum):
@@ -647,6 +649,9 @@ def _print_images(console: Console, figures: dict[str, Any]) -> None:
     else:
         shown = ("precision", "recall", "density", "coverage", "frechet_distance")
         console.print("fidelity: " + ", ".join(f"{name.replace('_', ' ')} {fidelity[name]:.3f}" for name in shown))
+    if (found := figures.get("memorisation")) and found["measured"]:
+        told = "; ".join(found["findings"]) or "no sign that training images are repeated"
+        console.print(f"memorisation: {told}", soft_wrap=True)
 
 
 def _print_table(console: Console, figures: dict[str, Any]) -> None:

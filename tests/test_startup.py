@@ -17,11 +17,14 @@ from silogan.client.node.node import Node
 from silogan.common.config.scenario import parse_scenario
 from silogan.common.modality.image import ImageSchema
 from silogan.common.modality.image_options import Digits
+from silogan.common.operations.release_key import create_release_key
 from silogan.common.privacy.plan import make_plan
 from silogan.common.wire.study import SiteDeclaration, Study
 from silogan.server.operations.coordinator import Coordinator
 from silogan.server.operations.submission import Submission
+from silogan.server.release.sealed import seal
 from tests.hostile.coordinators import add_run, new_line
+from tests.server.release.test_sealed import FILES, STATEMENT
 
 SLOW = (
     "torch",
@@ -79,6 +82,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "ward.yaml").write_text("columns: {age: {type: integer, min: 0, max: 120}}\n")
     (folder / "ward.csv").write_text("age\n50\n")
     (folder / "wrong.yaml").write_text("name: wrong\ntraining: {roundz: 3}\n")
+    seal(folder / "release.zip", STATEMENT, FILES, create_release_key(folder))
     named = {"node": node.folder, "server": coordinator.folder, "proposal": folder / "run" / "run.yaml"}
     return {name: str(path) for name, path in named.items()} | {"folder": str(folder)}
 
@@ -111,6 +115,11 @@ def test_what_is_looked_up_or_wrong_loads_no_library_of_training(places: dict[st
         "graph {folder}/none --out {folder}/codes.graphml": 4,
         "evaluate {folder}/none": 2,
         "audit {folder}/none": 2,
+        "release --help": 0,
+        "release verify {folder}/release.zip --key {folder}/release.pub": 0,
+        "release verify {folder}/none.zip --key {folder}/release.pub": 3,
+        "release verify {folder}/release.zip --key {folder}/server/ca.pem": 3,
+        "release verify {folder}/release.pub --key {folder}/release.pub": 6,
         "node status {folder}/none": 4,
         "node status {folder}/bare": 0,
         "node plan {node} {folder}/none.yaml --server fl.example.org": 3,

@@ -61,11 +61,12 @@ def server_init(  # noqa: PLR0913, PLR0917  (each argument is an option)
     if as_json:
         secret = None if given else str(folder / "ca.key")
         facts = {"folder": str(folder), "address": f"{name[0]}:{port}", "ca": str(folder / "ca.pem"), "secret": secret}
-        print(json.dumps(facts, indent=2))
+        print(json.dumps({**facts, "release_key": str(folder / "release.pub")}, indent=2))
         return
     print(f"coordinator '{name[0]}' in {folder}; give the hospitals {folder / 'ca.pem'} and {name[0]}:{port}")
     if given is None:
         print(f"keep a copy of {folder / 'ca.key'} offline: whoever has it can impersonate this coordinator")
+    print(f"publish {folder / 'release.pub'}: it verifies releases, which {folder / 'release.key'} signs")
 
 
 @server.command("start", epilog=epilog("silogan server start --supervise"))

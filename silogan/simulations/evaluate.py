@@ -17,12 +17,14 @@ from silogan.common.modality.image import PIXELS
 from silogan.common.modality.joint import JointSchema
 from silogan.common.modality.table import TableSchema
 from silogan.common.models.networks import Generator
+from silogan.common.models.networks.gaussians import ClassGaussians
 from silogan.common.progress import begin, begin_part
 from silogan.common.rows_file import SUFFIXES
 from silogan.common.seeding import seeded_generator
 from silogan.common.wire.run_folder import GENERATOR_FILE, PARTITION_FILE, holds_run
 from silogan.common.wire.study import Study
 from silogan.server.evaluation import EVALUATORS, Comparison, Labelled
+from silogan.server.evaluation.memorisation import memorisation
 from silogan.server.release.generator import ReleasedGenerator, load_generator, together
 from silogan.server.report.verdict import Verdict
 from silogan.simulations.shipped import names, scenario_file
@@ -158,8 +160,10 @@ def figures_of(
     how = settings, EVALUATION_SEED, choose_device(device)
     asked = Comparison(records, labels, train, test, data.schema, *how, site_names=names)
     if network is not None:
-        asked = asked._replace(classify=network.classify, baselines=network.baselines())
+        detail = network.detail if isinstance(network, ClassGaussians) else None
+        asked = asked._replace(classify=network.classify, baselines=network.baselines(), detail=detail)
     figures = EVALUATORS[data.schema.kind](asked)
+    figures |= {"memorisation": memorisation(asked, figures)}
     reason = None if labels is not None else f"the generator draws {data.schema.noun} without a class"
     if records is None:
         reason = f"the release is a classifier alone: there were too few {data.schema.noun} to draw more"

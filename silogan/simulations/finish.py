@@ -22,6 +22,7 @@ from silogan.common.models.networks import blueprint
 from silogan.common.progress import begin_part
 from silogan.common.wire.run_folder import REPORT_FILE, REPORT_PAGE
 from silogan.common.wire.study import Study, versions
+from silogan.server.evaluation.memorisation import unmeasured
 from silogan.server.fitting.choices import judge
 from silogan.server.release.generator import ReleasedGenerator
 from silogan.server.release.publish import publish
@@ -102,7 +103,8 @@ def measure(study: Study, generator: ReleasedGenerator, run_dir: Path) -> dict[s
         return measure_generator(generator, data, scenario.evaluation, scenario.training.device)
     reason = "evaluation.enabled is false"
     utility = {"accuracy_synthetic": None, "accuracy_real": None}
-    return {"utility": utility, "utility_reason": reason, "fidelity": None, "fidelity_reason": reason}
+    found = {"utility": utility, "utility_reason": reason, "fidelity": None, "fidelity_reason": reason}
+    return {**found, "memorisation": unmeasured(reason)}
 
 
 def _description(study: Study, checkpoint: Checkpoint, engine: str, stopped: str | None) -> dict[str, Any]:

@@ -127,12 +127,17 @@ def epsilon_filtered(mechanisms: Iterable[Mechanism], delta: float, order: int) 
 
 def epsilon_pld(mechanisms: Iterable[Mechanism], delta: float, discretization: float = 1e-4) -> float:
     """Upper bound on ε by Google's accountant (pessimistic, on a grid of `discretization`)."""
+    return _epsilon_pld(merge(mechanisms), delta, discretization)
+
+
+@lru_cache(maxsize=256)  # hospitals of one study have one plan, and each takes seconds
+def _epsilon_pld(merged: tuple[Mechanism, ...], delta: float, discretization: float) -> float:
     # Imported here, for it takes seconds and training does without.
     from dp_accounting import DpEvent, GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent  # noqa: PLC0415
     from dp_accounting.pld import PLDAccountant  # noqa: PLC0415
 
     accountant = PLDAccountant(value_discretization_interval=discretization)
-    for mechanism in merge(mechanisms):
+    for mechanism in merged:
         step: DpEvent = PoissonSampledDpEvent(mechanism.sample_rate, GaussianDpEvent(mechanism.noise_multiplier))
         accountant.compose(SelfComposedDpEvent(step, mechanism.steps))
     return float(accountant.get_epsilon(delta))

@@ -31,6 +31,10 @@ TIMES_FILE = "times.json"
 CONTROL_FOLDER = "control"
 """A simulation's second run, that of the control of `training.refine`: a run folder too."""
 
+DATASHEET_FILE = "release.yaml"
+AUDITS_FOLDER = "audits"
+"""What people put into a run folder for its release: a data sheet, and the audits that real hospitals gave."""
+
 RUNS_VARIABLE = "SILOGAN_RUNS"
 """Environment variable of a coordinator's ServerApp: the folder of its runs."""
 

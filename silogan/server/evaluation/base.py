@@ -9,6 +9,7 @@ from torch import Tensor
 from silogan.common.config.scenario import Evaluation
 from silogan.common.modality import Schema, Stored
 from silogan.common.models.networks import Classify
+from silogan.common.models.networks.detail import Detail
 
 
 class Labelled(NamedTuple):
@@ -39,6 +40,7 @@ class Comparison(NamedTuple):
         classify: logits of encoded records by a classifier that was released with the records; None if none was.
         site_names: of the hospitals whose records `train` tells apart.
         baselines: simpler classifiers that were released as well, by name.
+        detail: the public images from which synthetic ones have their fine detail; None if they have it from none.
     """
 
     synthetic: Stored | None
@@ -52,6 +54,7 @@ class Comparison(NamedTuple):
     classify: Classify | None = None
     site_names: tuple[str, ...] = ()
     baselines: Mapping[str, Classify] = {}
+    detail: Detail | None = None
 
 
 # `utility`, `fidelity` and `fidelity_reason` of `report.json`, and what the kind adds to them; the same comparison

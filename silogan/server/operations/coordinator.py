@@ -8,6 +8,7 @@
 server.yaml         settings (`server/operations/settings.py`)
 ca.pem ca.key server.pem server.key   certificates for the outside (`server/operations/authority.py`)
 inner/              certificates of its own for the loopback address
+release.key release.pub   sign what leaves the coordinator (`common/operations/release_key.py`)
 superexec.secret    lets only the SuperExec take a run and its token
 control.secret      lets only those who can read it be the SuperLink's operator
 view/               what readers may see, if a group was admitted (`server/operations/view.py`)
@@ -37,6 +38,7 @@ from silogan.common.files import create_secret, write_bytes_atomically, writing
 from silogan.common.operations.certificates import load_authorities, parse_name
 from silogan.common.operations.flower import LOOPBACK, FlowerError, check_free, environment, program
 from silogan.common.operations.logs import open_log
+from silogan.common.operations.release_key import create_release_key
 from silogan.common.operations.supervise import Service, Supervisor, only_one, stop_running
 from silogan.common.pages.words import counted
 from silogan.common.wire.run_folder import RUNS_VARIABLE
@@ -120,6 +122,7 @@ class Coordinator:
                 text = settings_template(tuple(names), listen, port)
                 write_bytes_atomically(folder / SETTINGS_FILE, text.encode())
             make_secrets(folder)
+        create_release_key(folder)
         if given is None:
             Authority.create(folder, f"SiloGAN {names[0]}"[:50]).renew(names)
         else:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from silogan.common.files import write_bytes_atomically
 from silogan.common.pages.page import environment, rendered
-from silogan.server.report import curves, figures, joint, pictures, privacy, refinement, settings, table
+from silogan.server.report import curves, figures, joint, memorisation, pictures, privacy, refinement, settings, table
 
 Report = Mapping[str, Any]
 Event = Mapping[str, Any]
@@ -78,6 +78,9 @@ width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.
 {% endif %}
 </section>
 {% include "figures" %}
+{% if report.get("memorisation") %}
+{% include "memorisation" %}
+{% endif %}
 {% if report.get("refinement") %}
 {% include "refinement" %}
 {% endif %}
@@ -103,6 +106,7 @@ PAGES = environment(
     page=PAGE,
     sentence=privacy.SENTENCE,
     figures=figures.FIGURES,
+    memorisation=memorisation.MEMORISATION,
     refinement=refinement.REFINEMENT,
     table=table.TABLE,
     joint=joint.JOINT,
@@ -142,6 +146,7 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
         sheet=_sheet(grid_png),
         **privacy.view(report),
         **figures.view(report),
+        **memorisation.view(report),
         **refinement.view(report),
         **table.view(report),
         **joint.view(report),

@@ -269,3 +269,37 @@ def test_the_page_is_written_whole(tmp_path: Path) -> None:
 def test_settings_are_flattened_with_plain_values() -> None:
     nested = {"a": {"b": None, "c": [0.5, 1e-3]}, "d": True, "e": [], "f": {}}
     assert dict(flatten(nested)) == {"a.b": "not set", "a.c": "0.5, 0.001", "d": "yes", "e": "none", "f": "{}"}
+
+
+SPACE: dict[str, Any] = {
+    "name": "pixels", "share": {"value": 0.5, "low": 0.4, "high": 0.6}, "expected": 0.5, "ratio": 0.98,
+    "excess": {"value": 0.01, "low": -0.2, "high": 0.19}, "auc": {"value": 0.512, "low": 0.48, "high": 0.54},
+}  # fmt: skip
+
+
+def memorisation(**changes: Any) -> dict[str, Any]:
+    found = {"measured": True, "reason": None, "passed": True, "findings": [], "spaces": [SPACE], "public": None}
+    return {"memorisation": found | changes}
+
+
+def test_memorisation_is_told_with_its_intervals_and_as_no_guarantee() -> None:
+    text = page(**memorisation()).text
+    assert "No sign of it : no figure is above its threshold" in text
+    assert "0.512 (0.48 to 0.54)" in text
+    assert "no guarantee. The guarantee is ε" in text
+    found = page(**memorisation(passed=False, findings=["it copies <b>"]))
+    assert "It does : it copies <b>" in found.text
+    assert found.tags["b"] == 0
+
+
+def test_memorisation_that_was_not_measured_says_why() -> None:
+    text = page(**memorisation(measured=False, passed=None, reason="evaluation.enabled is false", spaces=[])).text
+    assert "Not measured: evaluation.enabled is false." in text
+    assert "No sign of it" not in text
+
+
+def test_edits_of_public_images_are_said_to_be() -> None:
+    rate = {"value": 0.93, "low": 0.9, "high": 0.95}
+    text = page(**memorisation(public={"edits": rate, "control": rate | {"value": 0.0}})).text
+    assert "93.0 % of the synthetic images are edits of public images" in text
+    assert "held out 0.0 % would be called so" in text

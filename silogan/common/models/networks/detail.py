@@ -34,18 +34,19 @@ class Detail(nn.Module):
 
     Attributes:
         images: uint8[P, C, S, S], the public images; all black until they are set, which adds nothing.
+        above: as given.
     """
 
     images: Tensor
 
     def __init__(self, shape: tuple[int, ...], above: int) -> None:
         super().__init__()
-        self._shape, self._above = shape, above
+        self._shape, self.above = shape, above
         self.register_buffer("images", torch.zeros(pool_size(shape), *shape, dtype=torch.uint8))
 
     def forward(self, drawn: Tensor) -> Tensor:
         """Images float32[N, C, S, S] with detail, not clamped, from drawn ones of the same shape and range."""
-        spectrum = Spectrum(self._shape, self._above)
+        spectrum = Spectrum(self._shape, self.above)
         public = to_unit_range(self.images)
         known = spectrum.of(public)
         return torch.cat([_with_detail(part, public, known, spectrum) for part in drawn.split(_AT_ONCE)])
