@@ -54,7 +54,7 @@ def test_a_ledger_of_older_software_is_audited_to_the_same_figures(tmp_path: Pat
     assert found.findings == ()
     assert found.statement is not None
     figures = (found.epsilon_prv, found.epsilon_pld, found.epsilon_rdp, found.statement.epsilon_settled)
-    assert figures == pytest.approx(FIGURES[name], rel=1e-12)
+    assert figures == pytest.approx(FIGURES[name], rel=1e-9)  # another processor sums in another order
     (run,) = found.statement.runs
     told = [(phase.name, phase.steps_settled, phase.steps_reserved) for phase in run.phases]
     release = [("statistics", 1, 0)] if name == "warm-start" else []
