@@ -16,6 +16,7 @@ from rich.table import Table
 from silogan.common.errors import UsageError, VerificationError
 from silogan.common.operations.command_line import epilog, tell
 from silogan.common.pages.words import counted
+from silogan.common.pages.words import epsilon as in_words
 from silogan.common.printable import printable
 
 server = typer.Typer(
@@ -172,7 +173,7 @@ def server_submit(
     print(f"study {study.study_id}")
     print(f"plan  {plan.plan_id}")
     print(
-        f"costs each of {counted(len(study.sites), 'site')} at most ε = {epsilon:.4g} "
+        f"costs each of {counted(len(study.sites), 'site')} at most ε = {in_words(epsilon)} "
         f"at δ = {plan.delta:g} ({plan.unit}-level)"
     )
     if facts["expected"]:
@@ -335,7 +336,7 @@ def _tables(found: dict[str, Any]) -> Group:
     for run in found["runs"]:
         left = "" if run["seconds_left"] is None else f"{run['seconds_left']:.0f} s"
         refused = ", ".join(run["refused"])
-        epsilon = "" if run["epsilon"] is None else f"{run['epsilon']:.3g}"
+        epsilon = "" if run["epsilon"] is None else in_words(run["epsilon"])
         rounds = "" if run["rounds"] is None else f"{run['round']} of {run['rounds']}"
         figures = (rounds, f"{run['answered']}", refused, epsilon, left, run["problem"])
         _add(runs, run["name"], run["state"], *figures)

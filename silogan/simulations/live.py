@@ -18,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from silogan.common.files import writing
+from silogan.common.pages.words import budget
+from silogan.common.pages.words import epsilon as epsilon_in_words
 from silogan.common.progress import STOPPING, Told, listening, read_told
 from silogan.common.wire.run_folder import PROGRESS_FILE
 from silogan.common.wire.study import Study
@@ -258,7 +260,9 @@ def phases_of(study: Study) -> list[str]:
 def round_line(event: Event, study: Study) -> str:
     """One round in one line, in rich markup."""
     spent = event["epsilon"]
-    epsilon = f"ε {spent['max']:.2f} of {study.plan.epsilon:g} per site" if spent else "[red]NON-PRIVATE[/red]"
+    epsilon = "[red]NON-PRIVATE[/red]"
+    if spent:
+        epsilon = f"ε {epsilon_in_words(spent['max'])} of {budget(study.plan.epsilon)} per site"
     sites = f"{event['sites_replied']} of {len(study.sites)} sites"
     if event["sites_refused"]:
         sites += f"  [yellow]{len(event['sites_refused'])} refused[/yellow]"

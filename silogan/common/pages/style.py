@@ -1,4 +1,7 @@
-"""How the report looks: light and dark, on a phone, on a desk and on paper; nothing is fetched."""
+"""How the pages look: light and dark, on a phone, on a desk and on paper; nothing is fetched.
+
+Page numbers in print are margin boxes of `@page`, which Chromium draws from version 131; older browsers leave them out.
+"""
 
 STYLE = """
 :root {
@@ -35,6 +38,10 @@ a { color: var(--accent); }
 .lede { font-size: 1.15rem; max-width: 52rem; }
 .meta, .soft, figcaption, caption { color: var(--soft); font-size: .875rem; }
 
+.skip { position: absolute; left: -100vw; background: var(--card); padding: .5rem 1rem; border-radius: 0 0 8px 0; }
+.skip:focus { left: 0; top: 0; }
+.stamp { border: 2px solid; border-radius: 6px; padding: .3rem .8rem; width: fit-content; font-weight: 600; }
+.banner ul { margin: .35rem 0 0; padding-left: 1.15rem; font-size: .9rem; }
 .banner { border-left: 5px solid; border-radius: 6px; padding: .8rem 1.1rem; margin: 1rem 0; }
 .banner p { margin: 0; max-width: none; }
 .banner strong { font-size: 1.06rem; }
@@ -50,6 +57,11 @@ a { color: var(--accent); }
 .sheet { width: fit-content; max-width: 100%; background: #ffffff; padding: .5rem; overflow-x: auto; }
 .sheet img { display: block; max-width: 100%; height: auto; }
 .sheet + figcaption { margin-top: .5rem; }
+.pair { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
+.pair figure { max-width: 100%; }
+.sign { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 14rem), 1fr)); gap: 2.2rem 1.5rem; }
+.sign { margin: 2.6rem 0 0; padding: 0; list-style: none; }
+.sign li { border-top: 1px solid var(--ink); padding-top: .2rem; color: var(--soft); font-size: .875rem; }
 
 .cards { list-style: none; margin: .8rem 0 0; padding: 0; }
 .cards, .charts, .sides { display: grid; gap: .9rem; }
@@ -99,9 +111,18 @@ pre { padding: .8rem 1rem; overflow-x: auto; }
   header, main, footer { padding-left: 1rem; padding-right: 1rem; }
   header { padding-top: 1.75rem; }
   .lede { font-size: 1.06rem; }
+  .figures tbody th { min-width: 5.5rem; max-width: 7.5rem; }
+  .figures th, .figures td { padding: .4rem .5rem; }
+  .spent { grid-template-columns: minmax(5rem, auto); gap: .2rem; }
+}
+@page {
+  margin: 18mm 16mm 20mm;
+  @bottom-left { content: "SiloGAN"; font: 8pt sans-serif; color: #55646e; }
+  @bottom-right { content: "page " counter(page) " of " counter(pages); font: 8pt sans-serif; color: #55646e; }
 }
 @media print {
   :root { --paper: #ffffff; }
+  .skip, .unprinted { display: none; }
   body { font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   header, main, footer { max-width: none; padding: 0; }
   h2 { margin-top: 1.6rem; }

@@ -26,7 +26,7 @@ FIGURES = """
 {% for group in groups %}
 {% set where = group.sites | length | counted("hospital") ~ ", " ~ group.unit ~ " level, δ\u00a0=\u00a0"
                ~ group.delta | small %}
-{{ card("Privacy loss ε", group.spent | map("upward") | unique | join(" to ") or "—", where,
+{{ card("Privacy loss ε", group.spent | map("epsilon") | unique | join(" to ") or "—", where,
         reading(group.spent[1]) if group.spent else "") }}
 {% endfor %}
 {% endif %}
@@ -58,11 +58,13 @@ FIGURES = """
 {% if report.fidelity %}
 {% set basis = "Fidelity: %s synthetic records compared with real ones, features: %s"
                | format(report.fidelity.samples | whole, report.fidelity.features) %}
-{% call table(basis, ("Measure", "Value")) %}
-{% for name, meaning, value in fidelity %}
-{{ row(name, [value | number], meaning) }}
+{% call table(basis, ("Measure", "Synthetic", "Real training records")) %}
+{% for name, meaning, value, reference in fidelity %}
+{{ row(name, [value | number, reference | number], meaning) }}
 {% endfor %}
 {% endcall %}
+<p class="soft">Real training records: the same measures of as many real ones in the place of the synthetic ones. A
+perfect generator would reach them.</p>
 {% else %}
 <p>Fidelity was not measured: {{ no_fidelity }}.</p>
 {% endif %}
@@ -95,6 +97,7 @@ NO_REASON = "no reason was recorded"
 def view(report: Report) -> dict[str, Any]:
     """Each measure with its meaning, or the reason why there is none."""
     utility, fidelity = report["utility"], report["fidelity"] or {}
+    reference: Mapping[str, Any] = fidelity.get("reference") or {}  # runs of older versions have none
     told = [of for of in CLASSIFIERS if of in ("synthetic", "real") or utility.get(f"accuracy_{of}") is not None]
     return {
         "headline": _headline(report),
@@ -109,7 +112,7 @@ def view(report: Report) -> dict[str, Any]:
             for name, found in utility.get("others", {}).items()
         ],
         "no_utility": report["utility_reason"] or NO_REASON,
-        "fidelity": [(name, meaning, fidelity.get(key)) for key, name, meaning in FIDELITY],
+        "fidelity": [(name, meaning, fidelity.get(key), reference.get(key)) for key, name, meaning in FIDELITY],
         "no_fidelity": report["fidelity_reason"] or NO_REASON,
     }
 

@@ -94,7 +94,8 @@ def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Wo
         synthetic, real = utility.get(f"{name}_synthetic"), utility.get(f"{name}_real")
         if synthetic is not None and real is not None and real > chance:
             kept = (synthetic - chance) / (real - chance)
-            told = f"{kept:.0%} of what real records teach beyond chance ({name} {synthetic:.3f}, real {real:.3f})"
+            told = f"{max(0.0, kept):.0%} of what real records teach beyond chance"
+            told = f"{told} ({name} {synthetic:.3f}, real {real:.3f})"
             yield _graded(kept, KEPT_USABLE, KEPT_WEAK), f"{told}, usable from {KEPT_USABLE:.0%}"
             break  # of two classes AUROC alone: accuracy depends on how many there are of each
     recalls = [recall for recall in utility.get("per_class_recall_synthetic") or () if recall is not None]
