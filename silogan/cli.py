@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import traceback
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -115,7 +116,10 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         EngineName, typer.Option(help="Threads in this process, or Flower on Ray.")
     ] = EngineName.inprocess,
     workers: Annotated[int | None, typer.Option(min=1, help="Sites that train at the same time.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Run once for each seed, as in 0,1,2.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Run once for each seed, as in 0,1,2, and write summary.html over all of them.")
+    ] = None,
+    view: Annotated[bool, typer.Option("--view", help="Show the run in a browser on this machine.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Simulate a federation of hospitals on this machine."""
@@ -128,19 +132,21 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     console = Console(stderr=True)
     with waiting(console, "starting"):
         from silogan.simulations.simulate import simulate as run  # takes seconds: after all that can be refused at once
+        from silogan.simulations.web_view import in_browser
 
     reports: list[dict[str, Any]] = []
-    for one, run_dir in runs:
-        how: dict[str, Any] = {"engine": engine.value, "workers": workers, "resume": resume, "overwrite": overwrite}
-        try:
-            reports.append(run(one, run_dir, **how, console=console))
-        except KeyboardInterrupt:
-            # one that was not begun has nothing to go on with
-            if any(holds_run(begun) for _, begun in runs):
-                raise _interrupted() from None
-            raise
-        if not as_json:
-            _print_report(reports[-1], run_dir)
+    how: dict[str, Any] = {"engine": engine.value, "workers": workers, "resume": resume, "overwrite": overwrite}
+    with in_browser(console) if view else nullcontext() as web:
+        for one, run_dir in runs:
+            try:
+                reports.append(run(one, run_dir, **how, console=console, web=web))
+            except KeyboardInterrupt:
+                # one that was not begun has nothing to go on with
+                if any(holds_run(begun) for _, begun in runs):
+                    raise _interrupted() from None
+                raise
+            if not as_json:
+                _print_report(reports[-1], run_dir)
     if as_json:
         print(json.dumps(reports[0] if seeds is None else reports, indent=2))
     if seeds is not None:
@@ -371,9 +377,9 @@ def audit(
 
     audits = audit_all(ledgers or [])
     found = as_plain(audits)
-    if html is not None:
-        from silogan.client.ledger.page import write_page
+    from silogan.client.ledger.page import write_page
 
+    if html is not None:
         write_page(audits, html, datetime.now(UTC))  # before attacks, which take long and may fail
     attacks = None if empirical is None else _attack(empirical, overrides, power, adversary, records_per_canary)
     if attacks is not None:

@@ -210,6 +210,22 @@ def server_status(
         Console(markup=False).print(*when, (_action_table if actions else _tables)(found))
 
 
+@server.command("view", epilog=epilog("silogan server view server"))
+def server_view(folder: Annotated[Path, typer.Argument(help="The coordinator's folder.")] = HERE) -> None:
+    """Show the coordinator and its newest run in a browser on this machine, until Ctrl-C. Nothing is changed."""
+    from silogan.common.operations.local_page import served
+    from silogan.server.operations.coordinator import require_access
+    from silogan.server.operations.live_page import live_contents
+    from silogan.server.operations.web_view import coordinator_state, newest_run
+
+    require_access(folder)
+    state, run = coordinator_state(folder), newest_run(folder)
+    with suppress(KeyboardInterrupt), served(live_contents(state, run)) as page:
+        tell([f"see {page.address} (Ctrl-C ends it)"])
+        while True:
+            time.sleep(1)
+
+
 @server.command("stop", epilog=epilog("silogan server stop"))
 def server_stop(
     run: Annotated[str | None, typer.Argument(help="A run to stop; the whole coordinator if not given.")] = None,
