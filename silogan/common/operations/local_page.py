@@ -97,8 +97,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get_all("Host") not in ([own[0]], [own[1]]):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return
-        token, _, name = self.path.partition("?")[0].removeprefix("/").partition("/")
-        if not hmac.compare_digest(token.encode(), page.token.encode()) or name not in page.contents:
+        token, stroke, name = self.path.partition("?")[0].removeprefix("/").partition("/")
+        known = hmac.compare_digest(token.encode(), page.token.encode())
+        if not (known and stroke and name in page.contents):
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         try:
