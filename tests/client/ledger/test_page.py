@@ -276,3 +276,63 @@ def test_machines_get_the_same_runs(found: Audit) -> None:
     assert run["epsilon"] == charged["epsilon_prv"]
     assert (charged["adjacency"], torn["runs"]) == ("add or remove one unit", [])
     assert not {"statement", "findings"} & set(charged)
+
+
+def test_a_budget_that_is_used_up_is_not_plainly_green(found: Audit) -> None:
+    statement = found.statement
+    assert statement is not None
+    spent = replace(found, statement=replace(statement, epsilon_charged=9.9968, epsilon_budget=10.0))
+    page = page_of([spent, found])
+    kinds = [value for _, name, value in page.attributes if name == "class" and value.startswith("banner")]
+    assert kinds == ["banner care"]
+    assert "budget used up : 1 of 2 ledgers spent 99.0 % of the budget or more" in page.text
+    assert "9.997 of 10 0.003" in page.text
+    assert "used up" not in page_of([found]).text
+
+
+def test_a_problem_outweighs_a_budget_that_is_used_up(found: Audit) -> None:
+    statement = found.statement
+    assert statement is not None
+    spent = replace(statement, epsilon_charged=10.0, epsilon_budget=10.0)
+    text = page_of([replace(found, statement=spent, findings=(Finding(2, "is odd"),))]).text
+    assert "1 problem found" in text
+    assert "used up" not in text
+
+
+def test_epsilon_comes_first_in_every_table_of_it(found: Audit) -> None:
+    """So that it is on the screen of a phone."""
+    html = page_of([found, UNREADABLE]).html
+    heads = [re.findall(r"<th scope=\"col\">(.*?)</th>", head) for head in re.findall(r"<thead>(.*?)</thead>", html)]
+    of_epsilon = [head for head in heads if any("ε" in cell for cell in head)]
+    assert len(of_epsilon) == 3
+    assert all("ε" in head[1] for head in of_epsilon)
+
+
+def test_who_decided_and_what_was_not_recorded_is_shown(path: Path, found: Audit) -> None:
+    assert "study approve not recorded" in page_of([found]).text
+    statement = found.statement
+    assert statement is not None
+    named = replace(statement.decisions[0], approver="Dr. Berg", reason="needed")
+    text = page_of([replace(found, statement=replace(statement, decisions=(named,)))]).text
+    assert "study approve Dr. Berg" in text
+
+
+def test_there_is_a_line_to_sign(found: Audit) -> None:
+    assert "Hospital Data protection officer Signature Place and date" in page_of([found]).text
+
+
+def test_attacks_are_shown_with_the_lower_bound_rounded_down(found: Audit) -> None:
+    rate = {"value": 0.512, "low": 0.5, "high": 0.52}
+    attacks = {
+        "empirical": {
+            "confidence": 0.95, "canaries": 1000, "epsilon_lower_bound": 1.23456, "epsilon_analytic": 9.99684,
+            "largest_lower_bound": 4.5678,
+        },
+        "membership": {HOSTILE: {"auc": rate, "true_positive_rate": rate}},
+    }  # fmt: skip
+    page = Page(render_page([found], AT, attacks))
+    assert "ε is at least holds with 95.0 % confidence; 1,000 canaries 1.234" in page.text
+    assert "9.997" in page.text
+    assert "0.512 (0.500 to 0.520) 51.2 % (50.0 to 52.0)" in page.text
+    assert page.tags["script"] == page.tags["img"] == 0
+    assert "Not measured in this audit" in page_of([found]).text

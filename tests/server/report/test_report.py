@@ -271,3 +271,76 @@ def test_the_page_is_written_whole(tmp_path: Path) -> None:
 def test_settings_are_flattened_with_plain_values() -> None:
     nested = {"a": {"b": None, "c": [0.5, 1e-3]}, "d": True, "e": [], "f": {}}
     assert dict(flatten(nested)) == {"a.b": "not set", "a.c": "0.5, 0.001", "d": "yes", "e": "none", "f": "{}"}
+
+
+def test_the_verdict_comes_first_in_plain_words_with_its_reasons() -> None:
+    for word, plain in (("usable", "nearly as well on real ones"), ("failed", "do not hand them on")):
+        found = page(verdict={"word": word, "reasons": ["61% of what real records teach"]})
+        assert found.text.index(f"{word.capitalize()} : ") < found.text.index("One generator of")
+        assert plain in found.text
+        assert "61% of what real records teach" in found.text
+    kinds = [value for _, name, value in found.attributes if name == "class" and value.startswith("banner")]
+    assert kinds == ["banner bad"]
+
+
+def test_a_failed_run_may_be_used_for_nothing() -> None:
+    text = page(verdict={"word": "failed", "reasons": []}).text
+    assert "May be used to Find out why the run failed. Nothing else. Must not be used to Diagnose" in text
+    assert "Develop and compare methods" not in text
+
+
+def test_every_report_says_that_it_is_not_for_diagnosis() -> None:
+    for changes in ({}, {"verdict": {"word": "usable", "reasons": []}}, non_private()):
+        assert "Not for diagnosis" in page(**changes).text
+
+
+def test_a_forecast_is_no_headline_and_is_folded_away() -> None:
+    found = page(expected="uncertain: too few records", verdict={"word": "usable", "reasons": []})
+    assert "What to expect" not in found.text
+    assert found.text.index("Forecast before the run") > found.text.index("How to repeat this run")
+    assert "The run was measured since" in found.text
+    assert "The run was measured since" not in page(expected="uncertain").text
+
+
+def test_settings_and_versions_are_folded_and_not_printed() -> None:
+    html = render_html(REPORT, EVENTS, PNG)
+    for what in ("Settings", "Versions", "Model and machine"):
+        assert re.search(rf'<details class="unprinted">\s*<summary>{what}</summary>', html)
+
+
+def test_a_weak_delta_is_remarked() -> None:
+    weak = page(sites=[SITE | {"delta": 0.01}]).text
+    assert "δ = 0.01 is weak for 359 patients" in weak
+    assert "is weak for" not in page().text
+
+
+def test_approvals_are_those_of_the_ledgers_and_what_is_missing_is_said() -> None:
+    one = {"site": "north", "decision": "approve", "approver": "", "created": "2026-03-03T14:02:11+00:00"}
+    text = page(approvals=[one, one | {"site": "south", "approver": "Dr. Berg"}]).text
+    assert "north approve not recorded 3 March 2026, 14:02 UTC" in text
+    assert "south approve Dr. Berg" in text
+    assert "no person signed" in text
+    assert "Vote of an ethics board not recorded" in text
+    assert "Decisions of the hospitals: not recorded." in page().text
+
+
+def test_public_images_stand_beside_the_samples_only_if_they_are_given() -> None:
+    html = render_html(REPORT, EVENTS, PNG, PNG)
+    assert html.count("<img ") == 2
+    assert "They are of no\nhospital's patients." in html
+    assert "Public images" not in render_html(REPORT, EVENTS, PNG)
+
+
+def test_real_training_records_stand_beside_the_fidelity_of_synthetic_ones() -> None:
+    reference = {"precision": 0.95, "recall": 0.98, "density": 1.01, "coverage": 0.967, "frechet_distance": 2.5}
+    text = page(fidelity=REPORT["fidelity"] | {"reference": reference}).text
+    assert "Synthetic Real training records" in text
+    assert "1 is best 0.53 0.967" in text
+
+
+def test_it_can_be_read_by_keyboard_and_by_ear() -> None:
+    found = page()
+    assert found.tags["main"] == found.tags["header"] == found.tags["footer"] == found.tags["h1"] == 1
+    assert next(one for one in found.attributes if one[1] == "href") == ("a", "href", "#content")
+    assert ("main", "id", "content") in found.attributes
+    assert all(value for tag, name, value in found.attributes if (tag, name) == ("img", "alt"))
