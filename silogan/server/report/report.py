@@ -62,6 +62,9 @@ One generator of synthetic {{ report.records.described }},
 {% for remark in weak_deltas %}
 {{ banner("care", "Weak δ", remark) }}
 {% endfor %}
+{% if report.expected and not measured %}
+{{ banner("care", "What to expect", report.expected) }}
+{% endif %}
 {% if report.stopped %}
 {{ banner("care", "Stopped after %d of %d rounds" | format(report.rounds, report.rounds_planned), report.stopped) }}
 {% endif %}

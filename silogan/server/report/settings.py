@@ -32,9 +32,9 @@ SETTINGS = """
        ("Hardware", report.hardware),
    )) }}
 {% endcall %}
-{% if report.expected %}
+{% if report.expected and measured %}
 {% call details("Forecast before the run", printed=false) %}
-<p>{{ report.expected }}{% if measured %}. The run was measured since: the verdict counts.{% endif %}</p>
+<p>{{ report.expected }}. The run was measured since: the verdict counts.</p>
 {% endcall %}
 {% endif %}
 {% call details("Settings", printed=false) %}

@@ -294,12 +294,14 @@ def test_every_report_says_that_it_is_not_for_diagnosis() -> None:
         assert "Not for diagnosis" in page(**changes).text
 
 
-def test_a_forecast_is_no_headline_and_is_folded_away() -> None:
+def test_a_forecast_is_no_headline_of_a_run_that_was_measured() -> None:
     found = page(expected="uncertain: too few records", verdict={"word": "usable", "reasons": []})
     assert "What to expect" not in found.text
     assert found.text.index("Forecast before the run") > found.text.index("How to repeat this run")
     assert "The run was measured since" in found.text
-    assert "The run was measured since" not in page(expected="uncertain").text
+    unmeasured = page(expected="uncertain", verdict={"word": "unmeasured", "reasons": []}).text
+    assert "What to expect : uncertain" in unmeasured
+    assert "The run was measured since" not in unmeasured
 
 
 def test_settings_and_versions_are_folded_and_not_printed() -> None:
