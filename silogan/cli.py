@@ -514,7 +514,7 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
         console.print(f"images have {report['credit']}")
     if report["expected"] and (report.get("verdict") or {}).get("word") in (None, "unmeasured"):
         console.print(report["expected"], style="yellow")  # a forecast has nothing to say beside what was measured
-    for remark in dict.fromkeys(delta_remark(one["delta"], one["declared_size"], one["unit"]) for one in sites):
+    for remark in dict.fromkeys(delta_remark(one["delta"], one.get("declared_size"), one["unit"]) for one in sites):
         if remark and report["private"]:
             console.print(remark, style="yellow", soft_wrap=True)
     if report["seeded"]:

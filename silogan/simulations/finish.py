@@ -17,7 +17,7 @@ from silogan.client.data import read
 from silogan.client.ledger.statement import decisions
 from silogan.client.simulated import simulated_site
 from silogan.common.device import available_cores, threads_for_training
-from silogan.common.errors import VerificationError
+from silogan.common.errors import DataError, VerificationError
 from silogan.common.files import write_bytes_atomically
 from silogan.common.models.networks import blueprint
 from silogan.common.progress import begin_part
@@ -172,11 +172,15 @@ def _approvals(study: Study, run_dir: Path) -> Iterator[dict[str, str]]:
 
 
 def _public_images(study: Study) -> bytes | None:
-    """A few of the public images that the study names, as a picture; None if it names none."""
+    """A few of the public images that the study names, as a picture; None if it names none, or they are gone."""
     public = getattr(study.scenario.model, "public", None)
     if public is None:
         return None
-    return png_bytes(class_grid(read_public(public, study.schema.shape), None, (), rows=PUBLIC_ROWS))
+    try:
+        images = read_public(public, study.schema.shape)
+    except DataError:  # the fit had them; the report is complete without
+        return None
+    return png_bytes(class_grid(images, None, (), rows=PUBLIC_ROWS))
 
 
 def _hardware() -> str:

@@ -57,7 +57,7 @@ PARTS = """
 {# A picture of records, in its own size or smaller. A sheet of many classes scrolls on a phone rather than shrink to
 dots. #}
 {% macro sheet(picture, alt) %}
-<div class="sheet" role="group" aria-label="{{ alt }}" tabindex="0">
+<div class="sheet" role="group" aria-label="A picture that scrolls sideways" tabindex="0">
 <img src="data:image/png;base64,{{ picture.base64 }}" alt="{{ alt }}"
 width="{{ picture.width }}" height="{{ picture.height }}" style="min-width:{{ picture.width // 2 }}px"></div>
 {% endmacro %}
