@@ -574,6 +574,9 @@ def _print_audit(found: dict[str, Any]) -> None:
     if found["ok"]:
         passed = "All checks passed. Neighbouring: add or remove one unit. Not covered: figures on real test data."
         console.print(passed, soft_wrap=True)
+        if used_up := [cohort["name"] for cohort in found["cohorts"] if cohort["used_up"]]:
+            told = f"The budget is used up in {len(used_up)} of {len(found['cohorts'])} ledgers."
+            console.print(told, style="yellow", soft_wrap=True)
 
 
 def _told(finding: dict[str, Any]) -> str:

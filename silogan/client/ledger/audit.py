@@ -27,6 +27,9 @@ from silogan.common.privacy.strength import OVERRIDE_ABOVE
 PLD_RELATIVE_ERROR = 0.01
 """How far above the true ε Google's accountant may lie on its grid of 1e-4."""
 
+USED_UP = 0.99
+"""Share of a budget from which on it counts as used up."""
+
 THE_LEDGER = 0
 """Number under which a finding stands that is of no single entry."""
 
@@ -64,6 +67,12 @@ class Audit:
     epsilon_rdp: float | None = None
     epsilon_filter: float | None = None
     statement: Statement | None = None
+
+    @property
+    def used_up(self) -> bool:
+        """Whether its charges are all but the whole budget, `USED_UP` of it or more."""
+        found = self.statement
+        return found is not None and found.epsilon_charged >= USED_UP * found.epsilon_budget
 
 
 def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[str] = ()) -> Audit:

@@ -342,7 +342,8 @@ def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float)
     whole = epsilon_filtered(plans[-1].mechanisms(), opening(entries).cohort.delta, order_of(entries))
     if whole <= budget:
         return None
-    return f"leaves no room for a second study: by the rule for several, the first plan alone comes to ε = {in_words(whole)}"
+    alone = f"the first plan alone comes to ε = {in_words(whole)}"
+    return f"leaves no room for a second study: by the rule for several, {alone}"
 
 
 def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry]) -> PrivacyRefusal | None:

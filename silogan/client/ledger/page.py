@@ -7,7 +7,7 @@ from typing import Any
 
 from silogan import __version__
 from silogan.client.ledger import page_attacks, page_cohort
-from silogan.client.ledger.audit import THE_LEDGER, Audit
+from silogan.client.ledger.audit import THE_LEDGER, USED_UP, Audit
 from silogan.common.errors import UsageError
 from silogan.common.files import write_bytes_atomically, writing
 from silogan.common.pages.page import environment, rendered
@@ -153,9 +153,6 @@ Written by SiloGAN {{ version }}, {{ at | moment }}. The same facts for machines
 {%- endblock %}
 """
 
-USED_UP = 0.99
-"""Share of a budget from which on it counts as used up."""
-
 PAGES = environment(page=PAGE, cohort=page_cohort.COHORT, attacks=page_attacks.ATTACKS)
 _OPENING = b"<!doctype html>"
 
@@ -192,7 +189,7 @@ def render_page(audits: Sequence[Audit], at: datetime, attacks: Mapping[str, Any
         findings=[(number, finding) for number, found in enumerate(audits, 1) for finding in found.findings],
         terms={(statement.unit, statement.delta) for statement in statements},
         seeded=any(run.seeded for statement in statements for run in statement.runs),
-        used_up=[one for one in statements if one.epsilon_charged >= USED_UP * one.epsilon_budget],
+        used_up=[found for found in audits if found.used_up],
         USED_UP=USED_UP,
         THE_LEDGER=THE_LEDGER,
         version=__version__,

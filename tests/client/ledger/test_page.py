@@ -288,6 +288,7 @@ def test_a_budget_that_is_used_up_is_not_plainly_green(found: Audit) -> None:
     assert "budget used up : 1 of 2 ledgers spent 99.0 % of the budget or more" in page.text
     assert "9.997 of 10 0.003" in page.text
     assert "used up" not in page_of([found]).text
+    assert [cohort["used_up"] for cohort in as_plain([spent, found, UNREADABLE])["cohorts"]] == [True, False, False]
 
 
 def test_a_problem_outweighs_a_budget_that_is_used_up(found: Audit) -> None:
