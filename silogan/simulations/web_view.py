@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,18 +52,16 @@ def in_browser(console: Console) -> Generator[WebView]:
     Where it cannot be served, one warning says so, and the work goes on.
     """
     web = WebView()
-    try:
-        page = served(live_contents(web.state, lambda: web.run_dir))
-        server = page.__enter__()
-    except OSError as error:
-        console.print(f"no live view: {error.strerror or 'no port is free'}", style="yellow", soft_wrap=True)
-        yield web
-        return
-    console.print(f"see {server.address}", highlight=False, soft_wrap=True)
-    try:
-        yield web
-    finally:
-        web.ended = True
-        if server.asked > 1:
-            time.sleep(2 * POLL_SECONDS)  # in which a page that is open learns of the end
-        page.__exit__(None, None, None)
+    with ExitStack() as stack:
+        try:
+            page = stack.enter_context(served(live_contents(web.state, lambda: web.run_dir)))
+            console.print(f"see {page.address}", highlight=False, soft_wrap=True)
+        except OSError as error:
+            page = None
+            console.print(f"no live view: {error.strerror or 'no port is free'}", style="yellow", soft_wrap=True)
+        try:
+            yield web
+        finally:
+            web.ended = True
+            if page is not None and page.asked:
+                time.sleep(2 * POLL_SECONDS)  # in which a page that is open learns of the end
