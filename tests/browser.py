@@ -1,5 +1,7 @@
 """A real headless Chromium, where there is one."""
 
+import html
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,3 +30,22 @@ def seen(address: str, profile: Path, milliseconds: int = 5000) -> str:
         [chromium(), *_OPTIONS, *options, address], capture_output=True, text=True, check=True, timeout=60
     )
     return done.stdout
+
+
+def cut_off(page: str, folder: Path, width: int = 400) -> list[str]:
+    """What of a page reaches beyond a window of that many pixels, or beyond its own box: tags and classes."""
+    # The page runs no script, so a frame around it measures.
+    measure = """onload = () => {
+      const within = document.querySelector("iframe").contentDocument;
+      const found = [within.documentElement, ...within.querySelectorAll(".scroll, pre, .cards li, .box, td, th")];
+      const cut = found.filter(one => one.scrollWidth > one.clientWidth + 1 && one.clientWidth);
+      document.title = "cut: " + cut.map(one => one.tagName + " " + one.className + " " + one.innerText).join("; ");
+    };"""
+    frame = folder / "frame.html"
+    frame.write_text(
+        f'<meta charset="utf-8"><iframe width="{width}" height="2000" srcdoc="{html.escape(page)}"></iframe>'
+        f"<script>{measure}</script>",
+        encoding="utf-8",
+    )
+    (title,) = re.findall("<title>cut: (.*?)</title>", seen(frame.as_uri(), folder / "profile"), re.DOTALL)
+    return [one for one in title.split("; ") if one]

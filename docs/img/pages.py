@@ -27,7 +27,7 @@ from silogan.server.operations.run_state import run_state, sheet_bytes
 HERE = Path(__file__).parent
 ALL = HERE / "all"
 WIDTHS = (1280, 400)
-LONGEST, FIRST_SCREEN = 6000, 1100
+LONGEST, FIRST_SCREEN = 16000, 1100
 COLOURS = 64
 KEPT = ("report-xray-light-1280", "report-xray-dark-400", "audit-light-1280", "summary-light-1280", "live-dark-1280")
 SCHEMES = {"light": "@media not all", "dark": "@media screen"}

@@ -149,7 +149,8 @@ hospitals see only weights after noise and noisy sums. You need not trust them.<
 {% endblock %}
 
 {% block footer %}
-Written by SiloGAN {{ version }}, {{ at | moment }}. The same facts for machines: silogan audit --json.
+Written by SiloGAN {{ version }}, {{ at | moment }}. The same facts for machines:
+<code style="white-space:nowrap">silogan audit --json</code>.
 {%- endblock %}
 """
 

@@ -64,7 +64,7 @@ width="{{ picture.width }}" height="{{ picture.height }}" style="min-width:{{ pi
 
 {# A line that must be seen; `kind` is "good", "care" or "bad". #}
 {% macro banner(kind, what, why) %}
-<div class="banner {{ kind }}" role="note"><p><strong>{{ what }}</strong>: {{ why }}</p></div>
+<div class="banner {{ kind }}" role="note"><p><strong>{{ what[0] | upper }}{{ what[1:] }}</strong>: {{ why }}</p></div>
 {% endmacro %}
 
 {# One figure of a list of class "cards". #}
@@ -94,10 +94,13 @@ width="{{ picture.width }}" height="{{ picture.height }}" style="min-width:{{ pi
 {% endif %}
 {% endmacro %}
 
-{# A table whose rows the caller writes. It scrolls sideways on a narrow screen, by keyboard too. #}
+{# A table whose rows the caller writes. On a phone the cells of more than three columns stand below each other
+(`common.pages.style`); what is too broad all the same scrolls sideways, by keyboard too. #}
 {% macro table(caption, head, class="") %}
+{% set wide = head | length > 3 %}
 <div class="scroll" role="region" aria-label="{{ caption }}" tabindex="0">
-<table{% if class %} class="{{ class }}"{% endif %}>
+<table class="{{ class }}{{ " wide" if wide }}"
+{%- if wide %} style="{% for cell in head %}--c{{ loop.index }}:{{ cell | css }};{% endfor %}"{% endif %}>
 <caption>{{ caption }}</caption>
 <thead><tr>{% for cell in head %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -165,7 +168,7 @@ width="{{ picture.width }}" height="{{ picture.height }}" style="min-width:{{ pi
 
 FILTERS = (
     words.epsilon, words.left, words.budget, words.small, words.number, words.whole, words.percent, words.duration,
-    words.memory, words.counted, words.moment,
+    words.memory, words.counted, words.moment, words.measured, words.css,
 )  # fmt: skip
 GLOBALS = {
     "strength": strength,

@@ -66,6 +66,13 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def measured(value: float | None) -> str:
+    """A measured figure to three significant digits, zeros at its end too, so that a column reads evenly: 0.950."""
+    if value is None or not math.isfinite(value) or abs(value) >= 1000:
+        return number(value)
+    return f"{value:#.3g}".rstrip(".") if value else "0"
+
+
 def percent(value: float | None) -> str:
     """A share in 0-1 as a percentage with one decimal."""
     return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
@@ -92,6 +99,11 @@ def memory(amount: int | None) -> str:
 def whole(amount: int | None) -> str:
     """A whole number with its thousands apart."""
     return NOTHING if amount is None else f"{amount:,}"
+
+
+def css(text: str) -> str:
+    """`text` as a string of a style sheet; whatever may end one is written as its code (CSS Syntax 3, 4.3.7)."""
+    return '"' + "".join(one if one.isalnum() or one == " " else f"\\{ord(one):x} " for one in text) + '"'
 
 
 def counted(amount: int, noun: str) -> str:

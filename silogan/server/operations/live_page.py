@@ -50,6 +50,8 @@ const show = state => {
   at("left").textContent = state.left || "";
   const verdict = at("verdict");
   verdict.hidden = !(state.verdict || state.ended);
+  const word = (state.verdict || "").split(":")[0];
+  verdict.className = "banner " + (word === "usable" ? "good" : word === "failed" ? "bad" : "care");
   verdict.textContent = state.verdict ? state.verdict : "The run has ended.";
   const warnings = (state.warnings || []).map(text => element("li", text));
   at("warnings").replaceChildren(...warnings);
@@ -98,6 +100,7 @@ PAGE = """
 {% block policy %}{{ policy }}{% endblock %}
 {% block title %}SiloGAN live view{% endblock %}
 {% block style %}
+#warnings { margin: 0; }
 #phases td:last-child, #sites td:last-child { min-width: 9rem; }
 [hidden] { display: none; }
 {% endblock %}

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from silogan.common.pages.words import budget, counted, epsilon
+from silogan.common.pages.words import budget, counted, epsilon, small
 from silogan.common.printable import printable
 from silogan.common.privacy.plan import NO_PRIVACY, SEEDED, PrivacyPlan
 from silogan.common.privacy.strength import delta_remark
@@ -70,7 +70,7 @@ def _terms(study: Study) -> str:
     plan, many = study.plan, counted(len(study.sites), "hospital")
     if not plan.private:
         return f"{many}, {NO_PRIVACY}"
-    return f"{many}, at most ε = {budget(plan.epsilon)} each, δ = {plan.delta:g}, {plan.unit} level"
+    return f"{many}, at most ε = {budget(plan.epsilon)} each, δ = {small(plan.delta)}, {plan.unit} level"
 
 
 def _phases(study: Study, steps: list[Event], rounds: list[Event]) -> list[dict[str, str]]:

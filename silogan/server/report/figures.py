@@ -41,7 +41,7 @@ FIGURES = """
 {% call table("Utility: a classifier tested on real records. Training on real records gives the upper limit.",
               ["Measure"] + classifiers) %}
 {% for name, meaning, values in utility %}
-{{ row(name, values | map("number"), meaning) }}
+{{ row(name, values | map("measured"), meaning) }}
 {% endfor %}
 {% endcall %}
 {% else %}
@@ -51,7 +51,7 @@ FIGURES = """
 {% call table("Other classifiers, on the lowest frequencies of at most 5,000 records",
               ["Accuracy of", "Trained on synthetic", "Trained on real"]) %}
 {% for name, values in others %}
-{{ row(name, values | map("number"), "") }}
+{{ row(name, values | map("measured"), "") }}
 {% endfor %}
 {% endcall %}
 {% endif %}
@@ -60,7 +60,7 @@ FIGURES = """
                | format(report.fidelity.samples | whole, report.fidelity.features) %}
 {% call table(basis, ("Measure", "Synthetic", "Real training records")) %}
 {% for name, meaning, value, reference in fidelity %}
-{{ row(name, [value | number, reference | number], meaning) }}
+{{ row(name, [value | measured, reference | measured], meaning) }}
 {% endfor %}
 {% endcall %}
 <p class="soft">Real training records: the same measures of as many real ones in the place of the synthetic ones. A
@@ -91,6 +91,7 @@ FIDELITY = (
     ("coverage", "Coverage", "share of real records with a synthetic one close by; 1 is best"),
     ("frechet_distance", "Fréchet distance", "distance of the two distributions; lower is better, 0 is best"),
 )
+NO_BREAK = "\u00a0"
 NO_REASON = "no reason was recorded"
 
 
@@ -123,7 +124,7 @@ def _headline(report: Report) -> dict[str, str | None]:
     if report.get("table"):
         measure, classifier, shown, limit = "auroc", "logistic regression", number, ""
     synthetic, real = (report["utility"].get(f"{measure}_{of}") for of in ("synthetic", "real"))
-    ceiling = "" if real is None else f"; {shown(real)} when trained on real ones{limit}"
+    ceiling = "" if real is None else f"; {shown(real).replace(' ', NO_BREAK)} when trained on real ones{limit}"
     return {
         "name": f"{'AUROC' if report.get('table') else 'Accuracy'} on real test records",
         "value": None if synthetic is None else shown(synthetic),

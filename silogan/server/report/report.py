@@ -114,7 +114,9 @@ hospital's patients.</figcaption>
 {% endif %}
 {% include "approvals" %}
 {% include "sites" %}
+{% if report.rounds_planned %}
 {% include "curves" %}
+{% endif %}
 {% include "scope" %}
 {% include "settings" %}
 {% endblock %}

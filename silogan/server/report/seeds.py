@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from silogan.common.files import write_bytes_atomically
 from silogan.common.pages.page import environment, rendered
-from silogan.common.pages.words import number
+from silogan.common.pages.words import measured
 from silogan.common.wire.run_folder import REPORT_PAGE, SUMMARY_FILE, SUMMARY_PAGE, sample_sheet
 from silogan.server.report.report import sheet_of
 from silogan.server.report.use import USES
@@ -38,6 +38,9 @@ noise, and what was drawn.
 {% if not private %}
 {{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share its results.") }}
 {% endif %}
+{% if seeded %}
+{{ banner("care", SEEDED, "fixed seeds make simulations repeatable, and their noise predictable.") }}
+{% endif %}
 <p class="stamp">Not for diagnosis</p>
 {% endcall %}
 {% endblock %}
@@ -48,9 +51,9 @@ noise, and what was drawn.
 {% call table("Mean, and the 95 % interval of the mean (Student's t). Real: the same of real training records.",
               ("Figure", "Mean", "95 % interval", "Standard deviation", "Each seed", "Real, mean"), "figures") %}
 {% for one in summary.figures %}
-{{ row(one.name, [one["mean"] | number,
-                  "—" if one.low is none else "%s to %s" | format(one.low | number, one.high | number),
-                  one.deviation | number, one["values"] | map("number") | join(", "), one.real | number]) }}
+{{ row(one.name, [one["mean"] | measured,
+                  "—" if one.low is none else "%s to %s" | format(one.low | measured, one.high | measured),
+                  one.deviation | measured, one["values"] | map("measured") | join(", "), one.real | measured]) }}
 {% endfor %}
 {% endcall %}
 <p class="soft">Accuracy, AUROC, recall and fidelity use real test data without noise. The guarantee does not cover
@@ -72,7 +75,7 @@ them. An interval needs two seeds or more; it covers chance between seeds, not t
 {% if run.sheet %}
 <figure>
 {{ picture(run.sheet, "Synthetic samples of seed %s, one column for each class." | format(run.seed)) }}
-<figcaption><strong>Synthetic, not patients.</strong></figcaption>
+<figcaption><strong>Synthetic, not patients.</strong>{{ " %s." | format(SEEDED | capitalize) if seeded }}</figcaption>
 </figure>
 {% else %}
 <p>No samples were drawn in this run.</p>
@@ -126,9 +129,9 @@ class Figure:
         return cls(key, name, tuple(values), centre, deviation, centre - reach, centre + reach, reference)
 
     def __str__(self) -> str:
-        within = "" if self.low is None else f" (95 % interval {number(self.low)} to {number(self.high)})"
-        real = "" if self.real is None else f", real {number(self.real)}"
-        return f"{self.name} {number(self.mean)}{within}{real}"
+        within = "" if self.low is None else f" (95 % interval {measured(self.low)} to {measured(self.high)})"
+        real = "" if self.real is None else f", real {measured(self.real)}"
+        return f"{self.name} {measured(self.mean)}{within}{real}"
 
 
 FIGURES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...] | None]] = {
@@ -248,6 +251,7 @@ def render_summary(summary: Summary, reports: Sequence[Report], sheets: Sequence
         runs=runs,
         plain=USES[summary.verdict.word].plain,
         private=all(report["private"] for report in reports),
+        seeded=any(report["seeded"] for report in reports),
         created=reports[-1]["created"],
         version=reports[-1]["versions"].get("silogan", ""),
         REPORT_PAGE=REPORT_PAGE,

@@ -20,6 +20,7 @@ from silogan.common.errors import PrivacyRefusal, UsageError
 from silogan.common.pages.words import epsilon, left, small
 from silogan.common.privacy.plan import SEEDED
 from silogan.simulations.audit import as_plain
+from tests.browser import cut_off
 from tests.pages import Page
 from tests.plans import training_plan
 
@@ -173,11 +174,19 @@ def test_a_ledger_that_has_charged_nothing_says_so(tmp_path: Path) -> None:
     assert page.tags["svg"] == 0
 
 
+def test_nothing_is_cut_off_on_a_phone_or_a_desk(tmp_path: Path, found: Audit) -> None:
+    html = render_page([found, found], AT)
+    for width in (400, 1280):
+        folder = tmp_path / str(width)
+        folder.mkdir()
+        assert cut_off(html, folder, width) == []
+
+
 def test_seeded_rounds_are_marked(tmp_path: Path, found: Audit) -> None:
     ledger = opened(tmp_path / "seeded.sqlite", seeded=True)
     ledger.reserve(Charge.of(replace(PLAN, seeded=True), "training", 1, "study", "release 1"))
-    assert SEEDED in page_of([audit(tmp_path / "seeded.sqlite")]).text
-    assert SEEDED not in page_of([found]).text
+    assert SEEDED.capitalize() in page_of([audit(tmp_path / "seeded.sqlite")]).text
+    assert SEEDED not in page_of([found]).text.lower()
 
 
 def test_hostile_words_of_a_ledger_stay_text(tmp_path: Path) -> None:

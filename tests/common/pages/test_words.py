@@ -1,6 +1,7 @@
 """Numbers in words: privacy loss is never rounded down."""
 
 import math
+import re
 from decimal import Decimal
 
 from hypothesis import given
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 
 from silogan.common.pages.words import (
     budget,
+    css,
     duration,
     epsilon,
     left,
+    measured,
     memory,
     moment,
     number,
@@ -43,6 +46,19 @@ def test_a_nearly_spent_budget_reads_the_same_everywhere() -> None:
 @given(st.floats(1e-6, 1e6))
 def test_shares_are_rounded_up_at_three_digits(value: float) -> None:
     assert value <= float(upward(value)) <= value * 1.011
+
+
+def test_measured_figures_of_a_column_read_evenly() -> None:
+    given = (0.95, 1.01, 0.0, 1.0, 0.00481, 123.4, 1234.5, math.nan, None)
+    assert [measured(x) for x in given] == ["0.950", "1.01", "0", "1.00", "0.00481", "123", "1,234", "—", "—"]
+
+
+@given(st.text())
+def test_nothing_ends_a_string_of_a_style_sheet(text: str) -> None:
+    found = css(text)
+    assert found[0] == found[-1] == '"'
+    assert not set(found[1:-1]) & set("\"'\n;{}<>&")
+    assert re.sub(r"\\([0-9a-f]+) ", lambda code: chr(int(code[1], 16)), found[1:-1]) == text
 
 
 def test_numbers_read_as_people_write_them() -> None:

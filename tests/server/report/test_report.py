@@ -12,6 +12,7 @@ from silogan.common.privacy.plan import SEEDED
 from silogan.server.release.contact_sheet import class_grid, png_bytes
 from silogan.server.report.report import render_html, write_html
 from silogan.server.report.settings import flatten
+from tests.browser import cut_off
 from tests.pages import Page
 
 SVG_LEAVES = {"line", "polyline", "polygon", "circle"}
@@ -161,7 +162,7 @@ def test_a_private_unseeded_page_has_no_banner() -> None:
 
 def test_a_seeded_page_is_marked_and_names_the_seed() -> None:
     text = page(seeded=True, configuration={"seed": 4711}).text
-    assert "seeded: not private against someone who knows the seed" in text
+    assert "Seeded: not private against someone who knows the seed" in text
     assert "the seed 4711" in text
     assert "secure source" not in text
 
@@ -337,7 +338,18 @@ def test_real_training_records_stand_beside_the_fidelity_of_synthetic_ones() -> 
     reference = {"precision": 0.95, "recall": 0.98, "density": 1.01, "coverage": 0.967, "frechet_distance": 2.5}
     text = page(fidelity=REPORT["fidelity"] | {"reference": reference}).text
     assert "Synthetic Real training records" in text
-    assert "1 is best 0.53 0.967" in text
+    assert "1 is best 0.530 0.967" in text
+
+
+def test_nothing_is_cut_off_on_a_phone(tmp_path: Path) -> None:
+    assert cut_off(render_html(REPORT, EVENTS, PNG), tmp_path) == []
+
+
+def test_a_release_without_rounds_promises_what_it_released() -> None:
+    text = page([], rounds=0, rounds_planned=0).text
+    assert "Round by round" not in text
+    assert "The noisy sums that each hospital released" in text
+    assert "discriminator's accuracy" not in text
 
 
 def test_it_can_be_read_by_keyboard_and_by_ear() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from silogan.common.privacy.plan import SEEDED
 from silogan.common.wire.run_folder import REPORT_PAGE, SUMMARY_FILE, SUMMARY_PAGE, sample_sheet
 from silogan.server.report.seeds import Figure, Summary, write_summary
 from silogan.server.report.verdict import Verdict, Word
@@ -49,7 +50,7 @@ def test_the_interval_is_that_of_student(values: list[float]) -> None:
 def test_one_seed_has_no_interval() -> None:
     found = Figure.of("accuracy", "Accuracy", [0.9], [0.95])
     assert (found.deviation, found.low, found.high) == (None, None, None)
-    assert str(found) == "Accuracy 0.9, real 0.95"
+    assert str(found) == "Accuracy 0.900, real 0.950"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_the_page_has_every_figure_a_sheet_and_a_link_for_each_seed(tmp_path: Pa
     assert figures["accuracy"]["real"] == pytest.approx(0.9722)
     assert figures["least_recall"]["values"] == pytest.approx([0.81, 0.83, 0.82])
     assert figures["coverage"]["real"] is None
-    assert "Accuracy 0.92 0.895 to 0.945 0.01 0.91, 0.93, 0.92 0.972" in page.text
+    assert "Accuracy 0.920 0.895 to 0.945 0.0100 0.910, 0.930, 0.920 0.972" in page.text
     assert "Not for diagnosis" in page.text
     assert Verdict.of_json(found["verdict"]).word is Word.usable
 
@@ -92,6 +93,11 @@ def test_names_stay_text_and_links_stay_in_the_folder(tmp_path: Path) -> None:
     page, _ = written(tmp_path, [report(0, 0.9, title=evil, name=evil)])
     assert page.tags["script"] == 0
     assert evil in page.text
+
+
+def test_seeded_runs_are_marked_as_their_reports_are(tmp_path: Path) -> None:
+    page, _ = written(tmp_path, [report(0, 0.9, seeded=True), report(1, 0.9, seeded=False)])
+    assert page.text.count(SEEDED.capitalize()) == 3
 
 
 def test_without_privacy_the_page_says_so(tmp_path: Path) -> None:
