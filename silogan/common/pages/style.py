@@ -70,8 +70,8 @@ a { color: var(--accent); }
 .sheet + figcaption { margin-top: .5rem; }
 .pair { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
 .pair figure { max-width: 100%; }
-.sign { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 3.2rem 1.5rem; }
-.sign { margin: 3.2rem 0 0; padding: 0; list-style: none; }
+.sign { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 4rem 1.5rem; }
+.sign { margin: 4rem 0 0; padding: 0; list-style: none; }
 .sign li { border-top: 1px solid var(--ink); padding-top: .2rem; color: var(--soft); font-size: .875rem; }
 
 .cards { list-style: none; margin: .8rem 0 0; padding: 0; }
@@ -126,6 +126,7 @@ pre { padding: .8rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 }
 @media screen and (max-width: 40rem) {
   .wide, .wide caption, .wide tbody { display: block; }
+  .wide caption { padding: .7rem .8rem .3rem; }
   .wide thead { display: none; }
   .wide tr { display: grid; grid-template-columns: 1fr 1fr; gap: .35rem 1rem; padding: .6rem .8rem; }
   .wide tr { border-top: 1px solid var(--rule); }
@@ -156,6 +157,7 @@ HEADINGS
   .cards { grid-template-columns: repeat(4, 1fr); }
   .scroll { overflow: visible; }
   .figures th, .figures td, th, td { padding: .25rem .4rem; min-width: 0; }
+  caption, .figures caption { padding: .5rem .4rem .2rem; }
   .spent { grid-template-columns: 3rem auto; }
   details::details-content { content-visibility: visible; height: auto; }
 }
