@@ -4,9 +4,9 @@ import json
 import os
 import re
 import shlex
-import statistics
 import sys
 import traceback
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -23,8 +23,10 @@ from silogan.client.commands import node
 from silogan.client.describe.commands import data
 from silogan.common.errors import DataError, Interrupted, SiloganError, UsageError, VerificationError
 from silogan.common.operations.command_line import EXIT_CODES, epilog
+from silogan.common.pages.words import budget, epsilon, left
 from silogan.common.printable import printable
-from silogan.common.wire.run_folder import GENERATOR_FILE, holds_run
+from silogan.common.privacy.strength import delta_remark
+from silogan.common.wire.run_folder import GENERATOR_FILE, SUMMARY_PAGE, holds_run
 from silogan.server.commands import server
 from silogan.simulations.release.commands import release
 from silogan.simulations.screen import waiting
@@ -116,7 +118,10 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
         EngineName, typer.Option(help="Threads in this process, or Flower on Ray.")
     ] = EngineName.inprocess,
     workers: Annotated[int | None, typer.Option(min=1, help="Sites that train at the same time.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Run once for each seed, as in 0,1,2.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Run once for each seed, as in 0,1,2, and write summary.html over all of them.")
+    ] = None,
+    view: Annotated[bool, typer.Option("--view", help="Show the run in a browser on this machine.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Simulate a federation of hospitals on this machine."""
@@ -129,23 +134,25 @@ def simulate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     console = Console(stderr=True)
     with waiting(console, "starting"):
         from silogan.simulations.simulate import simulate as run  # takes seconds: after all that can be refused at once
+        from silogan.simulations.web_view import in_browser
 
     reports: list[dict[str, Any]] = []
-    for one, run_dir in runs:
-        how: dict[str, Any] = {"engine": engine.value, "workers": workers, "resume": resume, "overwrite": overwrite}
-        try:
-            reports.append(run(one, run_dir, **how, console=console))
-        except KeyboardInterrupt:
-            # one that was not begun has nothing to go on with
-            if any(holds_run(begun) for _, begun in runs):
-                raise _interrupted() from None
-            raise
-        if not as_json:
-            _print_report(reports[-1], run_dir)
+    how: dict[str, Any] = {"engine": engine.value, "workers": workers, "resume": resume, "overwrite": overwrite}
+    with in_browser(console) if view else nullcontext() as web:
+        for one, run_dir in runs:
+            try:
+                reports.append(run(one, run_dir, **how, console=console, web=web))
+            except KeyboardInterrupt:
+                # one that was not begun has nothing to go on with
+                if any(holds_run(begun) for _, begun in runs):
+                    raise _interrupted() from None
+                raise
+            if not as_json:
+                _print_report(reports[-1], run_dir)
     if as_json:
         print(json.dumps(reports[0] if seeds is None else reports, indent=2))
-    elif seeds is not None:
-        _print_seeds(reports)
+    if seeds is not None:
+        _summarize(folder, reports, [run_dir for _, run_dir in runs], quiet=as_json)
 
 
 @app.command(epilog=epilog("silogan init images --sites 3 --epsilon 10 --out mine.yaml"))
@@ -388,13 +395,15 @@ def audit(
 
     audits = audit_all(ledgers or [])
     found = as_plain(audits)
-    if html is not None:
-        from silogan.client.ledger.page import write_page
+    from silogan.client.ledger.page import write_page
 
-        write_page(audits, html, datetime.now(UTC))
+    if html is not None:
+        write_page(audits, html, datetime.now(UTC))  # before attacks, which take long and may fail
     attacks = None if empirical is None else _attack(empirical, overrides, power, adversary, records_per_canary)
     if attacks is not None:
         found |= {"ok": found["ok"] and attacks.holds, **attacks.to_json()}
+        if html is not None:
+            write_page(audits, html, datetime.now(UTC), attacks.to_json())
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -508,9 +517,9 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     table = Table("site", "ε spent", "budget", "δ", "steps", title=f"{heading} ({report['unit']}-level)")
     sites = report["sites"]
     for site in sites[:10]:
-        spent = "none: NON-PRIVATE" if site["epsilon"] is None else f"{site['epsilon']:.3f}"
-        budget = "" if site["epsilon_budget"] is None else f"{site['epsilon_budget']:g}"
-        table.add_row(site["name"], spent, budget, f"{site['delta']:g}", f"{site['steps']}")
+        spent = "none: NON-PRIVATE" if site["epsilon"] is None else epsilon(site["epsilon"])
+        given = "" if site["epsilon_budget"] is None else budget(site["epsilon_budget"])
+        table.add_row(site["name"], spent, given, f"{site['delta']:g}", f"{site['steps']}")
     if len(sites) > 10:
         table.add_row(f"… {len(sites) - 10} more", "", "", "", "")
     console.print(table)
@@ -521,8 +530,11 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     console.print(f"time {seconds['total']:.0f} s (training {seconds['training']:.0f} s), peak memory {memory:.0f} MiB")
     if report.get("credit"):
         console.print(f"images have {report['credit']}")
-    if report["expected"]:
-        console.print(report["expected"], style="yellow")
+    if report["expected"] and (report.get("verdict") or {}).get("word") in (None, "unmeasured"):
+        console.print(report["expected"], style="yellow")  # a forecast has nothing to say beside what was measured
+    for remark in dict.fromkeys(delta_remark(one["delta"], one.get("declared_size"), one["unit"]) for one in sites):
+        if remark and report["private"]:
+            console.print(remark, style="yellow", soft_wrap=True)
     if report["seeded"]:
         console.print("seeded: not private against someone who knows the seed", style="yellow")
     sheet = run_dir / "samples" / "final.png"
@@ -548,7 +560,9 @@ def _print_outlook(found: "Outlook") -> None:
     if found.epsilon is None:
         console.print(found.strength)
     else:
-        console.print(f"ε = {found.epsilon:g}, δ = {found.delta:g} for each hospital ({found.strength})")
+        console.print(f"ε = {budget(found.epsilon)}, δ = {found.delta:g} for each hospital ({found.strength})")
+    if found.delta_remark:
+        console.print(found.delta_remark, style="yellow", soft_wrap=True)
     table = Table("phase", "share of μ²", "σ", "noisy sums")
     for phase in found.phases:
         table.add_row(phase.name, f"{phase.share:.0%}", f"{phase.noise_multiplier:.4g}", str(phase.steps))
@@ -569,15 +583,18 @@ def _print_audit(found: dict[str, Any]) -> None:
     table = Table("cohort", "unit", "δ", "ε (PRV)", "ε (PLD)", "ε (RDP)", "budget", title="what the ledgers charge")
     for cohort in found["cohorts"]:
         figures = [cohort[f"epsilon_{accountant}"] for accountant in ("prv", "pld", "rdp")]
-        shown = ["?" if figure is None else f"{figure:.4f}" for figure in figures]
-        delta, budget = (("?" if cohort[key] is None else f"{cohort[key]:g}") for key in ("delta", "epsilon_budget"))
-        table.add_row(*map(printable, (cohort["name"], cohort["unit"] or "?", delta, *shown, budget)))
+        shown = ["?" if figure is None else epsilon(figure) for figure in figures]
+        delta, given = (("?" if cohort[key] is None else f"{cohort[key]:g}") for key in ("delta", "epsilon_budget"))
+        table.add_row(*map(printable, (cohort["name"], cohort["unit"] or "?", delta, *shown, given)))
     console.print(table)
     for finding in found["findings"]:
         console.print(_told(finding), style="red", soft_wrap=True)
     if found["ok"]:
         passed = "All checks passed. Neighbouring: add or remove one unit. Not covered: figures on real test data."
         console.print(passed, soft_wrap=True)
+        if used_up := [cohort["name"] for cohort in found["cohorts"] if cohort["used_up"]]:
+            told = f"The budget is used up in {len(used_up)} of {len(found['cohorts'])} ledgers."
+            console.print(told, style="yellow", soft_wrap=True)
 
 
 def _told(finding: dict[str, Any]) -> str:
@@ -599,15 +616,16 @@ def _print_attacks(found: dict[str, Any]) -> None:
     console = Console(markup=False)
     audit = found["empirical"]
     table = Table("unit", "δ", "ε at least", "ε at most", title="lower bound by canaries, upper bound by the ledger")
-    shown = (f"{audit[key]:.2f}" for key in ("epsilon_lower_bound", "epsilon_analytic"))
+    shown = left(audit["epsilon_lower_bound"]), epsilon(audit["epsilon_analytic"])
     table.add_row(audit["unit"], f"{audit['delta']:g}", *shown)
     console.print(table)
     each = "" if audit["records_per_canary"] == 1 else f" of {audit['records_per_canary']} records"
-    shows = f"{audit['canaries']:,} canaries{each} can show ε up to {audit['largest_lower_bound']:.2f}"
+    shows = f"{audit['canaries']:,} canaries{each} can show ε up to {left(audit['largest_lower_bound'])}"
     console.print(f"The lower bound holds with {audit['confidence']:.0%} confidence; {shows}.", soft_wrap=True)
     for power in found["power"]:
         verdict = "caught" if power["caught"] else "not caught"
-        console.print(f"Noise x {power['noise']:g} shows ε of at least {power['epsilon_lower_bound']:.2f}: {verdict}.")
+        shown = left(power["epsilon_lower_bound"])
+        console.print(f"Noise x {power['noise']:g} shows ε of at least {shown}: {verdict}.")
     if found["weights_tried"]:
         adds = f"one record adds at most {found['largest_contribution']:.4g} times the clipping norm"
         console.print(
@@ -683,9 +701,14 @@ def _print_table(console: Console, figures: dict[str, Any]) -> None:
         console.print(f"codes: {shown} {together}", soft_wrap=True)
 
 
-def _print_seeds(reports: list[dict[str, Any]]) -> None:
-    accuracies = [report["utility"]["accuracy_synthetic"] for report in reports]
-    if None not in accuracies:
-        each = ", ".join(f"{accuracy:.3f}" for accuracy in accuracies)
-        median = statistics.median(accuracies)
-        print(f"accuracy of synthetic-only training, {len(reports)} seeds: {each}; median {median:.3f}")
+def _summarize(folder: Path, reports: list[dict[str, Any]], run_dirs: list[Path], *, quiet: bool) -> None:
+    from silogan.common.files import writing
+    from silogan.server.report.seeds import write_summary
+
+    with writing(f"summary in '{folder}'", "free or repair the disk"):
+        summary = write_summary(folder, reports, run_dirs)
+    if not quiet:
+        console = Console(markup=False)
+        for line in summary.told():
+            console.print(line, soft_wrap=True)
+        console.print(f"see {folder / SUMMARY_PAGE}", soft_wrap=True)

@@ -205,9 +205,14 @@ def test_overwrite_starts_again_and_spares_what_is_not_of_the_run(scenario: Path
 
 def test_seeds_make_a_run_each_and_a_title_is_not_markup(scenario: Path, tmp_path: Path) -> None:
     words = ("simulate", scenario, "--out", tmp_path, *UNMEASURED, "--set", "title='[/oops] [red]'", "--seeds", "0,1")
-    done = silogan(*words)
-    assert (done.code, done.err) == (0, "")
+    done = silogan(*words, "--view")
+    assert done.code == 0
+    assert re.match(r"see http://127\.0\.0\.1:\d+/[\w-]{32}/\n", done.err)
     assert done.out.count("[/oops] [red]") == 2
+    assert "2 seeds: unmeasured" in done.out
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert [one["folder"] for one in summary["runs"]] == ["seed-0", "seed-1"]
+    assert 'href="seed-1/report.html"' in (tmp_path / "summary.html").read_text(encoding="utf-8")
     first, second = (load_generator(tmp_path / f"seed-{seed}" / "generator.safetensors") for seed in (0, 1))
     assert not torch.equal(next(first.network.parameters()), next(second.network.parameters()))
     as_json = silogan(*words, "--resume", "--json")

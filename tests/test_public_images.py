@@ -60,6 +60,9 @@ def test_a_released_generator_has_the_detail_in_its_file_and_the_release_as_it_w
     plain, run_dir = tmp_path / "plain", tmp_path / "run"
     simulate(scenario(None), plain)
     report = simulate(scenario(public), run_dir)
+    beside = "They are of no\nhospital's patients."
+    assert beside in (run_dir / REPORT_PAGE).read_text(encoding="utf-8")
+    assert beside not in (plain / REPORT_PAGE).read_text(encoding="utf-8")
     before, after = state_of(plain), state_of(run_dir)
     assert after.keys() - before.keys() == {"generator.detail.images"}
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -130,6 +130,7 @@ def test_what_is_looked_up_or_wrong_loads_no_library_of_training(places: dict[st
         "server enrol bergen {folder}/bergen.pub --size 300 --folder {server}": 0,
         "server submit {folder}/wrong.yaml --folder {server}": 3,
         "server status --folder {folder}/none": 3,
+        "server view {folder}/none": 3,
     }
     ran = started(places, (*SLOW, *NEEDED_BY_EPSILON), *expected)
     assert [(words, loaded) for words, _, loaded, _ in ran if loaded] == []

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from silogan.common.operations.command_line import epilog, tell
+from silogan.common.pages.words import budget, left
+from silogan.common.pages.words import epsilon as in_words
 from silogan.common.printable import printable
 
 node = typer.Typer(
@@ -222,13 +224,13 @@ def node_status(
         bar = "█" * round(30 * used) + "░" * (30 - round(30 * used))
         console.print(f"{printable(name)} ({one.unit}-level, δ = {one.delta:g})")
         reserved = one.epsilon_charged - one.epsilon_settled
-        left = f"{one.epsilon_left:.4g} of {one.epsilon_budget:g} left"
-        console.print(f"  {bar} ε {one.epsilon_charged:.4g} charged, {reserved:.4g} of it reserved, {left}")
+        rest = f"{left(one.epsilon_left)} of {budget(one.epsilon_budget)} left"
+        console.print(f"  {bar} ε {in_words(one.epsilon_charged)} charged, {in_words(reserved)} of it reserved, {rest}")
         table = Table("run", "asked by", "σ", "q", "steps", "reserved", "refused", "ε alone", "last")
         for run in one.runs:
             noise = ", ".join(f"{phase.noise_multiplier:g}" for phase in run.phases)
             figures = (noise, ", ".join(f"{phase.sample_rate:g}" for phase in run.phases), f"{run.steps_settled}")
-            more = (f"{run.steps_reserved}", f"{run.refusals}", f"{run.epsilon:.4g}", run.last)
+            more = (f"{run.steps_reserved}", f"{run.refusals}", in_words(run.epsilon), run.last)
             table.add_row(*map(printable, (run.study_id[:12], run.asked_by, *figures, *more)))
         console.print(table)
         for said in one.decisions:

@@ -16,6 +16,7 @@ from rich.table import Table
 from silogan.common.errors import UsageError, VerificationError
 from silogan.common.operations.command_line import epilog, tell
 from silogan.common.pages.words import counted
+from silogan.common.pages.words import epsilon as in_words
 from silogan.common.printable import printable
 
 server = typer.Typer(
@@ -173,7 +174,7 @@ def server_submit(
     print(f"study {study.study_id}")
     print(f"plan  {plan.plan_id}")
     print(
-        f"costs each of {counted(len(study.sites), 'site')} at most ε = {epsilon:.4g} "
+        f"costs each of {counted(len(study.sites), 'site')} at most ε = {in_words(epsilon)} "
         f"at δ = {plan.delta:g} ({plan.unit}-level)"
     )
     if facts["expected"]:
@@ -208,6 +209,22 @@ def server_status(
     else:
         when = (f"as of {seen['when']}",) if "when" in seen else ()
         Console(markup=False).print(*when, (_action_table if actions else _tables)(found))
+
+
+@server.command("view", epilog=epilog("silogan server view server"))
+def server_view(folder: Annotated[Path, typer.Argument(help="The coordinator's folder.")] = HERE) -> None:
+    """Show the coordinator and its newest run in a browser on this machine, until Ctrl-C. Nothing is changed."""
+    from silogan.common.operations.local_page import served
+    from silogan.server.operations.coordinator import require_access
+    from silogan.server.operations.live_page import live_contents
+    from silogan.server.operations.web_view import coordinator_state, newest_run
+
+    require_access(folder)
+    state, run = coordinator_state(folder), newest_run(folder)
+    with suppress(KeyboardInterrupt), served(live_contents(state, run)) as page:
+        tell([f"see {page.address} (Ctrl-C ends it)"])
+        while True:
+            time.sleep(1)
 
 
 @server.command("stop", epilog=epilog("silogan server stop"))
@@ -336,7 +353,7 @@ def _tables(found: dict[str, Any]) -> Group:
     for run in found["runs"]:
         left = "" if run["seconds_left"] is None else f"{run['seconds_left']:.0f} s"
         refused = ", ".join(run["refused"])
-        epsilon = "" if run["epsilon"] is None else f"{run['epsilon']:.3g}"
+        epsilon = "" if run["epsilon"] is None else in_words(run["epsilon"])
         rounds = "" if run["rounds"] is None else f"{run['round']} of {run['rounds']}"
         figures = (rounds, f"{run['answered']}", refused, epsilon, left, run["problem"])
         _add(runs, run["name"], run["state"], *figures)

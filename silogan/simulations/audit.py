@@ -49,7 +49,7 @@ def _cohort(found: Audit) -> dict[str, Any]:
     figures = {key: value for key, value in asdict(found).items() if key not in ("findings", "statement")}
     runs = found.statement.runs if found.statement else ()
     listed = [{**asdict(run), "phases": [asdict(phase) for phase in run.phases]} for run in runs]
-    return {**figures, "adjacency": ADJACENCY, "runs": listed}
+    return {**figures, "used_up": found.used_up, "adjacency": ADJACENCY, "runs": listed}
 
 
 def _audit(path: Path) -> Iterable[Audit]:

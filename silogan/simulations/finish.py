@@ -5,7 +5,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from silogan.client.data import read
+from silogan.client.ledger.statement import decisions
 from silogan.client.simulated import simulated_site
 from silogan.common.device import available_cores, threads_for_training
-from silogan.common.errors import VerificationError
+from silogan.common.errors import DataError, VerificationError
 from silogan.common.files import write_bytes_atomically
 from silogan.common.models.networks import blueprint
 from silogan.common.progress import begin_part
@@ -24,6 +25,8 @@ from silogan.common.wire.run_folder import REPORT_FILE, REPORT_PAGE
 from silogan.common.wire.study import Study, versions
 from silogan.server.evaluation.memorisation import unmeasured
 from silogan.server.fitting.choices import judge
+from silogan.server.fitting.public_images import read_public
+from silogan.server.release.contact_sheet import class_grid, png_bytes
 from silogan.server.release.generator import ReleasedGenerator
 from silogan.server.release.publish import publish
 from silogan.server.report.refinement import compare
@@ -32,6 +35,9 @@ from silogan.server.report.verdict import Verdict
 from silogan.server.rounds.checkpoint import Checkpoint
 from silogan.server.rounds.events import read_events
 from silogan.simulations.evaluate import measure_generator, with_hospitals
+
+PUBLIC_ROWS = 4
+"""Of public images beside the samples."""
 
 
 def finished_report(run_dir: Path) -> dict[str, Any] | None:
@@ -73,6 +79,7 @@ def finish(
     report = {
         **_description(study, checkpoint, engine, stopped),
         "sites": _sites(study, checkpoint, run_dir),
+        "approvals": list(_approvals(study, run_dir)),
         **measured,
         "refinement": None if study.scenario.training.refine is None else compare(measured, control),
         "seconds": {
@@ -83,7 +90,7 @@ def finish(
         "peak_memory_bytes": _peak_memory(),
     }
     report["verdict"] = Verdict.of(report).to_json()
-    write_html(run_dir / REPORT_PAGE, report, read_events(run_dir), sheet)
+    write_html(run_dir / REPORT_PAGE, report, read_events(run_dir), sheet, _public_images(study))
     write_bytes_atomically(run_dir / REPORT_FILE, json.dumps(report, indent=2, allow_nan=False).encode())
     return report
 
@@ -150,6 +157,32 @@ def _sites(study: Study, checkpoint: Checkpoint, run_dir: Path) -> list[dict[str
         row = {"name": site.name, "epsilon": epsilon, "epsilon_budget": budget, "delta": plan.delta}
         rows.append({**row, "steps": steps, "unit": plan.unit, "declared_size": site.declared_size})
     return rows
+
+
+def _approvals(study: Study, run_dir: Path) -> Iterator[dict[str, str]]:
+    """What each hospital decided about the study, as its ledger has it."""
+    for index, site in enumerate(study.sites):
+        ledger = simulated_site(study, run_dir, index).open_ledger()
+        for one in () if ledger is None else decisions(ledger.entries()):
+            if one.study_id == study.study_id:
+                yield {
+                    "site": site.name,
+                    "decision": one.decision,
+                    "approver": one.approver,
+                    "created": one.created,
+                }
+
+
+def _public_images(study: Study) -> bytes | None:
+    """A few of the public images that the study names, as a picture; None if it names none, or they are gone."""
+    public = getattr(study.scenario.model, "public", None)
+    if public is None:
+        return None
+    try:
+        images = read_public(public, study.schema.shape)
+    except DataError:  # the fit had them; the report is complete without
+        return None
+    return png_bytes(class_grid(images, None, (), rows=PUBLIC_ROWS))
 
 
 def _hardware() -> str:

@@ -18,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from silogan.common.files import writing
+from silogan.common.pages.words import budget
+from silogan.common.pages.words import epsilon as epsilon_in_words
 from silogan.common.progress import STOPPING, Told, listening, read_told
 from silogan.common.wire.run_folder import PROGRESS_FILE
 from silogan.common.wire.study import Study
@@ -131,6 +133,16 @@ class View:
         with self._lock:
             self._enter("")
 
+    def lines(self) -> tuple[list[dict[str, str | float]], float | None]:
+        """The phases as plain values, and seconds until the end of all of them, None if nobody knows.
+
+        Of each phase its `name`, its `state` (waiting, running or done), the `share` of it that is done (0 to 1), and
+        what is `told` of it.
+        """
+        with self._lock:
+            now = self._now()
+            return [self._plain_line(name, phase, now) for name, phase in self._phases.items()], self._left(now)
+
     def picture(self) -> RenderableType:
         """A line for each phase and one for all of them."""
         with self._lock:
@@ -188,6 +200,19 @@ class View:
         told = "" if left is None else f"{clock(left)} left"
         return Text(name, style="bold"), bar, clock(now - phase.began), told, Text(_doing(phase.told), style="dim")
 
+    def _plain_line(self, name: str, phase: _Phase, now: float) -> dict[str, str | float]:
+        if phase.began is None:
+            expected = self._clock.expected(name)
+            return {"name": name, "state": "waiting", "share": 0.0, "told": f"~{clock(expected)}" if expected else ""}
+        if phase.ended is not None or not self._stage:
+            took = clock((phase.ended or now) - phase.began)
+            return {"name": name, "state": "done", "share": 1.0, "told": took}
+        spent = self._spent_until(now)
+        fraction = self._fraction(phase, spent[self._stage])
+        of_phase = self._clock.done(spent, self._stage, fraction)
+        told = " ".join(one for one in (clock(now - phase.began), _doing(phase.told)) if one)
+        return {"name": name, "state": "running", "share": fraction if of_phase is None else of_phase, "told": told}
+
     def _left(self, now: float) -> float | None:
         """Seconds until the end of all phases, None if nobody knows."""
         phase = self._phases.get(phase_of(self._stage))
@@ -211,9 +236,15 @@ class View:
 
 
 @contextmanager
-def live_view(console: Console) -> Generator[View]:
-    """A view of what this thread does within the context, which is shown where somebody watches."""
+def live_view(console: Console, *, elsewhere: bool = False) -> Generator[View]:
+    """A view of what this thread does within the context, which is shown where somebody watches.
+
+    Args:
+        console: a terminal or a notebook, or neither.
+        elsewhere: whether somebody watches in a browser.
+    """
     view = View(console)
+    view.watched |= elsewhere
     with shown(console, view.picture), listening(view.tell if view.watched else None):
         yield view
         view.end()  # what an error has ended stays as it was
@@ -258,7 +289,9 @@ def phases_of(study: Study) -> list[str]:
 def round_line(event: Event, study: Study) -> str:
     """One round in one line, in rich markup."""
     spent = event["epsilon"]
-    epsilon = f"ε {spent['max']:.2f} of {study.plan.epsilon:g} per site" if spent else "[red]NON-PRIVATE[/red]"
+    epsilon = "[red]NON-PRIVATE[/red]"
+    if spent:
+        epsilon = f"ε {epsilon_in_words(spent['max'])} of {budget(study.plan.epsilon)} per site"
     sites = f"{event['sites_replied']} of {len(study.sites)} sites"
     if event["sites_refused"]:
         sites += f"  [yellow]{len(event['sites_refused'])} refused[/yellow]"

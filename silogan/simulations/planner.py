@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from silogan.common.config.scenario import Scenario
 from silogan.common.errors import UsageError
-from silogan.common.privacy.strength import strength
+from silogan.common.privacy.strength import delta_remark, strength
 from silogan.common.wire.study import SiteDeclaration, Study, declared_size
 from silogan.server.fitting.choices import ADVISERS, judge
 from silogan.server.fitting.public_numbers import declared_records
@@ -83,6 +83,7 @@ class Outlook:
         described: the records in words.
         epsilon, delta: the budget of each hospital; None without privacy.
         strength: of the guarantee, in words.
+        delta_remark: what to say of a δ that is too large for the smallest hospital; empty where nothing is.
         phases: the noisy sums, in order.
         choices: what was chosen, each with its reason.
         verdict: "useful", "uncertain" or "too few records"; None where nothing was measured that could say.
@@ -101,6 +102,7 @@ class Outlook:
     epsilon: float | None
     delta: float
     strength: str
+    delta_remark: str
     phases: tuple[Phase, ...]
     choices: tuple[str, ...]
     verdict: str | None
@@ -138,6 +140,9 @@ def outlook(scenario: Scenario, records: int | None) -> Outlook:
         epsilon=plan.epsilon if plan.private else None,
         delta=plan.delta,
         strength=str(strength(plan.epsilon)) if plan.private else "NON-PRIVATE",
+        delta_remark=delta_remark(plan.delta, min(site.declared_size for site in study.sites), plan.unit)
+        if plan.private
+        else "",
         phases=tuple(Phase(one.name, one.share, one.noise_multiplier, one.steps) for one in plan.phases),
         **_expectation(study, scenario),
     )

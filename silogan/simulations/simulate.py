@@ -25,9 +25,10 @@ from silogan.simulations.finish import finish, finished_report
 from silogan.simulations.live import CONTROL, MEASURING, PREPARING, View, following, live_view, phases_of
 from silogan.simulations.prepare import prepare, reopen
 from silogan.simulations.times import Clock, in_words, known, record, trial
+from silogan.simulations.web_view import WebView
 
 
-def simulate(
+def simulate(  # noqa: PLR0913  (each of them changes how it runs, none what it finds)
     scenario: Scenario,
     run_dir: Path,
     *,
@@ -37,6 +38,7 @@ def simulate(
     overwrite: bool = False,
     console: Console | None = None,
     run: Engine | None = None,
+    web: WebView | None = None,
 ) -> dict[str, Any]:
     """Runs a scenario to its report, and with `training.refine` its control too, in a folder of its own.
 
@@ -49,6 +51,7 @@ def simulate(
         overwrite: delete the run that the folder holds.
         console: where to show progress.
         run: what runs the rounds in place of the engine of that name.
+        web: a page in a browser that follows it.
 
     Returns:
         The content of `report.json`.
@@ -58,7 +61,9 @@ def simulate(
             a report of the rounds before it.
     """
     how = _How(engine, run or lookup(ENGINES, engine, "--engine"), workers, resume, overwrite)
-    with live_view(console or Console(stderr=True, quiet=True)) as view:
+    with live_view(console or Console(stderr=True, quiet=True), elsewhere=web is not None) as view:
+        if web is not None:
+            web.follow(run_dir, view)
         return _simulate(scenario, run_dir, how, view)
 
 

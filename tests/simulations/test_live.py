@@ -52,7 +52,7 @@ def plain(markup: str) -> str:
 
 def test_a_round_in_one_line() -> None:
     line = plain(round_line(event(2), study()))
-    assert line == "round   2  2 of 2 sites  ε 1.00 of 8 per site  D on fakes 0.92  variety 0.31  1.3 s"
+    assert line == "round   2  2 of 2 sites  ε 1 of 8 per site  D on fakes 0.92  variety 0.31  1.3 s"
 
 
 def test_a_line_says_that_the_guard_went_back() -> None:
@@ -61,7 +61,7 @@ def test_a_line_says_that_the_guard_went_back() -> None:
 
 def test_a_line_tells_of_refusals_and_of_missing_privacy() -> None:
     refused = event(1, sites_replied=1, sites_refused=[{"site": "site-2", "why": "budget"}])
-    assert "1 of 2 sites  1 refused  ε 0.50 of 8" in plain(round_line(refused, study()))
+    assert "1 of 2 sites  1 refused  ε 0.5 of 8" in plain(round_line(refused, study()))
     line = plain(round_line(event(1, epsilon=None), study(enabled=False)))
     assert "NON-PRIVATE" in line
     assert "ε" not in line
@@ -69,7 +69,7 @@ def test_a_line_tells_of_refusals_and_of_missing_privacy() -> None:
 
 def test_a_line_names_the_sites_in_quarantine() -> None:
     line = plain(round_line(event(2, sites_replied=1, quarantined=["site-2", "[odd]"]), study()))
-    assert "1 of 2 sites  in quarantine: site-2, [odd]  ε 1.00 of 8" in line
+    assert "1 of 2 sites  in quarantine: site-2, [odd]  ε 1 of 8" in line
     assert "quarantine" not in plain(round_line(event(2, quarantined=[]), study()))
 
 

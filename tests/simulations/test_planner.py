@@ -119,6 +119,12 @@ def test_the_patient_as_unit_and_k_are_printed(capsys: pytest.CaptureFixture[str
     assert "unit of privacy: the patient; the mean of at most 5 records of each is in a noisy sum" in told[1]
 
 
+def test_a_delta_too_large_for_the_hospitals_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for delta, weak in ((0.01, True), (1e-4, False)):
+        cli._print_outlook(outlook(scenario(privacy={"epsilon": 10, "delta": delta}), 400))
+        assert ("δ = 0.01 is weak for 400 records" in capsys.readouterr().out) is weak
+
+
 def test_the_command_prints_it_and_writes_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "silogan", "plan", str(ROOT / "simulations/scenarios/digits.yaml")]
     env = os.environ | {"PYTHONPATH": str(ROOT)}

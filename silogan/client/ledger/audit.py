@@ -18,6 +18,7 @@ from silogan.client.ledger.entries import Cohort, Content, of_kind, parse
 from silogan.client.ledger.ledger import approval_of, approvers_missing, order_of, policy_in_force
 from silogan.client.ledger.statement import Statement, state
 from silogan.common.errors import DataError, one_line
+from silogan.common.pages.words import epsilon as in_words
 from silogan.common.privacy import accounting
 from silogan.common.privacy.accounting import Mechanism
 from silogan.common.privacy.plan import PrivacyPlan, canonical_json
@@ -25,6 +26,9 @@ from silogan.common.privacy.strength import OVERRIDE_ABOVE
 
 PLD_RELATIVE_ERROR = 0.01
 """How far above the true ε Google's accountant may lie on its grid of 1e-4."""
+
+USED_UP = 0.99
+"""Share of a budget from which on it counts as used up."""
 
 THE_LEDGER = 0
 """Number under which a finding stands that is of no single entry."""
@@ -63,6 +67,12 @@ class Audit:
     epsilon_rdp: float | None = None
     epsilon_filter: float | None = None
     statement: Statement | None = None
+
+    @property
+    def used_up(self) -> bool:
+        """Whether its charges are all but the whole budget, `USED_UP` of it or more."""
+        found = self.statement
+        return found is not None and found.epsilon_charged >= USED_UP * found.epsilon_budget
 
 
 def audit(path: Path, *, public_key: str | None = None, known_heads: Collection[str] = ()) -> Audit:
@@ -232,7 +242,7 @@ def _beyond_the_plan(
         return
     after = accounting.epsilon(charged, plan.delta)
     if after > plan.epsilon:
-        yield f"brought the study's ε to {after:.4g}, above the {plan.epsilon:g} that was approved"
+        yield f"brought the study's ε to {in_words(after)}, above the {plan.epsilon:g} that was approved"
 
 
 def _seed_findings(contents: Sequence[Content], terms: Cohort) -> Iterator[Finding]:
@@ -259,9 +269,9 @@ def _with_epsilon(
     pld = accounting.epsilon_pld(charges, delta) if charges else 0.0
     error = 2 * accounting.prv_error(charges, delta) if charges else 2 * accounting.PRV_EPSILON_ERROR
     if abs(prv - pld) > error + PLD_RELATIVE_ERROR * pld:
-        findings.append(Finding(THE_LEDGER, f"PRV finds ε = {prv:.4g} and PLD {pld:.4g}: they disagree"))
+        findings.append(Finding(THE_LEDGER, f"PRV finds ε = {in_words(prv)} and PLD {in_words(pld)}: they disagree"))
     if rdp < max(prv, pld) - error:
-        findings.append(Finding(THE_LEDGER, f"RDP finds ε = {rdp:.4g}, below the tighter accountants"))
+        findings.append(Finding(THE_LEDGER, f"RDP finds ε = {in_words(rdp)}, below the tighter accountants"))
     findings += [*_over_budget(contents, entries, delta), *_second_study(entries, delta)]
     several = len(_studies(entries)) > 1
     filtered = accounting.epsilon_filtered(charges, delta, order_of(entries)) if several else None
@@ -300,9 +310,9 @@ def _over_budget(contents: Sequence[Content], entries: Sequence[Entry], delta: f
         after, budget = _counted(entries[:seq], delta), policy_in_force(entries[:seq]).epsilon
         approval = approval_of(entries[:seq], charge.study_id)
         if after > budget:
-            yield Finding(seq, f"brought ε to {after:.4g}, above the budget of {budget:g}")
+            yield Finding(seq, f"brought ε to {in_words(after)}, above the budget of {budget:g}")
         if after > OVERRIDE_ABOVE and approval is not None and not approval.override.strip():
-            yield Finding(seq, f"brought ε to {after:.4g}, above {OVERRIDE_ABOVE:g} without an override")
+            yield Finding(seq, f"brought ε to {in_words(after)}, above {OVERRIDE_ABOVE:g} without an override")
 
 
 def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
@@ -318,7 +328,7 @@ def _second_study(entries: Sequence[Entry], delta: float) -> Iterator[Finding]:
     whole = accounting.epsilon_filtered(approval.plan.mechanisms(), delta, order_of(entries))
     for seq in others:
         if whole > policy_in_force(entries[:seq]).epsilon:
-            yield Finding(seq, f"is for a second study, but the first plan alone comes to ε = {whole:.4g}")
+            yield Finding(seq, f"is for a second study, but the first plan alone comes to ε = {in_words(whole)}")
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:

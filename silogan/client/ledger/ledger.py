@@ -25,6 +25,7 @@ from silogan.client.ledger.keys import SiteKey
 from silogan.client.ledger.policy import Policy
 from silogan.common.bounds import MOST_ROUNDS
 from silogan.common.errors import Code, DataError, PrivacyRefusal, SiloganError, VerificationError
+from silogan.common.pages.words import epsilon as in_words
 from silogan.common.privacy.accounting import Mechanism, epsilon, epsilon_filtered, filter_order
 from silogan.common.privacy.plan import PrivacyPlan
 from silogan.common.privacy.strength import OVERRIDE_ABOVE
@@ -224,7 +225,7 @@ class Ledger:
         if refusal is None and not approval.override.strip():
             most = min(policy.epsilon, charged_epsilon(entries, approval.study_id, plan.mechanisms()))
             if most > OVERRIDE_ABOVE:
-                problem = f"could bring ε to {most:.4g}, above {OVERRIDE_ABOVE:g}"
+                problem = f"could bring ε to {in_words(most)}, above {OVERRIDE_ABOVE:g}"
                 refusal = PrivacyRefusal("privacy plan", problem, "approve it with --override and the reason")
         return refusal
 
@@ -258,7 +259,7 @@ class Ledger:
             hint = "have the hospital approve a larger budget"
             return PrivacyRefusal("privacy budget", problem, hint, code=Code.BUDGET)
         after = charged_epsilon(entries, charge.study_id, [charge.mechanism()])
-        problem = f"{_named(charge)} would bring ε to {after:.4g}, above"
+        problem = f"{_named(charge)} would bring ε to {in_words(after)}, above"
         if not after <= policy.epsilon:
             hint = "stop here, or have the hospital approve a larger budget"
             return PrivacyRefusal("privacy budget", f"{problem} {policy.epsilon:g}", hint, code=Code.BUDGET)
@@ -341,7 +342,8 @@ def second_study_problem(entries: Sequence[Entry], study_id: str, budget: float)
     whole = epsilon_filtered(plans[-1].mechanisms(), opening(entries).cohort.delta, order_of(entries))
     if whole <= budget:
         return None
-    return f"leaves no room for a second study: by the rule for several, the first plan alone comes to ε = {whole:.4g}"
+    alone = f"the first plan alone comes to ε = {in_words(whole)}"
+    return f"leaves no room for a second study: by the rule for several, {alone}"
 
 
 def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry]) -> PrivacyRefusal | None:
@@ -362,7 +364,9 @@ def _above_the_plan(charge: Charge, plan: PrivacyPlan, entries: Sequence[Entry])
     after = epsilon([*paid_for(own, settled), charge.mechanism()], plan.delta)
     if after <= plan.epsilon:
         return None
-    problem = f"{_named(charge)} would bring this study's ε to {after:.4g}, above {plan.epsilon:g}, which was approved"
+    problem = (
+        f"{_named(charge)} would bring this study's ε to {in_words(after)}, above {plan.epsilon:g}, which was approved"
+    )
     hint = "stop here, or have the hospital approve another study"
     return PrivacyRefusal("privacy budget", problem, hint, code=Code.BUDGET)
 

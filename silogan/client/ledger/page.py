@@ -1,18 +1,20 @@
 """The audit as a page that a data protection officer can read, print and file: one HTML file that fetches nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from silogan.client.ledger import page_cohort
-from silogan.client.ledger.audit import THE_LEDGER, Audit
+from silogan import __version__
+from silogan.client.ledger import page_attacks, page_cohort
+from silogan.client.ledger.audit import THE_LEDGER, USED_UP, Audit
 from silogan.common.errors import UsageError
 from silogan.common.files import write_bytes_atomically, writing
 from silogan.common.pages.page import environment, rendered
 
 PAGE = """
 {% extends "frame" %}
-{% from "parts" import banner, bar, box, pill, reading, row, table %}
+{% from "parts" import banner, bar, box, card, masthead, pill, reading, row, table %}
 
 {# Names may repeat, so links go by number. #}
 {% macro link(number) %}<a href="#ledger-{{ number }}">{{ audits[number - 1].name }}</a>{% endmacro %}
@@ -20,22 +22,38 @@ PAGE = """
 {% block title %}SiloGAN privacy audit{% endblock %}
 
 {% block header %}
-<p class="kicker">SiloGAN privacy audit</p>
-<h1>How much of the privacy budget was spent</h1>
-<p class="lede">{{ audits | length | counted("privacy ledger") }} audited; entries read:
-{{ statements | sum(attribute="entries") | whole }}. A ledger is a hospital's signed record of the privacy loss that
-training has caused for its patients.</p>
-<p class="meta">Audited on {{ at | moment }}</p>
-{% if not findings %}
-{{ banner("good", "All checks passed", "no ledger entry contradicts another, or what others have seen.") }}
-{% else %}
+{% set lede %}
+A ledger is a hospital's signed record of the privacy loss that training has caused for its patients. This page is for
+the hospital's data protection officer: read it, print it, sign it and file it.
+{% endset %}
+{% set meta = "%s · %s" | format(at | moment, audits | map(attribute="name") | join(", ") if audits | length <= 4
+                                 else audits | length | counted("ledger")) %}
+{% call masthead("privacy audit", "How much of the privacy budget was spent", meta, lede) %}
+{% if findings %}
 {% set count = findings | length %}
 {{ banner("bad", "1 problem found" if count == 1 else count | whole ~ " problems found",
           "ask the hospital to restore the newest copy of its ledger.") }}
+{% elif used_up %}
+{{ banner("care", "All checks passed, budget used up",
+          "%s of %s spent %s of the budget or more. A further study is refused, unless the hospital raises its budget."
+          | format(used_up | length | whole, statements | length | counted("ledger"), USED_UP | percent)) }}
+{% else %}
+{{ banner("good", "All checks passed", "no ledger entry contradicts another, or what others have seen.") }}
 {% endif %}
 {% if seeded %}
 {{ banner("care", SEEDED, "some rounds drew their noise from a fixed seed, as simulations may.") }}
 {% endif %}
+{% endcall %}
+<ul class="cards">
+{{ card("Ledgers audited", audits | length | whole, statements | sum(attribute="entries") | whole ~ " entries read") }}
+{% if terms | length == 1 and statements %}
+{% set most = statements | map(attribute="epsilon_charged") | max %}
+{% set least = statements | map(attribute="epsilon_left") | min %}
+{{ card("Largest privacy loss ε", most | epsilon, "rounded up", reading(most)) }}
+{{ card("Smallest rest of a budget", least | left, "rounded down") }}
+{% endif %}
+{{ card("Problems found", findings | length | whole, "see What was checked") }}
+</ul>
 {% endblock %}
 
 {% block main %}
@@ -67,17 +85,17 @@ training has caused for its patients.</p>
 <h2>All ledgers at a glance</h2>
 {% if terms | length > 1 %}<p>Values of ε with different δ or unit are not comparable.</p>{% endif %}
 {% call table("Every ledger, with the ε that counts against its budget",
-              ("Ledger", "Checks", "Unit", "δ", "ε charged of budget", "Left", "Strength"), "figures") %}
+              ("Ledger", "ε charged of budget", "Left", "Checks", "Unit", "δ", "Strength"), "figures") %}
 {% for found in audits %}
 {% set statement = found.statement %}
 {% set holds = pill("bad", found.findings | length | counted("finding")) if found.findings
                else pill("good", "passed") if statement else pill("care", "no ledger") %}
-{{ row(link(loop.index), [holds, "—", "—", "—", "—", "—"] if statement is none else [
+{{ row(link(loop.index), ["—", "—", holds, "—", "—", "—"] if statement is none else [
+       bar(statement.epsilon_charged, statement.epsilon_budget),
+       statement.epsilon_left | left,
        holds,
        statement.unit,
        statement.delta | small,
-       bar(statement.epsilon_charged, statement.epsilon_budget),
-       statement.epsilon_left | downward,
        reading(statement.epsilon_charged, short=true),
    ]) }}
 {% endfor %}
@@ -89,6 +107,8 @@ training has caused for its patients.</p>
 {% set anchor = "ledger-%d" | format(loop.index) %}
 {% include "cohort" %}
 {% endfor %}
+
+{% include "attacks" %}
 
 <section>
 <h2>What is outside the guarantee</h2>
@@ -119,18 +139,26 @@ hospitals see only weights after noise and noisy sums. You need not trust them.<
 {% endcall %}
 </div>
 </section>
+
+<section>
+<h2>Read and filed</h2>
+<ul class="sign">
+{% for what in ("Hospital", "Data protection officer", "Signature", "Place and date") %}<li>{{ what }}</li>{% endfor %}
+</ul>
+</section>
 {% endblock %}
 
 {% block footer %}
-Written by silogan audit. The same facts for machines: silogan audit --json.
+Written by SiloGAN {{ version }}, {{ at | moment }}. The same facts for machines:
+<code style="white-space:nowrap">silogan audit --json</code>.
 {%- endblock %}
 """
 
-PAGES = environment(page=PAGE, cohort=page_cohort.COHORT)
+PAGES = environment(page=PAGE, cohort=page_cohort.COHORT, attacks=page_attacks.ATTACKS)
 _OPENING = b"<!doctype html>"
 
 
-def write_page(audits: Sequence[Audit], path: Path, at: datetime) -> None:
+def write_page(audits: Sequence[Audit], path: Path, at: datetime, attacks: Mapping[str, Any] | None = None) -> None:
     """Writes the page of `render_page` to `path`; a reader sees the old page or the whole new one.
 
     Raises:
@@ -139,15 +167,16 @@ def write_page(audits: Sequence[Audit], path: Path, at: datetime) -> None:
     with writing(f"'{path}'", "name a file in a folder that exists", UsageError):
         if path.exists() and not path.read_bytes().startswith(_OPENING):
             raise UsageError(f"'{path}'", "exists and is not an audit page", "name a new file")
-        write_bytes_atomically(path, render_page(audits, at).encode())
+        write_bytes_atomically(path, render_page(audits, at, attacks).encode())
 
 
-def render_page(audits: Sequence[Audit], at: datetime) -> str:
+def render_page(audits: Sequence[Audit], at: datetime, attacks: Mapping[str, Any] | None = None) -> str:
     """The page.
 
     Args:
         audits: what was found, one for each ledger.
         at: when, with its time zone.
+        attacks: what `silogan audit --empirical` measured, as it prints it; None if nothing was.
 
     Returns:
         A self-contained HTML document. What the ledgers say is escaped.
@@ -161,6 +190,10 @@ def render_page(audits: Sequence[Audit], at: datetime) -> str:
         findings=[(number, finding) for number, found in enumerate(audits, 1) for finding in found.findings],
         terms={(statement.unit, statement.delta) for statement in statements},
         seeded=any(run.seeded for statement in statements for run in statement.runs),
+        used_up=[found for found in audits if found.used_up],
+        USED_UP=USED_UP,
         THE_LEDGER=THE_LEDGER,
+        version=__version__,
+        **page_attacks.view(attacks),
         **page_cohort.VIEW,
     )

@@ -8,10 +8,9 @@ from typing import Any
 from silogan.client.ledger.audit import PLD_RELATIVE_ERROR
 from silogan.client.ledger.statement import RunCharges, Statement
 from silogan.common.pages.charts import Chart
-from silogan.common.pages.words import number, upward
+from silogan.common.pages.words import epsilon, number
 from silogan.common.privacy.accounting import PRV_EPSILON_ERROR
 
-# ε has four digits here: with three, nearly all of a budget would read as all of it.
 COHORT = """
 {% from "parts" import banner, card, details, figure, pairs, pill, reading, row, table %}
 {% set statement = found.statement %}
@@ -25,7 +24,7 @@ COHORT = """
 {% if found.findings %}
 {{ banner("bad", "Problems found", "the figures are what the entries say; see the top of the page.") }}
 {% endif %}
-{% set epsilon, delta = statement.epsilon_charged | upward(4), statement.delta | small %}
+{% set epsilon, delta = statement.epsilon_charged | epsilon, statement.delta | small %}
 {% if statement.unit == "patient" %}
 {% set one = "one patient with all their records" %}
 <p><strong>Unit of privacy: </strong>the patient, that is all records of one patient at this hospital together.</p>
@@ -42,27 +41,27 @@ patient with several records, ε grows about in proportion.</p>
 <p><strong>In other words: </strong>{{ attacker[0] | lower }}{{ attacker[1:] }}</p>
 
 <ul class="cards">
-{% set settled = statement.epsilon_settled | upward(4) %}
+{% set settled = statement.epsilon_settled | epsilon %}
 {{ card("Privacy loss ε", epsilon, "all runs together" if statement.epsilon_settled == statement.epsilon_charged else
         "all runs together; %s for steps taken, the rest is reserved but not settled" | format(settled),
         reading(statement.epsilon_charged)) }}
-{{ card("Budget", statement.epsilon_budget | number(4), "from the hospital's current policy") }}
-{{ card("Left", statement.epsilon_left | downward, "of the budget, rounded down") }}
+{{ card("Budget", statement.epsilon_budget | budget, "from the hospital's current policy") }}
+{{ card("Left", statement.epsilon_left | left, "of the budget, rounded down") }}
 {{ card("δ", delta, "probability that the bound may fail") }}
 </ul>
 
 {% call table("ε from the same entries by three accountants", ("Accountant", "ε", "Stated error")) %}
 {% if found.epsilon_filter is not none %}
-{{ row("Filter", [found.epsilon_filter | upward(4),
+{{ row("Filter", [found.epsilon_filter | epsilon,
                   "an upper bound, also where studies were chosen after others had answered"],
        "Applies as soon as there are several studies. Rényi filter: Feldman and Zrnic (2021).") }}
 {% endif %}
-{{ row("PRV", [found.epsilon_prv | upward(4), "at most about %g too high, more after thousands of steps; RDP where PRV "
+{{ row("PRV", [found.epsilon_prv | epsilon, "at most about %g too high, more after thousands of steps; RDP where PRV "
                "cannot be computed" | format(2 * PRV_EPSILON_ERROR)],
        "Applies to a single study: used to plan and to refuse. Gopi, Lee and Wutschitz (2021), in Opacus.") }}
-{{ row("PLD", [found.epsilon_pld | upward(4), "at most about %s too high" | format(PLD_RELATIVE_ERROR | percent)],
+{{ row("PLD", [found.epsilon_pld | epsilon, "at most about %s too high" | format(PLD_RELATIVE_ERROR | percent)],
        "An independent check: Google's dp-accounting, Doroshenko et al. (2022).") }}
-{{ row("RDP", [found.epsilon_rdp | upward(4), "never below the others"],
+{{ row("RDP", [found.epsilon_rdp | epsilon, "never below the others"],
        "A looser upper bound: Mironov, Talwar and Zhang (2019).") }}
 {% endcall %}
 
@@ -71,10 +70,11 @@ patient with several records, ε grows about in proportion.</p>
 
 {% if statement.runs %}
 {% call details("All %s runs" | format(statement.runs | length | whole), fold=statement.runs | length > 20) %}
-{% call table("What each run was charged", ("Run", "Asked by", "When (UTC)", "For", "σ", "q", "C", "k", "Steps taken",
-                                            "Not settled", "ε alone", "Refusals"), "figures") %}
+{% call table("What each run was charged", ("Run", "ε alone", "Asked by", "When (UTC)", "For", "σ", "q", "C", "k",
+                                            "Steps taken", "Not settled", "Refusals"), "figures") %}
 {% for run in statement.runs %}
 <tr><th scope="row">{{ short(run.study_id) }} {{ pill("care", "seeded") if run.seeded }}</th>
+<td>{{ run.epsilon | epsilon }}</td>
 <td>{{ run.asked_by or "—" }}</td>
 <td>{% for day in days(run) %}{{ " to " if not loop.first }}<span style="white-space:nowrap">{{ day }}</span>
 {%- endfor %}</td>
@@ -85,7 +85,6 @@ patient with several records, ε grows about in proportion.</p>
 <td>{% for phase in run.phases %}{{ ", " if not loop.first }}{{ phase.records_per_patient | whole }}{% endfor %}</td>
 <td>{{ run.steps_settled | whole }}</td>
 <td>{{ run.steps_reserved | whole }}</td>
-<td>{{ run.epsilon | upward(4) }}</td>
 <td>{{ run.refusals | whole }}</td></tr>
 {% endfor %}
 {% endcall %}
@@ -113,7 +112,19 @@ example after a crash. ε alone: ε of this run if it were the only one; these v
 <p>No request was refused.</p>
 {% endif %}
 
-{% call details("Software that wrote the newest entry") %}
+{% if statement.decisions %}
+{% set decided = statement.decisions | length %}
+{% call details("All %s decisions" | format(decided | whole), fold=decided > 20) %}
+{% call table("What the hospital decided about studies", ("Study", "Decision", "By", "When", "Reason"), "figures") %}
+{% for one in statement.decisions %}
+{{ row(short(one.study_id), [one.decision, one.approver or "not recorded", in_utc(one.created) | moment,
+                             one.reason or "not recorded"]) }}
+{% endfor %}
+{% endcall %}
+{% endcall %}
+{% endif %}
+
+{% call details("Software that wrote the newest entry", printed=false) %}
 {{ pairs("Versions", ("Package", "Version"), statement.versions | items) }}
 {% endcall %}
 {% endif %}
@@ -136,7 +147,7 @@ def _time(created: str) -> datetime | None:
 
 def epsilon_over_time(statement: Statement) -> Chart | None:
     """ε over time beside the budget; nothing if nothing was charged."""
-    times = [(at, epsilon) for created, epsilon in statement.curve if (at := _time(created))]
+    times = [(at, spent) for created, spent in statement.curve if (at := _time(created))]
     if not times:
         return None
     one_day = times[0][0].date() == times[-1][0].date()
@@ -149,8 +160,8 @@ def epsilon_over_time(statement: Statement) -> Chart | None:
     return Chart(
         "Privacy loss ε over time",
         f"{note} It falls where fewer steps were taken than reserved. Dashed: the current budget.",
-        [*_stairs([(int(at.timestamp()), epsilon) for at, epsilon in times])],
-        upward,
+        [*_stairs([(int(at.timestamp()), spent) for at, spent in times])],
+        epsilon,
         line_at=(statement.epsilon_budget, "budget"),
         tick=number,
         place=place,
@@ -161,9 +172,9 @@ def epsilon_over_time(statement: Statement) -> Chart | None:
 def _stairs(points: Sequence[tuple[int, float]]) -> Iterator[tuple[int, float]]:
     """ε is constant until the next charge."""
     yield points[0]
-    for (_, before), (at, epsilon) in pairwise(points):
+    for (_, before), (at, spent) in pairwise(points):
         yield at, before
-        yield at, epsilon
+        yield at, spent
 
 
 def days(run: RunCharges) -> list[str]:

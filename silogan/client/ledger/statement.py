@@ -162,7 +162,7 @@ def state(entries: Sequence[Entry]) -> Statement:
             Refusal(seq, said.created.isoformat(), said.study_id, said.phase, said.round, said.reason, said.times)
             for seq, said in of_kind(entries, Refuse)
         ),
-        decisions=tuple(_decisions(entries)),
+        decisions=tuple(decisions(entries)),
         curve=tuple(_curve(entries)),
         entries=len(entries),
         versions=read(entries[-1]).versions,
@@ -199,7 +199,8 @@ def _phase(charges: Sequence[tuple[int, Reserve]], settled: dict[int, int]) -> P
     return PhaseCharges(newest.phase, *mechanism, steps_settled=taken, steps_reserved=left)
 
 
-def _decisions(entries: Sequence[Entry]) -> Iterator[Decision]:
+def decisions(entries: Sequence[Entry]) -> Iterator[Decision]:
+    """What the hospital decided about studies, oldest first."""
     for seq, said in enumerate(map(read, entries), start=1):
         if isinstance(said, Reject):
             yield Decision(seq, said.created.isoformat(), said.kind, said.study_id, "", said.reason)

@@ -7,8 +7,9 @@ from silogan.client.node.node import Cost
 from silogan.common.modality.joint import JointSchema
 from silogan.common.modality.table import TableSchema
 from silogan.common.modality.table_options import Mixture
+from silogan.common.pages.words import budget, epsilon
 from silogan.common.privacy.plan import PAIRS, SINGLES, Phase, PrivacyPlan
-from silogan.common.privacy.strength import strength
+from silogan.common.privacy.strength import delta_remark, strength
 from silogan.common.wire.study import Study
 
 RELEASED = {
@@ -48,13 +49,15 @@ def explain(study: Study, registration: Registration, server: str, cost: Cost) -
         yield phase.name, "; ".join(_terms(plan, phase))
     if plan.seeded:
         yield "noise", "from a seed that others know: a rehearsal without patients' data"
-    alone = f"at most {cost.epsilon_alone:.4g}, whatever is asked under this approval"
+    alone = f"at most {epsilon(cost.epsilon_alone)}, whatever is asked under this approval"
     yield "ε of this study", f"{alone}, at the plan's δ = {plan.delta:g}"
-    now = f"{cost.epsilon_now:.4g} of {cost.epsilon_budget:g} spent on these patients"
+    if remark := delta_remark(plan.delta, registration.declared_size, plan.unit):
+        yield "δ", remark
+    now = f"{epsilon(cost.epsilon_now)} of {budget(cost.epsilon_budget)} spent on these patients"
     yield "ε now", f"{now}, at δ = {cost.delta:g} (ledger)"
-    yield "ε after one round", f"{cost.epsilon_after_round:.4g}"
+    yield "ε after one round", epsilon(cost.epsilon_after_round)
     share = cost.epsilon_after / cost.epsilon_budget
-    yield "ε after all", f"{cost.epsilon_after:.4g}, {share:.0%} of the budget: {strength(cost.epsilon_after)}"
+    yield "ε after all", f"{epsilon(cost.epsilon_after)}, {share:.0%} of the budget: {strength(cost.epsilon_after)}"
     if cost.earlier_studies:
         yield (
             "counted",

@@ -2,6 +2,7 @@
 
 import math
 
+from silogan.common.pages.words import epsilon as in_words
 from silogan.common.pages.words import number, small, upward
 
 FALSE_ALARMS = 0.01
@@ -30,7 +31,7 @@ def against_an_attacker(epsilon: float, delta: float, unit: str) -> str:
     found = f"at most {upward(100 * share)} %" if share < VACUOUS else "up to practically all"
     after = "" if share < VACUOUS else " The number alone then guarantees little."
     return (
-        f"At ε\u00a0=\u00a0{upward(epsilon)} and δ\u00a0=\u00a0{small(delta)} ({unit} level), an attacker with "
+        f"At ε\u00a0=\u00a0{in_words(epsilon)} and δ\u00a0=\u00a0{small(delta)} ({unit} level), an attacker with "
         f"{number(100 * FALSE_ALARMS)} % false positives can identify {found} of those in the data, even if the "
         f"attacker knows all other patients.{after}"
     )

@@ -16,28 +16,55 @@ from silogan.common.privacy.plan import NO_PRIVACY, SEEDED
 from silogan.common.privacy.strength import SCALE, strength
 
 # The policy of this frame is held to by the browser: whatever the page contains, it loads nothing and runs nothing.
+# Only the live view has another one, for its own script.
 FRAME = """
 <!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="
+{%- block policy %}default-src 'none'; img-src data:; style-src 'unsafe-inline'{% endblock %}">
 <title>{% block title required %}{% endblock %}</title>
 <style>{% include "style" %}{% block style %}{% endblock %}</style>
 </head>
 <body>
+<a class="skip" href="#content">Skip to the content</a>
 <header>{% block header required %}{% endblock %}</header>
-<main>{% block main required %}{% endblock %}</main>
+<main id="content">{% block main required %}{% endblock %}</main>
 <footer class="meta"><p>{% block footer required %}{% endblock %}</p></footer>
 </body>
 </html>
 """
 
 PARTS = """
+{# How every page begins: what it is, its title, when and of what, what must be seen first, and a sentence. #}
+{% macro masthead(kicker, title, meta, lede) %}
+<p class="kicker">SiloGAN · {{ kicker }}</p>
+<h1>{{ title }}</h1>
+<p class="meta">{{ meta }}</p>
+{{ caller() }}
+<p class="lede">{{ lede }}</p>
+{% endmacro %}
+
+{# The verdict of a run or of several, in plain words, with what was measured. #}
+{% macro verdict_banner(verdict, plain) %}
+<div class="banner {{ {"usable": "good", "failed": "bad"}.get(verdict.word, "care") }}" role="note">
+<p><strong>{{ verdict.word | capitalize }}</strong>: {{ plain }}</p>
+<ul>{% for reason in verdict.reasons %}<li>{{ reason }}</li>{% endfor %}</ul></div>
+{% endmacro %}
+
+{# A picture of records, in its own size or smaller. A sheet of many classes scrolls on a phone rather than shrink to
+dots. #}
+{% macro sheet(picture, alt) %}
+<div class="sheet" role="group" aria-label="A picture that scrolls sideways" tabindex="0">
+<img src="data:image/png;base64,{{ picture.base64 }}" alt="{{ alt }}"
+width="{{ picture.width }}" height="{{ picture.height }}" style="min-width:{{ picture.width // 2 }}px"></div>
+{% endmacro %}
+
 {# A line that must be seen; `kind` is "good", "care" or "bad". #}
 {% macro banner(kind, what, why) %}
-<div class="banner {{ kind }}" role="note"><p><strong>{{ what }}</strong>: {{ why }}</p></div>
+<div class="banner {{ kind }}" role="note"><p><strong>{{ what[0] | upper }}{{ what[1:] }}</strong>: {{ why }}</p></div>
 {% endmacro %}
 
 {# One figure of a list of class "cards". #}
@@ -58,19 +85,22 @@ PARTS = """
 
 {# ε of its budget, drawn and written. #}
 {% macro bar(epsilon, budget) %}
-{% if epsilon is none or not budget %}{{ epsilon | upward }}{% else %}
+{% if epsilon is none or not budget %}{{ epsilon | epsilon }}{% else %}
 {% set over = epsilon > budget %}
 {% set share = "%.1f" | format([100.0, 100 * epsilon / budget] | min) %}
 <div class="spent">
 <div class="bar" aria-hidden="true"><span style="width:{{ share }}%"{% if over %} class="over"{% endif %}></span></div>
-<span>{{ epsilon | upward }} of {{ budget | number(4) }}{{ " (over budget)" if over }}</span></div>
+<span>{{ epsilon | epsilon }} of {{ budget | budget }}{{ " (over budget)" if over }}</span></div>
 {% endif %}
 {% endmacro %}
 
-{# A table whose rows the caller writes. It scrolls sideways on a narrow screen, by keyboard too. #}
+{# A table whose rows the caller writes. On a phone the cells of more than three columns stand below each other
+(`common.pages.style`); what is too broad all the same scrolls sideways, by keyboard too. #}
 {% macro table(caption, head, class="") %}
+{% set wide = head | length > 3 %}
 <div class="scroll" role="region" aria-label="{{ caption }}" tabindex="0">
-<table{% if class %} class="{{ class }}"{% endif %}>
+<table class="{{ class }}{{ " wide" if wide }}"
+{%- if wide %} style="{% for cell in head %}--c{{ loop.index }}:{{ cell | css }};{% endfor %}"{% endif %}>
 <caption>{{ caption }}</caption>
 <thead><tr>{% for cell in head %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -93,9 +123,10 @@ PARTS = """
 {% endcall %}
 {% endmacro %}
 
-{# What opens on demand, and is always open on paper; if not `fold` it is simply there. #}
-{% macro details(summary, fold=true) %}
-{% if fold %}<details><summary>{{ summary }}</summary>{{ caller() }}</details>{% else %}{{ caller() }}{% endif %}
+{# What opens on demand; on paper it is open, or not there at all if not `printed`; if not `fold` it is simply there. #}
+{% macro details(summary, fold=true, printed=true) %}
+{% if fold %}<details{% if not printed %} class="unprinted"{% endif %}>
+<summary>{{ summary }}</summary>{{ caller() }}</details>{% else %}{{ caller() }}{% endif %}
 {% endmacro %}
 
 {# A titled list; `kind` is "yes", "no" or empty. #}
@@ -136,8 +167,8 @@ PARTS = """
 """
 
 FILTERS = (
-    words.upward, words.downward, words.small, words.number, words.whole, words.percent, words.duration, words.memory,
-    words.counted, words.moment,
+    words.epsilon, words.left, words.budget, words.small, words.number, words.whole, words.percent, words.duration,
+    words.memory, words.counted, words.moment, words.measured, words.css,
 )  # fmt: skip
 GLOBALS = {
     "strength": strength,

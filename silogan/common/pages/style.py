@@ -1,4 +1,16 @@
-"""How the report looks: light and dark, on a phone, on a desk and on paper; nothing is fetched."""
+"""How the pages look: light and dark, on a phone, on a desk and on paper; nothing is fetched.
+
+Page numbers in print are margin boxes of `@page`, which Chromium draws from version 131; older browsers leave them out.
+"""
+
+MOST_COLUMNS = 12
+
+# On a phone the cells of a wide table stand below each other, each with the heading of its column (`--c1` ... of the
+# table), as no style can look it up.
+_HEADINGS = "\n".join(
+    f"  .wide :is(th, td):nth-child({column})::before {{ content: var(--c{column}); }}"
+    for column in range(1, MOST_COLUMNS + 1)
+)
 
 STYLE = """
 :root {
@@ -22,7 +34,7 @@ body {
 header, main, footer { max-width: 62rem; margin: 0 auto; padding: 0 1.5rem; }
 header { padding-top: 2.75rem; }
 footer { margin-top: 3rem; padding-bottom: 2.5rem; }
-h1 { font-size: clamp(1.7rem, 4.5vw, 2.4rem); line-height: 1.15; margin: .25rem 0 .9rem; letter-spacing: -.015em; }
+h1 { font-size: clamp(1.5rem, 4.5vw, 2.4rem); line-height: 1.15; margin: .25rem 0 .9rem; letter-spacing: -.015em; }
 h1 { text-wrap: balance; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; margin: 2.75rem 0 .4rem; }
 h3 { font-size: 1rem; margin: 1.25rem 0 .35rem; }
@@ -35,8 +47,14 @@ a { color: var(--accent); }
 .lede { font-size: 1.15rem; max-width: 52rem; }
 .meta, .soft, figcaption, caption { color: var(--soft); font-size: .875rem; }
 
+.skip { position: absolute; left: -100vw; background: var(--card); padding: .5rem 1rem; border-radius: 0 0 8px 0; }
+.skip:focus { left: 0; top: 0; }
+.stamp { border: 2px solid; border-radius: 6px; padding: .3rem .8rem; width: fit-content; font-weight: 600; }
+.banner ul { margin: .35rem 0 0; padding-left: 1.15rem; font-size: .9rem; }
 .banner { border-left: 5px solid; border-radius: 6px; padding: .8rem 1.1rem; margin: 1rem 0; }
-.banner p { margin: 0; max-width: none; }
+.banner p { margin: 0; }
+.banner, .banner p { max-width: none; }
+.banner li::first-letter, p.banner::first-letter { text-transform: uppercase; }
 .banner strong { font-size: 1.06rem; }
 .pill { display: inline-block; font-size: .74rem; font-weight: 600; line-height: 1.5; }
 .pill { padding: .12rem .5rem; border-radius: .8rem; }
@@ -50,6 +68,11 @@ a { color: var(--accent); }
 .sheet { width: fit-content; max-width: 100%; background: #ffffff; padding: .5rem; overflow-x: auto; }
 .sheet img { display: block; max-width: 100%; height: auto; }
 .sheet + figcaption { margin-top: .5rem; }
+.pair { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
+.pair figure { max-width: 100%; }
+.sign { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 4rem 1.5rem; }
+.sign { margin: 4rem 0 0; padding: 0; list-style: none; }
+.sign li { border-top: 1px solid var(--ink); padding-top: .2rem; color: var(--soft); font-size: .875rem; }
 
 .cards { list-style: none; margin: .8rem 0 0; padding: 0; }
 .cards, .charts, .sides { display: grid; gap: .9rem; }
@@ -76,10 +99,11 @@ caption { text-align: left; padding: .7rem .8rem .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .8rem; border-top: 1px solid var(--rule); }
 thead th { color: var(--soft); font-size: .82rem; border-top: 0; vertical-align: bottom; }
 tbody th .soft { display: block; font-weight: 400; }
-.figures th, .figures td { padding: .45rem .7rem; }
+.figures th, .figures td { padding: .45rem .55rem; }
+.figures caption { padding-left: .55rem; padding-right: .55rem; }
 .figures tbody th { min-width: 8rem; max-width: 14rem; overflow-wrap: anywhere; }
-.figures td { white-space: nowrap; }
 .spent { display: grid; grid-template-columns: 5rem auto; gap: .6rem; align-items: center; }
+.spent > span { white-space: nowrap; }
 .bar { height: .55rem; border-radius: .3rem; background: var(--rule); overflow: hidden; }
 .bar span { display: block; height: 100%; background: var(--accent); }
 .bar .over { background: var(--bad); }
@@ -93,26 +117,48 @@ tbody th .soft { display: block; font-weight: 400; }
 details { margin: .8rem 0; }
 summary { cursor: pointer; font-weight: 600; color: var(--accent); padding: .2rem 0; }
 code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; font-size: .88em; }
-pre { padding: .8rem 1rem; overflow-x: auto; }
+pre { padding: .8rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 
 @media (max-width: 40rem) {
   header, main, footer { padding-left: 1rem; padding-right: 1rem; }
   header { padding-top: 1.75rem; }
   .lede { font-size: 1.06rem; }
 }
+@media screen and (max-width: 40rem) {
+  .wide, .wide caption, .wide tbody { display: block; }
+  .wide caption { padding: .7rem .8rem .3rem; }
+  .wide thead { display: none; }
+  .wide tr { display: grid; grid-template-columns: 1fr 1fr; gap: .35rem 1rem; padding: .6rem .8rem; }
+  .wide tr { border-top: 1px solid var(--rule); }
+  .wide :is(th, td) { border: 0; padding: 0; min-width: 0; max-width: none; overflow-wrap: anywhere; }
+  .wide th { grid-column: 1 / -1; }
+  .wide :is(th, td)::before { display: block; color: var(--soft); font-size: .8rem; font-weight: 400; }
+  .wide .spent > span { white-space: normal; }
+  .wide .spent { grid-template-columns: 1fr; gap: .2rem; }
+HEADINGS
+}
+@page {
+  margin: 18mm 16mm 20mm;
+  @bottom-left { content: "SiloGAN"; font: 8pt sans-serif; color: #55646e; }
+  @bottom-right { content: "page " counter(page) " of " counter(pages); font: 8pt sans-serif; color: #55646e; }
+}
 @media print {
   :root { --paper: #ffffff; }
-  body { font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  html { font-size: 10pt; }
+  .skip, .unprinted { display: none; }
+  body { font-size: 1rem; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   header, main, footer { max-width: none; padding: 0; }
+  p { max-width: none; }
   h2 { margin-top: 1.6rem; }
   h2, h3 { break-after: avoid; }
-  .chart, .cards li, .box, .banner, .sheet, tr { break-inside: avoid; }
+  .chart, .cards li, .box, .banner, .sheet, .scroll, .sign, figure, tr { break-inside: avoid; }
+  .sheet img { max-height: 85mm; width: auto; }
   .charts { grid-template-columns: repeat(3, 1fr); }
   .cards { grid-template-columns: repeat(4, 1fr); }
   .scroll { overflow: visible; }
-  .figures td { white-space: normal; }
   .figures th, .figures td, th, td { padding: .25rem .4rem; min-width: 0; }
+  caption, .figures caption { padding: .5rem .4rem .2rem; }
   .spent { grid-template-columns: 3rem auto; }
   details::details-content { content-visibility: visible; height: auto; }
 }
-"""
+""".replace("HEADINGS", _HEADINGS)

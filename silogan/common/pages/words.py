@@ -1,6 +1,7 @@
 """Numbers formatted for readers.
 
-Privacy loss is always rounded up, and the rest of a budget down: a report must not promise more than was proven.
+Privacy loss is always rounded up (`epsilon`), and the rest of a budget down (`left`): nothing may promise more than was
+proven.
 """
 
 import math
@@ -20,11 +21,25 @@ def upward(value: float | None, digits: int = 3) -> str:
     return f"{_rounded(value, digits, ROUND_CEILING).normalize():f}"
 
 
-def downward(value: float | None, digits: int = 3) -> str:
-    """`value` to that many significant digits, rounded down: 9.9812 is 9.98."""
+def epsilon(value: float | None) -> str:
+    """A privacy loss ε, rounded up at three decimals: 9.99684 is 9.997.
+
+    This is the one rule for pages, terminals and audits. It never reads smaller than it is, and with `left` beside it
+    the two add up to a budget of at most three decimals.
+    """
+    return _at_three_decimals(value, ROUND_CEILING)
+
+
+def left(value: float | None) -> str:
+    """What is left of a budget, or a lower bound on ε, rounded down at three decimals: 0.00316 is 0.003."""
+    return _at_three_decimals(value, ROUND_FLOOR)
+
+
+def budget(value: float | None) -> str:
+    """A budget as somebody gave it, without rounding."""
     if value is None or not math.isfinite(value):
         return upward(value)
-    return f"{_rounded(value, digits, ROUND_FLOOR).normalize():f}"
+    return f"{Decimal(str(value)).normalize():f}"
 
 
 def small(value: float | None) -> str:
@@ -49,6 +64,13 @@ def number(value: float | None, digits: int = 3) -> str:
     if float(value).is_integer() or abs(value) >= 10**digits:
         return f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.{digits}g}"
     return f"{value:.{digits}g}"
+
+
+def measured(value: float | None) -> str:
+    """A measured figure to three significant digits, zeros at its end too, so that a column reads evenly: 0.950."""
+    if value is None or not math.isfinite(value) or abs(value) >= 1000:
+        return number(value)
+    return f"{value:#.3g}".rstrip(".") if value else "0"
 
 
 def percent(value: float | None) -> str:
@@ -79,6 +101,11 @@ def whole(amount: int | None) -> str:
     return NOTHING if amount is None else f"{amount:,}"
 
 
+def css(text: str) -> str:
+    """`text` as a string of a style sheet; whatever may end one is written as its code (CSS Syntax 3, 4.3.7)."""
+    return '"' + "".join(one if one.isalnum() or one == " " else f"\\{ord(one):x} " for one in text) + '"'
+
+
 def counted(amount: int, noun: str) -> str:
     """The noun with its number: 1 hospital, 4 hospitals."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
@@ -91,6 +118,12 @@ def moment(iso: str) -> str:
     except ValueError:
         return iso
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def _at_three_decimals(value: float | None, rounding: str) -> str:
+    if value is None or not math.isfinite(value):
+        return upward(value)
+    return f"{Decimal(str(value)).quantize(Decimal('0.001'), rounding=rounding).normalize():f}"
 
 
 def _rounded(value: float, digits: int, rounding: str) -> Decimal:

@@ -38,6 +38,26 @@ SCALE = (
 """The whole scale in one sentence."""
 
 
+def delta_remark(delta: float, records: int | None, unit: str) -> str:
+    """What to say of a δ that is too large for a cohort; empty where nothing is, or where the cohort's size is unknown.
+
+    A mechanism that publishes each record in full with probability δ satisfies (0, δ): with δ at or above one over the
+    number of records, it is expected to publish at least one (Dwork and Roth, "The Algorithmic Foundations of
+    Differential Privacy", 2014, section 2.3).
+
+    Args:
+        delta: of the guarantee.
+        records: declared size of the cohort, in units of privacy.
+        unit: of privacy, patient or record.
+    """
+    if not records or delta * records < 1:
+        return ""
+    return (
+        f"δ = {delta:g} is weak for {records:,} {unit}s: it allows that one of them is revealed in full; "
+        f"choose δ well below 1/{records:,}"
+    )
+
+
 def strength(epsilon: float) -> Strength:
     """How strong a guarantee of `epsilon` is: a word, never a measure, and not to be compared across units or δ.
 

@@ -49,11 +49,14 @@ class Fidelity(Neighbourhoods):
         frechet_distance: at least 0; depends on the features and the number of samples, and is not InceptionV3's FID.
         features: the name of the network.
         samples: how many images of each kind were compared; equally many, since the measures depend on the ratio.
+        reference: the same measures of as many real training images in the place of the synthetic ones: what a perfect
+            generator would show; None where there are too few.
     """
 
     frechet_distance: float
     features: str
     samples: int
+    reference: dict[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def evaluate(asked: Comparison) -> EvaluationResult:
     if samples <= NEIGHBOURS:
         reason = f"it needs at least {NEIGHBOURS + 1} synthetic and {NEIGHBOURS + 1} real test images"
         return EvaluationResult(utility, None, reason)
-    return EvaluationResult(utility, _fidelity(reference, synthetic, test[0], samples, asked.seed), None)
+    return EvaluationResult(utility, _fidelity(reference, synthetic, train[0], test[0], samples, asked.seed), None)
 
 
 def _check_match(
@@ -168,16 +171,21 @@ def _others(asked: Comparison, synthetic: _Images, train: _Images, test: _Images
     return found
 
 
-def _fidelity(network: Classifier, synthetic: Tensor, real: Tensor, samples: int, seed: int) -> Fidelity:
+def _fidelity(network: Classifier, synthetic: Tensor, train: Tensor, test: Tensor, samples: int, seed: int) -> Fidelity:
     begin_part("fidelity")
     generator = torch.Generator().manual_seed(seed)
-    real_features, synthetic_features = (
+    of_test, of_synthetic, of_train = (
         features(network, images[torch.randperm(len(images), generator=generator)[:samples]])
-        for images in (real, synthetic)
+        for images in (test, synthetic, train)
     )
+
+    def measured(others: Tensor) -> dict[str, float]:
+        distance = frechet_distance(of_test, others)
+        return {**asdict(neighbourhoods(of_test, others)), "frechet_distance": distance}
+
     return Fidelity(
-        **asdict(neighbourhoods(real_features, synthetic_features)),
-        frechet_distance=frechet_distance(real_features, synthetic_features),
+        **measured(of_synthetic),
         features=FEATURE_NETWORK,
         samples=samples,
+        reference=measured(of_train) if len(of_train) == samples else None,
     )

@@ -14,7 +14,7 @@ from silogan.common import bounds
 from silogan.common.config.scenario import Unit
 from silogan.common.errors import UsageError
 from silogan.common.modality import Schema
-from silogan.common.pages.words import upward
+from silogan.common.pages.words import epsilon
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC NewsCodes, "created using generative AI": the mark that Regulation (EU) 2024/1689, Article 50(2), asks for."""
@@ -44,7 +44,7 @@ class Guarantee:
 
     def __str__(self) -> str:
         return (
-            f"differentially private for each {self.unit} of each hospital: ε at most {upward(self.epsilon)} at "
+            f"differentially private for each {self.unit} of each hospital: ε at most {epsilon(self.epsilon)} at "
             f"δ = {self.delta} (neighbouring data: one {self.unit} more or less), as the generator's file states"
         )
 

@@ -200,7 +200,7 @@ def _facts(statement: Statement, evidence: Evidence) -> dict[str, Any]:
         "rounds": words.counted(steps, "round") if steps else "fitted to releases, nothing was trained",
         "unit": study.plan.unit,
         "spent": [
-            (one.name, words.upward(one.epsilon), words.number(one.budget), words.small(one.delta), one.unit)
+            (one.name, words.epsilon(one.epsilon), words.budget(one.budget), words.small(one.delta), one.unit)
             for one in statement.sites
         ],
         "versions": ", ".join(f"{name} {version}" for name, version in (report.get("versions") or {}).items()),

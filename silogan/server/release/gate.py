@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from silogan.common.errors import PrivacyRefusal, SiloganError, VerificationError, one_line
-from silogan.common.pages.words import counted, upward
+from silogan.common.pages import words
+from silogan.common.pages.words import counted
 from silogan.common.privacy.plan import NO_PRIVACY
 from silogan.common.wire.study import Study
 from silogan.server.release.datasheet import Datasheet
@@ -115,12 +116,13 @@ def _budgets(evidence: Evidence) -> Found:
     """Of each hospital's own policy; ε of several studies on the same patients is counted by the ledger's filter."""
     spent = [(cohort, charged(cohort)) for cohort in evidence.audit["cohorts"]]
     over = [
-        f"{cohort['name']}: ε = {upward(epsilon)} was spent of a budget of {cohort['epsilon_budget']:g}"
+        f"{cohort['name']}: ε = {words.epsilon(epsilon)} was spent of a budget of "
+        f"{words.budget(cohort['epsilon_budget'])}"
         for cohort, epsilon in spent
         if epsilon is not None and epsilon > cohort["epsilon_budget"]
     ]
     most = max((epsilon for _, epsilon in spent if epsilon is not None), default=None)
-    return over, f"no hospital is above its budget; the most spent is ε = {upward(most)}"
+    return over, f"no hospital is above its budget; the most spent is ε = {words.epsilon(most)}"
 
 
 def _verdict(evidence: Evidence) -> Found:

@@ -28,7 +28,7 @@ from silogan.common.bounds import STRICT, Delta, Text
 from silogan.common.errors import ConfigError, UsageError, VerificationError
 from silogan.common.files import write_bytes_atomically, writing
 from silogan.common.operations.release_key import fingerprint, is_signed
-from silogan.common.pages.words import counted, upward
+from silogan.common.pages.words import counted, epsilon
 
 FORMAT = "silogan-release/1"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -121,7 +121,7 @@ class Manifest:
         spent: list[str] = []
         for delta, unit in sorted(groups):
             most = max(site.epsilon for site in said.sites if (site.delta, site.unit) == (delta, unit))
-            spent.append(f"ε at most {upward(most)} for any one {unit} of a hospital, δ = {delta:g}")
+            spent.append(f"ε at most {epsilon(most)} for any one {unit} of a hospital, δ = {delta:g}")
         override = said.accepted and f"verdict accepted by {said.accepted.name}: {said.accepted.reason}"
         return [
             f"study: {said.title or said.study} ({said.study_id[:16]}…), released {said.created}",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from silogan.common.pages.charts import Chart
-from silogan.common.pages.words import duration, number, percent, upward
+from silogan.common.pages.words import duration, epsilon, number, percent
 
 Report = Mapping[str, Any]
 Event = Mapping[str, Any]
@@ -30,8 +30,8 @@ CURVES = """
 {% call table("One row a round", ("Round", "Replies", "ε smallest", "ε largest", "D on fakes", "Update norm", "Variety",
                                   "Time"), "figures") %}
 {% for event in rounds %}
-{% set epsilon = event.get("epsilon") or {} %}
-{{ row(event.round, [event.sites_replied, epsilon.get("min") | upward, epsilon.get("max") | upward,
+{% set ends = event.get("epsilon") or {} %}
+{{ row(event.round, [event.sites_replied, ends.get("min") | epsilon, ends.get("max") | epsilon,
                      event.fake_accuracy | percent, event.update_norm | number, event.get("variety") | number,
                      event.seconds | duration]) }}
 {% endfor %}
@@ -60,9 +60,9 @@ def _charts(report: Report, rounds: Sequence[Event]) -> Iterable[Chart]:
     yield Chart(
         "Privacy loss ε so far",
         "The hospital that spent the most; shaded: all hospitals.",
-        [(at, epsilon["max"]) for at, epsilon in spent],
-        upward,
-        [(at, epsilon["min"], epsilon["max"]) for at, epsilon in spent],
+        [(at, ends["max"]) for at, ends in spent],
+        epsilon,
+        [(at, ends["min"], ends["max"]) for at, ends in spent],
         line_at=(budgets.pop(), "budget") if len(budgets) == 1 and spent and None not in budgets else None,
         tick=number,
     )

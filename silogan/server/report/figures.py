@@ -26,7 +26,7 @@ FIGURES = """
 {% for group in groups %}
 {% set where = group.sites | length | counted("hospital") ~ ", " ~ group.unit ~ " level, δ\u00a0=\u00a0"
                ~ group.delta | small %}
-{{ card("Privacy loss ε", group.spent | map("upward") | unique | join(" to ") or "—", where,
+{{ card("Privacy loss ε", group.spent | map("epsilon") | unique | join(" to ") or "—", where,
         reading(group.spent[1]) if group.spent else "") }}
 {% endfor %}
 {% endif %}
@@ -41,7 +41,7 @@ FIGURES = """
 {% call table("Utility: a classifier tested on real records. Training on real records gives the upper limit.",
               ["Measure"] + classifiers) %}
 {% for name, meaning, values in utility %}
-{{ row(name, values | map("number"), meaning) }}
+{{ row(name, values | map("measured"), meaning) }}
 {% endfor %}
 {% endcall %}
 {% else %}
@@ -51,18 +51,20 @@ FIGURES = """
 {% call table("Other classifiers, on the lowest frequencies of at most 5,000 records",
               ["Accuracy of", "Trained on synthetic", "Trained on real"]) %}
 {% for name, values in others %}
-{{ row(name, values | map("number"), "") }}
+{{ row(name, values | map("measured"), "") }}
 {% endfor %}
 {% endcall %}
 {% endif %}
 {% if report.fidelity %}
 {% set basis = "Fidelity: %s synthetic records compared with real ones, features: %s"
                | format(report.fidelity.samples | whole, report.fidelity.features) %}
-{% call table(basis, ("Measure", "Value")) %}
-{% for name, meaning, value in fidelity %}
-{{ row(name, [value | number], meaning) }}
+{% call table(basis, ("Measure", "Synthetic", "Real training records")) %}
+{% for name, meaning, value, reference in fidelity %}
+{{ row(name, [value | measured, reference | measured], meaning) }}
 {% endfor %}
 {% endcall %}
+<p class="soft">Real training records: the same measures of as many real ones in the place of the synthetic ones. A
+perfect generator would reach them.</p>
 {% else %}
 <p>Fidelity was not measured: {{ no_fidelity }}.</p>
 {% endif %}
@@ -89,12 +91,14 @@ FIDELITY = (
     ("coverage", "Coverage", "share of real records with a synthetic one close by; 1 is best"),
     ("frechet_distance", "Fréchet distance", "distance of the two distributions; lower is better, 0 is best"),
 )
+NO_BREAK = "\u00a0"
 NO_REASON = "no reason was recorded"
 
 
 def view(report: Report) -> dict[str, Any]:
     """Each measure with its meaning, or the reason why there is none."""
     utility, fidelity = report["utility"], report["fidelity"] or {}
+    reference: Mapping[str, Any] = fidelity.get("reference") or {}  # runs of older versions have none
     told = [of for of in CLASSIFIERS if of in ("synthetic", "real") or utility.get(f"accuracy_{of}") is not None]
     return {
         "headline": _headline(report),
@@ -109,7 +113,7 @@ def view(report: Report) -> dict[str, Any]:
             for name, found in utility.get("others", {}).items()
         ],
         "no_utility": report["utility_reason"] or NO_REASON,
-        "fidelity": [(name, meaning, fidelity.get(key)) for key, name, meaning in FIDELITY],
+        "fidelity": [(name, meaning, fidelity.get(key), reference.get(key)) for key, name, meaning in FIDELITY],
         "no_fidelity": report["fidelity_reason"] or NO_REASON,
     }
 
@@ -120,7 +124,7 @@ def _headline(report: Report) -> dict[str, str | None]:
     if report.get("table"):
         measure, classifier, shown, limit = "auroc", "logistic regression", number, ""
     synthetic, real = (report["utility"].get(f"{measure}_{of}") for of in ("synthetic", "real"))
-    ceiling = "" if real is None else f"; {shown(real)} when trained on real ones{limit}"
+    ceiling = "" if real is None else f"; {shown(real).replace(' ', NO_BREAK)} when trained on real ones{limit}"
     return {
         "name": f"{'AUROC' if report.get('table') else 'Accuracy'} on real test records",
         "value": None if synthetic is None else shown(synthetic),

@@ -21,7 +21,7 @@ It was trained <strong>without differential privacy</strong>: nothing limits wha
 Each hospital trained under its own differential privacy guarantee; the guarantees differ and are listed below.
 {%- elif groups | length == 1 %}
 {% set group = groups[0] %}
-{% set epsilon, delta = group.spent[1] | upward, group.delta | small %}
+{% set epsilon, delta = group.spent[1] | epsilon, group.delta | small %}
 At each hospital by itself, adding or removing
 any one {{ "patient's records" if group.unit == "patient" else "record" }} makes no result more than
 <strong><var>e</var><sup>{{ epsilon }}</sup> times as likely, plus {{ delta }}</strong>
@@ -29,7 +29,7 @@ any one {{ "patient's records" if group.unit == "patient" else "record" }} makes
 {%- else %}
 Each hospital trained under its own differential privacy guarantee, at most
 {% for group in groups -%}
-{{ "or " if not loop.first }}ε&nbsp;=&nbsp;{{ group.spent[1] | upward }} with
+{{ "or " if not loop.first }}ε&nbsp;=&nbsp;{{ group.spent[1] | epsilon }} with
 δ&nbsp;=&nbsp;{{ group.delta | small }} for any one {{ group.unit }}
 {% endfor -%}
 added or removed.
@@ -54,7 +54,7 @@ the same patients add to it: each hospital's ledger keeps the total.</p>
 {{ row(group.sites | length | counted("hospital"), [
        group.unit,
        group.delta | small,
-       group.spent | map("upward") | unique | join(" to ") or "—",
+       group.spent | map("epsilon") | unique | join(" to ") or "—",
        reading(group.spent[1]) if group.spent else "—",
        group.ends("steps") | map("whole") | unique | join(" to "),
    ]) }}
@@ -82,7 +82,7 @@ the same patients add to it: each hospital's ledger keeps the total.</p>
 {% endcall %}
 {% call table("What left each hospital: noisy sums, by phase",
               ("Phase", "Of the budget", "Noise multiplier σ", "Sample rate q", "Clipping norm C",
-               "Records per patient k",               "Sums a round", "Rounds"), "figures") %}
+               "Records per patient k", "Sums a round", "Rounds"), "figures") %}
 {% for phase in report.phases %}
 {{ row(phase.name, [phase.share | percent, phase.noise_multiplier | number(4), phase.sample_rate | number,
                     phase.clip_norm | number, phase.records_per_patient | whole, phase.steps_per_round | whole,
@@ -109,9 +109,14 @@ is.</li>
 {% endcall %}
 {% else %}
 {% call box("Covered by the guarantee", "yes") %}
+{% if not report.rounds_planned %}
+<li>The noisy sums that each hospital released, and the generator that was fitted to them.</li>
+<li>Everything computed from these alone: the synthetic records, on this page and any drawn later.</li>
+{% else %}
 <li>The weights of generator and discriminator, of every round.</li>
 <li>Everything computed from the weights alone: the synthetic records, on this page and any drawn later, the
 discriminator's accuracy on synthetic records, and the size of the updates.</li>
+{% endif %}
 <li>This holds for each hospital by itself, even against everyone else working together.</li>
 {% endcall %}
 {% call box("Not covered", "no") %}

@@ -13,14 +13,28 @@ from PIL import Image
 
 from silogan.common.files import write_bytes_atomically
 from silogan.common.pages.page import environment, rendered
-from silogan.server.report import curves, figures, joint, memorisation, pictures, privacy, refinement, settings, table
+from silogan.common.privacy.strength import delta_remark
+from silogan.server.report import (
+    approvals,
+    curves,
+    figures,
+    joint,
+    memorisation,
+    pictures,
+    privacy,
+    refinement,
+    settings,
+    table,
+    use,
+)
 
 Report = Mapping[str, Any]
 Event = Mapping[str, Any]
 
 PAGE = """
 {% extends "frame" %}
-{% from "parts" import banner %}
+{% from "parts" import banner, masthead, verdict_banner %}
+{% from "parts" import sheet as picture %}
 {% set hospital = "simulated hospital" if report.engine in SIMULATED else "hospital" %}
 
 {% block title %}{{ report.title or report.name }} · SiloGAN report{% endblock %}
@@ -28,17 +42,17 @@ PAGE = """
 {% block style %}{% if report.get("table") or report.get("joint") %}{% include "table_style" %}{% endif %}{% endblock %}
 
 {% block header %}
-<p class="kicker">SiloGAN run report</p>
-<h1>{{ report.title or report.name }}</h1>
 {% set sums = "fitted to %s from" | format(report.phases | length | counted("release")) %}
 {% set made = "trained by" if report.rounds_planned else sums %}
-<p class="lede">One generator of synthetic {{ report.records.described }},
+{% set lede %}
+One generator of synthetic {{ report.records.described }},
 {{ made }} {{ report.sites | length | counted(hospital) }}
-{%- if report.rounds_planned %} in {{ report.rounds | counted("round") }}{% endif %}. {% include "sentence" %}</p>
-<p class="meta">{{ report.created | moment }} · run “{{ report.name }}”</p>
+{%- if report.rounds_planned %} in {{ report.rounds | counted("round") }}{% endif %}. {% include "sentence" %}
+{% endset %}
+{% set meta = "%s · run “%s”" | format(report.created | moment, report.name) %}
+{% call masthead("run report", report.title or report.name, meta, lede) %}
 {% if report.get("verdict") %}
-{% set kind = {"usable": "good", "failed": "bad"}.get(report.verdict.word, "care") %}
-{{ banner(kind, report.verdict.word | capitalize, report.verdict.reasons | join("; ")) }}
+{{ verdict_banner(report.verdict, use.plain) }}
 {% endif %}
 {% if not report.private %}
 {{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share its results.") }}
@@ -46,12 +60,17 @@ PAGE = """
 {% if report.seeded %}
 {{ banner("care", SEEDED, "a fixed seed makes a simulation repeatable, and its noise predictable.") }}
 {% endif %}
-{% if report.expected %}
+{% for remark in weak_deltas %}
+{{ banner("care", "Weak δ", remark) }}
+{% endfor %}
+{% if report.expected and not measured %}
 {{ banner("care", "What to expect", report.expected) }}
 {% endif %}
 {% if report.stopped %}
 {{ banner("care", "Stopped after %d of %d rounds" | format(report.rounds, report.rounds_planned), report.stopped) }}
 {% endif %}
+<p class="stamp">Not for diagnosis</p>
+{% endcall %}
 {% endblock %}
 
 {% block main %}
@@ -62,21 +81,28 @@ PAGE = """
 {% if report.classes %}one column for each of {{ report.classes | length }} classes: {{ report.classes | join(", ") }}
 {%- else %}without classes{% endif %}
 {% endset %}
+<div class="pair">
 <figure>
-{# A sheet of many classes scrolls on a phone, rather than shrink to dots. #}
-<div class="sheet"><img src="data:image/png;base64,{{ sheet.base64 }}"
-alt="Synthetic sample {{ report.records.noun }}, {{ what }}."
-width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.width // 2 }}px"></div>
+{{ picture(sheet, "Synthetic sample %s, %s." | format(report.records.noun, what | trim)) }}
 <figcaption><strong>Synthetic, not patients.</strong>
 {{- "" if report.private else " %s." | format(NO_PRIVACY) }}
 {{- " %s." | format(SEEDED | capitalize) if report.seeded }}
 {%- if report.get("credit") %} With {{ report.credit }}; all else comes from the hospitals' release.{% endif %}
 </figcaption>
 </figure>
+{% if reference %}
+<figure>
+{{ picture(reference, "Public images that the study names, for comparison.") }}
+<figcaption><strong>Public images</strong> that the study names (model.public), for comparison. They are of no
+hospital's patients.</figcaption>
+</figure>
+{% endif %}
+</div>
 {% else %}
 <p>No samples were drawn in this run.</p>
 {% endif %}
 </section>
+{% include "use" %}
 {% include "figures" %}
 {% if report.get("memorisation") %}
 {% include "memorisation" %}
@@ -90,8 +116,11 @@ width="{{ sheet.width }}" height="{{ sheet.height }}" style="min-width:{{ sheet.
 {% if report.get("joint") %}
 {% include "joint" %}
 {% endif %}
+{% include "approvals" %}
 {% include "sites" %}
+{% if report.rounds_planned %}
 {% include "curves" %}
+{% endif %}
 {% include "scope" %}
 {% include "settings" %}
 {% endblock %}
@@ -105,6 +134,8 @@ report.json.
 PAGES = environment(
     page=PAGE,
     sentence=privacy.SENTENCE,
+    use=use.USE,
+    approvals=approvals.APPROVALS,
     figures=figures.FIGURES,
     memorisation=memorisation.MEMORISATION,
     refinement=refinement.REFINEMENT,
@@ -119,22 +150,28 @@ PAGES = environment(
 )
 
 
-def write_html(path: Path, report: Report, events: Sequence[Event], grid_png: bytes | None) -> None:
+def write_html(
+    path: Path, report: Report, events: Sequence[Event], grid_png: bytes | None, public_png: bytes | None = None
+) -> None:
     """Writes the page of `render_html` to `path`; a reader sees the old page or the whole new one.
 
     Raises:
         OSError: the file cannot be written.
     """
-    write_bytes_atomically(path, render_html(report, events, grid_png).encode())
+    write_bytes_atomically(path, render_html(report, events, grid_png, public_png).encode())
 
 
-def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None) -> str:
+def render_html(
+    report: Report, events: Sequence[Event], grid_png: bytes | None, public_png: bytes | None = None
+) -> str:
     """The report page.
 
     Args:
         report: the content of `report.json`.
         events: the lines of `events.jsonl`; those that are not about a round are passed over.
         grid_png: contact sheet of the released generator, or None if there is none.
+        public_png: some of the public images that the study names (`model.public`), to show beside it; never images of
+            a hospital, nor of a test split.
 
     Returns:
         A self-contained HTML document.
@@ -143,7 +180,11 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
     return rendered(
         PAGES,
         report=report,
-        sheet=_sheet(grid_png),
+        sheet=sheet_of(grid_png),
+        reference=sheet_of(public_png),
+        weak_deltas=_weak_deltas(report),
+        **use.view(report),
+        **approvals.view(report),
         **privacy.view(report),
         **figures.view(report),
         **memorisation.view(report),
@@ -155,8 +196,17 @@ def render_html(report: Report, events: Sequence[Event], grid_png: bytes | None)
     )
 
 
-def _sheet(png: bytes | None) -> dict[str, Any] | None:
+def sheet_of(png: bytes | None) -> dict[str, Any] | None:
+    """A picture as the pages embed it; nothing for None."""
     if png is None:
         return None
     width, height = Image.open(BytesIO(png)).size
     return {"base64": b64encode(png).decode(), "width": width, "height": height}
+
+
+def _weak_deltas(report: Report) -> list[str]:
+    """What to say of each δ that is too large for its hospital."""
+    if not report["private"]:
+        return []
+    remarks = (delta_remark(site["delta"], site.get("declared_size"), site["unit"]) for site in report["sites"])
+    return [remark for remark in dict.fromkeys(remarks) if remark]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from silogan.common.pages.words import number
+from silogan.server.report.verdict import Word
 
 Report = Mapping[str, Any]
 
@@ -22,7 +23,7 @@ SETTINGS = """
 <p>Draw more records (RUN is the run's folder). This costs no more privacy:</p>
 <pre><code>silogan generate RUN --count 1000 --out DIR</code></pre>
 {% endif %}
-{% call details("Model and machine") %}
+{% call details("Model and machine", printed=false) %}
 {{ pairs("What was trained, and on what", ("What", "Value"), (
        ("Family", report.model.family),
        ("Parameters of the generator", report.model.parameters_generator | whole),
@@ -31,10 +32,15 @@ SETTINGS = """
        ("Hardware", report.hardware),
    )) }}
 {% endcall %}
-{% call details("Settings") %}
+{% if report.expected and measured %}
+{% call details("Forecast before the run", printed=false) %}
+<p>{{ report.expected }}. The run was measured since: the verdict counts.</p>
+{% endcall %}
+{% endif %}
+{% call details("Settings", printed=false) %}
 {{ pairs("Every setting of the scenario", ("Setting", "Value"), settings) }}
 {% endcall %}
-{% call details("Versions") %}
+{% call details("Versions", printed=false) %}
 {{ pairs("Software that was used", ("Package", "Version"), report.versions | items) }}
 {% endcall %}
 </section>
@@ -43,7 +49,8 @@ SETTINGS = """
 
 def view(report: Report) -> dict[str, Any]:
     """The settings in words."""
-    return {"settings": list(flatten(report["configuration"]))}
+    measured = (report.get("verdict") or {"word": Word.unmeasured})["word"] != Word.unmeasured
+    return {"settings": list(flatten(report["configuration"])), "measured": measured}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -90,22 +90,25 @@ class Verdict:
 def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Word, str]]:
     """The word of each figure, and the figure in words."""
     utility, fidelity = figures.get("utility") or {}, figures.get("fidelity")
-    for name, chance in (("auroc", 0.5), ("accuracy", 1 / max(2, num_classes))):
-        synthetic, real = utility.get(f"{name}_synthetic"), utility.get(f"{name}_real")
+    for name, chance in (("AUROC", 0.5), ("accuracy", 1 / max(2, num_classes))):
+        synthetic, real = (utility.get(f"{name.lower()}_{of}") for of in ("synthetic", "real"))
         if synthetic is not None and real is not None and real > chance:
             kept = (synthetic - chance) / (real - chance)
-            told = f"{kept:.0%} of what real records teach beyond chance ({name} {synthetic:.3f}, real {real:.3f})"
-            yield _graded(kept, KEPT_USABLE, KEPT_WEAK), f"{told}, usable from {KEPT_USABLE:.0%}"
+            told = f"{_share(max(0.0, kept))} of what real records teach beyond chance"
+            told = f"{told} ({name} {synthetic:.3f}, real {real:.3f})"
+            yield _graded(kept, KEPT_USABLE, KEPT_WEAK), f"{told}, usable from {_share(KEPT_USABLE)}"
             break  # of two classes AUROC alone: accuracy depends on how many there are of each
     recalls = [recall for recall in utility.get("per_class_recall_synthetic") or () if recall is not None]
     if recalls:
-        told = f"the class found least is found in {min(recalls):.0%} of cases, usable from {RECALL_USABLE:.0%}"
+        told = f"the class found least is found in {_share(min(recalls))} of cases, usable from {_share(RECALL_USABLE)}"
         yield _graded(min(recalls), RECALL_USABLE, RECALL_WEAK), told
-    if fidelity is not None and fidelity.get("coverage") is not None:
-        told = (
-            f"{fidelity['coverage']:.0%} of real images have a synthetic one nearby, usable from {COVERAGE_USABLE:.0%}"
-        )
-        yield _graded(fidelity["coverage"], COVERAGE_USABLE, COVERAGE_WEAK), told
+    if fidelity is not None and (coverage := fidelity.get("coverage")) is not None:
+        told = f"{_share(coverage)} of real images have a synthetic one nearby, usable from {_share(COVERAGE_USABLE)}"
+        yield _graded(coverage, COVERAGE_USABLE, COVERAGE_WEAK), told
+
+
+def _share(figure: float) -> str:
+    return f"{100 * figure:.0f} %"
 
 
 def _graded(figure: float, usable: float, weak: float) -> Word:

@@ -17,9 +17,10 @@ from silogan.client.ledger.page import render_page, write_page
 from silogan.client.ledger.policy import Policy
 from silogan.common.config.scenario import Unit
 from silogan.common.errors import PrivacyRefusal, UsageError
-from silogan.common.pages.words import downward, small, upward
+from silogan.common.pages.words import epsilon, left, small
 from silogan.common.privacy.plan import SEEDED
 from silogan.simulations.audit import as_plain
+from tests.browser import cut_off
 from tests.pages import Page
 from tests.plans import training_plan
 
@@ -68,7 +69,9 @@ def test_the_answers_come_in_the_order_of_the_questions(found: Audit) -> None:
         "All ledgers at a glance",
         "bergen",
         "torn",
+        "Attacks that were measured",
         "What is outside the guarantee",
+        "Read and filed",
     ]
 
 
@@ -85,12 +88,12 @@ def test_the_guarantee_has_its_unit_neighbours_and_figures_by_three_accountants(
     assert "Unit of privacy: the patient, that is all records of one patient at this hospital together" in text
     assert "add or remove one patient" in text
     for value in (found.epsilon_prv, found.epsilon_pld, found.epsilon_rdp):
-        assert upward(value, 4) in text
+        assert epsilon(value) in text
     assert (
-        f"Privacy loss ε {upward(found.epsilon_prv, 4)} all runs together; {upward(statement.epsilon_settled, 4)} for"
+        f"Privacy loss ε {epsilon(found.epsilon_prv)} all runs together; {epsilon(statement.epsilon_settled)} for"
         in text
     )
-    assert f"Budget 2 from the hospital's current policy Left {downward(statement.epsilon_left)} of" in text
+    assert f"Budget 2 from the hospital's current policy Left {left(statement.epsilon_left)} of" in text
     assert f"δ {small(PLAN.delta)} probability" in text
     assert "conservative" in text
 
@@ -107,7 +110,7 @@ def test_each_run_shows_its_mechanism_and_what_is_open(found: Audit) -> None:
     page = page_of([found])
     row = re.findall(r"<tr><th scope=\"row\">study .*?</tr>", page.html, re.DOTALL)[0]
     cells = re.findall(r"<td>(.*?)</td>", row)
-    assert [*cells[:1], *cells[2:9], cells[10]] == ["north", "training", "10", "1", "1.5", "3", "4", "5", "12"]
+    assert [cells[1], *cells[3:11]] == ["north", "training", "10", "1", "1.5", "3", "4", "5", "12"]
 
 
 def test_the_newest_refusals_are_listed_with_their_reasons(found: Audit) -> None:
@@ -127,7 +130,7 @@ def test_software_and_the_date_of_the_audit_are_named(found: Audit) -> None:
     assert found.statement is not None
     east = AT.astimezone(timezone(timedelta(hours=9)))
     text = page_of([found], east).text
-    assert "Audited on 3 March 2026, 14:02 UTC" in text
+    assert "3 March 2026, 14:02 UTC · bergen" in text
     assert f"opacus {found.statement.versions['opacus']}" in text
 
 
@@ -171,11 +174,19 @@ def test_a_ledger_that_has_charged_nothing_says_so(tmp_path: Path) -> None:
     assert page.tags["svg"] == 0
 
 
+def test_nothing_is_cut_off_on_a_phone_or_a_desk(tmp_path: Path, found: Audit) -> None:
+    html = render_page([found, found], AT)
+    for width in (400, 1280):
+        folder = tmp_path / str(width)
+        folder.mkdir()
+        assert cut_off(html, folder, width) == []
+
+
 def test_seeded_rounds_are_marked(tmp_path: Path, found: Audit) -> None:
     ledger = opened(tmp_path / "seeded.sqlite", seeded=True)
     ledger.reserve(Charge.of(replace(PLAN, seeded=True), "training", 1, "study", "release 1"))
-    assert SEEDED in page_of([audit(tmp_path / "seeded.sqlite")]).text
-    assert SEEDED not in page_of([found]).text
+    assert SEEDED.capitalize() in page_of([audit(tmp_path / "seeded.sqlite")]).text
+    assert SEEDED not in page_of([found]).text.lower()
 
 
 def test_hostile_words_of_a_ledger_stay_text(tmp_path: Path) -> None:
@@ -220,9 +231,9 @@ def test_a_hundred_ledgers_are_summed_up_and_linked(found: Audit) -> None:
     page = page_of(audits)
     ids = [value for _, name, value in page.attributes if name == "id"]
     targets = {value.removeprefix("#") for _, name, value in page.attributes if name == "href"}
-    assert len(ids) == len(set(ids)) == 100
+    assert len(ids) == len(set(ids)) == 101  # and the content, to which the first link of a page skips
     assert targets == set(ids)
-    assert "100 privacy ledgers audited" in page.text
+    assert "Ledgers audited 100" in page.text
 
 
 def test_figures_at_other_terms_are_not_ranked(tmp_path: Path, found: Audit) -> None:
@@ -274,3 +285,64 @@ def test_machines_get_the_same_runs(found: Audit) -> None:
     assert run["epsilon"] == charged["epsilon_prv"]
     assert (charged["adjacency"], torn["runs"]) == ("add or remove one unit", [])
     assert not {"statement", "findings"} & set(charged)
+
+
+def test_a_budget_that_is_used_up_is_not_plainly_green(found: Audit) -> None:
+    statement = found.statement
+    assert statement is not None
+    spent = replace(found, statement=replace(statement, epsilon_charged=9.9968, epsilon_budget=10.0))
+    page = page_of([spent, found])
+    kinds = [value for _, name, value in page.attributes if name == "class" and value.startswith("banner")]
+    assert kinds == ["banner care"]
+    assert "budget used up : 1 of 2 ledgers spent 99.0 % of the budget or more" in page.text
+    assert "9.997 of 10 0.003" in page.text
+    assert "used up" not in page_of([found]).text
+    assert [cohort["used_up"] for cohort in as_plain([spent, found, UNREADABLE])["cohorts"]] == [True, False, False]
+
+
+def test_a_problem_outweighs_a_budget_that_is_used_up(found: Audit) -> None:
+    statement = found.statement
+    assert statement is not None
+    spent = replace(statement, epsilon_charged=10.0, epsilon_budget=10.0)
+    text = page_of([replace(found, statement=spent, findings=(Finding(2, "is odd"),))]).text
+    assert "1 problem found" in text
+    assert "used up" not in text
+
+
+def test_epsilon_comes_first_in_every_table_of_it(found: Audit) -> None:
+    """So that it is on the screen of a phone."""
+    html = page_of([found, UNREADABLE]).html
+    heads = [re.findall(r"<th scope=\"col\">(.*?)</th>", head) for head in re.findall(r"<thead>(.*?)</thead>", html)]
+    of_epsilon = [head for head in heads if any("ε" in cell for cell in head)]
+    assert len(of_epsilon) == 3
+    assert all("ε" in head[1] for head in of_epsilon)
+
+
+def test_who_decided_and_what_was_not_recorded_is_shown(path: Path, found: Audit) -> None:
+    assert "study approve not recorded" in page_of([found]).text
+    statement = found.statement
+    assert statement is not None
+    named = replace(statement.decisions[0], approver="Dr. Berg", reason="needed")
+    text = page_of([replace(found, statement=replace(statement, decisions=(named,)))]).text
+    assert "study approve Dr. Berg" in text
+
+
+def test_there_is_a_line_to_sign(found: Audit) -> None:
+    assert "Hospital Data protection officer Signature Place and date" in page_of([found]).text
+
+
+def test_attacks_are_shown_with_the_lower_bound_rounded_down(found: Audit) -> None:
+    rate = {"value": 0.512, "low": 0.5, "high": 0.52}
+    attacks = {
+        "empirical": {
+            "confidence": 0.95, "canaries": 1000, "epsilon_lower_bound": 1.23456, "epsilon_analytic": 9.99684,
+            "largest_lower_bound": 4.5678,
+        },
+        "membership": {HOSTILE: {"auc": rate, "true_positive_rate": rate}},
+    }  # fmt: skip
+    page = Page(render_page([found], AT, attacks))
+    assert "ε is at least holds with 95.0 % confidence; 1,000 canaries 1.234" in page.text
+    assert "9.997" in page.text
+    assert "0.512 (0.500 to 0.520) 51.2 % (50.0 to 52.0)" in page.text
+    assert page.tags["script"] == page.tags["img"] == 0
+    assert "Not measured in this audit" in page_of([found]).text

@@ -20,6 +20,7 @@ from silogan.common.errors import ConfigError, DataError, PrivacyRefusal
 from silogan.common.modality.image import ImageSchema
 from silogan.common.modality.image_options import Digits, MedMnist
 from silogan.common.modality.table_options import BreastCancer, Table
+from silogan.common.pages.words import epsilon as in_words
 from silogan.common.privacy.accounting import epsilon_filtered, filter_order
 from silogan.common.privacy.plan import make_plan
 from silogan.common.wire.messages import Instruction, Weights
@@ -333,10 +334,10 @@ def test_plan_is_explained_in_words(node: Node, study: Study) -> None:
     assert said["hash"] == study.study_id
     assert said["verdict"] == "allowed by the policy"
     assert "σ = 1" in said["training"]
-    assert said["ε after all"].startswith(f"{study.plan.epsilon_after():.4g}, ")
+    assert said["ε after all"].startswith(f"{in_words(study.plan.epsilon_after())}, ")
     assert "rounds: 4, each answered once; 0 more if as many are interrupted (spare rounds)" in said["training"]
     assert "at most 12 steps: 4 rounds of 3" in said["training"]
-    assert said["ε of this study"].startswith(f"at most {study.plan.epsilon_after():.4g}, ")
+    assert said["ε of this study"].startswith(f"at most {in_words(study.plan.epsilon_after())}, ")
     assert "counted" not in said
 
 
@@ -351,7 +352,7 @@ def test_the_most_that_a_study_can_cost_is_said_with_its_spare_rounds(
         assert "rounds: 4, each answered once; 3 more" in said["training"]
         assert "at most 7 steps: 7 rounds of 1" in said["training"]
         most = min(epsilon, study.plan.epsilon_after() or 0)
-        assert said["ε of this study"].startswith(f"at most {most:.4g}, ")
+        assert said["ε of this study"].startswith(f"at most {in_words(most)}, ")
 
 
 def test_a_second_study_is_explained_as_the_ledger_will_count_it(

@@ -17,7 +17,7 @@ from silogan.common.modality.image_options import Digits
 from silogan.common.pages.guarantee import COLOURS
 from silogan.common.pages.page import environment
 from silogan.common.privacy.plan import make_plan
-from silogan.common.privacy.strength import CONSERVATIVE, OVERRIDE_ABOVE, SCALE, strength
+from silogan.common.privacy.strength import CONSERVATIVE, OVERRIDE_ABOVE, SCALE, delta_remark, strength
 from silogan.common.wire.study import SiteDeclaration, Study
 
 PILL = re.compile(r"Privacy loss ε.*?<span class=\"pill \w+\">(.*?)</span>", re.DOTALL)
@@ -67,3 +67,13 @@ def test_plan_report_and_audit_print_the_same_words(epsilon: float) -> None:
     assert in_the_plan(epsilon) == words
     assert in_the_report(epsilon) == f'<span class="pill {COLOURS[strength(epsilon).word]}">{words}</span>'
     assert in_the_audit(epsilon) == words
+
+
+@pytest.mark.parametrize(("delta", "records", "weak"), [(0.01, 360, True), (1 / 360, 360, True), (1e-4, 360, False)])
+def test_a_delta_of_one_over_the_records_or_more_is_weak(delta: float, records: int, weak: bool) -> None:
+    assert ("is weak for 360 records" in delta_remark(delta, records, "record")) is weak
+
+
+@pytest.mark.parametrize("records", [None, 0])
+def test_of_a_cohort_of_unknown_size_nothing_is_said(records: int | None) -> None:
+    assert delta_remark(0.5, records, "patient") == ""

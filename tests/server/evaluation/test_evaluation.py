@@ -172,6 +172,7 @@ def test_the_result_is_deterministic_and_plain_json() -> None:
         "frechet_distance",
         "features",
         "samples",
+        "reference",
     }
 
 

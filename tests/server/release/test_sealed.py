@@ -56,7 +56,7 @@ def test_the_statement_is_told_in_a_few_lines(tmp_path: Path) -> None:
     override = Accepted("Dr Berg", "for teaching")
     manifest = seal(tmp_path / "r.zip", replace(STATEMENT, accepted=override), FILES, KEY)
     told = "\n".join(manifest.told())
-    assert "ε at most 9.99 for any one patient of a hospital, δ = 0.0001; 2 hospitals" in told
+    assert "ε at most 9.981 for any one patient of a hospital, δ = 0.0001; 2 hospitals" in told
     assert "verdict accepted by Dr Berg: for teaching" in told
     assert "mark: SIMULATION" in told
     assert fingerprint(KEY.public_key()) in told
@@ -66,7 +66,7 @@ def test_values_of_different_delta_are_not_merged(tmp_path: Path) -> None:
     sites = (*STATEMENT.sites, Spent("east", 1.0, 2.0, 1e-6, "record"))
     told = "\n".join(seal(tmp_path / "r.zip", replace(STATEMENT, sites=sites), FILES, KEY).told())
     assert "ε at most 1 for any one record of a hospital, δ = 1e-06" in told
-    assert "ε at most 9.99 for any one patient" in told
+    assert "ε at most 9.981 for any one patient" in told
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

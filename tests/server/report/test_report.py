@@ -12,6 +12,7 @@ from silogan.common.privacy.plan import SEEDED
 from silogan.server.release.contact_sheet import class_grid, png_bytes
 from silogan.server.report.report import render_html, write_html
 from silogan.server.report.settings import flatten
+from tests.browser import cut_off
 from tests.pages import Page
 
 SVG_LEAVES = {"line", "polyline", "polygon", "circle"}
@@ -30,7 +31,7 @@ REPORT: dict[str, Any] = {
     "phases": [PHASE],
     "engine": "inprocess", "created": "2026-03-03T14:02:11+00:00", "rounds": 2, "rounds_planned": 2, "stopped": None,
     "expected": None,
-    "sites": [SITE, SITE | {"name": "south", "epsilon": 9.9812}],
+    "sites": [SITE, SITE | {"name": "south", "epsilon": 9.98121}],
     "utility": {"accuracy_synthetic": 0.8213, "accuracy_real": 0.9722}, "utility_reason": None,
     "fidelity": {
         "precision": 0.71, "recall": 0.42, "density": 0.61, "coverage": 0.53, "frechet_distance": 12.3,
@@ -71,7 +72,9 @@ def test_the_sections_come_in_the_order_of_a_reader() -> None:
     headings = re.findall(r"<h2>(.*?)</h2>", html)
     assert headings == [
         "What the generator draws",
+        "What it may be used for",
         "Key figures",
+        "Purpose and approvals",
         "Privacy at each hospital",
         "Round by round",
         "What is private and what is not",
@@ -85,8 +88,8 @@ def test_the_guarantee_names_unit_neighbours_and_both_parameters_rounded_up() ->
         "One generator of synthetic images of 8x8 pixels, grey, trained by 2 simulated hospitals in 2 rounds." in text
     )
     assert "At each hospital by itself, adding or removing any one patient's records makes no result more than" in text
-    assert "ε = 9.99, δ = 10⁻⁴" in text
-    assert "9.98" not in text
+    assert "ε = 9.982, δ = 10⁻⁴" in text
+    assert "9.981" not in text
 
 
 def test_a_run_without_rounds_says_what_it_was_fitted_to() -> None:
@@ -144,7 +147,7 @@ def test_nothing_is_fetched_and_nothing_runs(changes: dict[str, Any]) -> None:
     assert not found.tags.keys() & {"script", "link", "iframe", "object", "embed", "base", "form"}
     sources = [value for _, name, value in found.attributes if name in ("src", "href", "srcset", "data", "xlink:href")]
     assert sources
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
     html = render_html(REPORT | changes, EVENTS, PNG)
     assert not re.search(r"https?://|@import|url\(", html)
     assert ("meta", "content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in found.attributes
@@ -159,7 +162,7 @@ def test_a_private_unseeded_page_has_no_banner() -> None:
 
 def test_a_seeded_page_is_marked_and_names_the_seed() -> None:
     text = page(seeded=True, configuration={"seed": 4711}).text
-    assert "seeded: not private against someone who knows the seed" in text
+    assert "Seeded: not private against someone who knows the seed" in text
     assert "the seed 4711" in text
     assert "secure source" not in text
 
@@ -303,3 +306,89 @@ def test_edits_of_public_images_are_said_to_be() -> None:
     text = page(**memorisation(public={"edits": rate, "control": rate | {"value": 0.0}})).text
     assert "93.0 % of the synthetic images are edits of public images" in text
     assert "held out 0.0 % would be called so" in text
+
+
+def test_the_verdict_comes_first_in_plain_words_with_its_reasons() -> None:
+    for word, plain in (("usable", "nearly as well on real ones"), ("failed", "do not hand them on")):
+        found = page(verdict={"word": word, "reasons": ["61% of what real records teach"]})
+        assert found.text.index(f"{word.capitalize()} : ") < found.text.index("One generator of")
+        assert plain in found.text
+        assert "61% of what real records teach" in found.text
+    kinds = [value for _, name, value in found.attributes if name == "class" and value.startswith("banner")]
+    assert kinds == ["banner bad"]
+
+
+def test_a_failed_run_may_be_used_for_nothing() -> None:
+    text = page(verdict={"word": "failed", "reasons": []}).text
+    assert "May be used to Find out why the run failed. Nothing else. Must not be used to Diagnose" in text
+    assert "Develop and compare methods" not in text
+
+
+def test_every_report_says_that_it_is_not_for_diagnosis() -> None:
+    for changes in ({}, {"verdict": {"word": "usable", "reasons": []}}, non_private()):
+        assert "Not for diagnosis" in page(**changes).text
+
+
+def test_a_forecast_is_no_headline_of_a_run_that_was_measured() -> None:
+    found = page(expected="uncertain: too few records", verdict={"word": "usable", "reasons": []})
+    assert "What to expect" not in found.text
+    assert found.text.index("Forecast before the run") > found.text.index("How to repeat this run")
+    assert "The run was measured since" in found.text
+    unmeasured = page(expected="uncertain", verdict={"word": "unmeasured", "reasons": []}).text
+    assert "What to expect : uncertain" in unmeasured
+    assert "The run was measured since" not in unmeasured
+
+
+def test_settings_and_versions_are_folded_and_not_printed() -> None:
+    html = render_html(REPORT, EVENTS, PNG)
+    for what in ("Settings", "Versions", "Model and machine"):
+        assert re.search(rf'<details class="unprinted">\s*<summary>{what}</summary>', html)
+
+
+def test_a_weak_delta_is_remarked() -> None:
+    weak = page(sites=[SITE | {"delta": 0.01}]).text
+    assert "δ = 0.01 is weak for 359 patients" in weak
+    assert "is weak for" not in page().text
+
+
+def test_approvals_are_those_of_the_ledgers_and_what_is_missing_is_said() -> None:
+    one = {"site": "north", "decision": "approve", "approver": "", "created": "2026-03-03T14:02:11+00:00"}
+    text = page(approvals=[one, one | {"site": "south", "approver": "Dr. Berg"}]).text
+    assert "north approve not recorded 3 March 2026, 14:02 UTC" in text
+    assert "south approve Dr. Berg" in text
+    assert "no person signed" in text
+    assert "Vote of an ethics board not recorded" in text
+    assert "Decisions of the hospitals: not recorded." in page().text
+
+
+def test_public_images_stand_beside_the_samples_only_if_they_are_given() -> None:
+    html = render_html(REPORT, EVENTS, PNG, PNG)
+    assert html.count("<img ") == 2
+    assert "They are of no\nhospital's patients." in html
+    assert "Public images" not in render_html(REPORT, EVENTS, PNG)
+
+
+def test_real_training_records_stand_beside_the_fidelity_of_synthetic_ones() -> None:
+    reference = {"precision": 0.95, "recall": 0.98, "density": 1.01, "coverage": 0.967, "frechet_distance": 2.5}
+    text = page(fidelity=REPORT["fidelity"] | {"reference": reference}).text
+    assert "Synthetic Real training records" in text
+    assert "1 is best 0.530 0.967" in text
+
+
+def test_nothing_is_cut_off_on_a_phone(tmp_path: Path) -> None:
+    assert cut_off(render_html(REPORT, EVENTS, PNG), tmp_path) == []
+
+
+def test_a_release_without_rounds_promises_what_it_released() -> None:
+    text = page([], rounds=0, rounds_planned=0).text
+    assert "Round by round" not in text
+    assert "The noisy sums that each hospital released" in text
+    assert "discriminator's accuracy" not in text
+
+
+def test_it_can_be_read_by_keyboard_and_by_ear() -> None:
+    found = page()
+    assert found.tags["main"] == found.tags["header"] == found.tags["footer"] == found.tags["h1"] == 1
+    assert next(one for one in found.attributes if one[1] == "href") == ("a", "href", "#content")
+    assert ("main", "id", "content") in found.attributes
+    assert all(value for tag, name, value in found.attributes if (tag, name) == ("img", "alt"))

@@ -47,11 +47,11 @@ def test_the_worst_figure_decides(found: dict[str, Any], word: Word) -> None:
 def test_reasons_give_figure_and_threshold() -> None:
     verdict = Verdict.of(report())
     assert verdict.reasons == (
-        "92% of what real records teach beyond chance (accuracy 0.900, real 0.950), usable from 90%",
-        "the class found least is found in 80% of cases, usable from 50%",
-        "60% of real images have a synthetic one nearby, usable from 30%",
+        "92 % of what real records teach beyond chance (accuracy 0.900, real 0.950), usable from 90 %",
+        "the class found least is found in 80 % of cases, usable from 50 %",
+        "60 % of real images have a synthetic one nearby, usable from 30 %",
     )
-    assert str(verdict).startswith("usable: 92% of")
+    assert str(verdict).startswith("usable: 92 % of")
 
 
 def test_what_was_not_measured_says_why() -> None:
