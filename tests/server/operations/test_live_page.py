@@ -59,6 +59,7 @@ def test_a_browser_shows_the_state_as_text(tmp_path: Path) -> None:
     text = Page(re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)).text
     for words in (EVIL, "0:42 left", "statistics running 0:07 means", "5.001 of 10", "bergen online", "usable: good"):
         assert words in text
+    assert '<p class="banner good" id="verdict"' in html
     assert "<title>SiloGAN live view</title>" in html
     assert "The run has ended." in text
     assert "<img src=x" not in html
