@@ -30,17 +30,17 @@ Pixels = NDArray[np.uint8]
 def class_grid(
     images: Tensor | Pixels, labels: Tensor | NDArray[np.int64] | None, classes: tuple[str, ...], *, rows: int = 8
 ) -> Image.Image:
-    """One column for each class, with its name above; or `rows` x 8 images without headings if there are no labels.
+    """Columns for each class, with its name above; or `rows` x 8 images without headings if there are no labels.
 
     Small images are enlarged by a whole factor, smoothly (bicubic): the eye reads an 8x8 digit by its strokes, not by
-    its pixels, real ones included. Images above 128 pixels are reduced. The first `rows` images of a class are shown,
+    its pixels, real ones included. Images above 128 pixels are reduced. The first images of a class are shown,
     in order; places without an image stay blank.
 
     Args:
         images: uint8 [N, C, S, S], C = 1 (grey) or 3 (colour), 0-255.
         labels: int64 [N] in [0, len(classes)), or None for an unconditional generator.
         classes: name of each label.
-        rows: images in a column, at least 1.
+        rows: images in a column, at least 1; a class has `abreast` columns, filled row by row.
 
     Returns:
         An image of mode "L" or "RGB".
@@ -53,22 +53,28 @@ def class_grid(
         raise ValueError(f"images must be uint8 [N, 1 or 3, S, S], not {pixels.dtype} {list(pixels.shape)}")
     if rows < 1:
         raise ValueError(f"rows must be at least 1, not {rows}")
-    columns, headings = _columns(len(pixels), labels, classes, rows)
+    each = 1 if labels is None else abreast(len(classes))
+    columns, headings = _columns(len(pixels), labels, classes, rows, each)
 
     size = pixels.shape[-1]
-    width = max(_tile_size(size, SMALLEST_TILE), _heading_width(headings))
+    width = max(_tile_size(size, SMALLEST_TILE), -(-_heading_width(headings) // each))
     tile = _tile_size(size, width)
-    lines = [_wrap(heading, width) for heading in headings]
+    of_class = each * (width + GAP) - GAP
+    lines = [_wrap(heading, of_class) for heading in headings]
     top = GAP * bool(headings) + LINE_HEIGHT * max((len(part) for part in lines), default=0)
     mode = "L" if pixels.shape[1] == 1 else "RGB"
-    extent = (GAP + len(columns) * (width + GAP), top + GAP + rows * (tile + GAP))
+    between = GAP if each == 1 else 4 * GAP  # classes of several columns stand apart
+    extent = (
+        GAP + len(columns) * (width + GAP) + (len(headings) - 1) * (between - GAP) * bool(headings),
+        top + GAP + rows * (tile + GAP),
+    )
     sheet = Image.new(mode, extent, ImageColor.getcolor(PAPER, mode))
     draw = ImageDraw.Draw(sheet)
 
     for column, members in enumerate(columns):
-        left = GAP + column * (width + GAP)
-        if headings:
-            _heading(draw, lines[column], left + width / 2, top, ImageColor.getcolor(INK, mode))
+        left = GAP + column * (width + GAP) + column // each * (between - GAP)
+        if headings and column % each == 0:
+            _heading(draw, lines[column // each], left + of_class / 2, top, ImageColor.getcolor(INK, mode))
         for row in range(rows):
             corner = (left + (width - tile) // 2, top + GAP + row * (tile + GAP))
             if row < len(members):
@@ -76,6 +82,11 @@ def class_grid(
             else:
                 draw.rectangle((*corner, corner[0] + tile - 1, corner[1] + tile - 1), ImageColor.getcolor(EMPTY, mode))
     return sheet
+
+
+def abreast(num_classes: int, columns: int = UNCONDITIONAL_COLUMNS) -> int:
+    """How many columns a class has, at least 1: a sheet of few classes would be a narrow strip."""
+    return max(1, columns // max(1, num_classes))
 
 
 def png_bytes(image: Image.Image, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -98,9 +109,9 @@ def _array(values: Tensor | NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _columns(
-    count: int, labels: Tensor | NDArray[np.int64] | None, classes: tuple[str, ...], rows: int
+    count: int, labels: Tensor | NDArray[np.int64] | None, classes: tuple[str, ...], rows: int, each: int
 ) -> tuple[list[list[int]], list[str]]:
-    """Indices of the images in each column, and the headings (none without labels)."""
+    """Indices of the images in each column, `each` columns a class, and the headings (none without labels)."""
     if labels is None:
         return [list(range(count))[i::UNCONDITIONAL_COLUMNS][:rows] for i in range(UNCONDITIONAL_COLUMNS)], []
     members = _array(labels)
@@ -108,7 +119,8 @@ def _columns(
         raise ValueError(f"{count} images of {len(classes)} classes need labels [{count}], not {list(members.shape)}")
     if count and not (members.min() >= 0 and members.max() < len(classes)):
         raise ValueError(f"labels must lie in [0, {len(classes)})")
-    return [np.flatnonzero(members == label)[:rows].tolist() for label in range(len(classes))], list(classes)
+    of_class = [np.flatnonzero(members == label).tolist() for label in range(len(classes))]
+    return [found[place::each][:rows] for found in of_class for place in range(each)], list(classes)
 
 
 def _tile_size(size: int, room: int) -> int:

@@ -39,9 +39,17 @@ def test_a_class_keeps_to_its_column() -> None:
 
 
 def test_only_the_first_rows_of_a_class_are_shown_and_missing_ones_stay_blank() -> None:
-    sheet = np.asarray(class_grid(flat([10, 20, 30, 40]), np.array([0, 0, 0, 1]), ("a", "b"), rows=2))[-2 * 60 :]
+    names = ("a", "b", "c", "d", "e")
+    sheet = np.asarray(class_grid(flat([10, 20, 30, 40]), np.array([0, 0, 0, 1]), names, rows=2))[-2 * 60 :]
     assert {10, 20, 40} <= set(sheet.flat)
     assert 30 not in sheet
+
+
+def test_few_classes_have_several_columns_each_filled_row_by_row() -> None:
+    sheet = np.asarray(class_grid(flat(list(range(10, 26))), np.repeat([0, 1], 8), ("a", "b"), rows=2))[-2 * 60 :]
+    shown = [sheet[28, sheet[28] < 30], sheet[88, sheet[88] < 30]]
+    in_order = [list(dict.fromkeys(row.tolist())) for row in shown]
+    assert in_order == [[10, 11, 12, 13, 18, 19, 20, 21], [14, 15, 16, 17, 22, 23, 24, 25]]
 
 
 def test_an_8x8_digit_is_enlarged_smoothly_in_its_place() -> None:
@@ -67,7 +75,7 @@ def test_colour_tensors_are_drawn_in_colour() -> None:
     images = torch.tensor([10, 200, 30], dtype=torch.uint8).reshape(1, 3, 1, 1).expand(1, 3, 8, 8)
     sheet = class_grid(images, torch.tensor([0]), ("only",), rows=1)
     assert sheet.mode == "RGB"
-    assert sheet.getpixel((sheet.width // 2, sheet.height - GAP - 20)) == (10, 200, 30)
+    assert sheet.getpixel((GAP + 20, sheet.height - GAP - 20)) == (10, 200, 30)
 
 
 @pytest.mark.parametrize("name", ["Lungenentzündung", "пневмония", "immature granulocytes(myelocytes, metamyelocytes)"])

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS
-from silogan.server.release.contact_sheet import UNCONDITIONAL_COLUMNS, class_grid, png_bytes
+from silogan.server.release.contact_sheet import UNCONDITIONAL_COLUMNS, abreast, class_grid, png_bytes
 from silogan.server.release.generator import ReleasedGenerator
 from silogan.server.release.outputs.base import Output
 from silogan.server.release.outputs.image_dicom import write_dicom
@@ -15,9 +15,10 @@ from silogan.server.release.outputs.image_png import write_png
 
 
 def preview(records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> bytes:
-    """A contact sheet with a column for each class."""
-    rows = -(-len(records[PIXELS]) // (UNCONDITIONAL_COLUMNS if labels is None else generator.schema.num_classes))
-    sheet = class_grid(records[PIXELS], labels, generator.schema.classes, rows=rows)
+    """A contact sheet with one or more columns for each class."""
+    classes = generator.schema.classes
+    columns = UNCONDITIONAL_COLUMNS if labels is None else len(classes) * abreast(len(classes))
+    sheet = class_grid(records[PIXELS], labels, classes, rows=-(-len(records[PIXELS]) // columns))
     return png_bytes(sheet, generator.png_text())
 
 
