@@ -91,7 +91,7 @@ def test_croissant_reads_files_and_labels(tmp_path: Path, monkeypatch: pytest.Mo
     out = written(tmp_path, about(3))
     described = validated(out / "croissant.json", monkeypatch)
     assert described.metadata.license == ["CC-BY-4.0"]
-    assert "ε at most 10 at δ = 0.0001" in described.metadata.personal_sensitive_information[0]
+    assert "ε at most 9.998 at δ = 0.0001" in described.metadata.personal_sensitive_information[0]
     assert records(described, "records") == [
         {"file_name": "a b/000000.png", "label": "a b"},
         {"file_name": "ä/000000.png", "label": "ä"},
