@@ -290,6 +290,27 @@ def generate(  # noqa: PLR0913, PLR0917  (each argument is an option)
     print(json.dumps(drawn.to_json(), indent=2) if as_json else drawn)
 
 
+@app.command(epilog=epilog("silogan explore runs/digits --out explored --seed 1"))
+def explore(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run of images.")],
+    out: Annotated[Path, typer.Option(help="New folder for the sheets (PNG).")],
+    seed: Annotated[int | None, typer.Option(min=0, help="Draw the same sheets each time.")] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Show a run that has failed too; every sheet says so.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Show what a run's generator has learnt: images between images, at other lengths, along its main directions.
+
+    And where the released classifier, or else the critic, looks. It costs no privacy: no record is read.
+    """
+    _require_generator(run_dir)
+    from silogan.server.explore.explore import explore as show
+
+    shown = show(run_dir, out, seed=seed, anyway=anyway)
+    print(json.dumps(shown.to_json(), indent=2) if as_json else shown)
+
+
 @app.command(epilog=epilog("silogan graph runs/codes --out codes.graphml"))
 def graph(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run of a table with code sets.")],

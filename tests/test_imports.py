@@ -56,6 +56,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "report": set(),
         "tracking": {"rounds"},  # its events
         "rounds": {"fitting", "release"},  # the samples that are drawn after a round
+        "explore": {"rounds", "release"},  # the critic lies in a checkpoint
         "operations": {"rounds", "report"},  # the verdict of a run that it shows
         "app": {"rounds", "fitting", "release"},
         "commands": {"operations", "rounds", "fitting"},

@@ -112,6 +112,7 @@ def test_what_is_looked_up_or_wrong_loads_no_library_of_training(places: dict[st
         "simulate {folder}/wrong.yaml": 3,
         "simulate {folder}/none.yaml": 3,
         "generate {folder}/none --count 1 --out {folder}/images": 4,
+        "explore {folder}/none --out {folder}/sheets": 4,
         "graph {folder}/none --out {folder}/codes.graphml": 4,
         "evaluate {folder}/none": 2,
         "audit {folder}/none": 2,

@@ -27,7 +27,13 @@ from silogan.server.evaluation.classifier import (
     scores_of,
     train_classifier,
 )
-from silogan.server.evaluation.fidelity import NEIGHBOURS, Neighbourhoods, frechet_distance, neighbourhoods
+from silogan.server.evaluation.fidelity import (
+    NEIGHBOURS,
+    Neighbourhoods,
+    coverage_by_class,
+    frechet_distance,
+    neighbourhoods,
+)
 from silogan.server.evaluation.others import MAKERS, scores_by
 
 MOST_COMPARED = 5000
@@ -51,12 +57,16 @@ class Fidelity(Neighbourhoods):
         samples: how many images of each kind were compared; equally many, since the measures depend on the ratio.
         reference: the same measures of as many real training images in the place of the synthetic ones: what a perfect
             generator would show; None where there are too few.
+        coverage_by_class: coverage of the real test images of each class; None of a class without any.
+        coverage_by_class_real: the same by as many real training images, the reference; None if those are fewer.
     """
 
     frechet_distance: float
     features: str
     samples: int
     reference: dict[str, float] | None
+    coverage_by_class: list[float | None]
+    coverage_by_class_real: list[float | None] | None
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ def evaluate(asked: Comparison) -> EvaluationResult:
     if samples <= NEIGHBOURS:
         reason = f"it needs at least {NEIGHBOURS + 1} synthetic and {NEIGHBOURS + 1} real test images"
         return EvaluationResult(utility, None, reason)
-    return EvaluationResult(utility, _fidelity(reference, synthetic, train[0], test[0], samples, asked.seed), None)
+    return EvaluationResult(utility, _fidelity(reference, asked, synthetic, samples), None)
 
 
 def _check_match(
@@ -171,21 +181,30 @@ def _others(asked: Comparison, synthetic: _Images, train: _Images, test: _Images
     return found
 
 
-def _fidelity(network: Classifier, synthetic: Tensor, train: Tensor, test: Tensor, samples: int, seed: int) -> Fidelity:
+def _fidelity(network: Classifier, asked: Comparison, synthetic: Tensor, samples: int) -> Fidelity:
     begin_part("fidelity")
-    generator = torch.Generator().manual_seed(seed)
-    of_test, of_synthetic, of_train = (
-        features(network, images[torch.randperm(len(images), generator=generator)[:samples]])
-        for images in (test, synthetic, train)
-    )
+    generator, num_classes = torch.Generator().manual_seed(asked.seed), asked.schema.num_classes
+    train, test = asked.train.records[PIXELS], asked.test.records[PIXELS]
 
-    def measured(others: Tensor) -> dict[str, float]:
-        distance = frechet_distance(of_test, others)
-        return {**asdict(neighbourhoods(of_test, others)), "frechet_distance": distance}
+    def some(images: Tensor) -> Tensor:
+        return torch.randperm(len(images), generator=generator)[:samples]
 
+    chosen = some(test)
+    real, labels = features(network, test[chosen]), asked.test.labels[chosen]
+
+    def measured(others: Tensor) -> tuple[dict[str, float], list[float | None]]:
+        distance = frechet_distance(real, others)
+        by_class = coverage_by_class(real, labels, others, num_classes)
+        return {**asdict(neighbourhoods(real, others)), "frechet_distance": distance}, by_class
+
+    found, by_class = measured(features(network, synthetic[some(synthetic)]))
+    enough = len(train) >= samples
+    reference, by_class_real = measured(features(network, train[some(train)])) if enough else (None, None)
     return Fidelity(
-        **measured(of_synthetic),
+        **found,
         features=FEATURE_NETWORK,
         samples=samples,
-        reference=measured(of_train) if len(of_train) == samples else None,
+        reference=reference,
+        coverage_by_class=by_class,
+        coverage_by_class_real=by_class_real,
     )

@@ -69,6 +69,34 @@ def neighbourhoods(real: Tensor, synthetic: Tensor, k: int = NEIGHBOURS) -> Neig
     )
 
 
+def coverage_by_class(
+    real: Tensor, labels: Tensor, others: Tensor, num_classes: int, k: int = NEIGHBOURS
+) -> list[float | None]:
+    """Coverage of the real points of each class: what is never drawn stands out, which the whole may hide.
+
+    Balls are those of `neighbourhoods`, among all real points, so that coverage is the mean over classes, each weighted
+    by its points.
+
+    Args:
+        real: features float[N, F] of real images, N more than k.
+        labels: int64[N] in [0, num_classes), theirs.
+        others: features float[M, F] of the images that are to cover them, M more than k.
+        num_classes: number of labels.
+        k: neighbours to the border of a ball, at least 1.
+
+    Returns:
+        A share (0 to 1) of each class; None of a class without a real point.
+
+    Raises:
+        DataError: the features do not have this form or are not finite.
+    """
+    real, others = _checked(real, others, fewest=k + 1)
+    parts = zip(real.split(_BLOCK), _radii(real, k).split(_BLOCK), strict=True)
+    covered = torch.cat([(_distances(points, others) <= radius[:, None]).any(1) for points, radius in parts]).double()
+    members = (labels.cpu() == label for label in range(num_classes))
+    return [float(covered[there].mean()) if there.any() else None for there in members]
+
+
 def frechet_distance(real: Tensor, synthetic: Tensor) -> float:
     """Fréchet distance between Gaussians fitted to two sets of features; not negative, 0 for equal moments.
 

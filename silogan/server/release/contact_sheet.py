@@ -57,10 +57,10 @@ def class_grid(
     columns, headings = _columns(len(pixels), labels, classes, rows, each)
 
     size = pixels.shape[-1]
-    width = max(_tile_size(size, SMALLEST_TILE), -(-_heading_width(headings) // each))
-    tile = _tile_size(size, width)
+    width = max(tile_size(size, SMALLEST_TILE), -(-heading_width(headings) // each))
+    tile = tile_size(size, width)
     of_class = each * (width + GAP) - GAP
-    lines = [_wrap(heading, of_class) for heading in headings]
+    lines = [wrap(heading, of_class) for heading in headings]
     top = GAP * bool(headings) + LINE_HEIGHT * max((len(part) for part in lines), default=0)
     mode = "L" if pixels.shape[1] == 1 else "RGB"
     between = GAP if each == 1 else 4 * GAP  # classes of several columns stand apart
@@ -78,7 +78,7 @@ def class_grid(
         for row in range(rows):
             corner = (left + (width - tile) // 2, top + GAP + row * (tile + GAP))
             if row < len(members):
-                sheet.paste(_tile(pixels[members[row]], tile), corner)
+                sheet.paste(as_tile(pixels[members[row]], tile), corner)
             else:
                 draw.rectangle((*corner, corner[0] + tile - 1, corner[1] + tile - 1), ImageColor.getcolor(EMPTY, mode))
     return sheet
@@ -91,8 +91,13 @@ def abreast(num_classes: int, columns: int = UNCONDITIONAL_COLUMNS) -> int:
 
 def png_bytes(image: Image.Image, metadata: Mapping[str, str] | None = None) -> bytes:
     """The image as PNG, with `metadata` as text chunks (keywords of 1-79 Latin-1 characters)."""
+    return saved(image, png_info(metadata or {}))
+
+
+def saved(image: Image.Image, info: PngInfo) -> bytes:
+    """The image as a small PNG with these chunks."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=png_info(metadata or {}), optimize=True)
+    image.save(buffer, format="PNG", pnginfo=info, optimize=True)
     return buffer.getvalue()
 
 
@@ -123,12 +128,12 @@ def _columns(
     return [found[place::each][:rows] for found in of_class for place in range(each)], list(classes)
 
 
-def _tile_size(size: int, room: int) -> int:
+def tile_size(size: int, room: int) -> int:
     """Side of a tile: the whole multiple of `size` that fills `room` pixels best, or 128 for larger images."""
     return min(LARGEST_TILE, size * max(1, -(-SMALLEST_TILE // size), room // size))
 
 
-def _tile(image: NDArray[np.generic], side: int) -> Image.Image:
+def as_tile(image: NDArray[np.generic], side: int) -> Image.Image:
     """`image` [C, S, S] as a picture of `side` pixels."""
     picture = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
     method = Image.Resampling.BICUBIC if picture.width < side else Image.Resampling.BOX
@@ -142,13 +147,13 @@ def font() -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", FONT_SIZE)
 
 
-def _heading_width(headings: list[str]) -> int:
+def heading_width(headings: list[str]) -> int:
     """Room for the longest word of the headings, within reason."""
     longest = max((font().getlength(word) for heading in headings for word in heading.split()), default=0)
     return min(WIDEST_COLUMN, int(longest) + 2)
 
 
-def _wrap(heading: str, width: int) -> list[str]:
+def wrap(heading: str, width: int) -> list[str]:
     """`heading` in at most three lines of at most `width` pixels; what does not fit ends in an ellipsis."""
     lines: list[str] = []
     for word in heading.split():

@@ -69,7 +69,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     Privacy:
         Post-processing of the released generator: drawing any number of records costs nothing more.
     """
-    _require_free(out)
+    require_free(out)
     generator = load_generator(run_dir / GENERATOR_FILE)
     noun = generator.schema.noun
     formats = OUTPUTS[generator.schema.kind].formats
@@ -81,7 +81,7 @@ def generate(  # noqa: PLR0913  (each argument is an option)
         generator = replace(generator, marks=(*generator.marks, f"drawn where {one_line(where)}"))
     parts = draw(generator, count, labels=labels, where=where, by_classifier=by_classifier, seed=seed)
     first = next(parts)  # what cannot be drawn is said before anything is written
-    generator = _unless_failed(generator, run_dir, anyway=anyway)
+    generator = unless_failed(generator, run_dir, anyway=anyway)
     parts = with_progress(chain([first], parts), count, noun, console or Console(quiet=True))
     with writing(f"--out {out}", "choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -89,8 +89,12 @@ def generate(  # noqa: PLR0913  (each argument is an option)
     return Generated(out, chosen, count, noun, generator.marks)
 
 
-def _unless_failed(generator: ReleasedGenerator, run_dir: Path, *, anyway: bool) -> ReleasedGenerator:
-    """The generator of a run that has not failed; with a mark of one that has, if it is wanted anyway."""
+def unless_failed(generator: ReleasedGenerator, run_dir: Path, *, anyway: bool) -> ReleasedGenerator:
+    """The generator of a run that has not failed; with a mark of one that has, if it is wanted anyway.
+
+    Raises:
+        VerificationError: it has failed, and is not wanted anyway.
+    """
     verdict = Verdict.in_folder(run_dir)
     if verdict is None or verdict.word is not Word.failed:
         return generator
@@ -226,6 +230,11 @@ def _classified(parts: Iterable[Drawn], generator: ReleasedGenerator) -> Iterato
         yield Drawn(part.records, generator.labels_of(part.records))
 
 
-def _require_free(out: Path) -> None:
+def require_free(out: Path) -> None:
+    """Nothing is written over.
+
+    Raises:
+        UsageError: there is a file, or a folder that is not empty.
+    """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"--out {out}", "exists already", "choose a new place")

@@ -48,6 +48,16 @@ class ReleasedGenerator:
         of = splits or (count, 0, 0)
         return About(self.schema, count, self.study_id, self.marks, self.guarantee, today(), licence, of)
 
+    def require_drawing(self) -> None:
+        """Refuses a release that is a classifier alone.
+
+        Raises:
+            UsageError: it is.
+        """
+        if not self.network.draws:
+            hint = "the file holds a linear classifier; set model.draws=true in the study to draw all the same"
+            raise UsageError("generator", "draws nothing: the records were too few", hint)
+
     def draw(
         self, count: int, rng: torch.Generator, *, labels: Tensor | None = None, where: Where | None = None
     ) -> Iterator[Drawn]:
@@ -66,9 +76,7 @@ class ReleasedGenerator:
         Raises:
             UsageError: the release is a classifier alone, the network knows no conditions, or no record meets this one.
         """
-        if not self.network.draws:
-            hint = "the file holds a linear classifier; set model.draws=true in the study to draw all the same"
-            raise UsageError("generator", "draws nothing: the records were too few", hint)
+        self.require_drawing()
         if labels is None and not self.network.knows_frequencies:
             labels = self.balanced_labels(count)
         sampler = self.network.sampler(self.schema, where)

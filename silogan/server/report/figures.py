@@ -1,6 +1,6 @@
 """Key figures: utility and fidelity of the records, privacy loss, time and memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from silogan.common.pages.words import number, percent
@@ -65,6 +65,14 @@ FIGURES = """
 {% endcall %}
 <p class="soft">Real training records: the same measures of as many real ones in the place of the synthetic ones. A
 perfect generator would reach them.</p>
+{% if coverage %}
+{% call table("Coverage of each class: a low share is what the generator does not draw",
+              ["Real test records of", "By synthetic records", "By as many real training records"]) %}
+{% for name, values in coverage %}
+{{ row(name, values | map("measured"), "") }}
+{% endfor %}
+{% endcall %}
+{% endif %}
 {% else %}
 <p>Fidelity was not measured: {{ no_fidelity }}.</p>
 {% endif %}
@@ -114,8 +122,18 @@ def view(report: Report) -> dict[str, Any]:
         ],
         "no_utility": report["utility_reason"] or NO_REASON,
         "fidelity": [(name, meaning, fidelity.get(key), reference.get(key)) for key, name, meaning in FIDELITY],
+        "coverage": _coverage(report["classes"], fidelity),
         "no_fidelity": report["fidelity_reason"] or NO_REASON,
     }
+
+
+def _coverage(classes: Sequence[str], fidelity: Mapping[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """Of each class its name, and the shares that synthetic and real records cover; nothing if it was not measured."""
+    covered = fidelity.get("coverage_by_class")
+    if covered is None:
+        return []
+    real = fidelity.get("coverage_by_class_real") or [None] * len(covered)
+    return [(name, [*shares]) for name, *shares in zip(classes, covered, real, strict=True)]
 
 
 def _headline(report: Report) -> dict[str, str | None]:

@@ -57,6 +57,26 @@ def test_real_images_pass_for_synthetic_ones() -> None:
     )
 
 
+def test_a_class_that_is_never_drawn_is_seen_by_its_coverage() -> None:
+    (synthetic, labels), train, test = splits()
+    fidelity = measured(synthetic[labels != 3], labels[labels != 3], train, test).fidelity
+    assert fidelity is not None
+    assert fidelity.coverage > 0.7  # the whole hides it
+    found = [share for share in fidelity.coverage_by_class if share is not None]
+    assert found.index(min(found)) == 3
+    assert found[3] < 0.6
+    assert fidelity.coverage_by_class_real is not None
+    assert min(share or 0 for share in fidelity.coverage_by_class_real) > 0.6
+
+
+def test_fewer_training_images_than_are_compared_are_no_reference() -> None:
+    (synthetic, _), (images, labels), test = splits()
+    fidelity = measured(synthetic, None, (images[:300], labels[:300]), test).fidelity
+    assert fidelity is not None
+    assert fidelity.coverage_by_class_real is None
+    assert len(fidelity.coverage_by_class) == 10
+
+
 def test_noise_is_told_from_real_images() -> None:
     (synthetic, _), train, test = splits()
     noise = torch.randint(0, 256, synthetic.shape, generator=torch.Generator().manual_seed(1)).to(torch.uint8)
@@ -173,6 +193,8 @@ def test_the_result_is_deterministic_and_plain_json() -> None:
         "features",
         "samples",
         "reference",
+        "coverage_by_class",
+        "coverage_by_class_real",
     }
 
 

@@ -10,6 +10,7 @@ from silogan.common.errors import DataError
 from silogan.server.evaluation import fidelity
 from silogan.server.evaluation.fidelity import (
     Neighbourhoods,
+    coverage_by_class,
     frechet_distance,
     gaussian_frechet_distance,
     neighbourhoods,
@@ -49,6 +50,26 @@ def as_tuple(result: Neighbourhoods) -> tuple[float, float, float, float]:
 def test_agrees_with_the_definitions(n: int, m: int, k: int, shift: float) -> None:
     real, synthetic = cloud(n, seed=1), cloud(m, seed=2, shift=shift)
     assert as_tuple(neighbourhoods(real, synthetic, k)) == pytest.approx(as_tuple(by_hand(real, synthetic, k)))
+
+
+def test_coverage_of_classes_adds_up_to_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fidelity, "_BLOCK", 16)
+    real, synthetic = cloud(60, seed=1), cloud(50, seed=2, shift=0.7)
+    labels = torch.arange(60) % 3
+    labels[labels == 1] = 3
+    shares = coverage_by_class(real, labels, synthetic, 4)
+    counts = labels.bincount(minlength=4).tolist()
+    assert shares[1] is None
+    whole = sum(count * share for count, share in zip(counts, shares, strict=True) if share is not None) / 60
+    assert whole == pytest.approx(neighbourhoods(real, synthetic).coverage)
+
+
+def test_a_class_far_from_all_that_is_drawn_is_not_covered() -> None:
+    real, labels = torch.cat((cloud(30, seed=1), cloud(30, seed=3, shift=50.0))), torch.arange(60) // 30
+    near, far = coverage_by_class(real, labels, cloud(60, seed=2), 2)
+    assert near is not None
+    assert near > 0.8
+    assert far == 0.0
 
 
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -392,3 +392,12 @@ def test_it_can_be_read_by_keyboard_and_by_ear() -> None:
     assert next(one for one in found.attributes if one[1] == "href") == ("a", "href", "#content")
     assert ("main", "id", "content") in found.attributes
     assert all(value for tag, name, value in found.attributes if (tag, name) == ("img", "alt"))
+
+
+def test_what_the_generator_does_not_draw_is_shown_class_by_class() -> None:
+    covered = REPORT["fidelity"] | {"coverage_by_class": [0.75, 0.0625], "coverage_by_class_real": [0.875, None]}
+    text = page(fidelity=covered).text
+    assert "a low share is what the generator does not draw" in text
+    assert "a 0.750 0.875 b 0.0625 —" in text
+    assert "0.750 — b" in page(fidelity=covered | {"coverage_by_class_real": None}).text
+    assert "what the generator does not draw" not in page().text
