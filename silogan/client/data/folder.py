@@ -123,7 +123,9 @@ def read_with_files(data: Folder, decode: Decode | None = None) -> tuple[DataSet
     sites = sorted({entry.site for entry in (*train, *test) if entry.site is not None})
     with quietly():
         like = decode((train or test)[0], data)
-        (train_images, train), (test_images, test) = (_images(part, sites, like, data, decode) for part in (train, test))
+        (train_images, train), (test_images, test) = (
+            _images(part, sites, like, data, decode) for part in (train, test)
+        )
     return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None), train, test
 
 
@@ -329,5 +331,6 @@ def conformed(entry: Entry, images: Tensor, data: Folder) -> Tensor:
     Raises:
         DataError: they cannot become square, or must be resized before use.
     """
-    check_size(str(entry), *images.shape[2:], data)
+    height, width = images.shape[2:]
+    check_size(str(entry), height, width, data)
     return conform(images, data.image_size, data.channels, data.fit)

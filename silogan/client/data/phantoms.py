@@ -15,7 +15,7 @@ from silogan.common.modality.image_files import conform
 from silogan.common.modality.masked import MASK
 from silogan.common.modality.masked_options import CLASSES, Phantoms
 
-Floats = NDArray[np.float64]
+Bytes, Floats = NDArray[np.uint8], NDArray[np.float64]
 
 _NOISE = 6.0
 """Standard deviation of each pixel's noise, of 255."""
@@ -23,8 +23,11 @@ _NOISE = 6.0
 _RADII = ((0.07, 0.10), (0.12, 0.16))
 """Of lesions of each class, as a part of the image's side."""
 
-_EDGE = 1.0
-"""Width of the soft edge of a shape, in pixels."""
+_FARTHEST = 0.5
+"""A lesion's distance from the middle of the organ, at most, as a part of the organ's half axes."""
+
+_AT_ONCE = 100
+"""Phantoms that are drawn together."""
 
 
 def read(data: Phantoms) -> DataSet:
@@ -39,15 +42,23 @@ def read(data: Phantoms) -> DataSet:
     stored = {PIXELS: conform(torch.from_numpy(pixels), None, schema.channels), MASK: torch.from_numpy(masks)}
     everything = Records(stored, torch.arange(data.records) % len(CLASSES))
     parts = torch.arange(data.records).split([data.records - test, test])
-    return DataSet(schema, *map(everything.select, parts))
+    train, held_out = map(everything.select, parts)
+    return DataSet(schema, train, held_out)
 
 
-def drawn(count: int, size: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def drawn(count: int, size: int, seed: int) -> tuple[Bytes, Bytes]:
     """Images and their masks, both uint8[count, 1, size, size]; phantom i is of class i modulo 2."""
-    rng = np.random.default_rng(seed)
+    rng, classes = np.random.default_rng(seed), np.arange(count) % len(_RADII)
+    blocks = [_block(classes[start : start + _AT_ONCE], size, rng) for start in range(0, count, _AT_ONCE)]
+    images, masks = (np.concatenate(parts)[:, None] for parts in zip(*blocks, strict=True))
+    return images, masks
 
-    def each(low: float, high: float) -> Floats:
-        return rng.uniform(low, high, (count, 1, 1))
+
+def _block(classes: NDArray[np.int64], size: int, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
+    """Images and masks uint8[N, size, size] of some phantoms."""
+
+    def each(low: Floats | float, high: Floats | float) -> Floats:
+        return low + (np.asarray(high) - low) * rng.random((len(classes), 1, 1))
 
     side = (np.arange(size) + 0.5) / size
     x, y = side[None, None, :], side[None, :, None]
@@ -56,15 +67,16 @@ def drawn(count: int, size: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[
     organ_x, organ_y = body_x + each(-0.10, -0.04), body_y + each(-0.04, 0.04)
     wide, tall = each(0.22, 0.28), each(0.18, 0.24)
     organ = _outside(x - organ_x, y - organ_y, wide, tall)
-    low, high = np.array(_RADII)[np.arange(count) % len(_RADII)].T[..., None, None]
-    radius = low + (high - low) * each(0, 1)
-    turn, away = each(0, 2 * np.pi), np.sqrt(each(0, 1)) * 0.5
-    lesion = _outside(x - organ_x - away * wide * np.cos(turn), y - organ_y - away * tall * np.sin(turn), radius, radius)
-    shade = np.zeros((count, size, size))
-    for shape, grey in ((body, each(70, 100)), (organ, each(120, 150)), (lesion, each(195, 235))):
-        shade += (grey - shade) / (1 + np.exp(np.minimum(shape * size / _EDGE * 4, 50)))
+    turn, away = each(0, 2 * np.pi), _FARTHEST * np.sqrt(each(0, 1))
+    lesion_x, lesion_y = organ_x + away * wide * np.cos(turn), organ_y + away * tall * np.sin(turn)
+    low, high = np.array(_RADII)[classes].T[..., None, None]
+    radius = each(low, high)
+    lesion = _outside(x - lesion_x, y - lesion_y, radius, radius)
+    shade = np.zeros((len(classes), size, size))
+    for outside, grey in ((body, each(70, 100)), (organ, each(120, 150)), (lesion, each(195, 235))):
+        shade += (grey - shade) * (0.5 - outside * size).clip(0, 1)  # an edge is a pixel wide
     shade += rng.normal(0, _NOISE, shade.shape)
-    return (np.rint(shade.clip(0, 255)).astype(np.uint8)[:, None], np.where(lesion <= 0, 255, 0).astype(np.uint8)[:, None])
+    return np.rint(shade.clip(0, 255)).astype(np.uint8), (lesion <= 0).astype(np.uint8) * 255
 
 
 def _outside(x: Floats, y: Floats, wide: Floats, tall: Floats) -> Floats:

@@ -43,7 +43,7 @@ class Phantoms(Masked):
     """Procedural phantoms: a body with an organ, and in it a lesion, which the mask outlines; no file is needed."""
 
     source: Literal["phantoms"] = "phantoms"
-    records: Annotated[int, Field(ge=10, le=100_000)] = 2000
+    records: Annotated[int, Field(ge=10, le=20_000)] = 2000
     """phantoms in both splits together"""
 
     draw_seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0

@@ -91,12 +91,13 @@ def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Wo
     """The word of each figure, and the figure in words."""
     utility, fidelity = figures.get("utility") or {}, figures.get("fidelity")
     for name, chance in (("auroc", 0.5), ("accuracy", 1 / max(2, num_classes))):
-        synthetic, real = utility.get(f"{name}_synthetic"), utility.get(f"{name}_real")
-        if synthetic is not None and real is not None and real > chance:
-            kept = (synthetic - chance) / (real - chance)
-            told = f"{kept:.0%} of what real records teach beyond chance ({name} {synthetic:.3f}, real {real:.3f})"
-            yield _graded(kept, KEPT_USABLE, KEPT_WEAK), f"{told}, usable from {KEPT_USABLE:.0%}"
+        told = _kept(name, utility, chance)
+        if told is not None:
+            yield told
             break  # of two classes AUROC alone: accuracy depends on how many there are of each
+    told = _kept("dice", utility, utility.get("dice_blind") or 0)  # of the best mask that is the same for all images
+    if told is not None:
+        yield told
     recalls = [recall for recall in utility.get("per_class_recall_synthetic") or () if recall is not None]
     if recalls:
         told = f"the class found least is found in {min(recalls):.0%} of cases, usable from {RECALL_USABLE:.0%}"
@@ -106,6 +107,16 @@ def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Wo
             f"{fidelity['coverage']:.0%} of real images have a synthetic one nearby, usable from {COVERAGE_USABLE:.0%}"
         )
         yield _graded(fidelity["coverage"], COVERAGE_USABLE, COVERAGE_WEAK), told
+
+
+def _kept(name: str, utility: Mapping[str, Any], chance: float) -> tuple[Word, str] | None:
+    """The share that is kept of what real records teach beyond chance; None if that was not measured, or is nothing."""
+    synthetic, real = utility.get(f"{name}_synthetic"), utility.get(f"{name}_real")
+    if synthetic is None or real is None or real <= chance:
+        return None
+    kept = (synthetic - chance) / (real - chance)
+    told = f"{kept:.0%} of what real records teach beyond chance ({name} {synthetic:.3f}, real {real:.3f})"
+    return _graded(kept, KEPT_USABLE, KEPT_WEAK), f"{told}, usable from {KEPT_USABLE:.0%}"
 
 
 def _graded(figure: float, usable: float, weak: float) -> Word:
