@@ -3,12 +3,14 @@
 import csv
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from silogan.common.config.scenario import Scenario, load_scenario
@@ -28,6 +30,8 @@ from silogan.simulations.prepare import planned
 from silogan.simulations.synthetic_masks import read_masked
 from tests.server.release.outputs.described import validated
 from tests.test_command_line import silogan
+
+Bytes = NDArray[np.uint8]
 
 pytestmark = pytest.mark.usefixtures("threads_kept")
 
@@ -135,16 +139,30 @@ def test_files_are_measured_as_the_run_was(
         read_masked(tmp_path / "png", schema)
 
 
-@pytest.mark.parametrize("change", [lambda _: None, lambda masks: masks[:, 1:], lambda masks: masks.astype(np.float32)])
+def _without(masks: Bytes) -> Bytes | None:
+    return None
+
+
+def _narrower(masks: Bytes) -> Bytes:
+    return masks[:, 1:]
+
+
+def _floats(masks: Bytes) -> NDArray[np.float32]:
+    return masks.astype(np.float32)
+
+
+@pytest.mark.parametrize("change", [_without, _narrower, _floats])
 def test_a_file_without_fitting_masks_is_refused(
-    change: Any, finished: tuple[Path, Scenario, str], tmp_path: Path
+    change: Callable[[Bytes], NDArray[Any] | None], finished: tuple[Path, Scenario, str], tmp_path: Path
 ) -> None:
     run, _, _ = finished
     Run.open(run).generate(tmp_path / "all.npz", 8, file_format="npz", seed=1, anyway=True)
     with np.load(tmp_path / "all.npz") as archive:
         arrays = dict(archive)
     masks = change(arrays.pop("train_masks"))
-    np.savez(tmp_path / "other.npz", **arrays, **({} if masks is None else {"train_masks": masks}))
+    if masks is not None:
+        arrays["train_masks"] = masks
+    np.savez(tmp_path / "other.npz", **arrays)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match="is not a file written by silogan generate"):
         read_masked(tmp_path / "other.npz", MaskedSchema(16, 1, ("nodule", "mass")))
 
