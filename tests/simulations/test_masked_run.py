@@ -67,13 +67,13 @@ def test_the_report_has_the_dice_of_segmenters(finished: tuple[Path, Scenario, s
     assert 0.6 < dice["synthetic"] < dice["real"] <= 1
     assert dice["blind"] < dice["real"]
     assert report["records"] == {"noun": "images with masks", "described": "images of 16x16 pixels, grey with masks"}
-    assert any(f"dice {dice['synthetic']:.3f}, real {dice['real']:.3f}" in one for one in report["verdict"]["reasons"])
+    assert any(f"Dice {dice['synthetic']:.3f}, real {dice['real']:.3f}" in one for one in report["verdict"]["reasons"])
     assert report["utility"]["accuracy_real"] is not None
     assert "accuracy_released" not in report["utility"]
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Synthetic pairs" in page
     assert f"{dice['synthetic']:.3f}" in page
-    assert f"dice {dice['synthetic']:.3f}, real {dice['real']:.3f}" in out
+    assert f"Dice {dice['synthetic']:.3f}, real {dice['real']:.3f}" in out
 
 
 def test_files_hold_each_image_with_its_mask(

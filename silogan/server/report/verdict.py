@@ -95,7 +95,7 @@ def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Wo
         if told is not None:
             yield told
             break  # of two classes AUROC alone: accuracy depends on how many there are of each
-    told = _kept("dice", utility, utility.get("dice_blind") or 0)  # of the best mask that is the same for all images
+    told = _kept("Dice", utility, utility.get("dice_blind") or 0)  # of the best mask that is the same for all images
     if told is not None:
         yield told
     recalls = [recall for recall in utility.get("per_class_recall_synthetic") or () if recall is not None]
@@ -111,7 +111,7 @@ def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Wo
 
 def _kept(name: str, utility: Mapping[str, Any], chance: float) -> tuple[Word, str] | None:
     """The share that is kept of what real records teach beyond chance; None if that was not measured, or is nothing."""
-    synthetic, real = utility.get(f"{name}_synthetic"), utility.get(f"{name}_real")
+    synthetic, real = (utility.get(f"{name.lower()}_{of}") for of in ("synthetic", "real"))
     if synthetic is None or real is None or real <= chance:
         return None
     kept = (synthetic - chance) / (real - chance)

@@ -12,10 +12,10 @@ from silogan.common.modality.image import PIXELS
 from silogan.common.modality.masked import MASK
 from silogan.common.models.networks import Drawn
 from silogan.server.release.about import SPLITS, About
-from silogan.server.release.contact_sheet import LARGEST_TILE, UNCONDITIONAL_COLUMNS, class_grid, png_bytes
+from silogan.server.release.contact_sheet import LARGEST_TILE, UNCONDITIONAL_COLUMNS
 from silogan.server.release.croissant import field, file_set, record_set
 from silogan.server.release.generator import ReleasedGenerator
-from silogan.server.release.outputs import image_npz
+from silogan.server.release.outputs import image, image_npz
 from silogan.server.release.outputs.base import Output
 from silogan.server.release.outputs.image_folder import (
     FILE_NAME,
@@ -82,10 +82,8 @@ def write_npz(out: Path, drawn: Iterable[Drawn], about: About) -> None:
 
 
 def preview(records: Stored, labels: Tensor | None, generator: ReleasedGenerator) -> bytes:
-    """A contact sheet with a column for each class; masks are outlined."""
-    rows = -(-len(records[PIXELS]) // (UNCONDITIONAL_COLUMNS if labels is None else generator.schema.num_classes))
-    sheet = class_grid(outlined(records), labels, generator.schema.classes, rows=rows)
-    return png_bytes(sheet, generator.png_text())
+    """The contact sheet of images, with their masks outlined."""
+    return image.preview({PIXELS: outlined(records)}, labels, generator)
 
 
 def outlined(records: Stored) -> Tensor:
