@@ -26,7 +26,7 @@ _AT_ONCE = 256
 
 
 class Segmenter(nn.Module):
-    """A U-Net that halves images twice, of about 9,000 weights.
+    """A U-Net that halves images twice, of about 7,000 weights.
 
     Args:
         channels: 1 or 3.
