@@ -679,6 +679,10 @@ def _print_images(console: Console, figures: dict[str, Any]) -> None:
     found = {label: utility.get(f"accuracy_{name}") for name, label in names.items()}
     parts = [f"{label} {figure:.3f}" for label, figure in found.items() if figure is not None]
     console.print("accuracy on real test images: " + (", ".join(parts) or f"none ({figures['utility_reason']})"))
+    learnt = {"synthetic": "learnt from synthetic", "real": "from real", "blind": "from places alone"}
+    dice = {told: utility.get(f"dice_{of}") for of, told in learnt.items()}
+    if parts := [f"{told} {figure:.3f}" for told, figure in dice.items() if figure is not None]:
+        console.print(f"Dice on real test masks: {', '.join(parts)}", soft_wrap=True)
     for name, found in utility.get("others", {}).items():
         console.print(
             f"{name}: trained on synthetic {found['accuracy_synthetic']:.3f}, real {found['accuracy_real']:.3f}"

@@ -157,13 +157,16 @@ def node_relocate(
     columns: Annotated[
         Path | None, typer.Option(help="Where the description of its columns is now, if it has moved too.")
     ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Where the masks of images are now, if they have moved too.")
+    ] = None,
     cohort: CohortName = None,
 ) -> None:
     """Change the place that a cohort's data is read from. The patients must be the same."""
     from silogan.client.node.node import Node
 
     hospital = Node(folder)
-    places = {"root": root, "patients": patients, "rows": rows, "columns": columns}
+    places = {"root": root, "patients": patients, "rows": rows, "columns": columns, "masks": masks}
     moved = hospital.relocate(hospital.register.get(cohort), **{key: path for key, path in places.items() if path})
     print(f"cohort '{moved.name}' is now read from {moved.data.root}; its ledger is unchanged")
 

@@ -15,6 +15,7 @@ from silogan.common.errors import UsageError
 from silogan.common.modality import Data, Schema, Stored
 from silogan.common.modality.image import PIXELS
 from silogan.common.modality.joint import JointSchema
+from silogan.common.modality.masked import MaskedSchema
 from silogan.common.modality.table import TableSchema
 from silogan.common.models.networks import Generator
 from silogan.common.models.networks.gaussians import ClassGaussians
@@ -30,6 +31,7 @@ from silogan.server.report.verdict import Verdict
 from silogan.simulations.shipped import names, scenario_file
 from silogan.simulations.synthetic_images import read_images
 from silogan.simulations.synthetic_joint import read_joint
+from silogan.simulations.synthetic_masks import read_masked
 from silogan.simulations.synthetic_rows import read_rows
 
 EVALUATION_SEED = 0
@@ -41,7 +43,7 @@ def evaluate(synthetic: Path, real: Path | None, overrides: list[str] | None = N
     Args:
         synthetic: a run folder, a folder of PNG by class, an NPZ file, or rows as CSV or Parquet.
         real: the scenario, by its path or by the name of one of ours, or the run folder that says where the real
-            records are and what they mean. Of images without rows also where the real ones are: a MedMNIST-like `.npz`,
+            records are and what they mean. Of images alone also where the real ones are: a MedMNIST-like `.npz`,
             a folder that holds `MNIST/raw` or `FashionMNIST/raw`, or a folder of images by class. A run folder knows
             its own source; then `real` only says where that lies, and may be left out.
         overrides: changes of the scenario that `real` is, as `section.key=value`.
@@ -102,6 +104,8 @@ def _records(synthetic: Path, real: Path, schema: Schema, *, rows: bool) -> tupl
         return read_rows(synthetic, schema)
     if isinstance(schema, JointSchema):
         return read_joint(synthetic, schema)
+    if isinstance(schema, MaskedSchema):
+        return read_masked(synthetic, schema)
     images = read_images(synthetic)
     return {PIXELS: images.pixels}, images.labels_in(schema.classes)
 

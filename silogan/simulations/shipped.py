@@ -10,7 +10,7 @@ from silogan.common.registry import nearest
 
 _FOLDER = Path(__file__).parent / "scenarios"
 _TIME = re.compile(r"^# Time on 2 cores: (.+)\.$", re.MULTILINE)
-_EMBEDDED = ("digits", "breast-cancer")
+_EMBEDDED = ("digits", "breast-cancer", "phantoms")
 """Sources that need no file."""
 
 

@@ -23,6 +23,7 @@ def test_what_is_told_of_them() -> None:
     told = {one.name: one for one in shipped()}
     assert told["digits"].embedded
     assert told["breast-cancer"].embedded
+    assert told["phantoms"].embedded
     assert not told["mnist"].embedded
     assert told["mnist"].time == "4 to 7 min"
 

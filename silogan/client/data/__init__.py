@@ -2,7 +2,17 @@
 
 from dataclasses import replace
 
-from silogan.client.data import breast_cancer, digits, folder, images_with_rows, medmnist, mnist, table
+from silogan.client.data import (
+    breast_cancer,
+    digits,
+    folder,
+    images_with_masks,
+    images_with_rows,
+    medmnist,
+    mnist,
+    phantoms,
+    table,
+)
 from silogan.client.data.patients import simulated_patients
 from silogan.client.data.records import DataSet, Reader, Records
 from silogan.common.errors import ConfigError, DataError
@@ -18,6 +28,8 @@ READERS: dict[str, Reader] = {
     "medmnist": medmnist.read,
     "folder": folder.read,
     "images-with-rows": images_with_rows.read,
+    "images-with-masks": images_with_masks.read,
+    "phantoms": phantoms.read,
     "table": table.read,
     "breast-cancer": breast_cancer.read,
 }

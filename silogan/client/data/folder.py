@@ -8,7 +8,7 @@ file is not (it is often a patient's), so errors name an image by its class fold
 
 import os
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,12 +21,13 @@ from torch import Tensor
 
 from silogan.client.data.arrays import assemble, check_size
 from silogan.client.data.dicom import patient_of
-from silogan.client.data.image_formats import FORMATS, Format, suffix_of
+from silogan.client.data.image_formats import FORMATS, Format, name_of, suffix_of
 from silogan.client.data.patients import read_manifest
 from silogan.client.data.records import DataSet, Records
 from silogan.client.data.settings import declared_classes, required_root
 from silogan.client.data.split import share
 from silogan.common.errors import DataError
+from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS
 from silogan.common.modality.image_files import conform
 from silogan.common.modality.image_options import DICOM, Folder
@@ -73,6 +74,14 @@ class Entry:
         return share(b"/".join(os.fsencode(part) for part in names))
 
 
+Decode = Callable[[Entry, Folder], Stored]
+"""What is stored of a file's images, uint8 [N, C, S, S] of each part of it.
+
+Raises:
+    DataError: the file is not readable, or its images do not fit the options.
+"""
+
+
 def read(data: Folder) -> DataSet:
     """The images under `data.root`, decoded once.
 
@@ -99,16 +108,24 @@ def read(data: Folder) -> DataSet:
     return read_with_files(data)[0]
 
 
-def read_with_files(data: Folder) -> tuple[DataSet, list[Entry], list[Entry]]:
-    """The same, and the file of each training and test image, in the same order."""
+def read_with_files(data: Folder, decode: Decode | None = None) -> tuple[DataSet, list[Entry], list[Entry]]:
+    """The same, and the file of each training and test image, in the same order.
+
+    Args:
+        data: says which files, and how they are read.
+        decode: what is stored of a file; its images alone if not given.
+    """
+    decode = decode or _decode
     root, classes = _root_and_classes(data)
     train, test = layout(data)
     if not train and not test:
         raise DataError(f"folder '{root}'", "has no images", "correct data.root")
     sites = sorted({entry.site for entry in (*train, *test) if entry.site is not None})
     with quietly():
-        like = _decode((train or test)[0], data)[0]
-        (train_images, train), (test_images, test) = (_images(part, sites, like, data) for part in (train, test))
+        like = decode((train or test)[0], data)
+        (train_images, train), (test_images, test) = (
+            _images(part, sites, like, data, decode) for part in (train, test)
+        )
     return assemble(f"folder '{root}'", train_images, test_images, classes, tuple(sites) or None), train, test
 
 
@@ -149,12 +166,12 @@ def _splits(root: Path, classes: tuple[str, ...], data: Folder) -> tuple[list[En
         raise DataError(f"folder '{root}'", "has only one of 'train' and 'test'", "give both or neither")
     if named:
         _subfolders(root, root, only={"train", "test"})
-        train, test = (_entries(folder, root, classes) for folder in named)
+        train, test = (_entries(folder, root, classes, data) for folder in named)
         owned = _with_patients([*train, *test], data)
         train, test = owned[: len(train)], owned[len(train) :]
         _refuse_shared_patients(train, test)
         return train, test
-    entries = _with_patients(_entries(root, root, classes), data)
+    entries = _with_patients(_entries(root, root, classes, data), data)
     held_out = [entry.share() < data.test_fraction for entry in entries]
     train = [entry for entry, out in zip(entries, held_out, strict=True) if not out]
     test = [entry for entry, out in zip(entries, held_out, strict=True) if out]
@@ -203,7 +220,7 @@ def _refuse_shared_patients(train: list[Entry], test: list[Entry]) -> None:
             raise DataError(str(entry), problem, "move all images of a patient into one split")
 
 
-def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[Entry]:
+def _entries(folder: Path, root: Path, classes: tuple[str, ...], data: Folder) -> list[Entry]:
     """The images of one split, ordered by site, class folder and name."""
     children = _subfolders(folder, root)
     deep = [child for child in children if any(item.is_dir() for item in visible(child))]
@@ -223,6 +240,7 @@ def _entries(folder: Path, root: Path, classes: tuple[str, ...]) -> list[Entry]:
         for site, parent in groups
         for child in _subfolders(parent, root, only=set(classes))
         for entry in _class_entries(child, root, site, classes)
+        if data.is_image(name_of(entry.path))
     ]
 
 
@@ -266,25 +284,29 @@ def _readable(root: Path) -> Generator[None]:
         raise DataError(f"folder '{root}'", "cannot be read", "check its permissions and links") from None
 
 
-def _images(entries: list[Entry], sites: list[str], like: Tensor, data: Folder) -> tuple[Records, list[Entry]]:
-    """Decodes the files, in threads that write straight into the one result; `like` has the shape of each image.
+def _images(
+    entries: list[Entry], sites: list[str], like: Stored, data: Folder, decode: Decode
+) -> tuple[Records, list[Entry]]:
+    """Decodes the files, in threads that write straight into the one result; each image has the shape of `like`.
 
     Returns:
         The images, and the file of each.
     """
     counts = [entry.format.count(entry.path, str(entry), data) for entry in entries]
-    ends = list(accumulate(counts))
-    pixels = torch.empty(sum(counts), *like.shape, dtype=torch.uint8)
+    ends, shape = list(accumulate(counts)), like[PIXELS].shape[1:]
+    stored = {name: torch.empty(sum(counts), *part.shape[1:], dtype=torch.uint8) for name, part in like.items()}
     with ThreadPoolExecutor() as pool:
 
         def place(index: int) -> None:
-            images = _decode(entries[index], data)
-            if images.shape[2:] != like.shape[1:]:
+            found = decode(entries[index], data)
+            own = found[PIXELS].shape[1:]
+            if own[1:] != shape[1:]:
                 raise DataError(str(entries[index]), "differs in size from the others", "set data.image_size to resize")
-            if images.shape[1:] != like.shape:
+            if own != shape:
                 problem = "is grey and others are colour, or the reverse"
                 raise DataError(str(entries[index]), problem, "set data.channels")
-            pixels[ends[index] - counts[index] : ends[index]] = images
+            for name, part in found.items():
+                stored[name][ends[index] - counts[index] : ends[index]] = part
 
         for _ in pool.map(place, range(len(entries))):
             pass
@@ -292,16 +314,23 @@ def _images(entries: list[Entry], sites: list[str], like: Tensor, data: Folder) 
     labels = torch.tensor([entry.label for entry in files], dtype=torch.int64)
     codes = {site: code for code, site in enumerate(sites)}
     origin = torch.tensor([codes[entry.site] for entry in files if entry.site is not None], dtype=torch.int64)
-    images = Records({PIXELS: pixels}, labels, origin if sites else None)
+    images = Records(stored, labels, origin if sites else None)
     if data.patients is None and data.slices is None:
         return images, files
     # Hospitals number their patients on their own; a manifest is of all of them.
     return images.of_patients([entry.patient for entry in files], by_site=data.patients == DICOM), files
 
 
-def _decode(entry: Entry, data: Folder) -> Tensor:
-    """The images of one file at the scenario's size and channels: uint8 [N, C, S, S]."""
-    images = entry.format.decode(entry.path, str(entry), data)
+def _decode(entry: Entry, data: Folder) -> Stored:
+    return {PIXELS: conformed(entry, entry.format.decode(entry.path, str(entry), data), data)}
+
+
+def conformed(entry: Entry, images: Tensor, data: Folder) -> Tensor:
+    """The images uint8 [N, C, H, W] of a file at the scenario's size and channels: uint8 [N, C, S, S].
+
+    Raises:
+        DataError: they cannot become square, or must be resized before use.
+    """
     height, width = images.shape[2:]
     check_size(str(entry), height, width, data)
     return conform(images, data.image_size, data.channels, data.fit)

@@ -44,3 +44,8 @@ FORMATS: dict[str, Format] = {
 def suffix_of(path: Path) -> str | None:
     """The key of `FORMATS` that a file's name ends with, if it does."""
     return next((suffix for suffix in FORMATS if path.name.lower().endswith(suffix)), None)
+
+
+def name_of(path: Path) -> str:
+    """A file's name without such an ending."""
+    return path.name[: len(path.name) - len(suffix_of(path) or "")]

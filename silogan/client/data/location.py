@@ -9,6 +9,7 @@ from silogan.common.errors import DataError
 from silogan.common.modality import Data
 from silogan.common.modality.image_options import Folder
 from silogan.common.modality.joint_options import ImagesWithRows
+from silogan.common.modality.masked_options import ImagesWithMasks
 
 
 def absolute(data: Data) -> Data:
@@ -20,7 +21,7 @@ def check_readable(data: Data) -> None:
     """Opens every file that the reader of `data` could read, and reads the manifest.
 
     Raises:
-        DataError: one of them cannot be opened, or the root is not there. The error names the root alone.
+        DataError: one of them cannot be opened, or a folder is not there. The error names the folder alone.
 
     Privacy:
         No record is read: what may fail here says nothing of what is in one.
@@ -29,15 +30,21 @@ def check_readable(data: Data) -> None:
         read_manifest(data.manifest.expanduser())
     if isinstance(data, ImagesWithRows) and data.rows is not None:
         read_header(data.rows.expanduser(), "data.rows")
-    if data.root is None:
+    _check_folder("data.root", data.root)
+    if isinstance(data, ImagesWithMasks):
+        _check_folder("data.masks", data.masks)
+
+
+def _check_folder(key: str, place: Path | None) -> None:
+    if place is None:
         return
-    root = data.root.expanduser()
+    root = place.expanduser()
     if not root.is_absolute():
         hint = "move the cohort with `silogan node relocate`"
-        raise DataError("data.root", "is relative, but the node's programs have other working directories", hint)
+        raise DataError(key, "is relative, but the node's programs have other working directories", hint)
     if not root.exists():
         hint = "put the data back, or move the cohort with `silogan node relocate`"
-        raise DataError(f"data.root '{root}'", "is not there", hint)
+        raise DataError(f"{key} '{root}'", "is not there", hint)
     try:
         _open(root)
         for folder, _, names in os.walk(root, onerror=_raise) if root.is_dir() else ():
@@ -45,7 +52,7 @@ def check_readable(data: Data) -> None:
                 _open(Path(folder) / name)
     except OSError as error:
         problem = f"cannot be read ({error.strerror or 'damaged'})"
-        raise DataError(f"data.root '{root}'", problem, "check its permissions and links") from None
+        raise DataError(f"{key} '{root}'", problem, "check its permissions and links") from None
 
 
 def _absolute(path: Path) -> Path:

@@ -160,7 +160,7 @@ class Node:
         Args:
             registration: the cohort.
             places: the folders and files that hold its data now, by their keys in `data`: `root`, and where they have
-                moved too `patients`, `rows` and `columns`.
+                moved too `patients`, `rows`, `columns` and `masks`.
 
         Raises:
             DataError: the data cannot be read, holds no registered patient, or also holds others. Nothing changed.

@@ -79,7 +79,7 @@ def check_complete(registration: Registration, key: SiteKey) -> None:
 
 
 def moved(registration: Registration, places: dict[str, Path], key: SiteKey) -> Data:
-    """A cohort's data with new places (`root`, `patients`, `rows`, `columns`), which are read and checked.
+    """A cohort's data with new places (`root`, `patients`, `rows`, `columns`, `masks`), which are read and checked.
 
     Raises:
         DataError: the data cannot be read, holds no registered patient, or also holds others.

@@ -20,6 +20,8 @@ from silogan.common.modality.image_options import (
 )
 from silogan.common.modality.joint import JointSchema
 from silogan.common.modality.joint_options import ImagesWithRows
+from silogan.common.modality.masked import MaskedSchema
+from silogan.common.modality.masked_options import ImagesWithMasks, Phantoms
 from silogan.common.modality.table import TableSchema
 from silogan.common.modality.table_options import BreastCancer, Mixture, Table
 from silogan.common.section import variant
@@ -34,6 +36,9 @@ KINDS: dict[str, Kind] = {
     ),
     "table": Kind(TableSchema, {"table": Table, "breast-cancer": BreastCancer}, {"mixture": Mixture}),
     "joint": Kind(JointSchema, {"images-with-rows": ImagesWithRows}, {"gaussians": Gaussians}),
+    "masked": Kind(
+        MaskedSchema, {"images-with-masks": ImagesWithMasks, "phantoms": Phantoms}, {"gaussians": Gaussians}
+    ),
 }
 
 

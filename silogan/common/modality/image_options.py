@@ -132,6 +132,10 @@ class Folder(ImageSource):
             raise ValueError("slices are of NIfTI files, which have no patient ID as patients=dicom asks for")
         return self
 
+    def is_image(self, name: str) -> bool:  # noqa: ARG002
+        """Whether a file of this name, without its ending, is an image; else it is passed over."""
+        return True
+
     @property
     def manifest(self) -> Path | None:
         """The CSV file that says whose each file is."""

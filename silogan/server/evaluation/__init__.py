@@ -1,6 +1,6 @@
 """Evaluation of synthetic records: one file and one line in `EVALUATORS` per kind of record."""
 
-from silogan.server.evaluation import image, joint, table
+from silogan.server.evaluation import image, joint, masked, table
 from silogan.server.evaluation.base import Comparison, Evaluate, Labelled
 
 __all__ = ["EVALUATORS", "Comparison", "Evaluate", "Labelled"]
@@ -9,4 +9,5 @@ EVALUATORS: dict[str, Evaluate] = {
     "image": image.evaluate,
     "table": table.evaluate,
     "joint": joint.evaluate,
+    "masked": masked.evaluate,
 }

@@ -144,7 +144,7 @@ def train_classifier(
     for epoch in track(range(1, epochs + 1)):
         network.train()
         for batch in track(training[torch.randperm(len(training), generator=generator)].split(BATCH)):
-            views = _shifted(to_unit_range(images[batch].to(device)), generator)
+            views = shifted(to_unit_range(images[batch].to(device)), generator)
             loss = F.cross_entropy(network(views), labels[batch].to(device))
             optimizer.zero_grad()
             loss.backward()
@@ -235,7 +235,7 @@ def _block(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU()]
 
 
-def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
     """Images float[B, C, S, S], all moved by one random offset; what moves in repeats the border."""
     size = images.shape[-1]
     most = int(SHIFT * size)

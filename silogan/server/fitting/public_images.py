@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from silogan.common.config.scenario import Scenario
-from silogan.common.errors import DataError
+from silogan.common.errors import ConfigError, DataError
 from silogan.common.modality import Schema
 from silogan.common.modality.image_files import FORMATS, check_square, conform, decode
 from silogan.common.modality.image_options import Fit, Gaussians, Public
 from silogan.common.modality.joint import image_of
+from silogan.common.modality.masked import MaskedSchema
 from silogan.common.models.networks.detail import pool_size
 
 FINER = 2
@@ -43,11 +44,13 @@ def with_public(scenario: Scenario, schema: Schema) -> Scenario:
     """The scenario with an absolute `model.public.path`, and `model.public.sha256` of the images that are there.
 
     Raises:
-        ConfigError, DataError: see `read_public`.
+        ConfigError, DataError: see `read_public`; or the records are images with masks.
     """
     model = scenario.model
     if not isinstance(model, Gaussians) or model.public is None:
         return scenario
+    if isinstance(schema, MaskedSchema):
+        raise ConfigError("model.public", "has images without masks, and these would not fit", "leave it out")
     public = model.public.model_copy(update={"path": model.public.path.expanduser().absolute()})
     public = public.model_copy(update={"sha256": fingerprint(read_public(public, image_of(schema).shape))})
     return scenario.model_copy(update={"model": model.model_copy(update={"public": public})})

@@ -14,6 +14,7 @@ from silogan.common.errors import UsageError
 from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS
 from silogan.common.modality.joint import JointSchema
+from silogan.common.modality.masked import MASK
 from silogan.common.modality.table import Category, Column, TableSchema
 from silogan.common.modality.table_grid import grid_of
 from silogan.common.models.networks import Drawn
@@ -36,6 +37,7 @@ class Samples:
         label_name: of the labels' column.
         classes: the names of all classes.
         marks: what is to be said of these records wherever they go.
+        masks: uint8[N, S, S] of images with masks, 255 within the mask and 0 elsewhere; else None.
     """
 
     images: NDArray[np.uint8] | None
@@ -44,6 +46,7 @@ class Samples:
     label_name: str
     classes: tuple[str, ...]
     marks: tuple[str, ...]
+    masks: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         first = self.images if self.images is not None else next(iter(self.columns.values()))
@@ -102,7 +105,9 @@ def samples_of(drawn: Drawn, generator: ReleasedGenerator) -> Samples:
         columns |= {one.name: _sets(records[one.name], one.values) for one in row.code_sets}
         label = row.label
     labels = None if drawn.labels is None else np.array(schema.classes)[drawn.labels.numpy()]
-    return Samples(images, columns, labels, label or "label", schema.classes, ("synthetic", *generator.marks))
+    masks = records[MASK].squeeze(1).numpy() if MASK in records else None
+    marks = "synthetic", *generator.marks
+    return Samples(images, columns, labels, label or "label", schema.classes, marks, masks)
 
 
 def images_of(records: Stored) -> NDArray[np.uint8]:

@@ -47,6 +47,13 @@ FIGURES = """
 {% else %}
 <p>Utility was not measured: {{ no_utility }}.</p>
 {% endif %}
+{% if dice %}
+{% call table("Segmentation: Dice of a small U-Net on real test records; 1 is best", ["Learnt from", "Dice"]) %}
+{% for name, meaning, value in dice %}
+{{ row(name, [value | number], meaning) }}
+{% endfor %}
+{% endcall %}
+{% endif %}
 {% if others %}
 {% call table("Other classifiers, on the lowest frequencies of at most 5,000 records",
               ["Accuracy of", "Trained on synthetic", "Trained on real"]) %}
@@ -92,6 +99,11 @@ CLASSIFIERS = {
     "released": "Linear classifier of the release",
 }
 OTHERS = {"logistic": "Logistic regression", "boosting": "Boosted trees"}
+DICE = (
+    ("synthetic", "Synthetic pairs", "images and masks that were drawn together"),
+    ("real", "Real pairs", "the upper limit"),
+    ("blind", "Places alone", "the best mask that is the same for all images"),
+)
 FIDELITY = (
     ("precision", "Precision", "share of synthetic records that lie among the real ones; 1 is best"),
     ("recall", "Recall", "share of real records that lie among the synthetic ones; 1 is best"),
@@ -119,6 +131,11 @@ def view(report: Report) -> dict[str, Any]:
         "others": [
             (OTHERS[name], [found["accuracy_synthetic"], found["accuracy_real"]])
             for name, found in utility.get("others", {}).items()
+        ],
+        "dice": [
+            (name, meaning, utility[f"dice_{of}"])
+            for of, name, meaning in DICE
+            if utility.get(f"dice_{of}") is not None
         ],
         "no_utility": report["utility_reason"] or NO_REASON,
         "fidelity": [(name, meaning, fidelity.get(key), reference.get(key)) for key, name, meaning in FIDELITY],

@@ -91,13 +91,13 @@ def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Wo
     """The word of each figure, and the figure in words."""
     utility, fidelity = figures.get("utility") or {}, figures.get("fidelity")
     for name, chance in (("AUROC", 0.5), ("accuracy", 1 / max(2, num_classes))):
-        synthetic, real = (utility.get(f"{name.lower()}_{of}") for of in ("synthetic", "real"))
-        if synthetic is not None and real is not None and real > chance:
-            kept = (synthetic - chance) / (real - chance)
-            told = f"{_share(max(0.0, kept))} of what real records teach beyond chance"
-            told = f"{told} ({name} {synthetic:.3f}, real {real:.3f})"
-            yield _graded(kept, KEPT_USABLE, KEPT_WEAK), f"{told}, usable from {_share(KEPT_USABLE)}"
+        told = _kept(name, utility, chance)
+        if told is not None:
+            yield told
             break  # of two classes AUROC alone: accuracy depends on how many there are of each
+    told = _kept("Dice", utility, utility.get("dice_blind") or 0)  # of the best mask that is the same for all images
+    if told is not None:
+        yield told
     recalls = [recall for recall in utility.get("per_class_recall_synthetic") or () if recall is not None]
     if recalls:
         told = f"the class found least is found in {_share(min(recalls))} of cases, usable from {_share(RECALL_USABLE)}"
@@ -105,6 +105,17 @@ def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Wo
     if fidelity is not None and (coverage := fidelity.get("coverage")) is not None:
         told = f"{_share(coverage)} of real images have a synthetic one nearby, usable from {_share(COVERAGE_USABLE)}"
         yield _graded(coverage, COVERAGE_USABLE, COVERAGE_WEAK), told
+
+
+def _kept(name: str, utility: Mapping[str, Any], chance: float) -> tuple[Word, str] | None:
+    """The share that is kept of what real records teach beyond chance; None if that was not measured, or is nothing."""
+    synthetic, real = (utility.get(f"{name.lower()}_{of}") for of in ("synthetic", "real"))
+    if synthetic is None or real is None or real <= chance:
+        return None
+    kept = (synthetic - chance) / (real - chance)
+    told = f"{_share(max(0.0, kept))} of what real records teach beyond chance"
+    told = f"{told} ({name} {synthetic:.3f}, real {real:.3f})"
+    return _graded(kept, KEPT_USABLE, KEPT_WEAK), f"{told}, usable from {_share(KEPT_USABLE)}"
 
 
 def _share(figure: float) -> str:

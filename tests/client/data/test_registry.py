@@ -16,13 +16,13 @@ def test_an_unknown_source_is_refused_with_the_nearest() -> None:
         parse_data({"source": "digit"})
 
 
-@pytest.mark.parametrize("source", sorted(set(READERS) - {"digits", "breast-cancer"}))
+@pytest.mark.parametrize("source", sorted(set(READERS) - {"digits", "breast-cancer", "phantoms"}))
 def test_a_source_of_files_asks_for_its_root(source: str) -> None:
     with pytest.raises(ConfigError, match=rf"^data\.root: is missing for source '{source}'"):
         read(parse_data({"source": source}))
 
 
-@pytest.mark.parametrize("source", sorted(set(READERS) - {"folder", "images-with-rows"}))
+@pytest.mark.parametrize("source", sorted(set(READERS) - {"folder", "images-with-rows", "images-with-masks"}))
 def test_a_manifest_is_for_folders(source: str) -> None:
     with pytest.raises(ConfigError, match=rf"^data\.patients: does not fit source '{source}'; remove it"):
         parse_data({"source": source, "patients": "patients.csv"})

@@ -13,9 +13,11 @@ from silogan.client.node.reading import check_complete, check_present, read_regi
 from silogan.common.config.scenario import parse_data
 from silogan.common.errors import Code, ConfigError, DataError, UsageError
 from silogan.common.modality.image_options import Digits, Folder, Slices, Window
+from silogan.common.modality.masked_options import CLASSES as PHANTOMS
 from silogan.common.modality.table_options import BreastCancer, Table
 from silogan.simulations.fuzz.medical import write_dicom, write_nifti
 from tests.joint import CLASSES, write_records
+from tests.masked import save, write_pairs
 
 DESCRIPTION = "patient: id\ncolumns:\n  age: {type: integer, min: 0, max: 120}\n"
 
@@ -146,3 +148,20 @@ def test_a_volume_is_known_again_where_its_folder_has_moved(node: Node, tmp_path
     records = read_registered(moved, node.key)
     assert records.patients is not None
     assert set(records.patients.bincount().tolist()) == {3}
+
+
+def test_images_move_with_their_masks(tmp_path: Path) -> None:
+    node = Node.create(tmp_path / "node", template(epsilon=8.0, delta=1e-4, unit="record"))
+    files = write_pairs(tmp_path, 40)
+    data = parse_data({"source": "images-with-masks", "classes": list(PHANTOMS), **files})
+    before, _ = node.add_cohort(name="scans", site="bergen", data=data, declared_size=30)
+    check_present(before)
+    places = {key: Path(path).rename(tmp_path / f"moved-{key}") for key, path in files.items()}
+    with pytest.raises(DataError, match=r"^data\.masks '.*masks': is not there; put the data back, or move"):
+        node.relocate(before, root=places["root"])
+    save(tmp_path / "other" / "nodule" / "P0000.png", np.zeros((16, 16), np.uint8))
+    with pytest.raises(DataError, match=r"has no mask"):
+        node.relocate(before, root=places["root"], masks=tmp_path / "other")
+    moved = node.relocate(before, **places)
+    assert moved == replace(before, data=before.data.model_copy(update=places))
+    check_complete(node.register.get("scans"), node.key)

@@ -35,6 +35,12 @@ def with_utility(**changes: Any) -> dict[str, Any]:
         (report(configuration={"model": {"draws": False}}), Word.failed),
         (with_utility(auroc_synthetic=0.6, auroc_real=0.95), Word.failed),  # of two classes AUROC counts
         (with_utility(auroc_synthetic=0.93, auroc_real=0.95, accuracy_synthetic=0.1), Word.usable),
+        (with_utility(dice_synthetic=0.88, dice_real=0.9, dice_blind=0.5), Word.usable),  # (0.88 - 0.5) / 0.4 = 0.95
+        (with_utility(dice_synthetic=0.8, dice_real=0.9, dice_blind=0.5), Word.weak),
+        (with_utility(dice_synthetic=0.6, dice_real=0.9, dice_blind=0.5), Word.failed),
+        (with_utility(dice_synthetic=0.88, dice_real=0.9, dice_blind=None), Word.usable),  # no mask to learn from
+        (with_utility(dice_synthetic=0.1, dice_real=None, dice_blind=0.5), Word.usable),  # no reference
+        (with_utility(dice_synthetic=None, dice_real=None, dice_blind=None), Word.usable),
         (report(utility={}, fidelity=None, utility_reason="evaluation.enabled is false"), Word.unmeasured),
         (with_utility(accuracy_real=None, per_class_recall_synthetic=None) | {"fidelity": None}, Word.unmeasured),
         (report(utility={"accuracy_synthetic": 0.5, "accuracy_real": 0.2}, fidelity=None), Word.unmeasured),

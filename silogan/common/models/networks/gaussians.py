@@ -15,6 +15,7 @@ from silogan.common.modality.image_features import Spectrum
 from silogan.common.modality.image_options import Gaussians
 from silogan.common.modality.joint import JointSchema
 from silogan.common.modality.joint_features import seen
+from silogan.common.modality.masked import MaskedSchema
 from silogan.common.models.networks.base import Discriminator, Generator
 from silogan.common.models.networks.detail import Detail
 from silogan.common.models.networks.image_critic import ImageCritic
@@ -28,12 +29,12 @@ MOST_NUMBERS = 2**26
 """In the covariances of a generator, 256 MiB: twice as many as a statistic may have that they are fitted to."""
 
 
-def build(model: Gaussians, schema: ImageSchema | JointSchema) -> tuple[Generator, Discriminator]:
+def build(model: Gaussians, schema: ImageSchema | JointSchema | MaskedSchema) -> tuple[Generator, Discriminator]:
     """The Gaussians, all of them at mid-grey until they are fitted, and their critic, which else says nothing.
 
     Raises:
         ConfigError: images have fewer frequencies than the model looks at, or it looks at too many; or there is a
-            critic where no images are drawn, or rows as well.
+            critic where no images are drawn, or rows or masks as well.
     """
     if model.frequencies is None:
         raise ConfigError("model.frequencies", "is not given", "set it, or let silogan make the study")
@@ -42,8 +43,9 @@ def build(model: Gaussians, schema: ImageSchema | JointSchema) -> tuple[Generato
     except ValueError as error:
         raise ConfigError("model.frequencies", f"is {model.frequencies}, but {error}", "lower it") from None
     image = schema.image if isinstance(schema, JointSchema) else schema
-    if model.critic and isinstance(schema, JointSchema):
-        raise ConfigError("training.refine", "has a critic that cannot read rows beside images", "leave it out")
+    if model.critic and not isinstance(schema, ImageSchema):
+        beside = "rows" if isinstance(schema, JointSchema) else "masks"
+        raise ConfigError("training.refine", f"has a critic that cannot read {beside} beside images", "leave it out")
     if model.critic and model.draws is False:
         problem = "leaves a release from which no images can be drawn"
         raise ConfigError("training.refine", problem, "lower training.refine.share, or leave it out")
@@ -56,7 +58,7 @@ def build(model: Gaussians, schema: ImageSchema | JointSchema) -> tuple[Generato
     above = None if model.public is None else min(model.public.above, model.frequencies)
     if isinstance(schema, JointSchema):
         return GaussiansWithRows(schema, model.frequencies, cells, above), Silent()
-    if model.critic:
+    if model.critic and isinstance(image, ImageSchema):
         return RefinedGaussians(image, model.frequencies, cells), ImageCritic(image, model.critic)
     return ClassGaussians(image, model.frequencies, cells, above), Silent()
 
@@ -65,7 +67,7 @@ class Spectral(Generator):
     """A linear classifier of spectra, which the release holds whether images are drawn from it or not.
 
     Args:
-        schema: of the images.
+        schema: of the images; with masks, which are one more channel, it sees these too.
         frequencies: those that are kept in each direction, d in all.
 
     Attributes:
@@ -77,10 +79,10 @@ class Spectral(Generator):
     directions: Tensor
     offsets: Tensor
 
-    def __init__(self, schema: ImageSchema, frequencies: int) -> None:
+    def __init__(self, schema: ImageSchema | MaskedSchema, frequencies: int) -> None:
         super().__init__()
         self._shape, self._frequencies = schema.shape, frequencies
-        self._dimensions = schema.channels * frequencies**2
+        self._dimensions = schema.shape[0] * frequencies**2
         self.register_buffer("directions", torch.zeros(schema.num_classes, self._dimensions))
         self.register_buffer("offsets", torch.zeros(schema.num_classes))
 
@@ -127,7 +129,9 @@ class ClassGaussians(Spectral):
     chances: Tensor
     edge: Tensor
 
-    def __init__(self, schema: ImageSchema, frequencies: int, cells: int, above: int | None = None) -> None:
+    def __init__(
+        self, schema: ImageSchema | MaskedSchema, frequencies: int, cells: int, above: int | None = None
+    ) -> None:
         super().__init__(schema, frequencies)
         self.detail = None if above is None else Detail(schema.shape, above)
         d, classes, self._cells = self._dimensions, schema.num_classes, cells

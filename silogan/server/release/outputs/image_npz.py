@@ -14,6 +14,7 @@ from torch import Tensor
 from silogan.common.modality import Stored
 from silogan.common.modality.image import PIXELS, ImageSchema
 from silogan.common.modality.joint import JointSchema
+from silogan.common.modality.masked import MaskedSchema
 from silogan.common.models.networks import Drawn
 from silogan.server.release.about import NOT_STATED, SPLITS, About
 from silogan.server.release.arrays import images_of
@@ -107,7 +108,7 @@ def _info(about: About) -> dict[str, Any]:
 
 def _shape(about: About) -> tuple[int, int]:
     """Size and channels of the images."""
-    schema = cast(ImageSchema | JointSchema, about.schema)
+    schema = cast(ImageSchema | JointSchema | MaskedSchema, about.schema)
     return schema.size, schema.channels
 
 
