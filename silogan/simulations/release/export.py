@@ -69,7 +69,7 @@ def _files(examined: Examined, statement: Statement, sheet: Datasheet) -> Mappin
     files = {
         "datasheet.md": datasheet_text(statement, evidence, sheet).encode(),
         "model_card.md": model_card_text(statement, evidence, sheet).encode(),
-        "generator.safetensors": (run_dir / GENERATOR_FILE).read_bytes(),
+        GENERATOR_FILE: (run_dir / GENERATOR_FILE).read_bytes(),
     }
     if samples is not None:
         files["samples.png"] = samples

@@ -135,7 +135,7 @@ def test_shift_moves_by_a_fourteenth_at_most_and_repeats_the_border() -> None:
     generator = torch.Generator().manual_seed(0)
     offsets = set()
     for _ in range(50):
-        shifted = classifier._shifted(column, generator)
+        shifted = classifier.shifted(column, generator)
         assert shifted.shape == column.shape
         offset = int(shifted[0, 0, 0, 10]) - 10
         torch.testing.assert_close(shifted[0, 0, 0], (torch.arange(28.0) + offset).clamp(0, 27))
@@ -145,7 +145,7 @@ def test_shift_moves_by_a_fourteenth_at_most_and_repeats_the_border() -> None:
 
 def test_small_images_are_not_shifted() -> None:
     images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(classifier._shifted(images, torch.Generator()), images)
+    assert torch.equal(classifier.shifted(images, torch.Generator()), images)
 
 
 def test_scores_by_hand() -> None:

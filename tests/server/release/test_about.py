@@ -39,7 +39,7 @@ def test_without_privacy_no_guarantee_is_stated(make_study: Callable[..., Study]
 
 
 def test_epsilon_is_rounded_up() -> None:
-    assert "ε at most 1.24 at" in str(Guarantee(1.2301, 1e-5, "patient"))
+    assert "ε at most 1.231 at" in str(Guarantee(1.2301, 1e-5, "patient"))
 
 
 def test_facts_are_single_lines() -> None:

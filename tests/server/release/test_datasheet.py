@@ -73,7 +73,7 @@ def test_what_others_wrote_is_neither_markdown_nor_html() -> None:
 
 def test_cards_say_what_the_run_says_and_nothing_that_was_not_measured() -> None:
     sheet, card = (write(STATEMENT, CLEAN, SHEET) for write in (datasheet_text, model_card_text))
-    assert "| north | 9.99 | 10 | 10⁻⁴ | patient |" in sheet
+    assert "| north | 9.981 | 10 | 10⁻⁴ | patient |" in sheet
     assert "- **SIMULATION.**" in sheet
     assert "| coverage | coverage 0.8 |" in card
     assert "| congruence | auroc synthetic 0.94 |" in card
