@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import BinaryIO
 
 from silogan.common.errors import ConfigError, UsageError, VerificationError
@@ -128,7 +129,8 @@ def _entries(part: Path) -> Iterator[tuple[str, bytes | None]]:
     yield "", None
     for path in sorted(part.rglob("*")):
         if not path.name.endswith((".lock", ".tmp")):
-            yield path.relative_to(part).as_posix(), path.read_bytes() if path.is_file() else None
+            is_file = S_ISREG(path.stat().st_mode)  # raises if it has gone: `is_file` would make a folder of it
+            yield path.relative_to(part).as_posix(), path.read_bytes() if is_file else None
 
 
 def _whole(read: Callable[[], _Entries]) -> _Entries:

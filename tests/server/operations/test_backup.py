@@ -103,6 +103,23 @@ def test_a_run_that_goes_on_meanwhile_is_whole(coordinator: Coordinator, tmp_pat
         assert found.round >= 3
 
 
+def test_a_file_that_goes_while_a_folder_is_listed_becomes_no_folder(
+    coordinator: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, listed = coordinator.folder / "runs" / "digits-1" / "checkpoints" / "gone.safetensors", Path.rglob
+    gone.touch()
+
+    def and_it_goes(self: Path, pattern: str) -> list[Path]:
+        found = list(listed(self, pattern))
+        gone.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "rglob", and_it_goes)
+    back_up(coordinator, tmp_path / "b.tar.gz")
+    with tarfile.open(tmp_path / "b.tar.gz") as archive:
+        assert not [name for name in archive.getnames() if gone.name in name]
+
+
 def test_a_backup_is_not_overwritten(coordinator: Coordinator, tmp_path: Path) -> None:
     (tmp_path / "b.tar.gz").write_text("the last one")
     with pytest.raises(UsageError, match=r"exists; choose another name"):
