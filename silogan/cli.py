@@ -25,13 +25,13 @@ from silogan.common.errors import DataError, Interrupted, SiloganError, UsageErr
 from silogan.common.operations.command_line import EXIT_CODES, epilog
 from silogan.common.pages.words import budget, epsilon, left
 from silogan.common.printable import printable
-from silogan.common.privacy.strength import delta_remark
 from silogan.common.wire.run_folder import GENERATOR_FILE, SUMMARY_PAGE, holds_run
 from silogan.server.commands import server
 from silogan.simulations.release.commands import release
 from silogan.simulations.screen import waiting
 
 if TYPE_CHECKING:
+    from silogan.client.ledger.audit import Audit
     from silogan.common.config.scenario import Scenario
     from silogan.simulations.attacks.attacks import Attacks
     from silogan.simulations.planner import Outlook
@@ -416,15 +416,11 @@ def audit(
 
     audits = audit_all(ledgers or [])
     found = as_plain(audits)
-    from silogan.client.ledger.page import write_page
-
-    if html is not None:
-        write_page(audits, html, datetime.now(UTC))  # before attacks, which take long and may fail
+    _write_audit(audits, html)  # before attacks, which take long and may fail
     attacks = None if empirical is None else _attack(empirical, overrides, power, adversary, records_per_canary)
     if attacks is not None:
         found |= {"ok": found["ok"] and attacks.holds, **attacks.to_json()}
-        if html is not None:
-            write_page(audits, html, datetime.now(UTC), attacks.to_json())
+        _write_audit(audits, html, attacks.to_json())
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -531,6 +527,9 @@ def _runs(study: "Scenario", folder: Path, seeds: str | None) -> "list[tuple[Sce
 
 
 def _print_report(report: dict[str, Any], run_dir: Path) -> None:
+    from silogan.server.report.report import weak_deltas
+    from silogan.server.report.verdict import Word, word_of
+
     console = Console(markup=False)  # titles, names and paths are the user's own text
     heading = report["title"] or report["name"]
     if verdict := report.get("verdict"):  # runs of older versions have none
@@ -551,11 +550,10 @@ def _print_report(report: dict[str, Any], run_dir: Path) -> None:
     console.print(f"time {seconds['total']:.0f} s (training {seconds['training']:.0f} s), peak memory {memory:.0f} MiB")
     if report.get("credit"):
         console.print(f"images have {report['credit']}")
-    if report["expected"] and (report.get("verdict") or {}).get("word") in (None, "unmeasured"):
+    if report["expected"] and word_of(report) is Word.unmeasured:
         console.print(report["expected"], style="yellow")  # a forecast has nothing to say beside what was measured
-    for remark in dict.fromkeys(delta_remark(one["delta"], one.get("declared_size"), one["unit"]) for one in sites):
-        if remark and report["private"]:
-            console.print(remark, style="yellow", soft_wrap=True)
+    for remark in weak_deltas(report):
+        console.print(remark, style="yellow", soft_wrap=True)
     if report["seeded"]:
         console.print("seeded: not private against someone who knows the seed", style="yellow")
     sheet = run_dir / "samples" / "final.png"
@@ -621,6 +619,13 @@ def _print_audit(found: dict[str, Any]) -> None:
 def _told(finding: dict[str, Any]) -> str:
     where = f"entry {finding['entry']}" if finding["entry"] else "the ledger"
     return printable(f"{finding['cohort']}: {where} {finding['problem']}")
+
+
+def _write_audit(audits: "list[Audit]", html: Path | None, attacks: dict[str, Any] | None = None) -> None:
+    if html is not None:
+        from silogan.client.ledger.page import write_page
+
+        write_page(audits, html, datetime.now(UTC), attacks)
 
 
 def _attack(

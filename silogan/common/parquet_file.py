@@ -4,11 +4,11 @@ import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from silogan.common.errors import DataError, UsageError
+from silogan.common.errors import DataError
+from silogan.common.libraries import library
 
 _BLOCK = 65_536
 
@@ -23,12 +23,8 @@ def pyarrow(option: str, hint: str) -> tuple[Any, Any]:
     Raises:
         UsageError: pyarrow is not installed.
     """
-    try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError:
-        raise UsageError(
-            option, "needs pyarrow, which is not installed", f"pip install 'silogan[parquet]', or {hint}"
-        ) from None
+    arrow, parquet = (library(name, "parquet", option, hint=hint) for name in ("pyarrow", "pyarrow.parquet"))
+    return arrow, parquet
 
 
 def read_header(path: Path, thing: str) -> list[str]:

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from silogan.common.errors import DataError, UsageError
+from silogan.common.errors import DataError
+from silogan.common.libraries import library
 from silogan.common.modality.image_files import WindowNeeded, readable, windowed
 from silogan.common.modality.image_options import Folder
 
@@ -109,11 +110,7 @@ def patient_of(path: Path, thing: str) -> str:
 
 def _pydicom() -> Any:
     """The module, which says nothing: what it warns of are the values of a file."""
-    try:
-        module = import_module("pydicom")
-        import_module("pydicom.pixels")
-    except ImportError:
-        raise UsageError(".dcm files", "need pydicom, which is not installed", "pip install 'silogan[dicom]'") from None
+    module, _ = (library(name, "dicom", ".dcm files", needs="need") for name in ("pydicom", "pydicom.pixels"))
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     return module
 

@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -21,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from silogan.common.errors import DataError, UsageError
+from silogan.common.errors import DataError
+from silogan.common.libraries import library
 from silogan.common.modality.image_files import WindowNeeded, readable, windowed
 from silogan.common.modality.image_options import Folder, Slices
 
@@ -105,10 +105,7 @@ def decode(path: Path, thing: str, data: Folder) -> Tensor:
 
 def _nibabel() -> Any:
     """The module, which says nothing: what it warns of are the values of a header."""
-    try:
-        module = import_module("nibabel")
-    except ImportError:
-        raise UsageError(".nii files", "need nibabel, which is not installed", "pip install 'silogan[dicom]'") from None
+    module = library("nibabel", "dicom", ".nii files", needs="need")
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
     return module
 

@@ -67,6 +67,16 @@ width="{{ picture.width }}" height="{{ picture.height }}" style="min-width:{{ pi
 <div class="banner {{ kind }}" role="note"><p><strong>{{ what[0] | upper }}{{ what[1:] }}</strong>: {{ why }}</p></div>
 {% endmacro %}
 
+{# What must be seen of a run that is not private, or whose seed is known. #}
+{% macro cautions(private, seeded, why_seeded) %}
+{% if not private %}
+{{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share its results.") }}
+{% endif %}
+{% if seeded %}
+{{ banner("care", SEEDED, why_seeded) }}
+{% endif %}
+{% endmacro %}
+
 {# One figure of a list of class "cards". #}
 {% macro card(what, value, note, label="") %}
 <li><span class="what">{{ what }}</span><span class="value">{{ value }}</span><span class="note">{{ note }}</span>

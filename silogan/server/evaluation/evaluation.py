@@ -29,10 +29,10 @@ from silogan.server.evaluation.classifier import (
 )
 from silogan.server.evaluation.fidelity import (
     NEIGHBOURS,
+    Balls,
     Neighbourhoods,
     coverage_by_class,
     frechet_distance,
-    neighbourhoods,
 )
 from silogan.server.evaluation.others import MAKERS, scores_by
 
@@ -191,11 +191,12 @@ def _fidelity(network: Classifier, asked: Comparison, synthetic: Tensor, samples
 
     chosen = some(test)
     real, labels = features(network, test[chosen]), asked.test.labels[chosen]
+    balls = Balls(real)
 
     def measured(others: Tensor) -> tuple[dict[str, float], list[float | None]]:
-        distance = frechet_distance(real, others)
-        by_class = coverage_by_class(real, labels, others, num_classes)
-        return {**asdict(neighbourhoods(real, others)), "frechet_distance": distance}, by_class
+        found, covered = balls.compared(others)
+        figures = {**asdict(found), "frechet_distance": frechet_distance(real, others)}
+        return figures, coverage_by_class(covered, labels, num_classes)
 
     found, by_class = measured(features(network, synthetic[some(synthetic)]))
     enough = len(train) >= samples

@@ -40,61 +40,68 @@ class Neighbourhoods:
     coverage: float
 
 
-def neighbourhoods(real: Tensor, synthetic: Tensor, k: int = NEIGHBOURS) -> Neighbourhoods:
-    """Precision, recall, density and coverage; a ball holds its border.
+class Balls:
+    """Balls around real points, to compare several sets of others with; a ball holds its border.
 
     Args:
         real: features float[N, F] of real images, N more than k.
-        synthetic: features float[M, F] of synthetic images, M more than k.
         k: neighbours to the border of a ball, at least 1.
 
     Raises:
         DataError: the features do not have this form or are not finite.
     """
-    real, synthetic = _checked(real, synthetic, fewest=k + 1)
-    real_radius, synthetic_radius = _radii(real, k), _radii(synthetic, k)
-    in_real_balls = torch.zeros(len(synthetic), dtype=torch.int64)
-    recalled, covered = [], []
-    for points, radius in zip(real.split(_BLOCK), real_radius.split(_BLOCK), strict=True):
-        distance = _distances(points, synthetic)
-        held = distance <= radius[:, None]
-        in_real_balls += held.sum(0)
-        covered.append(held.any(1))
-        recalled.append((distance <= synthetic_radius).any(1))
-    return Neighbourhoods(
-        precision=float((in_real_balls > 0).double().mean()),
-        recall=float(torch.cat(recalled).double().mean()),
-        density=float(in_real_balls.double().mean()) / k,
-        coverage=float(torch.cat(covered).double().mean()),
-    )
+
+    def __init__(self, real: Tensor, k: int = NEIGHBOURS) -> None:
+        self._real, self._k = _checked(real, real, fewest=k + 1)[0], k
+        self._radii = _radii(self._real, k)
+
+    def compared(self, synthetic: Tensor) -> tuple[Neighbourhoods, Tensor]:
+        """The measures of other points, and which of the real ones they cover.
+
+        Args:
+            synthetic: features float[M, F] of synthetic images, M more than k.
+
+        Returns:
+            The measures, and bool[N]: whether the ball of each real point holds another.
+
+        Raises:
+            DataError: the features do not have this form or are not finite.
+        """
+        real, synthetic = _checked(self._real, synthetic, fewest=self._k + 1)
+        synthetic_radius = _radii(synthetic, self._k)
+        in_real_balls = torch.zeros(len(synthetic), dtype=torch.int64)
+        recalled, covered = list[Tensor](), list[Tensor]()
+        for points, radius in zip(real.split(_BLOCK), self._radii.split(_BLOCK), strict=True):
+            distance = _distances(points, synthetic)
+            held = distance <= radius[:, None]
+            in_real_balls += held.sum(0)
+            covered.append(held.any(1))
+            recalled.append((distance <= synthetic_radius).any(1))
+        covers = torch.cat(covered)
+        found = Neighbourhoods(
+            precision=float((in_real_balls > 0).double().mean()),
+            recall=float(torch.cat(recalled).double().mean()),
+            density=float(in_real_balls.double().mean()) / self._k,
+            coverage=float(covers.double().mean()),
+        )
+        return found, covers
 
 
-def coverage_by_class(
-    real: Tensor, labels: Tensor, others: Tensor, num_classes: int, k: int = NEIGHBOURS
-) -> list[float | None]:
+def coverage_by_class(covered: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
     """Coverage of the real points of each class: what is never drawn stands out, which the whole may hide.
 
-    Balls are those of `neighbourhoods`, among all real points, so that coverage is the mean over classes, each weighted
-    by its points.
+    Balls are those among all real points, so that coverage is the mean over classes, each weighted by its points.
 
     Args:
-        real: features float[N, F] of real images, N more than k.
-        labels: int64[N] in [0, num_classes), theirs.
-        others: features float[M, F] of the images that are to cover them, M more than k.
+        covered: bool[N], see `Balls.compared`.
+        labels: int64[N] in [0, num_classes), of the real points.
         num_classes: number of labels.
-        k: neighbours to the border of a ball, at least 1.
 
     Returns:
         A share (0 to 1) of each class; None of a class without a real point.
-
-    Raises:
-        DataError: the features do not have this form or are not finite.
     """
-    real, others = _checked(real, others, fewest=k + 1)
-    parts = zip(real.split(_BLOCK), _radii(real, k).split(_BLOCK), strict=True)
-    covered = torch.cat([(_distances(points, others) <= radius[:, None]).any(1) for points, radius in parts]).double()
     members = (labels.cpu() == label for label in range(num_classes))
-    return [float(covered[there].mean()) if there.any() else None for there in members]
+    return [float(covered[there].double().mean()) if there.any() else None for there in members]
 
 
 def frechet_distance(real: Tensor, synthetic: Tensor) -> float:

@@ -171,9 +171,13 @@ def closeness(name: str, points: Points, synthetic: Tensor, train: Tensor, held_
     share = clopper_pearson(float(wins.mean()), _independent(nearest))
     expected = len(train) / (len(train) + len(held_out))
     excess = Interval(*((end - expected) / (1 - expected) for end in (share.value, share.low, share.high)))
-    return Closeness(
-        name, share, expected, excess, _ratio(points, drawn, train, held_out), area_under_curve(-members, -others)
-    )
+    count = min(len(train), len(held_out))
+
+    def of_as_many(real: Tensor, to_all: Tensor) -> Tensor:
+        return to_all if len(real) == count else _nearest(points, drawn, real[:count])[0]
+
+    ratio = _ratio(of_as_many(train, to_train), of_as_many(held_out, to_held))
+    return Closeness(name, share, expected, excess, ratio, area_under_curve(-members, -others))
 
 
 def edits_of_public(synthetic: Tensor, held_out: Tensor, detail: Detail) -> dict[str, Any]:
@@ -241,9 +245,8 @@ def _nearest(points: Points, drawn: Tensor, real: Tensor) -> tuple[Tensor, Tenso
     return best, places, torch.cat(back)
 
 
-def _ratio(points: Points, drawn: Tensor, train: Tensor, held_out: Tensor) -> float | None:
-    count = min(len(train), len(held_out))
-    to_train, to_held = (_nearest(points, drawn, real[:count])[0] for real in (train, held_out))
+def _ratio(to_train: Tensor, to_held: Tensor) -> float | None:
+    """Median ratio of distances float[M] from as many training as held-out images; None if it is infinite."""
     median = float((to_train / to_held).nan_to_num(nan=1.0, posinf=math.inf).median())
     return median if math.isfinite(median) else None
 

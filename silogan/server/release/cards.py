@@ -143,7 +143,7 @@ training data: {{ sheet.collection | line | plain }}
 
 ## Ethical considerations
 
-- ε is an upper bound for each hospital's patients by itself, at most {{ most | upward }} here ({{ strength(most) }}).
+- ε is an upper bound for each hospital's patients by itself, at most {{ most | epsilon }} here ({{ strength(most) }}).
 - Memorisation: {{ statement.memorisation | plain }}.
 - Approvals: {{ sheet.approvals | line | plain }}
 
@@ -170,7 +170,7 @@ def model_card_text(statement: Statement, evidence: Evidence, sheet: Datasheet) 
 
 def _rendered(what: str, template: str, statement: Statement, evidence: Evidence, sheet: Datasheet) -> str:
     pages = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701  (Markdown; `plain` escapes)
-    shown = (words.upward, words.whole, words.counted, words.moment)
+    shown = (words.epsilon, words.whole, words.counted, words.moment)
     cast(dict[str, Any], pages.filters).update(
         {show.__name__: show for show in shown} | {"plain": plain, "line": _line}
     )

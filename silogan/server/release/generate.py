@@ -147,24 +147,8 @@ def draw(
 
 
 _OTHERS = {
-    *(
-        "jpg",
-        "jpeg",
-        "tif",
-        "tiff",
-        "gif",
-        "dcm",
-        "nii",
-        "gz",
-        "xls",
-        "xlsx",
-        "tsv",
-        "txt",
-        "json",
-        "zip",
-        "html",
-        "pdf",
-    )
+    *("jpg", "jpeg", "tif", "tiff", "gif", "dcm", "nii", "gz", "xls"),
+    *("xlsx", "tsv", "txt", "json", "zip", "html", "pdf"),
 }
 """How names of files end that nobody gives to a folder of images."""
 

@@ -33,7 +33,7 @@ Event = Mapping[str, Any]
 
 PAGE = """
 {% extends "frame" %}
-{% from "parts" import banner, masthead, verdict_banner %}
+{% from "parts" import banner, cautions, masthead, verdict_banner %}
 {% from "parts" import sheet as picture %}
 {% set hospital = "simulated hospital" if report.engine in SIMULATED else "hospital" %}
 
@@ -54,12 +54,7 @@ One generator of synthetic {{ report.records.described }},
 {% if report.get("verdict") %}
 {{ verdict_banner(report.verdict, use.plain) }}
 {% endif %}
-{% if not report.private %}
-{{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share its results.") }}
-{% endif %}
-{% if report.seeded %}
-{{ banner("care", SEEDED, "a fixed seed makes a simulation repeatable, and its noise predictable.") }}
-{% endif %}
+{{ cautions(report.private, report.seeded, "a fixed seed makes a simulation repeatable, and its noise predictable.") }}
 {% for remark in weak_deltas %}
 {{ banner("care", "Weak δ", remark) }}
 {% endfor %}
@@ -182,7 +177,7 @@ def render_html(
         report=report,
         sheet=sheet_of(grid_png),
         reference=sheet_of(public_png),
-        weak_deltas=_weak_deltas(report),
+        weak_deltas=weak_deltas(report),
         **use.view(report),
         **approvals.view(report),
         **privacy.view(report),
@@ -204,7 +199,7 @@ def sheet_of(png: bytes | None) -> dict[str, Any] | None:
     return {"base64": b64encode(png).decode(), "width": width, "height": height}
 
 
-def _weak_deltas(report: Report) -> list[str]:
+def weak_deltas(report: Report) -> list[str]:
     """What to say of each δ that is too large for its hospital."""
     if not report["private"]:
         return []

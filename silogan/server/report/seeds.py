@@ -22,7 +22,7 @@ Report = Mapping[str, Any]
 
 PAGE = """
 {% extends "frame" %}
-{% from "parts" import banner, masthead, row, table, verdict_banner %}
+{% from "parts" import cautions, masthead, row, table, verdict_banner %}
 {% from "parts" import sheet as picture %}
 {% set title = summary.title or summary.name %}
 
@@ -35,12 +35,7 @@ noise, and what was drawn.
 {% endset %}
 {% call masthead("summary of seeds", title, "%s · study “%s”" | format(created | moment, summary.name), lede) %}
 {{ verdict_banner(summary.verdict, plain) }}
-{% if not private %}
-{{ banner("bad", NO_PRIVACY, "trained without differential privacy, for comparison only. Do not share its results.") }}
-{% endif %}
-{% if seeded %}
-{{ banner("care", SEEDED, "fixed seeds make simulations repeatable, and their noise predictable.") }}
-{% endif %}
+{{ cautions(private, seeded, "fixed seeds make simulations repeatable, and their noise predictable.") }}
 <p class="stamp">Not for diagnosis</p>
 {% endcall %}
 {% endblock %}

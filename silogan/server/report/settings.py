@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from silogan.common.pages.words import number
-from silogan.server.report.verdict import Word
+from silogan.server.report.verdict import Word, word_of
 
 Report = Mapping[str, Any]
 
@@ -49,8 +49,7 @@ SETTINGS = """
 
 def view(report: Report) -> dict[str, Any]:
     """The settings in words."""
-    measured = (report.get("verdict") or {"word": Word.unmeasured})["word"] != Word.unmeasured
-    return {"settings": list(flatten(report["configuration"])), "measured": measured}
+    return {"settings": list(flatten(report["configuration"])), "measured": word_of(report) is not Word.unmeasured}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

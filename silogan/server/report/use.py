@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from silogan.server.report.verdict import Word
+from silogan.server.report.verdict import Word, word_of
 
 Report = Mapping[str, Any]
 
@@ -68,6 +68,6 @@ NEVER = (
 
 
 def view(report: Report) -> dict[str, Any]:
-    """The verdict in words; a report of an older version, which has none, counts as unmeasured."""
-    use = USES[Word((report.get("verdict") or {"word": Word.unmeasured})["word"])]
+    """The verdict in words."""
+    use = USES[word_of(report)]
     return {"use": {**use._asdict(), "never": NEVER}}

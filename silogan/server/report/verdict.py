@@ -87,6 +87,11 @@ class Verdict:
         return f"{self.word}: {'; '.join(self.reasons)}"
 
 
+def word_of(report: Mapping[str, Any]) -> Word:
+    """The verdict that a report has; `unmeasured` of an older one, which has none."""
+    return Word((report.get("verdict") or {"word": Word.unmeasured})["word"])
+
+
 def _measured(figures: Mapping[str, Any], num_classes: int) -> Iterator[tuple[Word, str]]:
     """The word of each figure, and the figure in words."""
     utility, fidelity = figures.get("utility") or {}, figures.get("fidelity")

@@ -1,6 +1,7 @@
 """DICOM through a public window: pydicom's own files, and made ones."""
 
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def test_without_a_window_a_file_is_refused() -> None:
 
 
 def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom, "import_module", lambda _name: __import__("no_such_module_of_anybody"))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(UsageError, match=r"\.dcm files: need pydicom.*pip install 'silogan\[dicom\]'"):
         decoded(shipped("CT_small"))
 

@@ -1,5 +1,6 @@
 """Slices of NIfTI files through a public window: nibabel's own files, and made ones."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_without_a_window_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_without_nibabel_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = made(tmp_path)
-    monkeypatch.setattr(nifti, "import_module", lambda _name: __import__("no_such_module_of_anybody"))
+    monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(UsageError, match=r"\.nii files: need nibabel.*pip install 'silogan\[dicom\]'"):
         decoded(path, 0)
 

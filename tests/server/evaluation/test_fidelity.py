@@ -9,16 +9,21 @@ from torch import Tensor
 from silogan.common.errors import DataError
 from silogan.server.evaluation import fidelity
 from silogan.server.evaluation.fidelity import (
+    NEIGHBOURS,
+    Balls,
     Neighbourhoods,
     coverage_by_class,
     frechet_distance,
     gaussian_frechet_distance,
-    neighbourhoods,
 )
 
 
 def cloud(count: int, width: int = 3, seed: int = 0, shift: float = 0.0) -> Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def neighbourhoods(real: Tensor, synthetic: Tensor, k: int = NEIGHBOURS) -> Neighbourhoods:
+    return Balls(real, k).compared(synthetic)[0]
 
 
 def by_hand(real: Tensor, synthetic: Tensor, k: int) -> Neighbourhoods:
@@ -57,7 +62,7 @@ def test_coverage_of_classes_adds_up_to_that_of_all(monkeypatch: pytest.MonkeyPa
     real, synthetic = cloud(60, seed=1), cloud(50, seed=2, shift=0.7)
     labels = torch.arange(60) % 3
     labels[labels == 1] = 3
-    shares = coverage_by_class(real, labels, synthetic, 4)
+    shares = coverage_by_class(Balls(real).compared(synthetic)[1], labels, 4)
     counts = labels.bincount(minlength=4).tolist()
     assert shares[1] is None
     whole = sum(count * share for count, share in zip(counts, shares, strict=True) if share is not None) / 60
@@ -66,7 +71,7 @@ def test_coverage_of_classes_adds_up_to_that_of_all(monkeypatch: pytest.MonkeyPa
 
 def test_a_class_far_from_all_that_is_drawn_is_not_covered() -> None:
     real, labels = torch.cat((cloud(30, seed=1), cloud(30, seed=3, shift=50.0))), torch.arange(60) // 30
-    near, far = coverage_by_class(real, labels, cloud(60, seed=2), 2)
+    near, far = coverage_by_class(Balls(real).compared(cloud(60, seed=2))[1], labels, 2)
     assert near is not None
     assert near > 0.8
     assert far == 0.0

@@ -12,12 +12,12 @@ from uuid import NAMESPACE_OID, uuid5
 
 from silogan import __version__
 from silogan.common.errors import UsageError
+from silogan.common.libraries import library
 from silogan.common.models.networks import Drawn
 from silogan.server.release.about import About
 from silogan.server.release.arrays import images_of
 from silogan.server.release.croissant import file_set
 from silogan.server.release.outputs.image_folder import Layout, Pixels, Save, write_by_class
-from silogan.server.release.outputs.written import library
 
 _LOADING = """
 import pydicom
@@ -32,7 +32,7 @@ _LONGEST_TEXT, _LONGEST_STRING = 10_240, 64
 
 def write_dicom(out: Path, drawn: Iterable[Drawn], about: About) -> None:
     """`out/CLASS/000000.dcm`; Synthetic Data (0008,001C) is YES in every file."""
-    library("pydicom", DICOM.file_format, "dicom")
+    library("pydicom", "dicom", f"--format {DICOM.file_format}")
     for name in about.schema.classes:
         if "\\" in name or len(name) > _LONGEST_STRING:
             problem = f"class {name!r} cannot be the description of a series"
@@ -73,7 +73,7 @@ def uid(*parts: str | bytes) -> str:
 
 def _series(about: About, study: str, of: str, number: int) -> Any:
     """What all images of a class have in common."""
-    pydicom, uids = (library(name, DICOM.file_format, "dicom") for name in ("pydicom", "pydicom.uid"))
+    pydicom, uids = (library(name, "dicom", f"--format {DICOM.file_format}") for name in ("pydicom", "pydicom.uid"))
     facts = about.facts()
     image = pydicom.Dataset()
     image.SpecificCharacterSet = "ISO_IR 192"

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from silogan.common.errors import UsageError
+from silogan.common.libraries import library
 from silogan.common.modality.image import ImageSchema
 from silogan.common.models.networks import Drawn
 from silogan.server.release.about import About
@@ -23,7 +24,7 @@ from silogan.server.release.outputs.image_folder import (
     with_labels,
     write_metadata,
 )
-from silogan.server.release.outputs.written import Described, library, write_folder
+from silogan.server.release.outputs.written import Described, write_folder
 
 FORMAT = "nifti"
 LOADING = """
@@ -43,7 +44,7 @@ _COMMENT = 6
 
 def write_nifti(out: Path, drawn: Iterable[Drawn], about: About) -> None:
     """`out/CLASS/000000.nii.gz`, uint8[S, S, N] of at most 1,000 images; `metadata.csv` has a line for each image."""
-    library("nibabel", FORMAT, "dicom")
+    library("nibabel", "dicom", f"--format {FORMAT}")
     schema = cast(ImageSchema, about.schema)
     if schema.channels != 1:
         raise UsageError(f"--format {FORMAT}", "holds grey images, but these are in colour", "use png, npz or dicom")
@@ -83,7 +84,7 @@ def _save(folder: Path, drawn: Iterable[Drawn], about: About, most: int) -> Iter
 
 def _stack(images: list[Pixels], about: About) -> bytes:
     """Images [S, S] as the bytes of a file; neither place nor size in a body is claimed (sform and qform unknown)."""
-    nifti: Any = library("nibabel.nifti1", FORMAT, "dicom")
+    nifti: Any = library("nibabel.nifti1", "dicom", f"--format {FORMAT}")
     image = nifti.Nifti1Image(np.stack(images, axis=-1), None)
     facts = about.facts()
     image.header["descrip"] = f"synthetic; {facts['software']}; study {about.study_id}".encode("ascii", "replace")[:79]

@@ -13,6 +13,7 @@ from silogan.server.release.about import DIGITAL_SOURCE_TYPE, About
 from silogan.server.release.contact_sheet import png_info
 from silogan.server.release.croissant import field, file_set, record_set
 from silogan.server.release.outputs.image_folder import FILE_NAME, Layout, Pixels, Save, write_by_class
+from silogan.server.release.outputs.written import Described
 
 XMP = "XML:com.adobe.xmp"
 """Keyword of the text chunk that holds XMP (Adobe, XMP specification part 3, 2020)."""
@@ -22,16 +23,18 @@ from torchvision.datasets import ImageFolder
 images = ImageFolder(".")  # or datasets.load_dataset("imagefolder", data_dir=".")
 image, label = images[0]
 """
-_FIELDS = [
-    field(FILE_NAME, "sc:Text", "images", {"fileProperty": "fullpath"}),
-    field("image", "sc:ImageObject", "images", {"fileProperty": "content"}),
-]
-PNG = Layout(
-    "png",
-    ".png",
-    _LOADING,
-    ([file_set("images", "*/*.png", "image/png")], [record_set("images-by-file", _FIELDS)]),
-)
+
+
+def described(kind: str, includes: str) -> Described:
+    """The files that a glob pattern matches, and the picture in each, as Croissant has them."""
+    fields = [
+        field(FILE_NAME, "sc:Text", kind, {"fileProperty": "fullpath"}),
+        field("image", "sc:ImageObject", kind, {"fileProperty": "content"}),
+    ]
+    return [file_set(kind, includes, "image/png")], [record_set(f"{kind}-by-file", fields)]
+
+
+PNG = Layout("png", ".png", _LOADING, described("images", "*/*.png"))
 
 
 def write_png(out: Path, drawn: Iterable[Drawn], about: About) -> None:

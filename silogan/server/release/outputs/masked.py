@@ -13,7 +13,6 @@ from silogan.common.modality.masked import MASK
 from silogan.common.models.networks import Drawn
 from silogan.server.release.about import SPLITS, About
 from silogan.server.release.contact_sheet import LARGEST_TILE, UNCONDITIONAL_COLUMNS
-from silogan.server.release.croissant import field, file_set, record_set
 from silogan.server.release.generator import ReleasedGenerator
 from silogan.server.release.outputs import image, image_npz
 from silogan.server.release.outputs.base import Output
@@ -26,7 +25,7 @@ from silogan.server.release.outputs.image_folder import (
     with_labels,
     write_metadata,
 )
-from silogan.server.release.outputs.image_png import PNG, marked, png_of, saver
+from silogan.server.release.outputs.image_png import PNG, described, marked, png_of, saver
 from silogan.server.release.outputs.written import Described, write_folder
 
 IMAGES, MASKS = "images", "masks"
@@ -65,8 +64,10 @@ def write_png(out: Path, drawn: Iterable[Drawn], about: About) -> None:
                     yield f"{IMAGES}/{name}", f"{MASKS}/{name}", name.rpartition("/")[0]
 
         files, records = write_metadata(folder, pairs(), columns)
-        sets = [file_set(kind, f"{kind}/*/*.png", "image/png") for kind in (IMAGES, MASKS)]
-        return [*files, *sets], [*records, *(_by_file(kind) for kind in (IMAGES, MASKS))]
+        for kind in (IMAGES, MASKS):
+            of_kind, by_file = described(kind, f"{kind}/*/*.png")
+            files, records = [*files, *of_kind], [*records, *by_file]
+        return files, records
 
     write_folder(out, about, LOADING, fill)
 
@@ -96,14 +97,6 @@ def outlined(records: Stored) -> Tensor:
     colour = mask.new_tensor(OUTLINE).view(1, 3, 1, 1)
     shown = large.float().expand(-1, 3, -1, -1).where(mask == inner, colour)
     return shown.round().clamp(0, 255).byte()
-
-
-def _by_file(kind: str) -> dict[str, object]:
-    fields = [
-        field(FILE_NAME, "sc:Text", kind, {"fileProperty": "fullpath"}),
-        field("image", "sc:ImageObject", kind, {"fileProperty": "content"}),
-    ]
-    return record_set(f"{kind}-by-file", fields)
 
 
 OUTPUT = Output({"png": write_png, "npz": write_npz}, preview, UNCONDITIONAL_COLUMNS)

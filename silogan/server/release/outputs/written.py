@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from html import escape
-from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from silogan.common.errors import UsageError
 from silogan.common.files import folder_atomically, write_atomically, write_bytes_atomically
@@ -93,19 +92,6 @@ def write_beside(out: Path, write: Callable[[BinaryIO], object], beside: Mapping
         for path in paths.values():
             path.unlink(missing_ok=True)
         raise
-
-
-def library(name: str, file_format: str, extra: str) -> Any:
-    """A module that only one format needs.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError:
-        problem = f"needs {name.partition('.')[0]}, which is not installed"
-        raise UsageError(f"--format {file_format}", problem, f"pip install 'silogan[{extra}]'") from None
 
 
 def _readme(about: About, loading: str) -> str:
