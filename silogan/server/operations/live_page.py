@@ -127,7 +127,7 @@ PAGE = """
 {% endfor %}
 <section id="sheet-part" hidden>
 <h2>Newest samples</h2>
-<figure><div class="sheet"><img id="sheet" alt="Synthetic samples, one column for each class, newest round."></div>
+<figure><div class="sheet"><img id="sheet" alt="Synthetic samples, in columns for each class, newest round."></div>
 <figcaption><strong>Synthetic, not patients.</strong> Not for diagnosis.</figcaption></figure>
 </section>
 {% endblock %}

@@ -73,7 +73,7 @@ One generator of synthetic {{ report.records.described }},
 <h2>What the generator draws</h2>
 {% if sheet %}
 {% set what %}
-{% if report.classes %}one column for each of {{ report.classes | length }} classes: {{ report.classes | join(", ") }}
+{% if report.classes %}in columns for each of {{ report.classes | length }} classes: {{ report.classes | join(", ") }}
 {%- else %}without classes{% endif %}
 {% endset %}
 <div class="pair">

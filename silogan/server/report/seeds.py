@@ -69,7 +69,7 @@ them. An interval needs two seeds or more; it covers chance between seeds, not t
 <h3>Seed {{ run.seed }}: {{ run.verdict.word }}</h3>
 {% if run.sheet %}
 <figure>
-{{ picture(run.sheet, "Synthetic samples of seed %s, one column for each class." | format(run.seed)) }}
+{{ picture(run.sheet, "Synthetic samples of seed %s, in columns for each class." | format(run.seed)) }}
 <figcaption><strong>Synthetic, not patients.</strong>{{ " %s." | format(SEEDED | capitalize) if seeded }}</figcaption>
 </figure>
 {% else %}

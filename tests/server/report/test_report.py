@@ -253,7 +253,7 @@ def test_no_rounds_and_no_pictures_still_make_a_page() -> None:
 
 def test_pictures_and_charts_are_described_and_tables_have_headings() -> None:
     html = render_html(REPORT, EVENTS, PNG)
-    assert 'alt="Synthetic sample images, one column for each of 2 classes: a, b."' in html
+    assert 'alt="Synthetic sample images, in columns for each of 2 classes: a, b."' in html
     assert "Synthetic, not patients." in html
     assert html.count("<svg") == html.count('role="img" aria-label="') == 4
     assert "Privacy loss ε so far: 4 in round 1, 8 in round 2" in html
